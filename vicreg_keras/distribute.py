@@ -1,0 +1,53 @@
+"""Which devices share a batch, and how do their embeddings meet?"""
+
+import tensorflow as tf
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """The `tf.distribute` strategy of a run.
+
+    Args:
+        name: `"auto"` mirrors the model over all GPUs where there are two or more,
+            and takes the one device otherwise; `"mirrored"` mirrors over all GPUs, or
+            over all logical CPU devices where there is no GPU; `"one"` takes the
+            first device.
+
+    Returns:
+        A strategy; its scope is where the model and its optimizer are built.
+
+    Raises:
+        ValueError: if `name` is not one of the three.
+    """
+    if name not in ("auto", "mirrored", "one"):
+        raise ValueError(
+            "Expected strategy to be 'auto', 'mirrored' or 'one'. Received: "
+            f"strategy={name!r}."
+        )
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.get_strategy()
+
+
+def gather(embeddings: tf.Tensor) -> tf.Tensor:
+    """The global batch's embeddings, on every replica, with gradients.
+
+    Args:
+        embeddings: `(replica_batch, dim)` embeddings of this replica.
+
+    Returns:
+        `(global_batch, dim)` float32 embeddings. Outside a strategy they are the
+        replica's own. In the backward pass each replica receives the gradients that
+        all replicas have for its part.
+    """
+    embeddings = tf.cast(embeddings, tf.float32)  # CPU collectives have no bfloat16.
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return embeddings
+    return context.all_gather(embeddings, axis=0)
+
+
+def num_replicas() -> int:
+    """How many replicas share a step under the current strategy."""
+    return tf.distribute.get_strategy().num_replicas_in_sync

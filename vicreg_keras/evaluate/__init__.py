@@ -1,0 +1,1 @@
+"""What are the representations worth? Arrays in, numbers out, one protocol a file."""

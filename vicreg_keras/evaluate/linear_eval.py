@@ -1,0 +1,313 @@
+"""What did pretraining add? The encoder's linear accuracy beside what it must beat.
+
+Chance, raw pixels and an untrained encoder are judged by the same protocols on the
+same splits, so that every number in the table answers to another.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from vicreg_keras.evaluate.linear_probe import (
+    augmented_probe,
+    cached_probe,
+    few_label_probe,
+)
+from vicreg_keras.features import (
+    Features,
+    check_image_shape,
+    compile_encoder,
+    extract_features,
+)
+
+PROTOCOLS = ("cached", "augmented", "both")
+
+_SPLITS = ("train", "validation", "test")
+_NAMES = {
+    "chance": "chance",
+    "raw_pixels": "raw pixels",
+    "untrained": "untrained encoder",
+    "encoder": "encoder",
+}
+_RAW_PIXELS_LIMIT_BYTES = 2 * 2**30
+
+
+def linear_eval(
+    encoder: Callable[..., Any],
+    dataset: Any,
+    *,
+    protocol: str = "cached",
+    untrained_encoder: Callable[..., Any] | None = None,
+    features: Mapping[str, Features] | None = None,
+    raw_pixels: bool = True,
+    few_labels: int = 10,
+    few_label_seeds: int = 5,
+    seed: int = 0,
+    batch_size: int = 256,
+    epochs: int = 100,
+    learning_rates: tuple[float, ...] | None = None,
+    weight_decay: float = 1e-6,
+    view: Callable[..., tf.Tensor] | None = None,
+    verbose: int | bool = 1,
+) -> dict:
+    """Linear accuracy of an encoder on a data set's test split, with its baselines.
+
+    Representations of the plain examples are computed once an encoder and serve all
+    protocols. Raw pixels are always judged by `cached`, as SGD at the learning rates
+    of representations says nothing about them.
+
+    Args:
+        encoder: Called as `encoder(images, training=False)`; left as it was.
+        dataset: A labelled `vicreg_keras.data.Dataset` with a test split.
+        protocol: `"cached"`, `"augmented"` or `"both"`; see
+            `vicreg_keras.evaluate.linear_probe`.
+        untrained_encoder: The same encoder as it was before training.
+        features: The encoder's `"train"`, `"validation"` and `"test"` features, where
+            they are known already.
+        raw_pixels: Whether to judge raw pixels. Sets of more than 2 GiB as float32
+            are left out, and the result says so.
+        few_labels: Labels a class of the few-label protocol; 0 leaves it out.
+        few_label_seeds: How many draws of them.
+        seed: Of every draw, order and view.
+        batch_size: Images a batch.
+        epochs: Of the augmented protocol.
+        learning_rates: Of the augmented protocol; its own by default.
+        weight_decay: Of the augmented protocol.
+        view: Of the augmented protocol; its own by default.
+        verbose: 0 is silent.
+
+    Returns:
+        A dict that JSON can hold: `dataset`, `split`, `protocol`, `seed`, counts, and
+        `results`, which maps `chance`, `raw_pixels`, `untrained` and `encoder` each
+        to protocols (`cached`, `augmented`, `few_labels`), and these to the dicts of
+        `vicreg_keras.evaluate.linear_probe`. Accuracies are in [0, 1].
+
+    Raises:
+        ValueError: If the protocol is unknown, the data set lacks labels or a test
+            split, or its images are not of the encoder's size.
+    """
+    _check(encoder, untrained_encoder, dataset, protocol)
+    few = {"labels_per_class": few_labels, "num_draws": few_label_seeds}
+    augmented = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "weight_decay": weight_decay,
+        "view": view,
+        "verbose": verbose,
+    }
+    if learning_rates is not None:
+        augmented["learning_rates"] = learning_rates
+
+    def judge(encoder, features, protocol):
+        return _judge(
+            encoder,
+            features,
+            dataset,
+            protocol,
+            seed=seed,
+            few_labels=few if few_labels else None,
+            augmented=augmented,
+        )
+
+    def extract(encoder):
+        encode = compile_encoder(encoder, dataset.image_shape)
+        return {
+            name: extract_features(
+                encode, getattr(dataset, name), batch_size=batch_size, verbose=verbose
+            )
+            for name in _SPLITS
+        }
+
+    results = {"chance": {"chance": chance(dataset)}}
+    if raw_pixels:
+        results["raw_pixels"] = _judge_pixels(judge, dataset)
+    if untrained_encoder is not None:
+        results["untrained"] = judge(
+            untrained_encoder, extract(untrained_encoder), protocol
+        )
+    results["encoder"] = judge(encoder, features or extract(encoder), protocol)
+    return {
+        "mode": "linear_eval",
+        "dataset": dataset.name,
+        "split": "test",
+        "protocol": protocol,
+        "seed": int(seed),
+        "image_shape": [int(size) for size in dataset.image_shape],
+        "num_train": dataset.train.num_examples,
+        "num_validation": dataset.validation.num_examples,
+        "num_test": dataset.test.num_examples,
+        "num_classes": dataset.num_classes,
+        "results": results,
+    }
+
+
+def chance(dataset: Any) -> dict:
+    """Accuracy without looking: guessing evenly, and always the commonest class.
+
+    Args:
+        dataset: A labelled data set with a test split.
+
+    Returns:
+        `top1` and `top5` (`None` for fewer than six classes) of guessing evenly, and
+        `majority_top1`, the test share of the commonest training class.
+    """
+    num_classes = dataset.num_classes
+    commonest = np.bincount(dataset.train.labels, minlength=num_classes).argmax()
+    return {
+        "protocol": "chance",
+        "top1": 1 / num_classes,
+        "top5": 5 / num_classes if num_classes > 5 else None,
+        "majority_top1": float(np.mean(dataset.test.labels == commonest)),
+    }
+
+
+def pixel_features(split: Any) -> Features:
+    """The pixels themselves as representations, float32 `(N, H * W * 3)`, [0, 255].
+
+    Args:
+        split: A `vicreg_keras.data.Split`.
+    """
+    width = int(np.prod(split.image_shape))
+    rows = np.empty((split.num_examples, width), np.float32)
+    for start in range(0, len(rows), 1024):
+        indices = np.arange(start, min(start + 1024, len(rows)))
+        rows[indices] = split.read(indices).reshape(len(indices), width)
+    return Features(rows, split.labels)
+
+
+def format_table(result: dict) -> str:
+    """A plain-text table of what `linear_eval` returned, accuracies in percent.
+
+    Args:
+        result: The dict, fresh or read back from JSON.
+
+    Returns:
+        Lines: a header with data set, split, counts and seed, then one row a baseline
+        and protocol, with what was chosen on held-out labels in the last column.
+    """
+    rows = [("", "protocol", "top-1", "top-5", "chosen on held-out labels")]
+    for name, protocols in result["results"].items():
+        for numbers in protocols.values():
+            rows.append(_table_row(_NAMES[name], numbers))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        f"Linear evaluation of {result['dataset']}, {result['split']} split: "
+        f"{result['num_test']} examples of {result['num_classes']} classes, "
+        f"{result['num_train']} to train on, {result['num_validation']} held out; "
+        f"protocol {result['protocol']}, seed {result['seed']}; accuracy in percent."
+    ]
+    for name, protocol, top1, top5, chosen in rows:
+        line = "  ".join(
+            (
+                name.ljust(widths[0]),
+                protocol.ljust(widths[1]),
+                top1.rjust(widths[2]),
+                top5.rjust(widths[3]),
+                chosen,
+            )
+        )
+        lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def _check(
+    encoder: Callable[..., Any],
+    untrained_encoder: Callable[..., Any] | None,
+    dataset: Any,
+    protocol: str,
+) -> None:
+    """Raises before any work for what cannot be evaluated."""
+    if protocol not in PROTOCOLS:
+        raise ValueError(
+            f"Expected one of {', '.join(PROTOCOLS)}. Received: protocol={protocol!r}"
+        )
+    if dataset.test is None:
+        raise ValueError(
+            "Expected a data set with a test split. Received: "
+            f"dataset={dataset.name}, which has none. Add a test part to it, so that "
+            "what is reported was never chosen on."
+        )
+    splits = {name: getattr(dataset, name) for name in _SPLITS}
+    unlabelled = [name for name, split in splits.items() if split.labels is None]
+    if unlabelled:
+        raise ValueError(
+            f"Expected a labelled data set. Received: dataset={dataset.name}, whose "
+            f"{', '.join(unlabelled)} examples have no labels. Give the encoder "
+            "another, labelled data set to be judged on."
+        )
+    for candidate in (encoder, untrained_encoder):
+        if candidate is not None:
+            check_image_shape(candidate, dataset.image_shape)
+
+
+def _judge(
+    encoder: Callable[..., Any] | None,
+    features: Mapping[str, Features],
+    dataset: Any,
+    protocol: str,
+    *,
+    seed: int,
+    few_labels: dict | None,
+    augmented: dict,
+) -> dict:
+    """One encoder by every protocol asked for."""
+    train, validation, test = (features[name] for name in _SPLITS)
+    common = {"seed": seed, "num_classes": dataset.num_classes}
+    results = {}
+    if protocol in ("cached", "both"):
+        results["cached"] = cached_probe(train, validation, test, **common)
+    if protocol in ("augmented", "both"):
+        results["augmented"] = augmented_probe(
+            encoder, dataset.train, validation, test, **common, **augmented
+        )
+    if few_labels is not None:
+        results["few_labels"] = few_label_probe(train, test, **common, **few_labels)
+    return results
+
+
+def _judge_pixels(judge: Callable[..., dict], dataset: Any) -> dict:
+    """Raw pixels by the cached protocols, or why not."""
+    splits = [getattr(dataset, name) for name in _SPLITS]
+    num_examples = sum(split.num_examples for split in splits)
+    num_bytes = 4 * num_examples * int(np.prod(dataset.image_shape))
+    if num_bytes > _RAW_PIXELS_LIMIT_BYTES:
+        reason = f"{num_bytes / 2**30:.1f} GiB as float32 is over the limit of 2 GiB"
+        return {"cached": {"protocol": "cached", "left_out": reason}}
+    pixels = dict(zip(_SPLITS, map(pixel_features, splits), strict=True))
+    return judge(None, pixels, "cached")
+
+
+def _table_row(name: str, numbers: dict) -> tuple[str, str, str, str, str]:
+    """Name, protocol, top-1, top-5 and what was chosen, as text."""
+    protocol = numbers["protocol"]
+    if "left_out" in numbers:
+        return name, protocol, "-", "-", f"left out: {numbers['left_out']}"
+    top1, top5 = (_percent(numbers, key) for key in ("top1", "top5"))
+    chosen = ""
+    if protocol == "few_labels":
+        protocol = f"{numbers['labels_per_class']} labels a class"
+        values = sorted({draw["C"] for draw in numbers["draws"]})
+        how = numbers["C_chosen_by"]
+        chosen = f"C {', '.join(f'{value:g}' for value in values)} ({how})"
+        chosen += f", {numbers['num_draws']} draws"
+    elif protocol == "cached":
+        chosen = f"C {numbers['C']:g}"
+    elif protocol == "augmented":
+        chosen = f"learning rate {numbers['learning_rate']:g}"
+        chosen += f", {numbers['epochs']} epochs"
+    elif protocol == "chance":
+        protocol = "-"
+    if not numbers.get("converged", True):
+        chosen += ", not converged"
+    return name, protocol, top1, top5, chosen
+
+
+def _percent(numbers: dict, key: str) -> str:
+    """Two decimals, with the deviation over draws where there is one."""
+    if numbers[key] is None:
+        return "-"
+    text = f"{100 * numbers[key]:.2f}"
+    std = numbers.get(f"{key}_std")
+    return text if std is None else f"{text} ± {100 * std:.2f}"

@@ -1,0 +1,324 @@
+"""What does an encoder say of every example of a split?
+
+An encoder here is anything called as `encoder(images, training=False)` that gives
+`(N, D)` representations: a `keras.Model`, or a SavedModel read by `load_encoder`.
+It runs in inference mode and is never changed.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_PROGRESS_AFTER_SECONDS = 3.0
+
+
+class Features(NamedTuple):
+    """Representations of a split, in its order, and the labels beside them.
+
+    Attributes:
+        representations: float32 array of shape `(N, D)`.
+        labels: int64 array of shape `(N,)` with values in `[0, num_classes)`, or `None`
+            where the split has no labels.
+    """
+
+    representations: np.ndarray
+    labels: np.ndarray | None
+
+
+def extract_features(
+    encoder: Callable[..., Any],
+    split: Any,
+    *,
+    batch_size: int = 256,
+    verbose: int | bool = 1,
+) -> Features:
+    """The representations of a whole split: every example once, in order.
+
+    The last batch may be smaller than the others; it is included.
+
+    Args:
+        encoder: Called as `encoder(images, training=False)`. What `compile_encoder`
+            returns is used as it is, which saves tracing it again.
+        split: A `vicreg_keras.data.Split`.
+        batch_size: Examples a batch.
+        verbose: 0 is silent; otherwise a progress bar with images a second and the
+            time left appears once the work has taken a few seconds.
+
+    Returns:
+        `Features`, with the split's own labels.
+
+    Raises:
+        ValueError: If the encoder takes images of another size, gives anything but
+            one finite row an example, or the split is empty.
+    """
+    if batch_size < 1:
+        raise ValueError(
+            f"Expected at least one example a batch. Received: batch_size={batch_size}"
+        )
+    batches = split.batches(batch_size)
+    spec = batches.element_spec
+    if isinstance(encoder, tf.types.experimental.PolymorphicFunction):
+        encode = encoder
+    else:
+        check_image_shape(encoder, spec.shape[1:])
+        encode = compile_encoder(encoder, spec.shape[1:], spec.dtype)
+
+    rows = []
+    progress = Progress(split.num_examples, verbose=verbose)
+    for images in batches:
+        rows.append(encode(images).numpy())
+        progress.add(len(images))
+    progress.close()
+    return _checked_features(rows, split)
+
+
+def compile_encoder(
+    encoder: Callable[..., Any],
+    image_shape: tuple[int | None, ...],
+    dtype: Any = tf.uint8,
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """One `tf.function` that gives float32 representations in inference mode.
+
+    Make it once and hand it to `extract_features` where an encoder that is still
+    learning is looked at again and again: it reads the encoder's variables anew at
+    every call, and is traced only once.
+
+    Args:
+        encoder: Called as `encoder(images, training=False)`.
+        image_shape: Shape of one example, `(H, W, 3)`.
+        dtype: Type of the examples, uint8 for images in [0, 255].
+
+    Returns:
+        A `tf.function` from `(N, H, W, 3)` to `(N, D)` float32.
+    """
+    signature = [tf.TensorSpec((None, *image_shape), dtype)]
+
+    # Not compiled by XLA: on a CPU that makes the convolutions several times slower.
+    @tf.function(input_signature=signature, jit_compile=False)
+    def encode(images):
+        return tf.cast(encoder(images, training=False), tf.float32)
+
+    return encode
+
+
+def check_image_shape(encoder: Callable[..., Any], image_shape: Any) -> None:
+    """Refuses examples of a size that the encoder does not take.
+
+    Args:
+        encoder: Its `image_shape`, or `input_shape` without the batch axis, is
+            compared where it has one; axes that are `None` accept any size.
+        image_shape: Shape of one example, `(H, W, 3)`.
+
+    Raises:
+        ValueError: If the two differ.
+    """
+    expected = getattr(encoder, "image_shape", None)
+    if expected is None:
+        # A model of several inputs has a list here; it is left to fail by itself.
+        expected = getattr(encoder, "input_shape", None)
+        expected = expected[1:] if isinstance(expected, tuple) else None
+    if expected is None:
+        return
+    expected, received = tuple(expected), tuple(image_shape)
+    same_rank = len(expected) == len(received)
+    if not same_rank or any(
+        None not in pair and pair[0] != pair[1]
+        for pair in zip(expected, received, strict=True)
+    ):
+        raise ValueError(
+            f"Expected examples of the encoder's shape {expected}. Received: "
+            f"image_shape={received}. Read the data set at the encoder's size "
+            f"(--image_size={expected[0]}), or choose the encoder that was trained "
+            "on it."
+        )
+
+
+def load_encoder(path: str | os.PathLike) -> "SavedEncoder":
+    """An encoder from the SavedModel that a run wrote.
+
+    Args:
+        path: A run's folder `RUN`, its `RUN/encoder`, or one version of it such as
+            `RUN/encoder/1`. Of several versions the highest is taken.
+
+    Returns:
+        A `SavedEncoder`, called as `encoder(images, training=False)`.
+
+    Raises:
+        ValueError: If there is no such folder, no SavedModel in it, or one that does
+            not map `image` to `representation`.
+    """
+    folder = _saved_model_folder(os.fspath(path))
+    try:
+        loaded = tf.saved_model.load(folder)
+    except (OSError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"Expected a SavedModel that TensorFlow can read. Received: path={folder}, "
+            f"which it cannot: {error}. Write it anew."
+        ) from error
+    return SavedEncoder(loaded, folder)
+
+
+class SavedEncoder:
+    """A SavedModel's `serving_default` signature, callable like a `keras.Model`.
+
+    Args:
+        loaded: What `tf.saved_model.load` returned.
+        path: Where it came from, for messages.
+
+    Attributes:
+        path: The version's folder.
+        image_shape: `(H, W, 3)`, `None` for an axis of any size.
+        representation_size: `D`, or `None` where the signature does not say.
+        variables: The encoder's variables.
+    """
+
+    def __init__(self, loaded: Any, path: str):
+        signature = loaded.signatures.get("serving_default")
+        inputs = {} if signature is None else signature.structured_input_signature[1]
+        outputs = {} if signature is None else signature.structured_outputs
+        if "image" not in inputs or "representation" not in outputs:
+            raise ValueError(
+                "Expected a SavedModel whose signature `serving_default` maps `image` "
+                f"to `representation`. Received: path={path}, with signatures "
+                f"{sorted(loaded.signatures)}, inputs {sorted(inputs)} and outputs "
+                f"{sorted(outputs)}. Use the encoder that a pretraining run saved."
+            )
+        self.path = path
+        self.image_shape = tuple(inputs["image"].shape[1:])
+        self.representation_size = outputs["representation"].shape[-1]
+        self.variables = signature.variables
+        self._dtype = inputs["image"].dtype
+        self._signature = signature
+        # A signature holds its variables only weakly.
+        self._loaded = loaded
+
+    def __call__(self, images: Any, training: bool = False) -> tf.Tensor:
+        """Representations of images, in inference mode.
+
+        Args:
+            images: `(N, H, W, 3)` in [0, 255]. Floating-point images, such as views,
+                are rounded where the signature takes uint8.
+            training: Must be false; an exported encoder cannot be trained.
+
+        Returns:
+            float32 tensor of shape `(N, D)`.
+
+        Raises:
+            ValueError: If `training` is true.
+        """
+        if training:
+            raise ValueError(
+                "Expected inference: an exported encoder has no training mode. "
+                f"Received: training={training}"
+            )
+        images = tf.convert_to_tensor(images)
+        if images.dtype != self._dtype:
+            if images.dtype.is_floating and self._dtype.is_integer:
+                images = tf.round(images)
+            images = tf.saturate_cast(images, self._dtype)
+        return self._signature(image=images)["representation"]
+
+
+class Progress:
+    """A Keras progress bar over images that shows only when the work is long.
+
+    Args:
+        num_images: How many there are in all.
+        verbose: 0 is silent.
+    """
+
+    def __init__(self, num_images: int, *, verbose: int | bool = 1):
+        self._num_images = num_images
+        self._verbose = bool(verbose)
+        self._start = time.monotonic()
+        self._done = 0
+        self._shown = False
+        self._bar = keras.utils.Progbar(
+            num_images,
+            interval=1.0,
+            stateful_metrics=["images/s"],
+            unit_name="image",
+        )
+
+    def add(self, num_images: int) -> None:
+        """Notes that so many images more are done."""
+        self._done += num_images
+        seconds = time.monotonic() - self._start
+        last = self._done >= self._num_images
+        if not self._verbose or seconds < _PROGRESS_AFTER_SECONDS:
+            return
+        if last and not self._shown:
+            return
+        self._shown = True
+        rate = float(round(self._done / seconds))
+        self._bar.update(self._done, [("images/s", rate)], finalize=False)
+
+    def close(self) -> None:
+        """Ends the line that the bar was drawn on."""
+        if self._shown:
+            rate = self._done / (time.monotonic() - self._start)
+            self._bar.update(self._done, [("images/s", float(round(rate)))], True)
+
+
+def _checked_features(rows: list[np.ndarray], split: Any) -> Features:
+    """Joins batches of representations, and refuses what no evaluation can use."""
+    if not rows:
+        raise ValueError(
+            "Expected a split with examples. Received: split.num_examples="
+            f"{split.num_examples}"
+        )
+    representations = np.concatenate(rows)
+    if representations.ndim != 2 or len(representations) != split.num_examples:
+        raise ValueError(
+            "Expected one row an example from the encoder, of shape "
+            f"({split.num_examples}, D). Received: shape={representations.shape}"
+        )
+    bad = ~np.isfinite(representations).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            "Expected finite representations. Received: NaN or infinity for "
+            f"{bad.sum()} of {len(bad)} examples, the first at index {bad.argmax()}. "
+            "The training that gave this encoder has diverged; use an earlier "
+            "checkpoint, or a lower learning rate."
+        )
+    labels = split.labels
+    labels = None if labels is None else np.asarray(labels, np.int64)
+    return Features(representations, labels)
+
+
+def _saved_model_folder(path: str) -> str:
+    """The folder that holds `saved_model.pb`, from a run's, an encoder's or itself."""
+    if not os.path.exists(path):
+        raise ValueError(
+            "Expected the folder of a run or of its encoder. Received: "
+            f"path={path}, which does not exist."
+        )
+    for folder in (path, os.path.join(path, "encoder")):
+        if os.path.isfile(os.path.join(folder, "saved_model.pb")):
+            return folder
+        versions = _versions(folder)
+        if versions:
+            return os.path.join(folder, max(versions, key=int))
+    raise ValueError(
+        "Expected a SavedModel: a run's folder RUN with encoder/1/saved_model.pb in it, "
+        f"or RUN/encoder, or RUN/encoder/1. Received: path={path}, which has none. "
+        "Pretrain first, or name the folder of a finished run."
+    )
+
+
+def _versions(folder: str) -> list[str]:
+    """The numbered SavedModels in a folder."""
+    if not os.path.isdir(folder):
+        return []
+    return [
+        name
+        for name in os.listdir(folder)
+        if re.fullmatch("[0-9]+", name)
+        and os.path.isfile(os.path.join(folder, name, "saved_model.pb"))
+    ]

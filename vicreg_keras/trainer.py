@@ -1,0 +1,274 @@
+"""How does a batch of examples become a step of VICReg?"""
+
+import inspect
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from vicreg_keras import distribute, losses
+
+_TERMS = ("loss", "invariance_loss", "variance_loss", "covariance_loss")
+# Held-out views draw from a stream of their own, the same in every epoch.
+_TRAINING_STREAM, _HELD_OUT_STREAM = 0, 1
+
+
+@keras.saving.register_keras_serializable(package="vicreg_keras")
+class VICReg(keras.Model):
+    """Variance-Invariance-Covariance Regularization around any encoder.
+
+    An ordinary `keras.Model`: `compile(optimizer=...)`, `fit(images)`, `evaluate`,
+    `save`. It is trained on images alone; labels given beside them are left aside.
+    Calling it gives representations.
+
+    Example:
+
+    >>> model = VICReg(encoder, make_projector(512, (2048, 2048, 2048)),
+    ...                augmenter=make_views("cifar"))
+    >>> model.compile(optimizer=LARS(0.3, weight_decay=1e-4))
+    >>> model.fit(images, batch_size=256, epochs=100)
+
+    Args:
+        encoder: `keras.Model` from images to `(batch, dim)` representations.
+        projector: `keras.Model` from representations to embeddings, or `None` to
+            put the loss on the representations themselves.
+        augmenter: a layer that gives one random view of a batch of images, used for
+            both views; or a pair of layers, one a view. A layer whose `call` takes a
+            `seed` is given `(2,)` integers that depend on `seed` and the step alone.
+        invariance_weight: weight of the mean squared distance of the two views
+            (lambda in the paper).
+        variance_weight: weight of the hinge on the standard deviation (mu).
+        covariance_weight: weight of the squared covariances (nu).
+        seed: what all randomness of the views comes from, with the step's number.
+
+    Attributes:
+        step: int64 variable, steps trained; saved with the weights.
+
+    Reference:
+        Bardes, Ponce, LeCun, "VICReg", ICLR 2022, algorithm 1; constants as in
+        facebookresearch/vicreg, main_vicreg.py.
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        projector: keras.Model | None = None,
+        augmenter: Callable | Sequence[Callable] | None = None,
+        *,
+        invariance_weight: float = 25.0,
+        variance_weight: float = 25.0,
+        covariance_weight: float = 1.0,
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.projector = projector
+        self.augmenter = _pair(augmenter)
+        self.invariance_weight = _weight("invariance_weight", invariance_weight)
+        self.variance_weight = _weight("variance_weight", variance_weight)
+        self.covariance_weight = _weight("covariance_weight", covariance_weight)
+        self.seed = int(seed)
+        self.step = self.add_weight(
+            shape=(),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+            name="step",
+        )
+        self._trackers = {
+            name: keras.metrics.Mean(name) for name in (*_TERMS, "embedding_std")
+        }
+        self.built = encoder.built and (projector is None or projector.built)
+
+    def compile(self, optimizer="rmsprop", *, jit_compile="auto", **kwargs):
+        """As `keras.Model.compile`; there is no loss to give.
+
+        Args:
+            optimizer: a Keras optimizer, or its name.
+            jit_compile: `"auto"` compiles the step by XLA on a GPU, and not on a
+                CPU, where XLA's convolutions are several times slower, nor across
+                replicas.
+            **kwargs: as for `keras.Model.compile`.
+        """
+        if jit_compile == "auto":
+            on_gpu = bool(tf.config.list_logical_devices("GPU"))
+            jit_compile = on_gpu and distribute.num_replicas() == 1
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+
+    def compile_from_config(self, config: dict) -> None:
+        """Compiles as `get_compile_config` described, for the device at hand."""
+        config = keras.saving.deserialize_keras_object(config)
+        config.pop("jit_compile", None)
+        self.compile(**config)
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """One mean an epoch for the loss, each of its terms and the embedding's std."""
+        return list(self._trackers.values())
+
+    def call(self, images, training=False):
+        """Representations of `images`, `(batch, dim)`."""
+        return self.encoder(images, training=training)
+
+    def build(self, input_shape):
+        """Builds the encoder and the projector for images of `input_shape`."""
+        if not self.encoder.built:
+            self.encoder.build(input_shape)
+        if self.projector is not None and not self.projector.built:
+            self.projector.build(self.encoder.compute_output_shape(input_shape))
+        self.built = True
+
+    def views(self, images, seed) -> tuple[tf.Tensor, tf.Tensor]:
+        """Two random views of `images`; the same for the same `(2,)` seed."""
+        # Each view folds its own number into the seed.
+        seeds = [
+            tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int64), i)
+            for i in range(2)
+        ]
+        return tuple(
+            _view(layer, images, s)
+            for layer, s in zip(self.augmenter, seeds, strict=True)
+        )
+
+    def embed(self, images, training=False):
+        """Embeddings of `images`, `(batch, width)`: what the loss sees."""
+        representations = self.encoder(images, training=training)
+        if self.projector is None:
+            return representations
+        return self.projector(representations, training=training)
+
+    def train_step(self, data):
+        """One step on a batch: views, embeddings, loss, gradients.
+
+        Args:
+            data: images, `(batch, height, width, 3)` in [0, 255], or a tuple that
+                starts with them.
+
+        Returns:
+            The epoch's means so far of the loss, its terms and `embedding_std`, and
+            the current `learning_rate`.
+        """
+        images = _images(data)
+        view_a, view_b = self.views(images, self._seeds(_TRAINING_STREAM, self.step))
+        with tf.GradientTape() as tape:
+            # Two passes: batch norm's statistics are each view's own.
+            terms = self._terms(view_a, view_b, training=True)
+            # The optimizer adds up the replicas' gradients, and each replica holds
+            # the loss of the whole batch.
+            objective = self.optimizer.scale_loss(
+                terms["loss"] / distribute.num_replicas()
+            )
+        weights = self.trainable_variables
+        self.optimizer.apply_gradients(
+            zip(tape.gradient(objective, weights), weights, strict=True)
+        )
+        self.step.assign_add(1)
+        logs = self._update(terms)
+        logs["learning_rate"] = tf.cast(self.optimizer.learning_rate, tf.float32)
+        return logs
+
+    def test_step(self, data):
+        """The loss and its terms on held-out images, in inference mode.
+
+        The n-th batch has the same views in every epoch.
+        """
+        batch = tf.cast(self._trackers["loss"].count, tf.int64)
+        view_a, view_b = self.views(_images(data), self._seeds(_HELD_OUT_STREAM, batch))
+        return self._update(self._terms(view_a, view_b, training=False))
+
+    def get_config(self) -> dict:
+        """Everything needed to build the model again, encoder and views included."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "encoder": serialize(self.encoder),
+            "projector": self.projector and serialize(self.projector),
+            "augmenter": [serialize(layer) for layer in self.augmenter],
+            "invariance_weight": self.invariance_weight,
+            "variance_weight": self.variance_weight,
+            "covariance_weight": self.covariance_weight,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "VICReg":
+        """The model that `get_config` described, with new weights."""
+        deserialize = keras.saving.deserialize_keras_object
+        config = dict(config)
+        config["encoder"] = deserialize(config["encoder"])
+        config["projector"] = config["projector"] and deserialize(config["projector"])
+        config["augmenter"] = [deserialize(layer) for layer in config["augmenter"]]
+        return cls(**config)
+
+    def _seeds(self, stream, number):
+        return tf.stack(
+            [
+                tf.constant(2 * self.seed + stream, tf.int64),
+                tf.cast(number, tf.int64) * distribute.num_replicas() + _replica(),
+            ]
+        )
+
+    def _terms(self, view_a, view_b, training):
+        z_a = distribute.gather(self.embed(view_a, training=training))
+        z_b = distribute.gather(self.embed(view_b, training=training))
+        terms = losses.vicreg_loss(
+            z_a,
+            z_b,
+            invariance_weight=self.invariance_weight,
+            variance_weight=self.variance_weight,
+            covariance_weight=self.covariance_weight,
+        )
+        std = (losses.embedding_std(z_a) + losses.embedding_std(z_b)) / 2
+        return {**terms, "embedding_std": tf.stop_gradient(std)}
+
+    def _update(self, terms):
+        for name, tracker in self._trackers.items():
+            tracker.update_state(terms[name])
+        return {name: tracker.result() for name, tracker in self._trackers.items()}
+
+
+def _pair(augmenter):
+    """The two views' layers, from one, two or none."""
+    if augmenter is None:
+        raise ValueError(
+            "Expected augmenter to be a layer that gives a random view of a batch of "
+            "images, or a pair of them. Received: augmenter=None. Two views without "
+            'randomness are equal and teach nothing; try make_views("cifar").'
+        )
+    layers = list(augmenter) if isinstance(augmenter, Sequence) else [augmenter] * 2
+    if len(layers) != 2 or not all(callable(layer) for layer in layers):
+        raise ValueError(
+            "Expected augmenter to be one layer or a pair of layers. Received: "
+            f"augmenter={augmenter!r}."
+        )
+    return layers
+
+
+def _weight(name, value):
+    if not value >= 0:
+        raise ValueError(f"Expected {name} of 0 or more. Received: {name}={value}.")
+    return float(value)
+
+
+def _view(layer, images, seed):
+    target = layer.call if isinstance(layer, keras.layers.Layer) else layer
+    parameters = inspect.signature(target).parameters
+    options = {}
+    if "seed" in parameters:
+        options["seed"] = seed
+    if "training" in parameters:
+        options["training"] = True
+    return layer(images, **options)
+
+
+def _images(data):
+    return data[0] if isinstance(data, tuple | list) else data
+
+
+def _replica():
+    context = tf.distribute.get_replica_context()
+    replica = context.replica_id_in_sync_group if context else 0
+    return tf.cast(replica, tf.int64)
