@@ -98,6 +98,37 @@ class SeededAugmentation(VectorizedBaseImageAugmentationLayer):
         return self.augment_images(images, drawn)
 
 
+class RandomlyApplied(SeededAugmentation):
+    """Changes each image with a probability: torchvision's `RandomApply`, per image.
+
+    Subclasses fill `parameters`, from the numbers left to a dict of `(batch,)`
+    tensors, and `change`, from images and that dict to changed images.
+
+    Args:
+        probability: in `[0, 1]`.
+    """
+
+    def __init__(self, probability: float, **kwargs):
+        super().__init__(**kwargs)
+        self.probability = _probability("probability", probability)
+
+    def parameters(self, draws: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {}
+
+    def change(self, images: tf.Tensor, drawn: dict[str, tf.Tensor]) -> tf.Tensor:
+        raise NotImplementedError
+
+    def get_random_transformation_batch(self, batch_size, draws, **kwargs):
+        return {"apply": draws[0] < self.probability, **self.parameters(draws[1:])}
+
+    def augment_images(self, images, transformations, **kwargs):
+        changed = self.change(images, transformations)
+        return image_ops.where(transformations["apply"], changed, images)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "probability": self.probability}
+
+
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class RandomResizedCrop(SeededAugmentation):
     """Crops a random box of each image and resizes it, antialiased.
@@ -123,15 +154,10 @@ class RandomResizedCrop(SeededAugmentation):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if size is not None and (size != int(size) or size < 1):
-            _reject("a positive whole number of pixels, or None", size=size)
-        if interpolation not in image_ops.INTERPOLATIONS:
-            choices = ", ".join(image_ops.INTERPOLATIONS)
-            _reject(f"one of {choices}", interpolation=interpolation)
-        self.size = size
+        self.size = _size("size", size)
         self.scale = _interval("scale", scale, maximum=1.0)
         self.ratio = _interval("ratio", ratio)
-        self.interpolation = interpolation
+        self.interpolation = _interpolation("interpolation", interpolation)
 
     def get_random_transformation_batch(self, batch_size, images, draws, **kwargs):
         height, width = (
@@ -208,30 +234,22 @@ class RandomResizedCrop(SeededAugmentation):
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
-class RandomHorizontalFlip(SeededAugmentation):
+class RandomHorizontalFlip(RandomlyApplied):
     """Mirrors each image, left for right, with a probability.
 
     Args:
-        probability: of the flip, in `[0, 1]`.
+        probability: in `[0, 1]`.
     """
 
     def __init__(self, probability: float = 0.5, **kwargs):
-        super().__init__(**kwargs)
-        self.probability = _probability("probability", probability)
+        super().__init__(probability, **kwargs)
 
-    def get_random_transformation_batch(self, batch_size, draws, **kwargs):
-        return {"apply": draws[0] < self.probability}
-
-    def augment_images(self, images, transformations, **kwargs):
-        flipped = tf.reverse(images, axis=[2])
-        return image_ops.where(transformations["apply"], flipped, images)
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "probability": self.probability}
+    def change(self, images, drawn):
+        return tf.reverse(images, axis=[2])
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
-class RandomColorJitter(SeededAugmentation):
+class RandomColorJitter(RandomlyApplied):
     """Changes brightness, contrast, saturation and hue of each image.
 
     torchvision's `RandomApply([ColorJitter(...)], p)`, drawn for every image: the
@@ -244,7 +262,7 @@ class RandomColorJitter(SeededAugmentation):
         probability: that an image is changed, in `[0, 1]`.
     """
 
-    num_draws = 9
+    num_draws = 9  # whether; four orders, four factors
 
     def __init__(
         self,
@@ -255,50 +273,38 @@ class RandomColorJitter(SeededAugmentation):
         probability: float = 1.0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.brightness = _at_least_zero("brightness", brightness)
-        self.contrast = _at_least_zero("contrast", contrast)
-        self.saturation = _at_least_zero("saturation", saturation)
-        self.hue = _at_least_zero("hue", hue)
-        if self.hue > 0.5:
-            _reject("a number of turns in [0, 0.5]", hue=hue)
-        self.probability = _probability("probability", probability)
+        super().__init__(probability, **kwargs)
+        self.strengths = {
+            "brightness": _at_least_zero("brightness", brightness),
+            "contrast": _at_least_zero("contrast", contrast),
+            "saturation": _at_least_zero("saturation", saturation),
+            "hue": _turns("hue", hue),
+        }
 
-    def get_random_transformation_batch(self, batch_size, draws, **kwargs):
-        names = [n for n in self._strengths() if self._strengths()[n] > 0]
-        turns = tf.argsort(draws[: len(names)], axis=0)  # one permutation an image
-        drawn = {"apply": draws[-1] < self.probability}
-        for k, name in enumerate(names):
-            strength, neutral = self._strengths()[name], 0.0 if name == "hue" else 1.0
-            low = neutral - strength
-            if name != "hue":
-                low = max(0.0, low)
-            drawn[name] = _between(draws[len(names) + k], low, neutral + strength)
+    def parameters(self, draws):
+        strengths = {name: s for name, s in self.strengths.items() if s > 0}
+        # The ranks of uniform numbers: one of all orders, equally likely, an image.
+        turns = tf.argsort(draws[: len(strengths)], axis=0)
+        drawn = {}
+        for k, (name, strength) in enumerate(strengths.items()):
+            low, high = 1.0 - strength, 1.0 + strength
+            if name == "hue":
+                low, high = -strength, strength
+            elif low < 0.0:
+                low = 0.0
+            drawn[name] = _between(draws[4 + k], low, high)
             drawn[f"{name}_turn"] = turns[k]
         return drawn
 
-    def augment_images(self, images, transformations, **kwargs):
-        jittered = image_ops.color_jitter(images, transformations)
-        return image_ops.where(transformations["apply"], jittered, images)
+    def change(self, images, drawn):
+        return image_ops.color_jitter(images, drawn)
 
     def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            **self._strengths(),
-            "probability": self.probability,
-        }
-
-    def _strengths(self) -> dict[str, float]:
-        return {
-            "brightness": self.brightness,
-            "contrast": self.contrast,
-            "saturation": self.saturation,
-            "hue": self.hue,
-        }
+        return {**super().get_config(), **self.strengths}
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
-class RandomGrayscale(SeededAugmentation):
+class RandomGrayscale(RandomlyApplied):
     """Turns each image grey, in three equal channels, with a probability.
 
     Args:
@@ -306,23 +312,15 @@ class RandomGrayscale(SeededAugmentation):
     """
 
     def __init__(self, probability: float = 0.2, **kwargs):
-        super().__init__(**kwargs)
-        self.probability = _probability("probability", probability)
+        super().__init__(probability, **kwargs)
         self._grayscale = Grayscale(output_channels=3, seed=1, dtype="float32")
 
-    def get_random_transformation_batch(self, batch_size, draws, **kwargs):
-        return {"apply": draws[0] < self.probability}
-
-    def augment_images(self, images, transformations, **kwargs):
-        grey = self._grayscale.augment_images(images)
-        return image_ops.where(transformations["apply"], grey, images)
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "probability": self.probability}
+    def change(self, images, drawn):
+        return self._grayscale.augment_images(images)
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
-class RandomGaussianBlur(SeededAugmentation):
+class RandomGaussianBlur(RandomlyApplied):
     """Blurs each image by a Gaussian of its own width, with a probability.
 
     Args:
@@ -335,30 +333,21 @@ class RandomGaussianBlur(SeededAugmentation):
     def __init__(
         self, sigma: Sequence[float] = (0.1, 2.0), probability: float = 1.0, **kwargs
     ):
-        super().__init__(**kwargs)
+        super().__init__(probability, **kwargs)
         self.sigma = _interval("sigma", sigma)
-        self.probability = _probability("probability", probability)
 
-    def get_random_transformation_batch(self, batch_size, draws, **kwargs):
-        return {
-            "apply": draws[0] < self.probability,
-            "sigma": _between(draws[1], *self.sigma),
-        }
+    def parameters(self, draws):
+        return {"sigma": _between(draws[0], *self.sigma)}
 
-    def augment_images(self, images, transformations, **kwargs):
-        blurred = image_ops.gaussian_blur(images, transformations["sigma"])
-        return image_ops.where(transformations["apply"], blurred, images)
+    def change(self, images, drawn):
+        return image_ops.gaussian_blur(images, drawn["sigma"])
 
     def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "sigma": self.sigma,
-            "probability": self.probability,
-        }
+        return {**super().get_config(), "sigma": self.sigma}
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
-class RandomSolarization(SeededAugmentation):
+class RandomSolarization(RandomlyApplied):
     """Inverts the bright pixels of each image, with a probability.
 
     Args:
@@ -367,27 +356,17 @@ class RandomSolarization(SeededAugmentation):
     """
 
     def __init__(self, threshold: float = 128, probability: float = 0.2, **kwargs):
-        super().__init__(**kwargs)
-        if not 0 <= threshold <= 255:
-            _reject("a pixel value in [0, 255]", threshold=threshold)
-        self.threshold = threshold
-        self.probability = _probability("probability", probability)
+        super().__init__(probability, **kwargs)
+        self.threshold = _pixel("threshold", threshold)
         self._solarization = Solarization((0, 255), seed=1, dtype="float32")
 
-    def get_random_transformation_batch(self, batch_size, draws, **kwargs):
-        return {"apply": draws[0] < self.probability}
-
-    def augment_images(self, images, transformations, **kwargs):
-        fixed = {"thresholds": float(self.threshold), "additions": 0.0}
-        solarized = self._solarization.augment_images(images, fixed)
-        return image_ops.where(transformations["apply"], solarized, images)
+    def change(self, images, drawn):
+        # keras-cv's pixel operation, with a threshold of our own choosing.
+        fixed = {"thresholds": self.threshold, "additions": 0.0}
+        return self._solarization.augment_images(images, fixed)
 
     def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "threshold": self.threshold,
-            "probability": self.probability,
-        }
+        return {**super().get_config(), "threshold": self.threshold}
 
 
 _STEPS = (
@@ -458,32 +437,30 @@ class View(SeededAugmentation):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        crop = RandomResizedCrop(crop_size, crop_scale, crop_ratio, interpolation)
-        color = RandomColorJitter(brightness, contrast, saturation, hue, jitter)
         self._settings = {
-            "crop_scale": crop.scale,
-            "crop_ratio": crop.ratio,
+            "crop_scale": _interval("crop_scale", crop_scale, maximum=1.0),
+            "crop_ratio": _interval("crop_ratio", crop_ratio),
             "flip": _probability("flip", flip),
-            "brightness": color.brightness,
-            "contrast": color.contrast,
-            "saturation": color.saturation,
-            "hue": color.hue,
+            "brightness": _at_least_zero("brightness", brightness),
+            "contrast": _at_least_zero("contrast", contrast),
+            "saturation": _at_least_zero("saturation", saturation),
+            "hue": _turns("hue", hue),
             "jitter": _probability("jitter", jitter),
             "grey": _probability("grey", grey),
             "blur": _probability("blur", blur),
             "blur_sigma": _interval("blur_sigma", blur_sigma),
             "solarize": _probability("solarize", solarize),
-            "solarize_threshold": solarize_threshold,
-            "crop_size": crop_size,
-            "interpolation": interpolation,
+            "solarize_threshold": _pixel("solarize_threshold", solarize_threshold),
+            "crop_size": _size("crop_size", crop_size),
+            "interpolation": _interpolation("interpolation", interpolation),
         }
-        crops = crop_size is not None or crop.scale != (1.0, 1.0)
-        jitters = jitter > 0 and max(brightness, contrast, saturation, hue) > 0
-        self._crop = crop
+        self._crop = RandomResizedCrop(crop_size, crop_scale, crop_ratio, interpolation)
+        crops = crop_size is not None or self._crop.scale != (1.0, 1.0)
+        color = (brightness, contrast, saturation, hue)
         self._steps = [
-            crop if crops else None,
+            self._crop if crops else None,
             RandomHorizontalFlip(flip) if flip else None,
-            color if jitters else None,
+            RandomColorJitter(*color, jitter) if jitter and any(color) else None,
             RandomGrayscale(grey) if grey else None,
             RandomGaussianBlur(blur_sigma, blur) if blur else None,
             RandomSolarization(solarize_threshold, solarize) if solarize else None,
@@ -567,11 +544,11 @@ def make_views(name: str, **overrides) -> tuple[View, View]:
         ValueError: for a name, a setting or a value that does not exist.
     """
     if name not in VIEWS:
-        _reject(f"one of {', '.join(VIEWS)}", name=name)
+        _reject(f"one of {', '.join(VIEWS)}", "name", name)
     settings = [p for p in inspect.signature(View).parameters if p != "kwargs"]
     for key in overrides:
         if key not in settings:
-            _reject(f"overrides among {', '.join(settings)}", override=key)
+            _reject(f"settings among {', '.join(settings)}", key, overrides[key])
     overrides = {k: v for k, v in overrides.items() if v is not None}
     first, second = VIEWS[name]
     return View(**{**first, **overrides}), View(**{**second, **overrides})
@@ -583,25 +560,49 @@ def _between(draw: tf.Tensor, low: float, high: float) -> tf.Tensor:
 
 def _probability(name: str, value: float) -> float:
     if not 0 <= value <= 1:
-        _reject("a probability in [0, 1]", **{name: value})
+        _reject("a probability in [0, 1]", name, value)
     return float(value)
 
 
 def _at_least_zero(name: str, value: float) -> float:
     if not 0 <= value < math.inf:
-        _reject("a number of at least 0", **{name: value})
+        _reject("a number of at least 0", name, value)
+    return float(value)
+
+
+def _turns(name: str, value: float) -> float:
+    if not 0 <= value <= 0.5:
+        _reject("a number of turns in [0, 0.5]", name, value)
+    return float(value)
+
+
+def _pixel(name: str, value: float) -> float:
+    if not 0 <= value <= 255:
+        _reject("a pixel value in [0, 255]", name, value)
     return float(value)
 
 
 def _interval(
     name: str, value: Sequence[float], maximum: float = math.inf
 ) -> tuple[float, float]:
-    upper = "" if maximum == math.inf else f" and at most {maximum:g}"
-    if len(value) != 2 or not 0 < value[0] <= value[1] <= maximum:
-        _reject(f"two numbers, low <= high, above 0{upper}", **{name: value})
-    return float(value[0]), float(value[1])
+    low, high = value if isinstance(value, Sequence) and len(value) == 2 else (0, 0)
+    if not 0 < low <= high <= maximum or high == math.inf:
+        upper = "" if maximum == math.inf else f" and at most {maximum:g}"
+        _reject(f"two numbers, low <= high, above 0{upper}", name, value)
+    return float(low), float(high)
 
 
-def _reject(expected: str, **received) -> None:
-    (name, value), *_ = received.items()
+def _size(name: str, value: int | None) -> int | None:
+    if value is not None and (value != int(value) or value < 1):
+        _reject("a positive whole number of pixels, or None", name, value)
+    return value
+
+
+def _interpolation(name: str, value: str) -> str:
+    if value not in image_ops.INTERPOLATIONS:
+        _reject(f"one of {', '.join(image_ops.INTERPOLATIONS)}", name, value)
+    return value
+
+
+def _reject(expected: str, name: str, value: object) -> None:
     raise ValueError(f"Expected {expected}. Received: {name}={value!r}")

@@ -306,7 +306,7 @@ def _saved_model_folder(path: str) -> str:
         if versions:
             return os.path.join(folder, max(versions, key=int))
     raise ValueError(
-        "Expected a SavedModel: a run's folder RUN with encoder/1/saved_model.pb in it, "
+        "Expected a SavedModel: a run's folder RUN that has encoder/1/saved_model.pb, "
         f"or RUN/encoder, or RUN/encoder/1. Received: path={path}, which has none. "
         "Pretrain first, or name the folder of a finished run."
     )

@@ -13,6 +13,7 @@ test labels only score the end.
 
 import json
 import math
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ import tensorflow as tf
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 from vicreg_keras.augment import View
 from vicreg_keras.features import (
@@ -43,6 +45,7 @@ _TOLERANCE = 1e-4  # Largest entry of the gradient of the mean loss.
 _MAX_ITERATIONS = 300
 _PATIENCE = 2
 _MOMENTUM = 0.9
+_MANY_ENTRIES = 2**22  # Above, a fit lasts long enough for several threads to pay.
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
@@ -529,7 +532,10 @@ def fit_logistic(
         estimator.coef_ = start.estimator.coef_
         estimator.intercept_ = start.estimator.intercept_
         estimator.classes_ = start.estimator.classes_
-    with warnings.catch_warnings(record=True) as caught:
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        threadpool_limits(_threads(rows)),
+    ):
         warnings.simplefilter("always", ConvergenceWarning)
         estimator.fit(rows, labels)
     converged = True
@@ -553,6 +559,17 @@ def fit_logistic(
         converged,
         estimator,
     )
+
+
+def _threads(rows: np.ndarray) -> dict[str, int]:
+    """Limits of threads for a fit.
+
+    The pools of OpenMP and of BLAS wait for each other in busy loops: on two cores
+    with other work, small fits took fifty times longer and large ones four times
+    longer with them than without. Large fits take half of many cores.
+    """
+    large = rows.size > _MANY_ENTRIES
+    return {"openmp": 1, "blas": max(1, (os.cpu_count() or 1) // 2) if large else 1}
 
 
 def check_features(
@@ -837,10 +854,16 @@ def _best_head(path: list[dict]) -> int:
 
 def _described(view: Callable[..., tf.Tensor]) -> Any:
     """What a view is, in a form that JSON can hold."""
-    config = view.get_config() if hasattr(view, "get_config") else None
+    config = view.get_config() if hasattr(view, "get_config") else {}
+    # Keras's own entries; the name counts the layers made before.
+    config = {
+        key: value
+        for key, value in config.items()
+        if key not in ("name", "trainable", "dtype")
+    }
     name = getattr(view, "__name__", type(view).__name__)
     try:
-        json.dumps(config)
+        config = json.loads(json.dumps(config))  # Tuples become lists.
     except TypeError:
         config = str(config)
     return {"name": name, "config": config}

@@ -1,0 +1,410 @@
+"""What people type: `python main.py --mode=pretrain`, then `--mode=linear_eval`."""
+
+import os
+import sys
+
+# Before TensorFlow is imported: its start-up notes are not about the user's run.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import app, flags, logging  # noqa: E402
+
+_GENERAL = "every mode"
+_MODE = flags.DEFINE_enum(
+    "mode", None, ["pretrain", "linear_eval"], "What to do.", required=True
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run: checkpoints, numbers, encoder, pictures."
+)
+_DATASET = flags.DEFINE_string(
+    "dataset",
+    "digits",
+    "'digits' (always there), 'folder:PATH' (JPEG and PNG, subfolders are classes), "
+    "'npz:PATH', or a name of tensorflow-datasets, such as cifar10.",
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Where tensorflow-datasets keeps, or puts, its sets."
+)
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size",
+    None,
+    "Resize images to so many pixels a side; by default they keep their size.",
+    lower_bound=1,
+)
+_VALIDATION_FRACTION = flags.DEFINE_float(
+    "validation_fraction",
+    0.1,
+    "Part of the training images held out: every choice is made on it.",
+)
+_MEMORY_LIMIT_GIB = flags.DEFINE_float(
+    "memory_limit_gib", 4.0, "Decoded images are held in memory up to this size, GiB."
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 256, "Images a step, over all devices.", lower_bound=1
+)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Of weights, order, views and held-out part.", lower_bound=0
+)
+_PRECISION = flags.DEFINE_enum(
+    "precision",
+    "auto",
+    ["auto", "float32", "bfloat16", "float16"],
+    "Arithmetic of the networks; auto looks at the hardware. The loss is in float32.",
+)
+_DETERMINISTIC = flags.DEFINE_bool(
+    "deterministic", False, "Bit-for-bit the same run twice; some devices get slower."
+)
+
+_VIEWS = flags.DEFINE_enum(
+    "views", "cifar", ["cifar", "grey", "paper"], "Named pair of random views."
+)
+_CROP_SIZE = flags.DEFINE_integer(
+    "crop_size", None, "Pixels a side of a view; by default the image's.", lower_bound=1
+)
+_VIEW_NUMBERS = {
+    name: flags.DEFINE_float(name, None, f"Views: {text}; by default the pair's.")
+    for name, text in {
+        "flip": "probability of a horizontal flip",
+        "jitter": "probability of colour jitter",
+        "brightness": "strength of brightness jitter",
+        "contrast": "strength of contrast jitter",
+        "saturation": "strength of saturation jitter",
+        "hue": "strength of hue jitter, in turns",
+        "grey": "probability of losing the colour",
+        "blur": "probability of a Gaussian blur",
+        "solarize": "probability of solarization",
+    }.items()
+}
+_VIEW_RANGES = {
+    name: flags.DEFINE_list(name, None, f"Views: {text}; by default the pair's.")
+    for name, text in {
+        "crop_scale": "least,greatest area of a crop, as fractions of the image's",
+        "crop_ratio": "least,greatest width / height of a crop",
+        "blur_sigma": "least,greatest standard deviation of a blur, in pixels",
+    }.items()
+}
+
+_ENCODER = flags.DEFINE_enum(
+    "encoder",
+    "resnet18",
+    ["convnet", "resnet18", "resnet34", "resnet50", "tiny"],
+    "Network that is trained.",
+)
+_STEM = flags.DEFINE_enum(
+    "stem",
+    "auto",
+    ["auto", "cifar", "imagenet"],
+    "First layers of a ResNet; auto takes CIFAR's up to 64 pixels.",
+)
+_PROJECTOR = flags.DEFINE_string(
+    "projector", "2048-2048-2048", "Widths of the layers between encoder and loss."
+)
+_INVARIANCE_WEIGHT = flags.DEFINE_float(
+    "invariance_weight", 25.0, "Of the loss (lambda in the paper).", lower_bound=0
+)
+_VARIANCE_WEIGHT = flags.DEFINE_float(
+    "variance_weight", 25.0, "Of the loss (mu in the paper).", lower_bound=0
+)
+_COVARIANCE_WEIGHT = flags.DEFINE_float(
+    "covariance_weight", 1.0, "Of the loss (nu in the paper).", lower_bound=0
+)
+
+_OPTIMIZER = flags.DEFINE_enum(
+    "optimizer", "adamw", ["adam", "adamw", "lars", "sgd"], "Optimizer."
+)
+_LEARNING_RATE = flags.DEFINE_float(
+    "learning_rate", 1e-3, "Peak, not scaled by the batch size.", lower_bound=0
+)
+_WEIGHT_DECAY = flags.DEFINE_float(
+    "weight_decay", 1e-4, "Not for biases and batch norm.", lower_bound=0
+)
+_MOMENTUM = flags.DEFINE_float("momentum", 0.9, "Of lars and sgd.", lower_bound=0)
+_ETA = flags.DEFINE_float("eta", 0.001, "Trust coefficient of lars.", lower_bound=0)
+_CLIP = flags.DEFINE_bool("clip", False, "Bound the local learning rates of lars.")
+_EPOCHS = flags.DEFINE_integer(
+    "epochs", 100, "Of the whole run; larger extends a finished one.", lower_bound=1
+)
+_WARMUP_EPOCHS = flags.DEFINE_float(
+    "warmup_epochs", 1.0, "Epochs of rising learning rate.", lower_bound=0
+)
+_FINAL_LEARNING_RATE_FRACTION = flags.DEFINE_float(
+    "final_learning_rate_fraction",
+    0.0,
+    "Learning rate at the end of the cosine, over the peak.",
+    lower_bound=0,
+    upper_bound=1,
+)
+_INIT_FROM = flags.DEFINE_string(
+    "init_from", None, "Start a new run from the weights of the run in this folder."
+)
+_STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    "auto",
+    ["auto", "mirrored", "one"],
+    "Devices a batch is shared by; auto takes all GPUs.",
+)
+_KNN_EVERY = flags.DEFINE_integer(
+    "knn_every", 5, "Epochs between two kNN scores; 0 for none.", lower_bound=0
+)
+_CHECKPOINT_MINUTES = flags.DEFINE_float(
+    "checkpoint_minutes",
+    10.0,
+    "Minutes between checkpoints in an epoch.",
+    lower_bound=0,
+)
+
+_SAVED_MODEL = flags.DEFINE_string(
+    "saved_model", None, "Evaluate this SavedModel instead of a run's."
+)
+_PROTOCOL = flags.DEFINE_enum(
+    "protocol", "cached", ["cached", "augmented", "both"], "Of linear evaluation."
+)
+_PROBE_EPOCHS = flags.DEFINE_integer(
+    "probe_epochs", 100, "Of the augmented protocol.", lower_bound=1
+)
+_FEW_LABELS = flags.DEFINE_integer(
+    "few_labels", 10, "Labels a class of the few-label rows; 0 for none.", lower_bound=0
+)
+_FEW_LABEL_SEEDS = flags.DEFINE_integer(
+    "few_label_seeds", 5, "Draws of the few labels.", lower_bound=1
+)
+
+# What a run's recipe is made of. A run is continued only with the same values.
+_DATA_FLAGS = (_DATASET, _IMAGE_SIZE, _VALIDATION_FRACTION, _SEED)
+_RECIPE_FLAGS = (
+    *_DATA_FLAGS,
+    _BATCH_SIZE,
+    _PRECISION,
+    _VIEWS,
+    _CROP_SIZE,
+    *_VIEW_NUMBERS.values(),
+    *_VIEW_RANGES.values(),
+    _ENCODER,
+    _STEM,
+    _PROJECTOR,
+    _INVARIANCE_WEIGHT,
+    _VARIANCE_WEIGHT,
+    _COVARIANCE_WEIGHT,
+    _OPTIMIZER,
+    _LEARNING_RATE,
+    _WEIGHT_DECAY,
+    _MOMENTUM,
+    _ETA,
+    _CLIP,
+    _EPOCHS,
+    _WARMUP_EPOCHS,
+    _FINAL_LEARNING_RATE_FRACTION,
+)
+# Kept with the run, too, but free to change from one start to the next.
+_FREE_FLAGS = (
+    _DATA_DIR,
+    _MEMORY_LIMIT_GIB,
+    _DETERMINISTIC,
+    _INIT_FROM,
+    _STRATEGY,
+    _KNN_EVERY,
+    _CHECKPOINT_MINUTES,
+)
+
+
+def cli() -> None:
+    """Runs the mode that the command line asks for; the console script's entry."""
+    app.run(_main, flags_parser=_parse)
+
+
+def _main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags only. Received: {argv[1]!r}.")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # FAISS tells how it was loaded.
+    try:
+        status = MODES[_MODE.value]()
+    except (ValueError, OSError, FloatingPointError) as error:
+        logging.debug("What led to it:", exc_info=True)  # With --verbosity=1.
+        print(f"main.py: {' '.join(str(error).split())}", file=sys.stderr)
+        status = 1
+    sys.exit(status)
+
+
+def _parse(argv):
+    """Parses flags; a run's own are defaults for the modes that judge it."""
+    try:
+        arguments = flags.FLAGS(argv)
+        if _MODE.value != "pretrain" and _WORKDIR.value:
+            own = _own_flags(_WORKDIR.value, _MODE.value)
+            given = {name for name in own if flags.FLAGS[name].present}
+            flags.FLAGS.unparse_flags()
+            unset = [f"--{k}={v}" for k, v in own.items() if k not in given]
+            arguments = flags.FLAGS([argv[0], *unset, *argv[1:]])
+        return arguments
+    except flags.Error as error:
+        message = " ".join(str(error).split())
+        print(f"main.py: {message} See --help.", file=sys.stderr)
+        sys.exit(1)
+
+
+def _own_flags(workdir, mode):
+    from vicreg_keras.workdir import RunFolder
+
+    own = RunFolder(workdir).read_settings()
+    known = {flag.name for flag in (*_RECIPE_FLAGS, *_FREE_FLAGS)}
+    return {name: value for name, value in own.items() if name in known}
+
+
+def _pretrain():
+    from vicreg_keras.pretrain import pretrain
+    from vicreg_keras.workdir import RunFolder
+
+    run = RunFolder(_required(_WORKDIR))
+    init_from = RunFolder(_INIT_FROM.value) if _INIT_FROM.value else None
+    settings = _settings()
+    run.create()
+    with run.lock():
+        dataset = _load_dataset()
+        run.claim(
+            _flag_texts(settings.precision),
+            may_change={flag.name for flag in (*_FREE_FLAGS, _EPOCHS)},
+        )
+        result = pretrain(settings, dataset, run, init_from)
+    if result["stopped_by"]:
+        print(f"\nStopped by {result['stopped_by']}; all is saved. To continue, type")
+        print(f"  python main.py --flagfile={run.flags}")
+        return 130
+    print(f"The encoder is in {result['encoder']}, pictures in {run.figures}. Next:")
+    print(f"  python main.py --mode=linear_eval --workdir={run.path}")
+    return 0
+
+
+def _linear_eval():
+    from vicreg_keras.evaluate import linear_eval
+    from vicreg_keras.features import load_encoder
+    from vicreg_keras.pretrain import build_encoder, draw_figures
+    from vicreg_keras.workdir import RunFolder
+
+    run = RunFolder(_WORKDIR.value) if _WORKDIR.value else None
+    if run is None and not _SAVED_MODEL.value:
+        raise ValueError(
+            "Expected --workdir=RUN or --saved_model=PATH. Received: neither. Name "
+            "what is to be judged."
+        )
+    settings = _settings()
+    encoder = load_encoder(_SAVED_MODEL.value or run.path)
+    dataset = _load_dataset()
+    # Only a run says what its encoder looked like before training.
+    untrained = None if _SAVED_MODEL.value else build_encoder(settings, dataset)
+    result = linear_eval.linear_eval(
+        encoder,
+        dataset,
+        protocol=_PROTOCOL.value,
+        untrained_encoder=untrained,
+        few_labels=_FEW_LABELS.value,
+        few_label_seeds=_FEW_LABEL_SEEDS.value,
+        seed=_SEED.value,
+        epochs=_PROBE_EPOCHS.value,
+    )
+    print(linear_eval.format_table(result))
+    if run is not None:
+        run.create()
+        run.append_metrics({**result, "encoder": _SAVED_MODEL.value or "encoder"})
+        draw_figures(run)
+        print(f"Numbers are in {run.metrics}, pictures in {run.figures}.")
+    return 0
+
+
+MODES = {"pretrain": _pretrain, "linear_eval": _linear_eval}
+
+
+def _settings():
+    """The recipe that the flags make, its precision put in force."""
+    import keras
+    import tensorflow as tf
+
+    from vicreg_keras.precision import POLICIES, choose_precision
+    from vicreg_keras.pretrain import Settings
+
+    precision = choose_precision(_PRECISION.value)
+    keras.mixed_precision.set_dtype_policy(POLICIES[precision])
+    if _DETERMINISTIC.value:
+        tf.config.experimental.enable_op_determinism()
+    overrides = {name: flag.value for name, flag in _VIEW_NUMBERS.items()}
+    overrides |= {name: _interval(flag) for name, flag in _VIEW_RANGES.items()}
+    return Settings(
+        encoder=_ENCODER.value,
+        stem=_STEM.value,
+        projector=_PROJECTOR.value,
+        views=_VIEWS.value,
+        view_overrides={**overrides, "crop_size": _CROP_SIZE.value},
+        invariance_weight=_INVARIANCE_WEIGHT.value,
+        variance_weight=_VARIANCE_WEIGHT.value,
+        covariance_weight=_COVARIANCE_WEIGHT.value,
+        optimizer=_OPTIMIZER.value,
+        learning_rate=_LEARNING_RATE.value,
+        weight_decay=_WEIGHT_DECAY.value,
+        momentum=_MOMENTUM.value,
+        eta=_ETA.value,
+        clip=_CLIP.value,
+        epochs=_EPOCHS.value,
+        warmup_epochs=_WARMUP_EPOCHS.value,
+        final_learning_rate_fraction=_FINAL_LEARNING_RATE_FRACTION.value,
+        batch_size=_BATCH_SIZE.value,
+        seed=_SEED.value,
+        precision=precision,
+        strategy=_STRATEGY.value,
+        knn_every=_KNN_EVERY.value,
+        checkpoint_minutes=_CHECKPOINT_MINUTES.value,
+    )
+
+
+def _load_dataset():
+    from vicreg_keras.data import load_dataset
+
+    return load_dataset(
+        _DATASET.value,
+        data_dir=_DATA_DIR.value,
+        image_size=_IMAGE_SIZE.value,
+        validation_fraction=_VALIDATION_FRACTION.value,
+        seed=_SEED.value,
+        memory_limit_gib=_MEMORY_LIMIT_GIB.value,
+    )
+
+
+def _required(flag):
+    if not flag.value:
+        raise ValueError(
+            f"Expected --{flag.name} for --mode={_MODE.value}. Received: none."
+        )
+    return flag.value
+
+
+def _interval(flag):
+    if flag.value is None:
+        return None
+    try:
+        low, high = (float(value) for value in flag.value)
+    except ValueError as error:
+        raise ValueError(
+            f"Expected --{flag.name}=LEAST,GREATEST, two numbers. Received: "
+            f"--{flag.name}={','.join(flag.value)}."
+        ) from error
+    return low, high
+
+
+def _flag_texts(precision):
+    """Name and value, as text, of all that a run is started with."""
+    values = {
+        flag.name: flag.value
+        for flag in (*_RECIPE_FLAGS, *_FREE_FLAGS, _MODE, _WORKDIR)
+    }
+    values["precision"] = precision
+    texts = {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            value = ",".join(value)
+        if isinstance(value, bool):
+            value = str(value).lower()
+        if value is not None:
+            texts[name] = str(value)
+    return texts
+
+
+if __name__ == "__main__":
+    cli()

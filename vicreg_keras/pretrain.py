@@ -1,0 +1,384 @@
+"""Data, views, encoder, loss and optimizer put together: one run of pretraining."""
+
+import dataclasses
+import os
+import platform
+import subprocess
+import sys
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vicreg_keras import callbacks, distribute, figures, models, optim
+from vicreg_keras.augment import make_views
+from vicreg_keras.data import Dataset
+from vicreg_keras.evaluate.knn import knn_accuracy
+from vicreg_keras.export import export_savedmodel
+from vicreg_keras.features import extract_features
+from vicreg_keras.trainer import VICReg
+from vicreg_keras.workdir import RunFolder, write_text
+
+# What the kNN score during training looks at, at most: it is a dial, not a result.
+_KNN_BANK, _KNN_QUERIES = 5000, 2000
+_STATISTICS_IMAGES = 10000
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything a run is made of, besides its data.
+
+    Attributes:
+        encoder: a key of `models.ENCODERS`.
+        stem: `"auto"`, `"cifar"` or `"imagenet"`.
+        projector: widths, such as `"2048-2048-2048"`.
+        views: a key of `augment.VIEWS`.
+        view_overrides: settings of `augment.View` that replace the pair's.
+        invariance_weight, variance_weight, covariance_weight: of the loss.
+        optimizer: a key of `optim.OPTIMIZERS`.
+        learning_rate: peak, as it is: not scaled by the batch size.
+        weight_decay, momentum, eta, clip: as in `optim.make_optimizer`.
+        epochs: of the whole run.
+        warmup_epochs: of them, with a rising learning rate.
+        final_learning_rate_fraction: last learning rate over the peak.
+        batch_size: images a step, over all replicas.
+        seed: of weights, order and views.
+        precision: a key of `precision.POLICIES`, applied by the caller.
+        strategy: as in `distribute.make_strategy`.
+        knn_every: epochs between two kNN scores; 0 for none.
+        checkpoint_minutes: between two checkpoints inside an epoch.
+    """
+
+    encoder: str = "resnet18"
+    stem: str = "auto"
+    projector: str = "2048-2048-2048"
+    views: str = "cifar"
+    view_overrides: dict = dataclasses.field(default_factory=dict)
+    invariance_weight: float = 25.0
+    variance_weight: float = 25.0
+    covariance_weight: float = 1.0
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    eta: float = 0.001
+    clip: bool = False
+    epochs: int = 100
+    warmup_epochs: float = 1.0
+    final_learning_rate_fraction: float = 0.0
+    batch_size: int = 256
+    seed: int = 0
+    precision: str = "float32"
+    strategy: str = "auto"
+    knn_every: int = 5
+    checkpoint_minutes: float = 10.0
+
+
+def pretrain(
+    settings: Settings,
+    dataset: Dataset,
+    run: RunFolder,
+    init_from: RunFolder | None = None,
+) -> dict:
+    """Trains, or continues, a run, and leaves its encoder as a SavedModel.
+
+    Args:
+        settings: what to train and how.
+        dataset: its training part is trained on; its held-out part is watched.
+        run: where checkpoints, numbers and the encoder go. If it holds a checkpoint,
+            training continues from there to `settings.epochs`.
+        init_from: an earlier run whose weights a new run starts from.
+
+    Returns:
+        The last epoch's numbers, `encoder` (the SavedModel's path) and `stopped_by`
+        (the name of the signal that ended the run early, or `None`).
+
+    Raises:
+        ValueError: if a setting and the data don't fit, or a checkpoint can't be read.
+        FloatingPointError: if the loss is no longer finite.
+    """
+    steps_per_epoch = dataset.train.num_examples // settings.batch_size
+    _check(settings, dataset, steps_per_epoch)
+    strategy = distribute.make_strategy(settings.strategy)
+    with strategy.scope():
+        model = build_model(settings, dataset, steps_per_epoch)
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+    manager = tf.train.CheckpointManager(checkpoint, run.checkpoints, max_to_keep=2)
+    _restore(model, checkpoint, manager, init_from)
+    step = int(model.step.numpy())
+    total_steps = settings.epochs * steps_per_epoch
+    _write_environment(run, settings)
+    run.forget_after(step)
+    if 0 < step < total_steps:
+        _say(f"Continuing {run.path} at step {step:,} of {total_steps:,}.")
+    saver = callbacks.Checkpoints(manager, settings.checkpoint_minutes)
+    if step < total_steps:
+        _fit(model, settings, dataset, run, saver)
+        draw_figures(run)
+    result = {
+        **(run.read_metrics("pretrain") or [{}])[-1],
+        "encoder": None,
+        "stopped_by": saver.stopped_by and saver.stopped_by.name,
+    }
+    if saver.stopped_by is None:
+        result["encoder"] = str(_export(model, settings, dataset, run, step))
+    return result
+
+
+def build_model(settings: Settings, dataset: Dataset, steps_per_epoch: int) -> VICReg:
+    """The compiled model of a run, with the weights its seed starts from."""
+    encoder = build_encoder(settings, dataset)
+    synchronized = distribute.num_replicas() > 1
+    projector = models.make_projector(
+        encoder.output_shape[-1],
+        models.parse_widths(settings.projector),
+        synchronized=synchronized,
+    )
+    model = VICReg(
+        encoder,
+        projector,
+        make_views(settings.views, **settings.view_overrides),
+        invariance_weight=settings.invariance_weight,
+        variance_weight=settings.variance_weight,
+        covariance_weight=settings.covariance_weight,
+        seed=settings.seed,
+        name="vicreg",
+    )
+    schedule = optim.warmup_cosine(
+        settings.learning_rate,
+        settings.epochs * steps_per_epoch,
+        round(settings.warmup_epochs * steps_per_epoch),
+        settings.final_learning_rate_fraction,
+    )
+    optimizer = optim.make_optimizer(
+        settings.optimizer,
+        schedule,
+        weight_decay=settings.weight_decay,
+        momentum=settings.momentum,
+        eta=settings.eta,
+        clip=settings.clip,
+    )
+    model.compile(optimizer)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def build_encoder(settings: Settings, dataset: Dataset) -> keras.Model:
+    """The untrained encoder of a run: the same weights for the same seed and data."""
+    mean, std = _pixel_statistics(dataset)
+    keras.utils.set_random_seed(settings.seed)
+    return models.make_encoder(
+        settings.encoder,
+        dataset.image_shape,
+        stem=settings.stem,
+        mean=mean,
+        std=std,
+        synchronized=distribute.num_replicas() > 1,
+    )
+
+
+def draw_figures(run: RunFolder) -> None:
+    """Draws the loss terms, and the kNN accuracy where there is one, of a run."""
+    rows = run.read_metrics("pretrain")
+    if not rows:
+        return
+    figures.loss_terms(rows, run.figures / "loss.png")
+    if any("knn_top1" in row for row in rows):
+        probes = run.read_metrics("linear_eval")
+        figures.accuracy_over_minutes(rows, probes, run.figures / "accuracy.png")
+
+
+def _check(settings, dataset, steps_per_epoch):
+    if steps_per_epoch < 1:
+        raise ValueError(
+            "Expected a batch no larger than the training part "
+            f"({dataset.train.num_examples} images). Received: "
+            f"batch_size={settings.batch_size}. Choose a smaller --batch_size."
+        )
+    if settings.batch_size < 2:
+        raise ValueError(
+            "Expected a batch of 2 images or more: variance and covariance are taken "
+            f"over it. Received: batch_size={settings.batch_size}."
+        )
+
+
+def _restore(model, checkpoint, manager, init_from):
+    """Loads this run's last state or, for a new run, an earlier one's weights."""
+    if manager.latest_checkpoint:
+        try:
+            checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+        except (ValueError, AssertionError, tf.errors.OpError) as error:
+            raise ValueError(
+                "Expected a whole checkpoint of this recipe. Received: "
+                f"{manager.latest_checkpoint} ({_first_line(error)}). Delete it to "
+                "continue from the one before, or choose another --workdir."
+            ) from error
+    elif init_from is not None:
+        _load_weights(model, init_from)
+
+
+def _load_weights(model, init_from):
+    path = tf.train.latest_checkpoint(init_from.checkpoints)
+    if path is None:
+        raise ValueError(
+            "Expected an earlier run with a checkpoint. Received: "
+            f"init_from={init_from.path}. Give the --workdir of a run."
+        )
+    try:
+        status = tf.train.Checkpoint(model=model).restore(path)
+        status.assert_existing_objects_matched().expect_partial()
+    except (ValueError, AssertionError, tf.errors.OpError) as error:
+        raise ValueError(
+            "Expected an earlier run with the same encoder and projector. Received: "
+            f"init_from={init_from.path} ({_first_line(error)})."
+        ) from error
+    model.step.assign(0)
+    model.optimizer.iterations.assign(0)
+
+
+def _fit(model, settings, dataset, run, saver):
+    steps_per_epoch = dataset.train.num_examples // settings.batch_size
+    earlier = run.read_metrics("pretrain")
+    watchers = [
+        callbacks.Progress(
+            settings.batch_size, settings.epochs * steps_per_epoch, settings.epochs
+        ),
+        callbacks.History(run.append_metrics, earlier[-1]["minutes"] if earlier else 0),
+        keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+        saver,
+    ]
+    if settings.knn_every and dataset.train.labels is not None:
+        score = _knn_score(model.encoder, dataset, settings.seed)
+        # First, so that the others see its numbers.
+        watchers.insert(0, callbacks.KNN(score, settings.knn_every, settings.epochs))
+    held_out = _held_out_batches(dataset, settings)
+    while int(model.step.numpy()) < settings.epochs * steps_per_epoch:
+        step = int(model.step.numpy())
+        epoch, done = divmod(step, steps_per_epoch)
+        with warnings.catch_warnings():
+            # Keras warns that it can't see whether a tf.data.Dataset is shuffled.
+            warnings.filterwarnings("ignore", message=".*shuffle=True.*")
+            model.fit(
+                dataset.train.training_batches(
+                    settings.batch_size, seed=settings.seed, start_step=step
+                ),
+                initial_epoch=epoch,
+                # What is left of a begun epoch is fitted by itself.
+                epochs=epoch + 1 if done else settings.epochs,
+                steps_per_epoch=steps_per_epoch - done,
+                validation_data=held_out,
+                callbacks=watchers,
+                verbose=0,
+            )
+        if saver.stopped_by is not None:
+            return
+
+
+def _held_out_batches(dataset, settings):
+    """Whole batches of held-out images in a random order, the same every time."""
+    held_out = dataset.validation
+    size = min(settings.batch_size, held_out.num_examples)
+    if size < 2:
+        return None
+    order = np.random.default_rng(settings.seed).permutation(held_out.num_examples)
+    whole = held_out.num_examples // size * size
+    return (
+        held_out.take(order[:whole])
+        .batches(size)
+        .map(lambda images: tf.ensure_shape(images, (size, *dataset.image_shape)))
+    )
+
+
+def _knn_score(encoder, dataset, seed):
+    random = np.random.default_rng(seed)
+
+    def some(split, limit):
+        order = random.permutation(split.num_examples)[:limit]
+        return split.take(np.sort(order))
+
+    bank = some(dataset.train, _KNN_BANK)
+    queries = some(dataset.validation, _KNN_QUERIES)
+
+    def score():
+        numbers = knn_accuracy(
+            extract_features(encoder, bank, verbose=0),
+            extract_features(encoder, queries, verbose=0),
+            num_classes=dataset.num_classes,
+        )
+        return {"knn_top1": numbers["top1"], "knn_bank": bank.num_examples}
+
+    return score
+
+
+def _export(model, settings, dataset, run, step_before):
+    """The finished encoder as a SavedModel, unless it is there already."""
+    versions = sorted(run.encoder.glob("[0-9]*"), key=lambda path: int(path.name))
+    if versions and step_before == int(model.step.numpy()):
+        return versions[-1]
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("float32")
+    try:
+        # The policy is part of a layer: an encoder of float32 layers is built anew.
+        encoder = build_encoder(settings, dataset)
+    finally:
+        keras.mixed_precision.set_dtype_policy(policy)
+    encoder.set_weights(model.encoder.get_weights())
+    return export_savedmodel(encoder, run.encoder, dataset.image_shape)
+
+
+def _pixel_statistics(dataset):
+    """Mean and standard deviation of each channel of the training images."""
+    random = np.random.default_rng(0)
+    count = min(_STATISTICS_IMAGES, dataset.train.num_examples)
+    chosen = np.sort(random.permutation(dataset.train.num_examples)[:count])
+    total, squares, pixels = np.zeros(3), np.zeros(3), 0
+    for start in range(0, count, 256):
+        images = dataset.train.read(chosen[start : start + 256]).astype(np.float64)
+        total += images.sum(axis=(0, 1, 2))
+        squares += np.square(images).sum(axis=(0, 1, 2))
+        pixels += images[..., 0].size
+    mean = total / pixels
+    std = np.sqrt(np.maximum(squares / pixels - mean**2, 1.0))
+    return mean.tolist(), std.tolist()
+
+
+def _write_environment(run, settings):
+    import json
+
+    devices = [d.name for d in tf.config.list_logical_devices()]
+    environment = {
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "devices": devices,
+        "precision": settings.precision,
+        "seed": settings.seed,
+        "commit": _commit(),
+    }
+    write_text(run.environment, json.dumps(environment, indent=2) + "\n")
+
+
+def _commit():
+    """The commit of the checkout this file lies in, or `None`."""
+    try:
+        return subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=os.path.dirname(os.path.abspath(__file__)),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0]
+
+
+def _say(line):
+    print(line, file=sys.stderr, flush=True)

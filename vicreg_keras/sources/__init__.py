@@ -1,0 +1,31 @@
+"""How the examples of each kind of dataset are found and decoded.
+
+A source is a function `(location, *, data_dir, image_size, memory_limit_bytes,
+schemes) -> Source`. It says which parts the dataset itself has; `data` makes the
+splits of them.
+"""
+
+from vicreg_keras.sources.arrays import load_digits, load_npz
+from vicreg_keras.sources.folder import load_folder
+from vicreg_keras.sources.images import (
+    ArrayExamples,
+    Examples,
+    FileExamples,
+    Part,
+    Source,
+    decode_image,
+)
+from vicreg_keras.sources.tfds import load_tfds
+
+__all__ = [
+    "ArrayExamples",
+    "Examples",
+    "FileExamples",
+    "Part",
+    "Source",
+    "decode_image",
+    "load_digits",
+    "load_folder",
+    "load_npz",
+    "load_tfds",
+]

@@ -1,0 +1,153 @@
+"""What does a run leave on disk, and how does none of it end half-written?
+
+Every file is written aside and renamed; `metrics.jsonl` is only ever appended to, a
+whole line at a time.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        path: where it is, or shall be.
+
+    Attributes:
+        path: the folder itself.
+        flags: the resolved flags, `flags.flags`.
+        environment: versions and hardware, `environment.json`.
+        metrics: one JSON object a line, `metrics.jsonl`.
+        checkpoints: the whole state of training.
+        encoder: numbered SavedModels.
+        figures: pictures.
+        tensorboard: event files.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path)
+        self.flags = self.path / "flags.flags"
+        self.environment = self.path / "environment.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.encoder = self.path / "encoder"
+        self.figures = self.path / "figures"
+        self.tensorboard = self.path / "tensorboard"
+
+    def create(self) -> None:
+        """Makes the folder, and makes sure that it can be written.
+
+        Raises:
+            OSError: if it can't; the message says which folder.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise OSError(
+                "Expected a workdir that can be created and written. Received: "
+                f"workdir={self.path} ({error.strerror}). Choose another --workdir."
+            ) from error
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the run for this process.
+
+        Raises:
+            OSError: if another process trains in the same folder.
+        """
+        with open(self.path / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise OSError(
+                    "Expected a workdir that no other process trains in. Received: "
+                    f"workdir={self.path}. Wait for that process, or choose another "
+                    "--workdir."
+                ) from error
+            yield
+
+    def claim(
+        self, settings: Mapping[str, str], may_change: Iterable[str] = ()
+    ) -> None:
+        """Writes the run's flags, or checks that they are those it was started with.
+
+        Args:
+            settings: name and value, as text, of every flag that makes the run.
+            may_change: names that may differ from what the run was started with.
+
+        Raises:
+            ValueError: if the folder belongs to another recipe.
+        """
+        earlier = self.read_settings()
+        free = set(may_change)
+        for name, value in settings.items():
+            if name in earlier and name not in free and earlier[name] != value:
+                raise ValueError(
+                    f"Expected the recipe that {self.path} was started with "
+                    f"(--{name}={earlier[name]}). Received: --{name}={value}. Choose "
+                    "another --workdir, or give the same value to continue that run."
+                )
+        lines = [f"--{name}={value}\n" for name, value in sorted(settings.items())]
+        header = f"# Repeat with: python main.py --flagfile={self.flags}\n"
+        write_text(self.flags, header + "".join(lines))
+
+    def read_settings(self) -> dict[str, str]:
+        """The flags the run was started with, by name; empty where there is no run."""
+        if not self.flags.exists():
+            return {}
+        lines = self.flags.read_text().splitlines()
+        found = (re.fullmatch(r"--([a-z0-9_]+)=(.*)", line) for line in lines)
+        return {match[1]: match[2] for match in found if match}
+
+    def append_metrics(self, row: Mapping) -> None:
+        """Adds one line to `metrics.jsonl`, whole and at once."""
+        line = json.dumps(row, allow_nan=True) + "\n"
+        with open(self.metrics, "a") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_metrics(self, mode: str | None = None) -> list[dict]:
+        """The lines of `metrics.jsonl`, of one mode or of all, the oldest first.
+
+        A last line that a kill cut off is left out.
+        """
+        if not self.metrics.exists():
+            return []
+        rows = []
+        for line in self.metrics.read_text().splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return [row for row in rows if mode is None or row.get("mode") == mode]
+
+    def forget_after(self, step: int) -> None:
+        """Drops the lines of pretraining that lie behind `step`, and torn ones."""
+        rows = [
+            row
+            for row in self.read_metrics()
+            if row.get("mode") != "pretrain" or row["step"] <= step
+        ]
+        if self.metrics.exists():
+            write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a whole file or nothing: aside, flushed to the disk, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(aside, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
