@@ -1,132 +1,29 @@
-"""Views: their parameters' distributions, their pixels, and their seeds."""
+"""Views: their steps, their seeds and their settings."""
 
 import itertools
-import math
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
-from vicreg_keras import augment, image_ops
+from vicreg_keras import augment
 
-NUM_DRAWS = 10_000
-CHEAP = {"brightness": 0.4, "contrast": 0.4, "crop_scale": (1, 1), "hue": 0}
+# Quick to compile: flips, and every image's own brightness.
+CHEAP = dict(crop_scale=(1, 1), contrast=0, saturation=0, hue=0, jitter=1, grey=0)
 
 
-def draw(layer, size=(32, 32), num_draws=NUM_DRAWS, seed=0):
-    """Parameters of `num_draws` images, as arrays; drawn outside XLA, for speed."""
-    draws = tf.random.stateless_uniform([layer.num_draws, num_draws], [seed, 1])
-    drawn = layer.get_random_transformation_batch(
-        num_draws, images=tf.zeros([1, *size, 3]), draws=draws
-    )
-    return tf.nest.map_structure(np.asarray, drawn)
+def draw(view, num_draws=10_000):
+    """Parameters of every step, `None` for those left out; drawn outside XLA."""
+    draws = tf.random.stateless_uniform([view.num_draws, num_draws], [0, 1])
+    images = tf.zeros([1, 32, 32, 3])
+    drawn = view.get_random_transformation_batch(num_draws, images=images, draws=draws)
+    return [step and {name: x.numpy() for name, x in step.items()} for step in drawn]
 
 
 def noise(batch=4, height=12, width=12, seed=0):
     shape = (batch, height, width, 3)
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
-
-
-def torchvision_boxes(height, width, scale, ratio, num_draws):
-    """torchvision's RandomResizedCrop.get_params in numpy: top, left, height, width."""
-    generator = np.random.default_rng(1)
-    boxes = []
-    for _ in range(num_draws):
-        for _ in range(10):
-            area = height * width * generator.uniform(*scale)
-            aspect = math.exp(generator.uniform(*np.log(ratio)))
-            w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-            if 0 < w <= width and 0 < h <= height:
-                top = generator.integers(0, height - h + 1)
-                boxes.append((top, generator.integers(0, width - w + 1), h, w))
-                break
-        else:
-            w, h = width, height
-            if width / height < min(ratio):
-                h = round(w / min(ratio))
-            elif width / height > max(ratio):
-                w = round(h * max(ratio))
-            boxes.append(((height - h) // 2, (width - w) // 2, h, w))
-    return np.array(boxes, np.float64)
-
-
-def assert_uniform(values, low, high):
-    assert low <= values.min() and values.max() <= high
-    spread = high - low
-    assert values.min() < low + 0.01 * spread and values.max() > high - 0.01 * spread
-    assert abs(values.mean() - (low + high) / 2) < 0.015 * spread
-    assert abs(values.std() - spread / math.sqrt(12)) < 0.01 * spread
-
-
-# What is drawn.
-
-
-@pytest.mark.parametrize(
-    "size,scale",
-    [((32, 32), (0.08, 1.0)), ((32, 32), (0.2, 1.0)), ((20, 90), (0.6, 1))],
-)
-def test_crop_boxes_are_distributed_as_torchvisions(size, scale):
-    ratio = (3 / 4, 4 / 3)
-    layer = augment.RandomResizedCrop(scale=scale, ratio=ratio)
-    drawn = draw(layer, size)
-    expected = torchvision_boxes(*size, scale, ratio, NUM_DRAWS)
-    for k, name in enumerate(("top", "left", "height", "width")):
-        ours, theirs = drawn[name], expected[:, k]
-        assert np.array_equal(ours, np.round(ours))
-        assert abs(ours.mean() - theirs.mean()) < 0.06 * theirs.std() + 1e-6
-        assert abs(ours.std() - theirs.std()) < 0.04 * theirs.std() + 1e-6
-        assert abs(ours.min() - theirs.min()) <= 1
-        assert abs(ours.max() - theirs.max()) <= 1
-    assert np.all(drawn["top"] + drawn["height"] <= size[0])
-    assert np.all(drawn["left"] + drawn["width"] <= size[1])
-
-
-def test_crop_falls_back_to_the_centre_where_nothing_fits():
-    layer = augment.RandomResizedCrop(scale=(0.9, 1.0))
-    wide = draw(layer, (20, 90), num_draws=5)
-    assert set(wide["height"]) == {20} and set(wide["width"]) == {27}
-    assert set(wide["top"]) == {0} and set(wide["left"]) == {31}
-    tall = draw(layer, (90, 20), num_draws=5)
-    assert set(tall["height"]) == {27} and set(tall["width"]) == {20}
-
-
-def test_jitter_factors_are_torchvisions():
-    drawn = draw(augment.RandomColorJitter(0.4, 1.5, 0.2, 0.1, probability=0.8))
-    assert_uniform(drawn["brightness"], 0.6, 1.4)
-    assert_uniform(drawn["contrast"], 0.0, 2.5)
-    assert_uniform(drawn["saturation"], 0.8, 1.2)
-    assert_uniform(drawn["hue"], -0.1, 0.1)
-    assert abs(drawn["apply"].mean() - 0.8) < 0.015
-    factors = [drawn[n] for n in ("brightness", "contrast", "saturation", "hue")]
-    assert np.abs(np.corrcoef(factors) - np.eye(4)).max() < 0.04
-
-
-def test_every_order_of_the_jitter_is_equally_likely():
-    drawn = draw(augment.RandomColorJitter(0.4, 0.4, 0.2, 0.1))
-    names = ("brightness", "contrast", "saturation", "hue")
-    turns = np.stack([drawn[f"{name}_turn"] for name in names], axis=1)
-    for order in itertools.permutations(range(4)):
-        frequency = np.mean(np.all(turns == order, axis=1))
-        assert abs(frequency - 1 / 24) < 0.008  # four standard errors
-
-
-@pytest.mark.parametrize(
-    "kind", [augment.RandomHorizontalFlip, augment.RandomGrayscale]
-)
-def test_probability_is_the_one_given(kind):
-    for probability in (0.0, 0.2, 0.5, 1.0):
-        frequency = draw(kind(probability))["apply"].mean()
-        assert abs(frequency - probability) < 0.02
-
-
-def test_blur_and_solarization_draws():
-    drawn = draw(augment.RandomGaussianBlur((0.1, 2.0), probability=0.1))
-    assert_uniform(drawn["sigma"], 0.1, 2.0)
-    assert abs(drawn["apply"].mean() - 0.1) < 0.012
-    drawn = draw(augment.RandomSolarization(probability=0.2))
-    assert abs(drawn["apply"].mean() - 0.2) < 0.016
 
 
 def test_a_views_parameters_are_independent():
@@ -145,157 +42,10 @@ def test_leaving_a_step_out_changes_no_other():
     np.testing.assert_array_equal(full[3]["apply"], less[3]["apply"])
 
 
-# What happens to pixels.
-
-
-@pytest.mark.parametrize("interpolation", image_ops.INTERPOLATIONS)
-@pytest.mark.parametrize("size", [(32, 32), (12, 20)])
-def test_crop_and_resize_is_pils(interpolation, size):
-    images = noise(batch=5, height=24, width=36)
-    boxes = [(0, 0, 24, 36), (3, 5, 7, 9), (20, 33, 4, 3), (1, 0, 23, 5), (9, 9, 1, 1)]
-    box = dict(
-        zip(("top", "left", "height", "width"), np.transpose(boxes), strict=True)
-    )
-    ours = image_ops.crop_and_resize(
-        tf.cast(images, tf.float32), box, size, interpolation
-    )
-    method = Image.Resampling[interpolation.upper()]
-    for image, (top, left, height, width), result in zip(
-        images, boxes, ours.numpy(), strict=True
-    ):
-        for channel in range(3):
-            plane = Image.fromarray(image[..., channel].astype(np.float32))
-            plane = plane.crop((left, top, left + width, top + height))
-            expected = np.clip(plane.resize(size[::-1], method), 0, 255)
-            np.testing.assert_allclose(result[..., channel], expected, atol=255e-5)
-
-
-def test_crop_of_the_whole_image_is_the_image():
-    layer = augment.RandomResizedCrop(scale=(1.0, 1.0))
-    np.testing.assert_allclose(layer(noise(), seed=(0, 0)), noise(), atol=1e-3)
-
-
-def test_flip_mirrors_left_and_right_only():
-    flipped = augment.RandomHorizontalFlip(1.0)(noise(), seed=(0, 0))
-    np.testing.assert_array_equal(flipped, noise()[:, :, ::-1])
-
-
-def reference_jitter(image, factors, order):
-    """torchvision's operations on one image in [0, 255], floats, in numpy."""
-    grey = np.array([0.299, 0.587, 0.114])
-    image = image.astype(np.float64)
-    for name in order:
-        factor = factors[name]
-        if name == "brightness":
-            image = factor * image
-        elif name == "contrast":
-            image = factor * image + (1 - factor) * (image @ grey).mean()
-        elif name == "saturation":
-            image = factor * image + (1 - factor) * (image @ grey)[..., None]
-        else:
-            image = np.apply_along_axis(shift_hue, -1, image, factor)
-        image = np.clip(image, 0, 255)
-    return image
-
-
-def shift_hue(pixel, turns):
-    import colorsys
-
-    hue, saturation, value = colorsys.rgb_to_hsv(*(pixel / 255))
-    return 255 * np.array(colorsys.hsv_to_rgb((hue + turns) % 1, saturation, value))
-
-
-def test_jitter_is_torchvisions_in_every_order():
-    names = ("brightness", "contrast", "saturation", "hue")
-    orders = list(itertools.permutations(names))
-    images = noise(batch=24, height=4, width=5)
-    images[:, 0] = [[0, 0, 0], [255, 255, 255], [255, 0, 0], [9, 9, 9], [0, 200, 200]]
-    generator = np.random.default_rng(3)
-    factors = {
-        "brightness": generator.uniform(0.4, 1.8, 24),
-        "contrast": generator.uniform(0.4, 1.8, 24),
-        "saturation": generator.uniform(0.0, 2.0, 24),
-        "hue": generator.uniform(-0.5, 0.5, 24),
-    }
-    jitter = {name: tf.constant(f, tf.float32) for name, f in factors.items()}
-    for name in names:
-        jitter[f"{name}_turn"] = tf.constant([order.index(name) for order in orders])
-    results = image_ops.color_jitter(tf.cast(images, tf.float32), jitter)
-    for k, order in enumerate(orders):
-        mine = {name: f[k] for name, f in factors.items()}
-        expected = reference_jitter(images[k], mine, order)
-        np.testing.assert_allclose(results[k], expected, atol=0.01)
-
-
-@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "hue"])
-def test_one_jitter_alone_changes_pixels_of_0_to_255(name):
-    layer = augment.RandomColorJitter(**{name: 0.4})
-    drawn = draw(layer, num_draws=4)
-    results = layer.augment_images(tf.cast(noise(), tf.float32), drawn)
-    for image, factor, result in zip(noise(), drawn[name], results, strict=True):
-        expected = reference_jitter(image, {name: factor}, [name])
-        np.testing.assert_allclose(result, expected, atol=0.01)
-        assert np.abs(result - image).mean() > 1.0
-
-
-def test_jitter_leaves_what_is_not_chosen_untouched():
-    layer = augment.RandomColorJitter(0.4, 0.4, 0.2, 0.1)
-    drawn = {**draw(layer, num_draws=4), "apply": np.array([True, False, True, False])}
-    results = layer.augment_images(tf.cast(noise(), tf.float32), drawn)
-    changed = np.any(results.numpy() != noise(), axis=(1, 2, 3))
-    assert changed.tolist() == [True, False, True, False]
-
-
-def test_images_of_one_channel_can_be_jittered():
-    layer = augment.RandomColorJitter(brightness=0.4, contrast=0.4)
-    images = tf.cast(noise(), tf.float32)
-    drawn = draw(layer, num_draws=4)
-    grey = layer.augment_images(images[..., :1], drawn)
-    same = layer.augment_images(tf.repeat(images[..., :1], 3, axis=-1), drawn)
-    np.testing.assert_allclose(grey, same[..., :1], atol=1e-3)
-
-
-def test_grayscale_has_three_equal_channels():
-    grey = augment.RandomGrayscale(1.0)(noise(), seed=(0, 0)).numpy()
-    expected = noise() @ np.array([0.299, 0.587, 0.114])
-    for channel in range(3):
-        np.testing.assert_allclose(grey[..., channel], expected, atol=0.05)
-
-
-def test_blur_is_a_gaussian_with_reflected_edges():
-    images, sigma = noise(batch=3, height=24, width=20), np.array([0.1, 0.8, 2.0])
-    results = image_ops.gaussian_blur(
-        tf.cast(images, tf.float32), tf.constant(sigma, tf.float32)
-    )
-    for image, width, result in zip(images, sigma, results.numpy(), strict=True):
-        taps = np.exp(-0.5 * (np.arange(-12, 13) / width) ** 2)
-        taps /= taps.sum()
-        padded = np.pad(image.astype(float), ((12, 12), (12, 12), (0, 0)), "reflect")
-        for axis in (0, 1):
-            padded = np.apply_along_axis(np.convolve, axis, padded, taps, "valid")
-        np.testing.assert_allclose(result, padded, atol=0.01)
-
-
-def test_blur_keeps_constant_images_to_the_corners():
-    images = np.full((2, 8, 8, 3), 100, np.uint8)
-    blurred = augment.RandomGaussianBlur((2.0, 2.0))(images, seed=(0, 0))
-    np.testing.assert_allclose(blurred, images, atol=1e-3)
-
-
-def test_solarization_inverts_from_the_threshold_on():
-    images = np.array([0, 127, 127.5, 128, 200, 255], np.float32)
-    images = np.tile(images[None, None, :, None], (1, 1, 1, 3))
-    solarized = augment.RandomSolarization(128, 1.0)(images, seed=(0, 0))
-    np.testing.assert_allclose(solarized[0, 0, :, 0], [0, 127, 127.5, 127, 55, 0])
-
-
 def test_parameters_are_an_images_own():
     images = np.tile(noise(batch=1), (64, 1, 1, 1))
-    views = augment.View(**CHEAP, blur=1.0)(images, seed=(0, 0)).numpy()
+    views = augment.View(**CHEAP)(images, seed=(0, 0)).numpy()
     assert len(np.unique(views.reshape(64, -1), axis=0)) == 64
-
-
-# Seeds.
 
 
 @pytest.fixture(scope="module")
@@ -326,11 +76,11 @@ def test_same_seed_same_view_wherever_it_is_called(pair, images):
         assert np.abs(other - alone).mean() > 1.0
 
 
-def test_views_inside_a_dataset_of_unknown_batch(pair, images):
+def test_views_inside_a_dataset_of_unknown_batch(images):
     dataset = tf.data.Dataset.from_tensor_slices(images).batch(8)
-    mapped = dataset.map(lambda x: pair[0](x, seed=(3, 4)))
-    (view,) = mapped.as_numpy_iterator()
-    np.testing.assert_array_equal(view, pair[0](images, seed=(3, 4)))
+    view = augment.View(**CHEAP)
+    (mapped,) = dataset.map(lambda x: view(x, seed=(3, 4))).as_numpy_iterator()
+    np.testing.assert_array_equal(mapped, view(images, seed=(3, 4)))
 
 
 def test_a_step_has_new_randomness_each_time(pair, images):
@@ -367,7 +117,7 @@ def test_views_of_a_pair_differ_and_neither_is_raw(pair, images):
     assert first.numpy().max() > 50.0
 
 
-def test_seeded_under_op_determinism_and_mixed_precision(pair, images):
+def test_views_are_float32_whatever_the_policy(images):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         view = augment.View(**CHEAP)
@@ -395,28 +145,6 @@ def test_shapes_are_known_without_running():
     assert view.compute_output_shape((None, 32, 32, 3)) == (None, 16, 16, 3)
     assert view(keras.Input((32, 32, 3))).shape == (None, 16, 16, 3)
     assert augment.View()(keras.Input((32, 32, 3))).shape == (None, 32, 32, 3)
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        augment.View(blur=0.3, crop_size=9, interpolation="bicubic", name="first"),
-        augment.RandomResizedCrop(5, (0.3, 0.9), (0.5, 2.0), "bicubic"),
-        augment.RandomHorizontalFlip(0.3),
-        augment.RandomColorJitter(0.1, 0.2, 0.3, 0.4, 0.5),
-        augment.RandomGrayscale(0.3),
-        augment.RandomGaussianBlur((0.2, 0.4), 0.6),
-        augment.RandomSolarization(100, 0.3),
-    ],
-    ids=lambda layer: type(layer).__name__,
-)
-def test_config_round_trip(layer):
-    stored = keras.saving.serialize_keras_object(layer)
-    again = keras.saving.deserialize_keras_object(stored)
-    assert type(again) is type(layer)
-    assert again.get_config() == layer.get_config()
-    first, second = draw(layer, num_draws=3), draw(again, num_draws=3)
-    tf.nest.map_structure(np.testing.assert_array_equal, first, second)
 
 
 def test_what_has_no_strength_is_left_out():
@@ -448,14 +176,14 @@ def test_papers_pair_is_the_authors_asymmetric_one():
 @pytest.mark.parametrize(
     "settings,message",
     [
-        ({"flip": 1.5}, r"Expected a probability in \[0, 1\]. Received: flip=1.5"),
+        ({"flip": 1.5}, r"Expected a number in \[0, 1\]. Received: flip=1.5"),
         ({"crop_scale": (0.5, 1.2)}, r"at most 1. Received: crop_scale=\(0.5, 1.2\)"),
         ({"crop_scale": (0.9, 0.2)}, r"low <= high.* Received: crop_scale="),
         ({"crop_ratio": 1.0}, r"Expected two numbers.* Received: crop_ratio=1.0"),
         ({"blur_sigma": (0, 2)}, r"above 0. Received: blur_sigma=\(0, 2\)"),
         ({"brightness": -0.1}, r"at least 0. Received: brightness=-0.1"),
-        ({"hue": 0.6}, r"turns in \[0, 0.5\]. Received: hue=0.6"),
-        ({"solarize_threshold": 300}, r"pixel value .*: solarize_threshold=300"),
+        ({"hue": 0.6}, r"in \[0, 0.5\]. Received: hue=0.6"),
+        ({"solarize_threshold": 300}, r"in \[0, 255\]. Received: solarize_threshold="),
         ({"crop_size": 0}, r"whole number of pixels.* Received: crop_size=0"),
         ({"interpolation": "cubic"}, r"one of bilinear, bicubic. Received: interpol"),
         ({"sepia": 0.5}, r"Expected settings among crop_scale, .* Received: sepia=0.5"),
@@ -471,3 +199,13 @@ def test_bad_names_and_shapes_are_refused():
         augment.make_views("imagenet")
     with pytest.raises(ValueError, match="Expected images of shape"):
         augment.View()(np.zeros((32, 32, 3), np.uint8), seed=(0, 0))
+
+
+def test_config_round_trip():
+    view = augment.View(blur=0.3, crop_size=9, interpolation="bicubic", name="first")
+    stored = keras.saving.serialize_keras_object(view)
+    again = keras.saving.deserialize_keras_object(stored)
+    assert type(again) is augment.View
+    assert again.get_config() == view.get_config()
+    first, second = draw(view, num_draws=3), draw(again, num_draws=3)
+    tf.nest.map_structure(np.testing.assert_array_equal, first[:5], second[:5])

@@ -1,17 +1,67 @@
 """What happens to the pixels of a view: pure functions of float32 image batches.
 
 Images are `(batch, height, width, channels)` with values in `[0, 255]`; every
-parameter has a value an image, so nothing here is shared by a batch and nothing is
-random. `augment.py` draws the parameters. All of it compiles under XLA; colours are
-worked on as planes, which vectorise where interleaved triples do not.
+parameter has a value an image, so nothing here is shared by a batch, and nothing is
+random: whoever calls brings the random numbers. All of it compiles under XLA; colours
+are worked on as planes, which vectorise where interleaved triples do not.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
 INTERPOLATIONS = ("bilinear", "bicubic")
+_CROP_TRIES = 10  # torchvision's, before a crop falls back to the centre
+NUM_CROP_DRAWS = 2 * _CROP_TRIES + 2
 _GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R 601, as PIL's "L"
+
+
+def crop_boxes(
+    draws: tf.Tensor,
+    size: tuple[int, int],
+    scale: Sequence[float],
+    ratio: Sequence[float],
+) -> dict[str, tf.Tensor]:
+    """Returns torchvision's `RandomResizedCrop` boxes, from uniform numbers.
+
+    Area uniform, ratio log-uniform, ten tries for a box that fits and a uniform place
+    for it; else the largest centred box whose ratio is allowed.
+
+    Args:
+        draws: `(NUM_CROP_DRAWS, batch)`, uniform in `[0, 1)`.
+        size: height and width of the images.
+        scale: least and greatest area, as fractions of the image's.
+        ratio: least and greatest width / height.
+
+    Returns:
+        `top`, `left`, `height`, `width`: each `(batch,)`, whole pixels in float32.
+    """
+    height, width = (tf.cast(n, tf.float32) for n in size)
+    low, high = ratio
+    areas = scale[0] + (scale[1] - scale[0]) * draws[:_CROP_TRIES]
+    areas *= height * width
+    log_ratios = math.log(high / low) * draws[_CROP_TRIES : 2 * _CROP_TRIES]
+    ratios = low * tf.exp(log_ratios)
+    widths = tf.round(tf.sqrt(areas * ratios))  # (tries, batch)
+    heights = tf.round(tf.sqrt(areas / ratios))
+    fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
+    first = fits & (tf.cumsum(tf.cast(fits, tf.int32), axis=0) == 1)
+    found = tf.reduce_any(fits, axis=0)
+    # The largest box whose ratio is allowed is all of most images.
+    highest = tf.where(width / height < low, tf.round(width / low), height)
+    widest = tf.where(width / height > high, tf.round(height * high), width)
+
+    def place(sides, side, fallback, draw):
+        chosen = tf.reduce_sum(tf.where(first, sides, 0.0), axis=0)
+        chosen = tf.where(found, chosen, fallback)
+        room = side - chosen
+        start = tf.minimum(tf.floor(draw * (room + 1.0)), room)
+        return tf.where(found, start, tf.floor(room / 2.0)), chosen
+
+    top, box_height = place(heights, height, highest, draws[-2])
+    left, box_width = place(widths, width, widest, draws[-1])
+    return {"top": top, "left": left, "height": box_height, "width": box_width}
 
 
 def crop_and_resize(

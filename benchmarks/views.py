@@ -1,0 +1,160 @@
+"""Views a second: the named pairs, beside keras-cv's own layers for the same pair.
+
+    python -m benchmarks.views --rounds=5
+
+Every round runs each contender once, in turn, so that what else the machine does falls
+on all of them alike; the median round counts. Compilation is not counted. keras-cv's
+layers are given the `cifar` pair's settings as far as they can express them, each
+under a mask instead of `RandomApply`, which is slower and fails in a graph; they run
+in the map of a `tf.data.Dataset`, where they are meant to run, two calls at a time.
+They do less: no order of the jitter, no antialiasing, no bicubic filter.
+"""
+
+import argparse
+import pathlib
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import keras_cv  # noqa: E402
+
+from vicreg_keras import augment  # noqa: E402
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--batch_size", type=int, default=256)
+    parser.add_argument("--image_size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batches", type=int, default=20, help="batches a round")
+    options = parser.parse_args()
+    shape = (options.batch_size, options.image_size, options.image_size, 3)
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    images = tf.constant(images)
+
+    contenders = {name: seeded_pair(name, images) for name in augment.VIEWS}
+    contenders["cifar, 16 pixels"] = seeded_pair("cifar", images, crop_size=16)
+    contenders["cifar, in tf.data"] = in_dataset(images, augment.make_views("cifar"))
+    contenders["keras-cv, in tf.data"] = in_dataset(
+        images, keras_cv_pair(options.image_size)
+    )
+    rates = measure(contenders, options.rounds, options.batches, options.batch_size)
+    print_table(rates, "keras-cv, in tf.data", options)
+
+
+def seeded_pair(name: str, images: tf.Tensor, **overrides) -> Callable[[int], None]:
+    """Returns a function that makes both views of a number of batches, one by one."""
+    first, second = augment.make_views(name, **overrides)
+
+    def run(num_batches: int):
+        for step in range(num_batches):
+            views = first(images, seed=(0, step)), second(images, seed=(1, step))
+        for view in views:
+            view.numpy()  # waits until all is done
+
+    return run
+
+
+def in_dataset(images: tf.Tensor, pair: tuple) -> Callable[[int], None]:
+    """Returns the same for layers called inside a dataset's map."""
+
+    def views(step):
+        return [
+            layer(images, seed=tf.stack([k, step]))
+            if isinstance(layer, augment.View)
+            else layer(tf.cast(images, tf.float32))
+            for k, layer in enumerate(pair)
+        ]
+
+    steps = tf.data.Dataset.counter()
+    # One iterator for all rounds: a new one costs a fifth of a second.
+    batches = iter(steps.map(lambda s: tuple(views(s)), num_parallel_calls=2))
+
+    def run(num_batches: int):
+        for _ in range(num_batches):
+            next(batches)
+
+    return run
+
+
+def keras_cv_pair(image_size: int) -> tuple[Callable, Callable]:
+    """Returns keras-cv's layers for the `cifar` pair, twice."""
+    layers = keras_cv.layers
+    steps = [
+        (
+            1.0,
+            layers.RandomCropAndResize(
+                target_size=(image_size, image_size),
+                crop_area_factor=(0.2, 1.0),
+                aspect_ratio_factor=(3 / 4, 4 / 3),
+            ),
+        ),
+        (1.0, layers.RandomFlip("horizontal")),
+        (
+            0.8,
+            layers.RandomColorJitter(
+                value_range=(0, 255),
+                brightness_factor=0.4,
+                contrast_factor=0.4,
+                saturation_factor=(0.45, 0.55),
+                hue_factor=0.2,
+            ),
+        ),
+        (0.2, layers.Grayscale(output_channels=3)),
+        (0.1, layers.Solarization((0, 255), threshold_factor=(0.5, 0.5))),
+    ]
+
+    def view(images):
+        for probability, layer in steps:
+            changed = layer(images)
+            if probability < 1.0:
+                chosen = tf.random.uniform([tf.shape(images)[0], 1, 1, 1]) < probability
+                changed = tf.where(chosen, changed, images)
+            images = changed
+        return images
+
+    return view, view
+
+
+def measure(
+    contenders: dict[str, Callable[[int], None]],
+    rounds: int,
+    batches: int,
+    batch_size: int,
+) -> dict[str, list[float]]:
+    """Returns every round's views a second, per contender."""
+    rates = {name: [] for name in contenders}
+    for run in contenders.values():
+        run(1)  # traces and compiles
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            run(batches)
+            rates[name].append(2 * batches * batch_size / (time.perf_counter() - start))
+    return rates
+
+
+def print_table(rates: dict[str, list[float]], baseline: str, options):
+    """Prints medians, spread, and the median's ratio to the baseline's."""
+    size = options.image_size
+    print(
+        f"{size} x {size} pixels, batch {options.batch_size}, "
+        f"{options.rounds} rounds of {options.batches} batches, "
+        f"TensorFlow {tf.__version__}, keras-cv {keras_cv.__version__}"
+    )
+    print(f"{'':22}{'views/s':>10}{'lowest':>10}{'highest':>10}{'ratio':>8}")
+    for name, values in rates.items():
+        median = statistics.median(values)
+        ratio = median / statistics.median(rates[baseline])
+        numbers = f"{median:10,.0f}{min(values):10,.0f}{max(values):10,.0f}"
+        print(f"{name:22}{numbers}{ratio:8.1f}")
+
+
+if __name__ == "__main__":
+    main()

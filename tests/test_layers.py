@@ -1,0 +1,80 @@
+"""Layers that run on faster kernels compute what Keras's own compute."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vicreg_keras.layers import BatchNormalization, Conv2D
+
+
+def value_and_gradients(layer, x):
+    x = tf.Variable(x)
+    with tf.GradientTape() as tape:
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        y = layer(x, training=True) if is_norm else layer(x)
+        objective = tf.reduce_sum(tf.sin(y))
+    return y, tape.gradient(objective, [x, *layer.trainable_variables])
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 8])
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_convolution_and_its_gradients_are_kerass(size, kernel_size):
+    random = np.random.default_rng(size)
+    x = random.normal(size=(3, size, size, 4)).astype("float32")
+    fast = Conv2D(6, kernel_size, padding="same", use_bias=False)
+    stock = keras.layers.Conv2D(6, kernel_size, padding="same", use_bias=False)
+    for layer in (fast, stock):
+        layer.build(x.shape)
+    stock.set_weights(fast.get_weights())
+    y_fast, gradients_fast = value_and_gradients(fast, x)
+    y_stock, gradients_stock = value_and_gradients(stock, x)
+    np.testing.assert_allclose(y_fast, y_stock, atol=1e-5)
+    for a, b in zip(gradients_fast, gradients_stock, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (5, 3, 3, 4)])
+def test_batch_norm_is_kerass_but_for_the_unbiased_running_variance(shape):
+    x = np.random.default_rng(0).normal(2, 3, shape).astype("float32")
+    fast = BatchNormalization(momentum=0.9, epsilon=1e-5)
+    stock = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+    y_fast, gradients_fast = value_and_gradients(fast, x)
+    y_stock, gradients_stock = value_and_gradients(stock, x)
+    np.testing.assert_allclose(y_fast, y_stock, atol=1e-5)
+    for a, b in zip(gradients_fast, gradients_stock, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    np.testing.assert_allclose(fast.moving_mean, stock.moving_mean, rtol=1e-5)
+    rows = x.reshape(-1, 4)
+    expected = 0.9 + 0.1 * rows.var(axis=0, ddof=1)
+    np.testing.assert_allclose(fast.moving_variance, expected, rtol=1e-5)
+
+
+def test_batch_norm_in_inference_mode_changes_nothing_and_uses_running_values():
+    x = np.random.default_rng(0).normal(2, 3, (5, 3, 3, 4)).astype("float32")
+    layer = BatchNormalization(epsilon=1e-5)
+    layer(x, training=True)
+    before = [w.copy() for w in layer.get_weights()]
+    y = layer(x, training=False)
+    for a, b in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    mean, variance = before[2], before[3]
+    np.testing.assert_allclose(y, (x - mean) / np.sqrt(variance + 1e-5), atol=1e-4)
+
+
+def test_frozen_batch_norm_stays_as_it_is_in_training():
+    x = np.ones((4, 2, 2, 3), "float32")
+    layer = BatchNormalization()
+    layer.build(x.shape)
+    layer.trainable = False
+    before = layer.get_weights()
+    layer(x, training=True)
+    for a, b in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_half_precision_keeps_float32_statistics():
+    layer = BatchNormalization(dtype="mixed_bfloat16")
+    y = layer(np.ones((4, 2, 2, 3), "float32"), training=True)
+    assert y.dtype == "bfloat16"
+    assert layer.moving_mean.dtype == "float32"
