@@ -201,4 +201,7 @@ def make_views(name: str, **overrides) -> tuple[View, View]:
             layers.reject(f"settings among {', '.join(settings)}", key, overrides[key])
     overrides = {k: v for k, v in overrides.items() if v is not None}
     first, second = VIEWS[name]
-    return View(**{**first, **overrides}), View(**{**second, **overrides})
+    view_a = View(**{**first, **overrides})
+    # Where both views are alike one layer serves for both, and is compiled once.
+    view_b = view_a if first == second else View(**{**second, **overrides})
+    return view_a, view_b

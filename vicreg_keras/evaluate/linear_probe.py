@@ -110,8 +110,9 @@ def cached_probe(
     after its `StandardScaler`. C goes from strong to weak regularisation, each fit
     starting at the one before, and stops once two in a row do no better on the
     validation part (one, where the training array has more than 2^26 entries: the
-    weakest take longest, and so large a set leaves little to chance). The best (the strongest of equals) is then refitted on training
-    and validation examples together, and tested once.
+    weakest take longest, and so large a set leaves little to chance). The best, the
+    strongest of equals, is refitted on training and validation examples together,
+    still with the training split's figures, and tested once.
 
     The optimisation is convex and starts at zero: it has no randomness, so `seed` is
     only noted in the result.
