@@ -1,6 +1,9 @@
 """What people type: `python main.py --mode=pretrain`, then `--mode=linear_eval`."""
 
+import contextlib
+import dataclasses
 import os
+import re
 import sys
 
 # Before TensorFlow is imported: its start-up notes are not about the user's run.
@@ -8,7 +11,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app, flags, logging  # noqa: E402
 
-_GENERAL = "every mode"
 _MODE = flags.DEFINE_enum(
     "mode", None, ["pretrain", "linear_eval"], "What to do.", required=True
 )
@@ -98,15 +100,16 @@ _STEM = flags.DEFINE_enum(
 _PROJECTOR = flags.DEFINE_string(
     "projector", "2048-2048-2048", "Widths of the layers between encoder and loss."
 )
-_INVARIANCE_WEIGHT = flags.DEFINE_float(
-    "invariance_weight", 25.0, "Of the loss (lambda in the paper).", lower_bound=0
-)
-_VARIANCE_WEIGHT = flags.DEFINE_float(
-    "variance_weight", 25.0, "Of the loss (mu in the paper).", lower_bound=0
-)
-_COVARIANCE_WEIGHT = flags.DEFINE_float(
-    "covariance_weight", 1.0, "Of the loss (nu in the paper).", lower_bound=0
-)
+_WEIGHTS = [
+    flags.DEFINE_float(
+        f"{term}_weight", default, f"Of the loss ({symbol} in the paper)."
+    )
+    for term, default, symbol in (
+        ("invariance", 25.0, "lambda"),
+        ("variance", 25.0, "mu"),
+        ("covariance", 1.0, "nu"),
+    )
+]
 
 _OPTIMIZER = flags.DEFINE_enum(
     "optimizer", "adamw", ["adam", "adamw", "lars", "sgd"], "Optimizer."
@@ -181,9 +184,7 @@ _RECIPE_FLAGS = (
     _ENCODER,
     _STEM,
     _PROJECTOR,
-    _INVARIANCE_WEIGHT,
-    _VARIANCE_WEIGHT,
-    _COVARIANCE_WEIGHT,
+    *_WEIGHTS,
     _OPTIMIZER,
     _LEARNING_RATE,
     _WEIGHT_DECAY,
@@ -212,17 +213,31 @@ def cli() -> None:
 
 
 def _main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only. Received: {argv[1]!r}.")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # FAISS tells how it was loaded.
+    with _silent_stderr():
+        import tensorflow as tf
+
+        import vicreg_keras  # noqa: F401  Now, so that nothing else starts it.
     try:
+        if len(argv) > 1:
+            raise ValueError(f"Expected flags only, --name=value. Received: {argv[1]}.")
         status = MODES[_MODE.value]()
     except (ValueError, OSError, FloatingPointError) as error:
-        logging.debug("What led to it:", exc_info=True)  # With --verbosity=1.
-        print(f"main.py: {' '.join(str(error).split())}", file=sys.stderr)
-        status = 1
+        status = _fail(str(error))
+    except tf.errors.OpError as error:
+        # What reading an example raised, inside a tf.data pipeline.
+        cause = re.search(r"^\w*Error: (Expected .*)", str(error), re.M)
+        if not cause:
+            raise
+        status = _fail(cause[1])
     sys.exit(status)
+
+
+def _fail(message):
+    logging.debug("What led to it:", exc_info=True)  # With --verbosity=1.
+    print(f"main.py: {' '.join(message.split())}", file=sys.stderr)
+    return 1
 
 
 def _parse(argv):
@@ -230,20 +245,19 @@ def _parse(argv):
     try:
         arguments = flags.FLAGS(argv)
         if _MODE.value != "pretrain" and _WORKDIR.value:
-            own = _own_flags(_WORKDIR.value, _MODE.value)
+            own = _own_flags(_WORKDIR.value)
             given = {name for name in own if flags.FLAGS[name].present}
             flags.FLAGS.unparse_flags()
             unset = [f"--{k}={v}" for k, v in own.items() if k not in given]
             arguments = flags.FLAGS([argv[0], *unset, *argv[1:]])
         return arguments
     except flags.Error as error:
-        message = " ".join(str(error).split())
-        print(f"main.py: {message} See --help.", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(_fail(f"{error} See --help."))
 
 
-def _own_flags(workdir, mode):
-    from vicreg_keras.workdir import RunFolder
+def _own_flags(workdir):
+    with _silent_stderr():
+        from vicreg_keras.workdir import RunFolder
 
     own = RunFolder(workdir).read_settings()
     known = {flag.name for flag in (*_RECIPE_FLAGS, *_FREE_FLAGS)}
@@ -254,16 +268,20 @@ def _pretrain():
     from vicreg_keras.pretrain import pretrain
     from vicreg_keras.workdir import RunFolder
 
-    run = RunFolder(_required(_WORKDIR))
+    if not _WORKDIR.value:
+        raise ValueError(
+            "Expected --workdir=RUN, a folder for the run. Received: none."
+        )
+    run = RunFolder(_WORKDIR.value)
     init_from = RunFolder(_INIT_FROM.value) if _INIT_FROM.value else None
     settings = _settings()
     run.create()
     with run.lock():
-        dataset = _load_dataset()
         run.claim(
             _flag_texts(settings.precision),
-            may_change={flag.name for flag in (*_FREE_FLAGS, _EPOCHS)},
+            may_change={flag.name for flag in (*_FREE_FLAGS, _MODE, _WORKDIR, _EPOCHS)},
         )
+        dataset = _load_dataset()
         result = pretrain(settings, dataset, run, init_from)
     if result["stopped_by"]:
         print(f"\nStopped by {result['stopped_by']}; all is saved. To continue, type")
@@ -313,6 +331,20 @@ def _linear_eval():
 MODES = {"pretrain": _pretrain, "linear_eval": _linear_eval}
 
 
+@contextlib.contextmanager
+def _silent_stderr():
+    """Drops what C++ writes to stderr, past every log level, as TensorFlow starts."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _settings():
     """The recipe that the flags make, its precision put in force."""
     import keras
@@ -327,31 +359,12 @@ def _settings():
         tf.config.experimental.enable_op_determinism()
     overrides = {name: flag.value for name, flag in _VIEW_NUMBERS.items()}
     overrides |= {name: _interval(flag) for name, flag in _VIEW_RANGES.items()}
-    return Settings(
-        encoder=_ENCODER.value,
-        stem=_STEM.value,
-        projector=_PROJECTOR.value,
-        views=_VIEWS.value,
-        view_overrides={**overrides, "crop_size": _CROP_SIZE.value},
-        invariance_weight=_INVARIANCE_WEIGHT.value,
-        variance_weight=_VARIANCE_WEIGHT.value,
-        covariance_weight=_COVARIANCE_WEIGHT.value,
-        optimizer=_OPTIMIZER.value,
-        learning_rate=_LEARNING_RATE.value,
-        weight_decay=_WEIGHT_DECAY.value,
-        momentum=_MOMENTUM.value,
-        eta=_ETA.value,
-        clip=_CLIP.value,
-        epochs=_EPOCHS.value,
-        warmup_epochs=_WARMUP_EPOCHS.value,
-        final_learning_rate_fraction=_FINAL_LEARNING_RATE_FRACTION.value,
-        batch_size=_BATCH_SIZE.value,
-        seed=_SEED.value,
-        precision=precision,
-        strategy=_STRATEGY.value,
-        knn_every=_KNN_EVERY.value,
-        checkpoint_minutes=_CHECKPOINT_MINUTES.value,
-    )
+    overrides["crop_size"] = _CROP_SIZE.value
+    # Flags and settings bear the same names.
+    names = {field.name for field in dataclasses.fields(Settings)}
+    values = {name: flags.FLAGS[name].value for name in names & set(flags.FLAGS)}
+    values |= {"precision": precision, "view_overrides": overrides}
+    return Settings(**values)
 
 
 def _load_dataset():
@@ -365,14 +378,6 @@ def _load_dataset():
         seed=_SEED.value,
         memory_limit_gib=_MEMORY_LIMIT_GIB.value,
     )
-
-
-def _required(flag):
-    if not flag.value:
-        raise ValueError(
-            f"Expected --{flag.name} for --mode={_MODE.value}. Received: none."
-        )
-    return flag.value
 
 
 def _interval(flag):

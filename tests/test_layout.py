@@ -53,7 +53,7 @@ EXCLUSIVE = {
 # What a file does not import.
 FORBIDDEN = {f"{PACKAGE}/losses.py": ("tensorflow", "numpy")}
 
-MAX_LINES = 400
+MAX_LINES = 420
 
 
 def python_files(*folders):

@@ -91,3 +91,17 @@ def test_what_is_found_in_a_readme():
     ]
     assert list(make_targets(text)) == ["quickstart", "lint"]
     assert list(links(text)) == ["LOG.md", "a/b.png"]
+
+
+def python_blocks(text):
+    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+
+
+def test_library_lines_run(tmp_path, monkeypatch):
+    (block,) = [b for b in python_blocks(TEXT) if "model.fit" in b]
+    assert len([line for line in block.splitlines() if line.strip()]) <= 12
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["representations"].shape == (512, 32)
+    assert int(names["again"].step.numpy()) == int(names["model"].step.numpy()) == 8

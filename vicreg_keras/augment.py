@@ -32,7 +32,6 @@ class View(layers.SeededAugmentation):
     or no probability is left out and costs nothing.
 
     Example:
-
     >>> view = View(crop_scale=(0.2, 1.0), solarize=0.1)
     >>> view(images, seed=(0, step)).shape
     (256, 32, 32, 3)

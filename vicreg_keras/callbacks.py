@@ -117,6 +117,10 @@ class Checkpoints(keras.callbacks.Callback):
 
     Attributes:
         stopped_by: the signal that ended the run early, or `None`.
+
+    Raises:
+        FloatingPointError: while fitting, instead of saving in between, when the loss
+            is no longer a number.
     """
 
     def __init__(self, manager: tf.train.CheckpointManager, minutes: float = 10.0):
@@ -140,6 +144,8 @@ class Checkpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         late = time.monotonic() - self._saved_at > self._seconds
         if late or self.stopped_by is not None:
+            # Nobody could go on from a state whose loss is no number.
+            _check_finite(logs, int(self.model.step.numpy()))
             self._save()
         if self.stopped_by is not None:
             self.model.stop_training = True

@@ -238,7 +238,8 @@ def _blend_in_turn(
     Args:
         planes: `(batch, channels, height, width)`.
         jitter: as `color_jitter` takes it.
-        first, last: the range of turns.
+        first: the first turn.
+        last: one more than the last turn.
         is_open: from a turn to a boolean `(batch,)`; `None` is all images.
     """
 

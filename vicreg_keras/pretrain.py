@@ -1,9 +1,6 @@
 """Data, views, encoder, loss and optimizer put together: one run of pretraining."""
 
 import dataclasses
-import os
-import platform
-import subprocess
 import sys
 import warnings
 
@@ -18,7 +15,7 @@ from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.export import export_savedmodel
 from vicreg_keras.features import extract_features
 from vicreg_keras.trainer import VICReg
-from vicreg_keras.workdir import RunFolder, write_text
+from vicreg_keras.workdir import RunFolder
 
 # What the kNN score during training looks at, at most: it is a dial, not a result.
 _KNN_BANK, _KNN_QUERIES = 5000, 2000
@@ -74,6 +71,26 @@ class Settings:
     knn_every: int = 5
     checkpoint_minutes: float = 10.0
 
+    def __post_init__(self):
+        """Refuses, before any work, what can't be trained.
+
+        Raises:
+            ValueError: if a value is out of range or not known.
+        """
+        models.parse_widths(self.projector)
+        make_views(self.views, **self.view_overrides)
+        if self.batch_size < 2:
+            raise ValueError(
+                "Expected a batch of 2 images or more: variance and covariance are "
+                f"taken over it. Received: batch_size={self.batch_size}."
+            )
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                "Expected warm-up to end before training does. Received: "
+                f"warmup_epochs={self.warmup_epochs:g}, epochs={self.epochs}. Lower "
+                "--warmup_epochs or raise --epochs."
+            )
+
 
 def pretrain(
     settings: Settings,
@@ -99,7 +116,12 @@ def pretrain(
         FloatingPointError: if the loss is no longer finite.
     """
     steps_per_epoch = dataset.train.num_examples // settings.batch_size
-    _check(settings, dataset, steps_per_epoch)
+    if steps_per_epoch < 1:
+        raise ValueError(
+            "Expected a batch no larger than the training part "
+            f"({dataset.train.num_examples} images). Received: "
+            f"batch_size={settings.batch_size}. Choose a smaller --batch_size."
+        )
     strategy = distribute.make_strategy(settings.strategy)
     with strategy.scope():
         model = build_model(settings, dataset, steps_per_epoch)
@@ -108,7 +130,7 @@ def pretrain(
     _restore(model, checkpoint, manager, init_from)
     step = int(model.step.numpy())
     total_steps = settings.epochs * steps_per_epoch
-    _write_environment(run, settings)
+    run.write_environment(precision=settings.precision, seed=settings.seed)
     run.forget_after(step)
     if 0 < step < total_steps:
         _say(f"Continuing {run.path} at step {step:,} of {total_steps:,}.")
@@ -187,20 +209,6 @@ def draw_figures(run: RunFolder) -> None:
     if any("knn_top1" in row for row in rows):
         probes = run.read_metrics("linear_eval")
         figures.accuracy_over_minutes(rows, probes, run.figures / "accuracy.png")
-
-
-def _check(settings, dataset, steps_per_epoch):
-    if steps_per_epoch < 1:
-        raise ValueError(
-            "Expected a batch no larger than the training part "
-            f"({dataset.train.num_examples} images). Received: "
-            f"batch_size={settings.batch_size}. Choose a smaller --batch_size."
-        )
-    if settings.batch_size < 2:
-        raise ValueError(
-            "Expected a batch of 2 images or more: variance and covariance are taken "
-            f"over it. Received: batch_size={settings.batch_size}."
-        )
 
 
 def _restore(model, checkpoint, manager, init_from):
@@ -341,39 +349,6 @@ def _pixel_statistics(dataset):
     mean = total / pixels
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 1.0))
     return mean.tolist(), std.tolist()
-
-
-def _write_environment(run, settings):
-    import json
-
-    devices = [d.name for d in tf.config.list_logical_devices()]
-    environment = {
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "machine": platform.machine(),
-        "system": platform.platform(),
-        "cores": os.cpu_count(),
-        "devices": devices,
-        "precision": settings.precision,
-        "seed": settings.seed,
-        "commit": _commit(),
-    }
-    write_text(run.environment, json.dumps(environment, indent=2) + "\n")
-
-
-def _commit():
-    """The commit of the checkout this file lies in, or `None`."""
-    try:
-        return subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=os.path.dirname(os.path.abspath(__file__)),
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _first_line(error):

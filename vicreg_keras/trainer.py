@@ -22,7 +22,6 @@ class VICReg(keras.Model):
     Calling it gives representations.
 
     Example:
-
     >>> model = VICReg(encoder, make_projector(512, (2048, 2048, 2048)),
     ...                augmenter=make_views("cifar"))
     >>> model.compile(optimizer=LARS(0.3, weight_decay=1e-4))

@@ -9,9 +9,14 @@ import fcntl
 import json
 import os
 import pathlib
+import platform
 import re
+import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+
+import keras
+import tensorflow as tf
 
 
 class RunFolder:
@@ -80,6 +85,8 @@ class RunFolder:
     ) -> None:
         """Writes the run's flags, or checks that they are those it was started with.
 
+        A folder without a checkpoint holds no training yet: any recipe may have it.
+
         Args:
             settings: name and value, as text, of every flag that makes the run.
             may_change: names that may differ from what the run was started with.
@@ -87,7 +94,8 @@ class RunFolder:
         Raises:
             ValueError: if the folder belongs to another recipe.
         """
-        earlier = self.read_settings()
+        started = any(self.checkpoints.glob("*.index"))
+        earlier = self.read_settings() if started else {}
         free = set(may_change)
         for name, value in settings.items():
             if name in earlier and name not in free and earlier[name] != value:
@@ -108,11 +116,29 @@ class RunFolder:
         found = (re.fullmatch(r"--([a-z0-9_]+)=(.*)", line) for line in lines)
         return {match[1]: match[2] for match in found if match}
 
+    def write_environment(self, **facts) -> None:
+        """Writes `environment.json`: versions, hardware, commit and `facts`."""
+        environment = {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+            "devices": [device.name for device in tf.config.list_logical_devices()],
+            "commit": _commit(),
+            **facts,
+        }
+        write_text(self.environment, json.dumps(environment, indent=2) + "\n")
+
     def append_metrics(self, row: Mapping) -> None:
         """Adds one line to `metrics.jsonl`, whole and at once."""
         line = json.dumps(row, allow_nan=True) + "\n"
-        with open(self.metrics, "a") as file:
-            file.write(line)
+        with open(self.metrics, "ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                # Nothing is added to a line that a kill cut off: both would be lost.
+                line = line if file.read(1) == b"\n" else "\n" + line
+            file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
 
@@ -151,3 +177,17 @@ def write_text(path: pathlib.Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)
+
+
+def _commit():
+    """The commit of the checkout this file lies in, or `None`."""
+    try:
+        return subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=pathlib.Path(__file__).resolve().parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

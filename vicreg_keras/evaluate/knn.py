@@ -3,7 +3,7 @@
 import faiss
 import numpy as np
 
-from vicreg_keras.evaluate.linear_probe import check_features, top_k_accuracy
+from vicreg_keras.evaluate.accuracy import check_features, top1_and_top5
 from vicreg_keras.features import Features
 
 
@@ -64,11 +64,9 @@ def knn_accuracy(
         _unit_rows(queries.representations), num_neighbours
     )
     votes = _votes(similarities, train.labels[neighbours], temperature, num_classes)
-    top5 = top_k_accuracy(votes, queries.labels, 5) if num_classes > 5 else None
     return {
         "protocol": "knn",
-        "top1": top_k_accuracy(votes, queries.labels, 1),
-        "top5": top5,
+        **top1_and_top5(votes, queries.labels),
         "k": num_neighbours,
         "k_requested": int(k),
         "temperature": float(temperature),

@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from vicreg_keras.evaluate.linear_probe import (
-    augmented_probe,
-    cached_probe,
-    few_label_probe,
-)
+from vicreg_keras.evaluate.augmented_probe import augmented_probe
+from vicreg_keras.evaluate.linear_probe import cached_probe, few_label_probe
 from vicreg_keras.features import (
     Features,
     check_image_shape,
@@ -29,7 +26,7 @@ _NAMES = {
     "chance": "chance",
     "raw_pixels": "raw pixels",
     "untrained": "untrained encoder",
-    "encoder": "encoder",
+    "encoder": "VICReg encoder",
 }
 _RAW_PIXELS_LIMIT_BYTES = 2 * 2**30
 
@@ -47,8 +44,6 @@ def linear_eval(
     seed: int = 0,
     batch_size: int = 256,
     epochs: int = 100,
-    learning_rates: tuple[float, ...] | None = None,
-    weight_decay: float = 1e-6,
     view: Callable[..., tf.Tensor] | None = None,
     verbose: int | bool = 1,
 ) -> dict:
@@ -61,8 +56,8 @@ def linear_eval(
     Args:
         encoder: Called as `encoder(images, training=False)`; left as it was.
         dataset: A labelled `vicreg_keras.data.Dataset` with a test split.
-        protocol: `"cached"`, `"augmented"` or `"both"`; see
-            `vicreg_keras.evaluate.linear_probe`.
+        protocol: `"cached"` (`linear_probe.cached_probe`), `"augmented"`
+            (`augmented_probe.augmented_probe`) or `"both"`.
         untrained_encoder: The same encoder as it was before training.
         features: The encoder's `"train"`, `"validation"` and `"test"` features, where
             they are known already.
@@ -73,16 +68,14 @@ def linear_eval(
         seed: Of every draw, order and view.
         batch_size: Images a batch.
         epochs: Of the augmented protocol.
-        learning_rates: Of the augmented protocol; its own by default.
-        weight_decay: Of the augmented protocol.
         view: Of the augmented protocol; its own by default.
         verbose: 0 is silent.
 
     Returns:
         A dict that JSON can hold: `dataset`, `split`, `protocol`, `seed`, counts, and
         `results`, which maps `chance`, `raw_pixels`, `untrained` and `encoder` each
-        to protocols (`cached`, `augmented`, `few_labels`), and these to the dicts of
-        `vicreg_keras.evaluate.linear_probe`. Accuracies are in [0, 1].
+        to protocols (`cached`, `augmented`, `few_labels`), and these to the dicts that
+        the probes return. Accuracies are in [0, 1].
 
     Raises:
         ValueError: If the protocol is unknown, the data set lacks labels or a test
@@ -93,12 +86,9 @@ def linear_eval(
     augmented = {
         "epochs": epochs,
         "batch_size": batch_size,
-        "weight_decay": weight_decay,
         "view": view,
         "verbose": verbose,
     }
-    if learning_rates is not None:
-        augmented["learning_rates"] = learning_rates
 
     def judge(encoder, features, protocol):
         return _judge(
@@ -254,16 +244,19 @@ def _judge(
 ) -> dict:
     """One encoder by every protocol asked for."""
     train, validation, test = (features[name] for name in _SPLITS)
-    common = {"seed": seed, "num_classes": dataset.num_classes}
+    num_classes = dataset.num_classes
+    seeded = {"seed": seed, "num_classes": num_classes}
     results = {}
     if protocol in ("cached", "both"):
-        results["cached"] = cached_probe(train, validation, test, **common)
+        results["cached"] = cached_probe(
+            train, validation, test, num_classes=num_classes
+        )
     if protocol in ("augmented", "both"):
         results["augmented"] = augmented_probe(
-            encoder, dataset.train, validation, test, **common, **augmented
+            encoder, dataset.train, validation, test, **seeded, **augmented
         )
     if few_labels is not None:
-        results["few_labels"] = few_label_probe(train, test, **common, **few_labels)
+        results["few_labels"] = few_label_probe(train, test, **seeded, **few_labels)
     return results
 
 
@@ -287,7 +280,8 @@ def _table_row(name: str, numbers: dict) -> tuple[str, str, str, str, str]:
     top1, top5 = (_percent(numbers, key) for key in ("top1", "top5"))
     chosen = ""
     if protocol == "few_labels":
-        protocol = f"{numbers['labels_per_class']} labels a class"
+        count = numbers["labels_per_class"]
+        protocol = f"{count} label{'s' if count > 1 else ''} a class"
         values = sorted({draw["C"] for draw in numbers["draws"]})
         how = numbers["C_chosen_by"]
         chosen = f"C {', '.join(f'{value:g}' for value in values)} ({how})"

@@ -1,0 +1,183 @@
+"""Tests of the authors' linear evaluation on images whose class is their colour."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vicreg_keras.data import Split
+from vicreg_keras.evaluate.augmented_probe import augmented_probe, crop_and_flip
+from vicreg_keras.features import Features, extract_features
+from vicreg_keras.sources import ArrayExamples
+
+
+# Images whose class is their colour, and an encoder with every state there is.
+def colour_split(num_examples, seed, num_classes=6):
+    random = np.random.default_rng(seed)
+    labels = np.arange(num_examples) % num_classes
+    colours = np.array(
+        [[200, 30, 30], [30, 200, 30], [30, 30, 200], [9, 9, 9], [240, 240, 240]]
+        + [[120, 20, 200]]
+    )
+    images = colours[labels][:, None, None] + random.integers(
+        -9, 10, (num_examples, 8, 8, 3)
+    )
+    names = [str(index) for index in range(num_examples)]
+    return Split(ArrayExamples(np.clip(images, 0, 255).astype(np.uint8)), labels, names)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Conv2D(16, 3, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dropout(0.5),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def colours(encoder):
+    """A split to train on, and the features of two others."""
+    train, *held_out = (
+        colour_split(size, seed) for seed, size in enumerate((100, 31, 37))
+    )
+    return train, *(extract_features(encoder, split) for split in held_out)
+
+
+def flip(images, seed):
+    """A cheap view: the default one takes seconds to compile."""
+    images = tf.cast(images, tf.float32)
+    return tf.image.stateless_random_flip_left_right(images, seed)
+
+
+def test_augmented_probe_learns_and_leaves_the_encoder_alone(encoder, colours):
+    before = [variable.numpy().copy() for variable in encoder.variables]
+    result = augmented_probe(
+        encoder, *colours, num_classes=6, epochs=15, batch_size=32, verbose=0, seed=1
+    )
+    assert result["view"]["config"]["crop_scale"] == [0.08, 1.0]
+    assert result["top1"] >= 0.95
+    assert result["top5"] >= result["top1"]
+    assert result["num_test"] == 37
+    assert result["learning_rate"] in result["learning_rates"]
+    best = max(tried["validation_top1"] for tried in result["path"])
+    assert result["validation_top1"] == best
+    for old, variable in zip(before, encoder.variables, strict=True):
+        np.testing.assert_array_equal(old, variable.numpy())
+    json.dumps(result)
+
+
+def test_augmented_probe_is_a_function_of_its_seed(encoder, colours):
+    settings = {"epochs": 1, "batch_size": 32, "view": flip, "verbose": 0}
+    first, again, other = (
+        augmented_probe(encoder, *colours, num_classes=6, seed=seed, **settings)
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first["path"] != other["path"]
+
+
+def test_augmented_probe_is_the_authors_sgd():
+    # A representation that is always 1 and a view that changes nothing: what is left
+    # is SGD on biases, followed here by hand in float64.
+    labels = np.array([0, 0, 0, 1])
+    images = np.zeros((4, 4, 4, 3), np.uint8)
+    split = Split(ArrayExamples(images), labels, list("abcd"))
+    ones = Features(np.ones((4, 1), np.float32), labels)
+    epochs, rate, decay = 4, 0.5, 0.1
+    result = augmented_probe(
+        lambda images, training: tf.ones((tf.shape(images)[0], 1)),
+        split,
+        ones,
+        ones,
+        num_classes=2,
+        epochs=epochs,
+        batch_size=4,
+        learning_rates=(rate,),
+        weight_decay=decay,
+        view=lambda images, seed: tf.cast(images, tf.float32),
+        verbose=0,
+    )
+    weights = np.float64(tf.random.stateless_normal((1, 1, 2), (0, 0), stddev=0.01))
+    parameters = np.stack([weights.ravel(), np.zeros(2)])  # Weights and biases.
+    velocity = np.zeros((2, 2))
+    for epoch in range(epochs):
+        logits = parameters.sum(axis=0)
+        probabilities = np.exp(logits) / np.exp(logits).sum()
+        loss = -(3 * np.log(probabilities[0]) + np.log(probabilities[1])) / 4
+        gradient = probabilities - [0.75, 0.25] + decay * parameters
+        velocity = 0.9 * velocity + gradient
+        cosine = 0.5 * (1 + np.cos(np.pi * epoch / epochs))
+        parameters = parameters - rate * cosine * velocity
+    assert result["path"][0]["loss"] == pytest.approx(loss, rel=1e-5)
+    assert result["top1"] == 0.75
+
+
+def test_head_choice_does_not_see_test_labels(encoder, colours):
+    train, validation, test = colours
+    shuffled = Features(test.representations, np.roll(test.labels, 1))
+    settings = {"epochs": 3, "batch_size": 32, "view": flip, "verbose": 0}
+    first = augmented_probe(encoder, train, validation, test, num_classes=6, **settings)
+    second = augmented_probe(
+        encoder, train, validation, shuffled, num_classes=6, **settings
+    )
+    assert first["path"] == second["path"]
+    assert first["learning_rate"] == second["learning_rate"]
+    assert first["top1"] != second["top1"]
+
+
+def test_encoder_sees_views_in_inference_mode():
+    seen = []
+
+    def encoder(images, training):
+        seen.append((images.dtype, training))
+        return tf.reduce_mean(tf.cast(images, tf.float32), axis=(1, 2)) / 255
+
+    split = colour_split(12, 0)
+    plain = Features(np.zeros((12, 3), np.float32), split.labels)
+    augmented_probe(
+        encoder, split, plain, plain, num_classes=6, epochs=1, batch_size=5, verbose=0
+    )
+    assert {training for _, training in seen} == {False}
+    assert {dtype for dtype, _ in seen} == {tf.float32}
+
+
+def test_default_view_crops_and_flips_and_leaves_colours():
+    config = crop_and_flip().get_config()
+    assert tuple(config["crop_scale"]) == (0.08, 1.0)
+    assert config["flip"] == 0.5
+    for name in ("jitter", "grey", "blur", "solarize"):
+        assert config[name] == 0.0
+
+
+def test_diverged_heads_are_passed_over(encoder, colours):
+    settings = {"epochs": 2, "batch_size": 32, "view": flip, "verbose": 0}
+    result = augmented_probe(
+        encoder, *colours, num_classes=6, learning_rates=(1e38, 0.3), **settings
+    )
+    assert result["learning_rate"] == pytest.approx(0.3)
+    assert result["path"][0]["validation_top1"] is None
+    json.dumps(result, allow_nan=False)
+    with pytest.raises(ValueError, match="all of which diverged"):
+        augmented_probe(
+            encoder, *colours, num_classes=6, learning_rates=(1e38,), **settings
+        )
+
+
+def test_augmented_settings_are_checked(encoder, colours):
+    for settings in ({"epochs": 0}, {"batch_size": 0}, {"weight_decay": -1.0}):
+        with pytest.raises(ValueError, match=next(iter(settings))):
+            augmented_probe(encoder, *colours, num_classes=6, **settings)
+    with pytest.raises(ValueError, match="learning_rates"):
+        augmented_probe(encoder, *colours, num_classes=6, learning_rates=())
+    train = Split(ArrayExamples(np.zeros((2, 8, 8, 3), np.uint8)), None, ["a", "b"])
+    with pytest.raises(ValueError, match="labels for train"):
+        augmented_probe(encoder, train, *colours[1:], num_classes=6)

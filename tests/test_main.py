@@ -1,0 +1,192 @@
+"""What people type, and mistype: one line each, and nothing lost."""
+
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+import main
+from vicreg_keras import augment, models, optim
+from vicreg_keras.evaluate.linear_eval import PROTOCOLS
+from vicreg_keras.precision import POLICIES
+from vicreg_keras.workdir import RunFolder
+
+TINY = ["--encoder=tiny", "--projector=16-16", "--views=grey", "--jitter=0"]
+SHORT = [*TINY, "--crop_scale=1,1", "--flip=0.5", "--epochs=1", "--warmup_epochs=0"]
+
+
+@pytest.fixture
+def run_main(monkeypatch, capfd):
+    """Runs the command line in this process: exit status, stdout, stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["main.py", *map(str, arguments)])
+        capfd.readouterr()
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stopped:
+            flags.FLAGS.unparse_flags()
+            main.cli()
+        out, err = capfd.readouterr()
+        return stopped.value.code or 0, out, err
+
+    yield run
+    flags.FLAGS.unparse_flags()
+    flags.FLAGS(["main.py", "--mode=pretrain"])
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of 24 small pictures without labels."""
+    folder = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for i in range(24):
+        pixels = random.integers(0, 256, (8, 8, 3)).astype("uint8")
+        PIL.Image.fromarray(pixels).save(folder / f"{i:02}.png")
+    return folder
+
+
+def test_digits_from_pretraining_to_the_table(run_main, tmp_path):
+    run = tmp_path / "run"
+    code, out, err = run_main("--mode=pretrain", *SHORT, f"--workdir={run}")
+    assert code == 0, err
+    assert f"python main.py --mode=linear_eval --workdir={run}" in out
+    assert "images/s" in err or "epoch 1/1" in err
+    code, out, err = run_main(
+        "--mode=linear_eval", f"--workdir={run}", "--few_label_seeds=2"
+    )
+    assert code == 0, err
+    for row in ("chance", "raw pixels", "untrained encoder", "10 labels a class"):
+        assert row in out
+    (result,) = RunFolder(run).read_metrics("linear_eval")
+    assert result["dataset"] == "digits" and result["num_test"] == 359
+    # The SavedModel alone gives the same numbers.
+    code, alone, err = run_main(
+        *("--mode=linear_eval", f"--saved_model={run / 'encoder' / '1'}"),
+        *("--dataset=digits", "--few_label_seeds=2"),
+    )
+    assert code == 0, err
+    rows = [line for line in out.splitlines() if line.startswith("VICReg encoder")]
+    assert rows and all(row in alone for row in rows)
+    # Another recipe may not have the same folder.
+    before = RunFolder(run).flags.read_text()
+    code, out, err = run_main(
+        "--mode=pretrain", *SHORT, "--batch_size=64", f"--workdir={run}"
+    )
+    assert_one_line(code, err, "--batch_size=256", "--batch_size=64")
+    assert RunFolder(run).flags.read_text() == before
+    # Nor may images of another size be judged by it.
+    code, out, err = run_main(
+        *("--mode=linear_eval", f"--saved_model={run}", "--image_size=16"),
+    )
+    assert_one_line(code, err, "--image_size")
+
+
+def test_unlabelled_pictures_train_and_say_that_they_cannot_be_judged(
+    run_main, photos, tmp_path
+):
+    data = [f"--dataset=folder:{photos}", "--batch_size=8"]
+    code, out, err = run_main(
+        "--mode=pretrain", *SHORT, *data, f"--workdir={tmp_path / 'run'}"
+    )
+    assert code == 0, err
+    code, out, err = run_main("--mode=linear_eval", f"--workdir={tmp_path / 'run'}")
+    assert_one_line(code, err, "test split")
+
+
+def assert_one_line(code, err, *parts):
+    assert code not in (0, None)
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert len(lines) == 1, err
+    for part in parts:
+        assert part in lines[0], err
+
+
+def test_no_network_and_no_data_names_three_ways_on(run_main, tmp_path):
+    code, out, err = run_main(
+        *("--mode=pretrain", "--dataset=cifar10", f"--data_dir={tmp_path}"),
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert_one_line(code, err, "--data_dir", "network", "--dataset=digits")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--dataset=cifar11"], "cifar10"),
+        (["--dataset=folder:{tmp}/nowhere"], "nowhere"),
+        (["--dataset=folder:{tmp}/empty"], "empty"),
+        (["--dataset=folder:{tmp}/text"], "notes.png"),
+        (["--dataset=folder:{tmp}/sizes"], "--image_size"),
+        (["--dataset=npz:{tmp}/none.npz"], "none.npz"),
+        (["--dataset=npz:{tmp}/text/notes.png"], "notes.png"),
+        (["--dataset=npz:{tmp}/floats.npz"], "uint8"),
+        (["--batch_size=5000"], "batch_size=5000"),
+        (["--batch_size=1"], "batch_size=1"),
+        (["--batch_size=many"], "batch_size"),
+        (["--projector=2048,x"], "2048-2048-2048"),
+        (["--epochs=-3"], "epochs"),
+        (["--epochs=0"], "epochs"),
+        (["--warmup_epochs=7", "--epochs=2"], "warmup_epochs=7"),
+        (["--learning_rate=-1"], "learning_rate"),
+        (["--variance_weight=-1"], "variance_weight"),
+        (["--encoder=vgg"], "resnet18"),
+        (["--views=blue"], "cifar"),
+        (["--flip=1.5"], "flip=1.5"),
+        (["--crop_scale=0.5"], "--crop_scale=LEAST,GREATEST"),
+        (["--crop_scale=1,0.2"], "(1.0, 0.2)"),
+        (["--validation_fraction=2"], "validation_fraction"),
+        (["--init_from={tmp}/empty"], "init_from"),
+        (["--workdir={tmp}/text/notes.png/run"], "--workdir"),
+        (["--workdir=/proc/run"], "workdir=/proc/run"),
+        (["--workdir="], "--workdir=RUN"),
+        (["--no_such_flag=1"], "no_such_flag"),
+        (["--flagfile={tmp}/none.flags"], "none.flags"),
+        (["pretrain"], "Expected flags only"),
+        (["--mode=linear_eval"], "pretrain"),
+        (["--mode=linear_eval", "--saved_model={tmp}/empty"], "SavedModel"),
+        (["--mode=dance"], "linear_eval"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_input_gives_one_line(arguments, part, run_main, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "notes.png").write_text("not a picture")
+    (tmp_path / "sizes").mkdir()
+    for size in (8, 9):
+        picture = PIL.Image.new("RGB", (size, size))
+        picture.save(tmp_path / "sizes" / f"{size}.png")
+    np.savez(tmp_path / "floats.npz", images=np.zeros((4, 8, 8, 3)))
+    code, _, err = run_main(
+        *("--mode=pretrain", *SHORT, f"--workdir={tmp_path / 'run'}"),
+        *(argument.format(tmp=tmp_path) for argument in arguments),
+    )
+    assert_one_line(code, err, part)
+
+
+def test_a_mode_is_needed(run_main):
+    code, _, err = run_main("--workdir=somewhere")
+    assert_one_line(code, err, "--mode")
+
+
+def test_a_mistake_does_not_take_the_folder(run_main, tmp_path):
+    run = f"--workdir={tmp_path}"
+    code, _, err = run_main("--mode=pretrain", *SHORT, "--batch_size=5000", run)
+    assert_one_line(code, err, "batch_size=5000")
+    code, _, err = run_main("--mode=pretrain", *SHORT, "--batch_size=512", run)
+    assert code == 0, err
+
+
+def test_choices_of_the_flags_are_those_of_the_library():
+    def choices(name):
+        return set(flags.FLAGS[name].parser.enum_values)
+
+    assert choices("encoder") == set(models.ENCODERS)
+    assert choices("views") == set(augment.VIEWS)
+    assert choices("optimizer") == set(optim.OPTIMIZERS)
+    assert choices("precision") == {"auto", *POLICIES}
+    assert choices("protocol") == set(PROTOCOLS)
+    assert choices("mode") == set(main.MODES)

@@ -1,0 +1,244 @@
+"""A run: it trains, stops, goes on to the same weights, and leaves its encoder."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vicreg_keras.data import load_dataset
+from vicreg_keras.features import load_encoder
+from vicreg_keras.pretrain import Settings, build_encoder, pretrain
+from vicreg_keras.workdir import RunFolder
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SETTINGS = Settings(
+    encoder="tiny",
+    projector="16-16",
+    views="grey",
+    # One cheap operation, so that little is compiled.
+    view_overrides={"jitter": 0.0, "crop_scale": (1.0, 1.0), "flip": 0.5},
+    epochs=2,
+    batch_size=256,
+    warmup_epochs=0.5,
+    knn_every=2,
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def finished(digits, tmp_path_factory):
+    run = RunFolder(tmp_path_factory.mktemp("finished"))
+    run.create()
+    return run, pretrain(SETTINGS, digits, run)
+
+
+def checkpoint_weights(run):
+    reader = tf.train.load_checkpoint(str(run.checkpoints))
+    names = sorted(reader.get_variable_to_shape_map())
+    return {
+        name: reader.get_tensor(name)
+        for name in names
+        if "VARIABLE_VALUE" in name and "save_counter" not in name
+    }
+
+
+def test_leaves_what_a_run_leaves(finished):
+    run, result = finished
+    rows = run.read_metrics("pretrain")
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert [row["step"] for row in rows] == [5, 10]
+    assert rows[0]["minutes"] < rows[1]["minutes"]
+    for name in ("loss", "val_loss", "embedding_std", "learning_rate"):
+        assert np.isfinite(rows[-1][name])
+    assert "knn_top1" not in rows[0] and 0 < rows[1]["knn_top1"] <= 1
+    assert result["encoder"] == str(run.encoder / "1")
+    assert result["stopped_by"] is None
+    assert (run.figures / "loss.png").stat().st_size > 10_000
+    assert any(run.tensorboard.rglob("events*"))
+    environment = json.loads(run.environment.read_text())
+    assert environment["seed"] == 0 and environment["precision"] == "float32"
+
+
+def test_learning_rate_warms_up_and_ends_near_zero(finished):
+    rows = finished[0].read_metrics("pretrain")
+    assert rows[0]["learning_rate"] > rows[1]["learning_rate"]
+    assert rows[1]["learning_rate"] < 0.1 * SETTINGS.learning_rate
+
+
+def test_saved_encoder_takes_raw_pixels_and_is_the_trained_one(finished, digits):
+    run, _ = finished
+    encoder = load_encoder(run.path)
+    images = digits.test.read(np.arange(3))
+    trained = build_encoder(SETTINGS, digits)
+    untrained = trained(images, training=False).numpy()
+    weights = checkpoint_weights(run)
+    moved = [w for name, w in weights.items() if "model/encoder" in name]
+    assert moved
+    served = np.asarray(encoder(images, training=False))
+    assert served.shape == (3, 32)
+    assert np.abs(served - untrained).max() > 1e-3
+
+
+def test_untrained_encoder_is_the_same_every_time(digits):
+    first, second = (build_encoder(SETTINGS, digits).get_weights() for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_more_epochs_extend_a_finished_run(finished, digits, tmp_path):
+    run, _ = finished
+    longer = dataclasses.replace(SETTINGS, epochs=3)
+    result = pretrain(longer, digits, run)
+    assert result["epoch"] == 3 and result["step"] == 15
+    assert result["encoder"] == str(run.encoder / "2")
+    again = pretrain(longer, digits, run)  # There is nothing left to do.
+    assert again["encoder"] == str(run.encoder / "2")
+    assert len(run.read_metrics("pretrain")) == 3
+
+
+def test_init_from_starts_a_new_run_with_earlier_weights(finished, digits, tmp_path):
+    run, _ = finished
+    new = RunFolder(tmp_path / "new")
+    new.create()
+    still = dataclasses.replace(
+        SETTINGS, learning_rate=0.0, weight_decay=0.0, epochs=1, optimizer="sgd"
+    )
+    result = pretrain(still, digits, new, init_from=run)
+    assert result["step"] == 5
+    # Nothing moved but batch norm's statistics: the weights are the earlier run's.
+    earlier, later = checkpoint_weights(run), checkpoint_weights(new)
+    kernels = [n for n in later if "model/encoder" in n and later[n].ndim == 4]
+    assert kernels
+    for name in kernels:
+        np.testing.assert_array_equal(earlier[name], later[name])
+
+
+def test_init_from_another_architecture_is_refused(finished, digits, tmp_path):
+    new = RunFolder(tmp_path / "new")
+    new.create()
+    wider = dataclasses.replace(SETTINGS, projector="24-16")
+    with pytest.raises(ValueError, match="same encoder and projector"):
+        pretrain(wider, digits, new, init_from=finished[0])
+    with pytest.raises(ValueError, match="earlier run with a checkpoint"):
+        pretrain(SETTINGS, digits, new, init_from=RunFolder(tmp_path / "none"))
+
+
+def test_a_broken_checkpoint_is_named(digits, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.create()
+    pretrain(dataclasses.replace(SETTINGS, epochs=1, knn_every=0), digits, run)
+    for path in run.checkpoints.glob("*.index"):
+        path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="Expected a whole checkpoint.*ckpt-5"):
+        pretrain(SETTINGS, digits, run)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"projector": "2048,x"}, "projector='2048,x'"),
+        ({"batch_size": 1}, "batch of 2 images or more.*batch_size=1"),
+        ({"warmup_epochs": 5.0}, "warmup_epochs=5, epochs=2"),
+        ({"views": "blue"}, "paper, cifar, grey"),
+        ({"view_overrides": {"flip": 2.0}}, "flip"),
+    ],
+)
+def test_settings_that_cannot_be_trained(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SETTINGS, **change)
+
+
+def test_a_batch_larger_than_the_set(digits, tmp_path):
+    run = RunFolder(tmp_path)
+    large = dataclasses.replace(SETTINGS, batch_size=5000)
+    with pytest.raises(ValueError, match="1294 images.*batch_size=5000"):
+        pretrain(large, digits, run)
+
+
+RECIPE = """
+--mode=pretrain
+--dataset=digits
+--encoder=tiny
+--projector=16-16
+--views=grey
+--jitter=0
+--crop_scale=1,1
+--flip=0.5
+--epochs=3
+--warmup_epochs=0.5
+--batch_size=64
+--knn_every=0
+--deterministic
+--checkpoint_minutes=0
+"""
+
+
+def start(tmp_path, name):
+    recipe = tmp_path / "recipe.flags"
+    recipe.write_text(RECIPE)
+    command = [
+        *(sys.executable, str(ROOT / "main.py"), f"--flagfile={recipe}"),
+        f"--workdir={tmp_path / name}",
+    ]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def newest_step(folder):
+    steps = [int(path.stem.split("-")[1]) for path in folder.glob("ckpt-*.index")]
+    return max(steps, default=0)
+
+
+def test_killed_in_an_epoch_it_ends_with_the_weights_of_the_unkilled_run(tmp_path):
+    whole = start(tmp_path, "whole")
+    victim = start(tmp_path, "killed")
+    checkpoints = RunFolder(tmp_path / "killed").checkpoints
+    deadline = time.monotonic() + 240
+    while newest_step(checkpoints) < 27:  # An epoch has 20 steps.
+        assert victim.poll() is None, victim.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+    killed_at = newest_step(checkpoints)
+    assert 20 < killed_at < 60 and killed_at % 20
+    second = start(tmp_path, "killed")
+    out, err = second.communicate(timeout=240)
+    assert second.returncode == 0, err
+    assert f"at step {killed_at} of 60" in err
+    assert whole.wait(timeout=240) == 0
+    expected = checkpoint_weights(RunFolder(tmp_path / "whole"))
+    received = checkpoint_weights(RunFolder(tmp_path / "killed"))
+    assert expected.keys() == received.keys()
+    compared = [name for name in expected if "_trackers" not in name]
+    assert len(compared) > 20
+    for name in compared:
+        np.testing.assert_array_equal(expected[name], received[name], err_msg=name)
+    epochs = [r["epoch"] for r in RunFolder(tmp_path / "killed").read_metrics()]
+    assert epochs == [1, 2, 3]
+
+
+def test_a_signal_saves_and_says_how_to_continue(tmp_path):
+    process = start(tmp_path, "run")
+    checkpoints = RunFolder(tmp_path / "run").checkpoints
+    while newest_step(checkpoints) < 3:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "python main.py --flagfile=" in out and "SIGTERM" in out
+    assert "Traceback" not in err
