@@ -1,12 +1,14 @@
 """What a run leaves on disk, above all when it is cut off in the middle."""
 
 import contextlib
+import json
 import math
 import os
 import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from vicreg_keras.workdir import RunFolder, write_text
 
@@ -22,6 +24,11 @@ def run(tmp_path):
 
 def pretrain_row(step, **numbers):
     return {"mode": "pretrain", "epoch": step // 10, "step": step, **numbers}
+
+
+def save_checkpoint(run):
+    """Leaves what a first save leaves: the folder now holds training."""
+    tf.train.Checkpoint(step=tf.Variable(1)).save(run.checkpoints / "ckpt")
 
 
 def test_writes_a_whole_file_and_nothing_beside_it(tmp_path):
@@ -91,12 +98,14 @@ def test_no_settings_where_there_is_no_run(tmp_path):
 
 def test_claim_again_with_the_same_recipe(run):
     run.claim(SETTINGS)
+    save_checkpoint(run)
     run.claim(SETTINGS)
     assert run.read_settings() == SETTINGS
 
 
 def test_claim_by_another_recipe_is_refused_and_changes_nothing(run):
     run.claim(SETTINGS)
+    save_checkpoint(run)
     before = run.flags.read_text()
     with pytest.raises(ValueError) as info:
         run.claim({**SETTINGS, "learning_rate": "0.5"})
@@ -108,16 +117,33 @@ def test_claim_by_another_recipe_is_refused_and_changes_nothing(run):
 
 def test_claim_lets_some_flags_differ_and_keeps_the_new_value(run):
     run.claim(SETTINGS)
+    save_checkpoint(run)
     run.claim({**SETTINGS, "epochs": "20"}, may_change=["epochs"])
     assert run.read_settings() == {**SETTINGS, "epochs": "20"}
     with pytest.raises(ValueError, match="--learning_rate=0.5"):
         run.claim({**SETTINGS, "learning_rate": "0.5"}, may_change=["epochs"])
 
 
+def test_claim_of_a_folder_that_never_trained_is_free(run):
+    run.claim(SETTINGS)
+    run.claim({**SETTINGS, "learning_rate": "0.5"})
+    assert run.read_settings() == {**SETTINGS, "learning_rate": "0.5"}
+
+
 def test_claim_takes_a_flag_that_the_run_did_not_have(run):
     run.claim(SETTINGS)
+    save_checkpoint(run)
     run.claim({**SETTINGS, "clip": "true"})
     assert run.read_settings()["clip"] == "true"
+
+
+def test_environment_holds_versions_and_what_the_run_adds(run):
+    run.write_environment(precision="float32", seed=3)
+    environment = json.loads(run.environment.read_text())
+    assert environment["tensorflow"] == tf.__version__
+    assert environment["cores"] == os.cpu_count()
+    assert any("CPU" in device for device in environment["devices"])
+    assert (environment["precision"], environment["seed"]) == ("float32", 3)
 
 
 def test_metrics_come_back_in_order_and_by_mode(run):
@@ -186,25 +212,27 @@ def test_lock_has_one_holder_at_a_time(run):
         pass
 
 
-def test_lock_keeps_another_process_out(run):
-    code = (
-        "import sys; from vicreg_keras.workdir import RunFolder\n"
-        "with RunFolder(sys.argv[1]).lock(): print('held')"
-    )
-
-    def other_process():
-        return subprocess.run(
-            [sys.executable, "-c", code, str(run.path)],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-
+def test_lock_of_another_process_ends_when_it_is_killed(run):
     with run.lock():
-        refused = other_process()
-    assert refused.returncode != 0
-    assert "no other process trains in" in refused.stderr
-    assert other_process().stdout == "held\n"
+        [path] = run.path.iterdir()
+    code = (
+        "import fcntl, sys, time\n"
+        "file = open(sys.argv[1], 'w')\n"
+        "fcntl.flock(file, fcntl.LOCK_EX)\n"
+        "print('held', flush=True)\n"
+        "time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE
+    ) as other:
+        try:
+            assert other.stdout.readline() == b"held\n"
+            with pytest.raises(OSError, match="no other process"), run.lock():
+                pytest.fail("The second holder got the lock.")
+        finally:
+            other.kill()
+    with run.lock():
+        pass
 
 
 def test_lock_ends_with_an_error_inside_it(run):
