@@ -143,7 +143,7 @@ class Saves(list):
 
 def make_checkpoints(minutes=10.0):
     saves = Saves()
-    saver = callbacks.Checkpoints(saves, minutes)
+    saver = callbacks.Checkpoints(saves, callbacks.Stopwatch(), minutes)
     saver.set_model(stand_in())
     return saver, saves
 
@@ -184,18 +184,36 @@ def test_signal_saves_stops_and_gives_the_handlers_back(clock, number):
     earlier = signal.signal(number, mine)
     try:
         saver, saves = make_checkpoints()
-        saver.on_train_begin()
-        take_step(saver)
-        assert not saver.model.stop_training
-        os.kill(os.getpid(), number)
-        take_step(saver)
-        saver.on_train_end()
+        with saver:
+            take_step(saver)
+            os.kill(os.getpid(), number)
+            with pytest.raises(callbacks.Stopped):
+                take_step(saver)
         assert signal.getsignal(number) is mine
     finally:
         signal.signal(number, earlier)
     assert saver.stopped_by is number
-    assert saver.model.stop_training
     assert saves == [2]
+
+
+def test_signal_after_the_last_step_of_an_epoch_counts_too(clock):
+    saver, saves = make_checkpoints()
+    with saver:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(callbacks.Stopped):
+            saver.on_epoch_end(0, dict(GOOD))
+    assert saves == [0]
+
+
+def test_stopwatch_goes_on_from_what_was_saved(clock):
+    stopwatch = callbacks.Stopwatch()
+    clock.now += 90
+    assert stopwatch.minutes() == pytest.approx(1.5)
+    other = callbacks.Stopwatch()
+    other.saved.assign(stopwatch.saved)
+    other.start()
+    clock.now += 30
+    assert other.minutes() == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +235,10 @@ def test_knn_every_few_epochs_and_at_the_end(every, epochs, scored):
 
 def test_history_adds_the_step_and_the_minutes_of_the_whole_run(clock):
     rows = []
-    history = callbacks.History(rows.append, minutes=2.0)
+    stopwatch = callbacks.Stopwatch()
+    stopwatch.saved.assign(2.0)
+    stopwatch.start()
+    history = callbacks.History(rows.append, stopwatch)
     history.set_model(stand_in(step=40))
     clock.now += 90
     history.on_epoch_end(3, {"loss": np.float32(12.5), "knn_bank": 5000})
@@ -260,30 +281,36 @@ def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
     model = VICReg(models.make_encoder("tiny"), None, Noise())
     model.compile(keras.optimizers.SGD(0.01))
     model.optimizer.build(model.trainable_variables)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+    stopwatch = callbacks.Stopwatch()
+    checkpoint = tf.train.Checkpoint(
+        model=model, optimizer=model.optimizer, stopwatch=stopwatch
+    )
     manager = tf.train.CheckpointManager(checkpoint, tmp_path, max_to_keep=5)
-    saver = callbacks.Checkpoints(manager)
+    saver = callbacks.Checkpoints(manager, stopwatch)
     rows = []
     handler = signal.getsignal(signal.SIGTERM)
-    model.fit(
-        tf.data.Dataset.from_tensor_slices(images).batch(BATCH_SIZE).repeat(),
-        epochs=3,
-        steps_per_epoch=STEPS_PER_EPOCH,
-        validation_data=tf.data.Dataset.from_tensors(images[:32]),
-        shuffle=False,
-        verbose=0,
-        callbacks=[
-            SignalAt(STEPS_PER_EPOCH + 2),
-            callbacks.KNN(lambda: {"knn_top1": 0.5}, 1, 3),
-            callbacks.Progress(BATCH_SIZE, 3 * STEPS_PER_EPOCH, 3),
-            callbacks.History(rows.append),
-            saver,
-        ],
-    )
+    with saver, pytest.raises(callbacks.Stopped):
+        model.fit(
+            tf.data.Dataset.from_tensor_slices(images).batch(BATCH_SIZE).repeat(),
+            epochs=3,
+            steps_per_epoch=STEPS_PER_EPOCH,
+            validation_data=tf.data.Dataset.from_tensors(images[:32]),
+            shuffle=False,
+            verbose=0,
+            callbacks=[
+                SignalAt(STEPS_PER_EPOCH + 2),
+                callbacks.KNN(lambda: {"knn_top1": 0.5}, 1, 3),
+                callbacks.Progress(BATCH_SIZE, 3 * STEPS_PER_EPOCH, 3),
+                callbacks.History(rows.append, stopwatch),
+                saver,
+            ],
+        )
     assert saver.stopped_by is signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is handler
     assert int(model.step.numpy()) == STEPS_PER_EPOCH + 2
     assert [path.rpartition("-")[2] for path in manager.checkpoints] == ["4", "6"]
+    # The cut epoch was not judged as if it were whole.
+    assert len(rows) == 1
 
     row = rows[0]
     assert (row["epoch"], row["step"], row["knn_top1"]) == (1, 4, 0.5)

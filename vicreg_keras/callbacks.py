@@ -108,36 +108,74 @@ class Progress(keras.callbacks.Callback):
             _say(line)
 
 
+class Stopped(Exception):  # noqa: N818  It is no error.
+    """Training was ended by a signal; everything is saved."""
+
+
+class Stopwatch(tf.Module):
+    """Minutes of training, over all the processes that a run took.
+
+    Attributes:
+        saved: float64 variable, to be kept in the run's checkpoint.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.saved = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self.start()
+
+    def start(self) -> None:
+        """Goes on, from now, from the minutes that `saved` holds."""
+        self._start = time.monotonic() - 60 * float(self.saved.numpy())
+
+    def minutes(self) -> float:
+        """The minutes so far; `saved` holds them, too, from now on."""
+        self.saved.assign((time.monotonic() - self._start) / 60)
+        return float(self.saved.numpy())
+
+
 class Checkpoints(keras.callbacks.Callback):
     """Saves the whole state at every epoch's end, in between, and on a signal.
 
+    It is a context, too: inside it SIGINT and SIGTERM end training after the step at
+    hand, with all saved.
+
     Args:
-        manager: what saves; its checkpoint tracks model and optimizer.
+        manager: what saves; its checkpoint tracks model, optimizer and stopwatch.
+        stopwatch: told the time before each save.
         minutes: also save when so many minutes have passed.
 
     Attributes:
         stopped_by: the signal that ended the run early, or `None`.
 
     Raises:
+        Stopped: while fitting, when a signal has come and all is saved.
         FloatingPointError: while fitting, instead of saving in between, when the loss
             is no longer a number.
     """
 
-    def __init__(self, manager: tf.train.CheckpointManager, minutes: float = 10.0):
+    def __init__(
+        self,
+        manager: tf.train.CheckpointManager,
+        stopwatch: Stopwatch,
+        minutes: float = 10.0,
+    ):
         super().__init__()
         self._manager = manager
+        self._stopwatch = stopwatch
         self._seconds = 60 * minutes
         self._saved_at = time.monotonic()
         self._saved_step = None
         self.stopped_by = None
 
-    def on_train_begin(self, logs=None):
+    def __enter__(self):
         self._earlier = {
             number: signal.signal(number, self._note)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
+        return self
 
-    def on_train_end(self, logs=None):
+    def __exit__(self, *error):
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
 
@@ -147,8 +185,6 @@ class Checkpoints(keras.callbacks.Callback):
             # Nobody could go on from a state whose loss is no number.
             _check_finite(logs, int(self.model.step.numpy()))
             self._save()
-        if self.stopped_by is not None:
-            self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
         self._save()
@@ -160,9 +196,12 @@ class Checkpoints(keras.callbacks.Callback):
     def _save(self):
         step = int(self.model.step.numpy())
         if step != self._saved_step:
+            self._stopwatch.minutes()
             self._manager.save(step)
         self._saved_step = step
         self._saved_at = time.monotonic()
+        if self.stopped_by is not None:
+            raise Stopped
 
 
 class KNN(keras.callbacks.Callback):
@@ -190,13 +229,13 @@ class History(keras.callbacks.Callback):
 
     Args:
         write: called with one dict an epoch.
-        minutes: minutes trained before this process.
+        stopwatch: of the whole run.
     """
 
-    def __init__(self, write: Callable[[dict], None], minutes: float = 0.0):
+    def __init__(self, write: Callable[[dict], None], stopwatch: Stopwatch):
         super().__init__()
         self._write = write
-        self._started = time.monotonic() - 60 * minutes
+        self._stopwatch = stopwatch
 
     def on_epoch_end(self, epoch, logs=None):
         self._write(
@@ -204,7 +243,7 @@ class History(keras.callbacks.Callback):
                 "mode": "pretrain",
                 "epoch": epoch + 1,
                 "step": int(self.model.step.numpy()),
-                "minutes": (time.monotonic() - self._started) / 60,
+                "minutes": self._stopwatch.minutes(),
                 **{name: float(value) for name, value in logs.items()},
             }
         )

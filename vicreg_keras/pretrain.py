@@ -1,5 +1,6 @@
 """Data, views, encoder, loss and optimizer put together: one run of pretraining."""
 
+import contextlib
 import dataclasses
 import sys
 import warnings
@@ -13,7 +14,7 @@ from vicreg_keras.augment import make_views
 from vicreg_keras.data import Dataset
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.export import export_savedmodel
-from vicreg_keras.features import extract_features
+from vicreg_keras.features import compile_encoder, extract_features
 from vicreg_keras.trainer import VICReg
 from vicreg_keras.workdir import RunFolder
 
@@ -125,7 +126,10 @@ def pretrain(
     strategy = distribute.make_strategy(settings.strategy)
     with strategy.scope():
         model = build_model(settings, dataset, steps_per_epoch)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+    stopwatch = callbacks.Stopwatch()
+    checkpoint = tf.train.Checkpoint(
+        model=model, optimizer=model.optimizer, stopwatch=stopwatch
+    )
     manager = tf.train.CheckpointManager(checkpoint, run.checkpoints, max_to_keep=2)
     _restore(model, checkpoint, manager, init_from)
     step = int(model.step.numpy())
@@ -134,9 +138,13 @@ def pretrain(
     run.forget_after(step)
     if 0 < step < total_steps:
         _say(f"Continuing {run.path} at step {step:,} of {total_steps:,}.")
-    saver = callbacks.Checkpoints(manager, settings.checkpoint_minutes)
+    stopwatch.start()
+    saver = callbacks.Checkpoints(manager, stopwatch, settings.checkpoint_minutes)
     if step < total_steps:
-        _fit(model, settings, dataset, run, saver)
+        # The saver comes last: when it ends the run, all else is written.
+        watchers = [*_watchers(model, settings, dataset, run, stopwatch), saver]
+        with saver, contextlib.suppress(callbacks.Stopped):
+            _fit(model, settings, dataset, watchers)
         draw_figures(run)
     result = {
         **(run.read_metrics("pretrain") or [{}])[-1],
@@ -245,21 +253,9 @@ def _load_weights(model, init_from):
     model.optimizer.iterations.assign(0)
 
 
-def _fit(model, settings, dataset, run, saver):
+def _fit(model, settings, dataset, watchers):
+    """Fits from the model's step to the last; may raise `callbacks.Stopped`."""
     steps_per_epoch = dataset.train.num_examples // settings.batch_size
-    earlier = run.read_metrics("pretrain")
-    watchers = [
-        callbacks.Progress(
-            settings.batch_size, settings.epochs * steps_per_epoch, settings.epochs
-        ),
-        callbacks.History(run.append_metrics, earlier[-1]["minutes"] if earlier else 0),
-        keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
-        saver,
-    ]
-    if settings.knn_every and dataset.train.labels is not None:
-        score = _knn_score(model.encoder, dataset, settings.seed)
-        # First, so that the others see its numbers.
-        watchers.insert(0, callbacks.KNN(score, settings.knn_every, settings.epochs))
     held_out = _held_out_batches(dataset, settings)
     while int(model.step.numpy()) < settings.epochs * steps_per_epoch:
         step = int(model.step.numpy())
@@ -279,8 +275,22 @@ def _fit(model, settings, dataset, run, saver):
                 callbacks=watchers,
                 verbose=0,
             )
-        if saver.stopped_by is not None:
-            return
+
+
+def _watchers(model, settings, dataset, run, stopwatch):
+    steps_per_epoch = dataset.train.num_examples // settings.batch_size
+    watchers = [
+        callbacks.Progress(
+            settings.batch_size, settings.epochs * steps_per_epoch, settings.epochs
+        ),
+        callbacks.History(run.append_metrics, stopwatch),
+        keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+    ]
+    if settings.knn_every and dataset.train.labels is not None:
+        score = _knn_score(model.encoder, dataset, settings.seed)
+        # First, so that the others see its numbers.
+        watchers.insert(0, callbacks.KNN(score, settings.knn_every, settings.epochs))
+    return watchers
 
 
 def _held_out_batches(dataset, settings):
@@ -305,13 +315,14 @@ def _knn_score(encoder, dataset, seed):
         order = random.permutation(split.num_examples)[:limit]
         return split.take(np.sort(order))
 
+    encode = compile_encoder(encoder, dataset.image_shape)
     bank = some(dataset.train, _KNN_BANK)
     queries = some(dataset.validation, _KNN_QUERIES)
 
     def score():
         numbers = knn_accuracy(
-            extract_features(encoder, bank, verbose=0),
-            extract_features(encoder, queries, verbose=0),
+            extract_features(encode, bank, verbose=0),
+            extract_features(encode, queries, verbose=0),
             num_classes=dataset.num_classes,
         )
         return {"knn_top1": numbers["top1"], "knn_bank": bank.num_examples}
