@@ -88,7 +88,7 @@ _VIEW_RANGES = {
 _ENCODER = flags.DEFINE_enum(
     "encoder",
     "resnet18",
-    ["convnet", "resnet18", "resnet34", "resnet50", "tiny"],
+    ["convnet", "resnet18", "resnet34", "resnet50", "small", "tiny"],
     "Network that is trained.",
 )
 _STEM = flags.DEFINE_enum(

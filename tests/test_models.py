@@ -147,3 +147,12 @@ def test_wrong_names_list_the_choices():
         models.make_encoder("resnet18", stem="big")
     with pytest.raises(ValueError, match=r"Received: widths=\(\)"):
         models.make_projector(8, ())
+
+
+@pytest.mark.parametrize(("name", "side"), [("convnet", 15), ("small", 7), ("tiny", 2)])
+def test_images_that_pooling_would_leave_nothing_of(name, side):
+    encoder = models.make_encoder(name, (side, side, 3))
+    images = np.ones((1, side, side, 3), "float32")
+    assert np.isfinite(np.asarray(encoder(images))).all()
+    with pytest.raises(ValueError, match=f"{side} pixels a side or more.*{name}"):
+        models.make_encoder(name, (side - 1, 32, 3))

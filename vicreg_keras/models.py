@@ -25,6 +25,8 @@ _TORCH_DENSE = {
     "class_name": "VarianceScaling",
     "config": {"scale": 1 / 3, "mode": "fan_in", "distribution": "uniform"},
 }
+# Below this side, in pixels, pooling would leave nothing.
+_LEAST_SIDE = {"convnet": 15, "small": 7, "tiny": 2}
 # Up to this side, in pixels, a ResNet keeps its input's resolution in its stem.
 _LARGEST_CIFAR_STEM = 64
 
@@ -56,13 +58,14 @@ def make_encoder(
         any dtype, to `(batch, dim)` float32 representations.
 
     Raises:
-        ValueError: if `name` or `stem` is not known.
+        ValueError: if `name` or `stem` is not known, or the images are too small.
     """
     if name not in ENCODERS:
         raise ValueError(
             f"Expected encoder to be one of {sorted(ENCODERS)}. Received: "
             f"encoder={name!r}."
         )
+    check_side(name, *image_shape[:2])
     if stem not in ("auto", "cifar", "imagenet"):
         raise ValueError(
             "Expected stem to be 'auto', 'cifar' or 'imagenet'. Received: "
@@ -83,6 +86,26 @@ def make_encoder(
         pooled
     )
     return keras.Model(inputs, outputs, name=name)
+
+
+def check_side(name: str, *sides: int | None) -> None:
+    """Refuses images that an encoder's pooling would leave nothing of.
+
+    Args:
+        name: a key of `ENCODERS`.
+        *sides: height and width, in pixels; `None` is not checked.
+
+    Raises:
+        ValueError: if one of them is too small.
+    """
+    least = _LEAST_SIDE.get(name, 1)
+    for side in sides:
+        if side is not None and side < least:
+            raise ValueError(
+                f"Expected images of {least} pixels a side or more for encoder "
+                f"{name!r}. Received: {side} pixels. Use a larger --image_size or "
+                "--crop_size, or another --encoder."
+            )
 
 
 def make_projector(
@@ -201,6 +224,8 @@ def _join(x, shortcut, name, synchronized):
 def _convnet(widths):
     """A shallow net: a 2 x 2 convolution, then two 3 x 3 ones a stage, pooled between.
 
+    Three stages need images of 15 pixels a side or more, two stages 7.
+
     Reference:
         The shape follows KellerJordan/cifar10-airbench (legacy/airbench94.py).
     """
@@ -267,5 +292,6 @@ ENCODERS = {
     "resnet18": _resnet(_basic_block, (2, 2, 2, 2)),
     "resnet34": _resnet(_basic_block, (3, 4, 6, 3)),
     "resnet50": _resnet(_bottleneck_block, (3, 4, 6, 3)),
+    "small": _convnet((32, 128, 256)),
     "tiny": _tiny,
 }

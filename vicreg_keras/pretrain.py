@@ -158,6 +158,7 @@ def pretrain(
 
 def build_model(settings: Settings, dataset: Dataset, steps_per_epoch: int) -> VICReg:
     """The compiled model of a run, with the weights its seed starts from."""
+    models.check_side(settings.encoder, settings.view_overrides.get("crop_size"))
     encoder = build_encoder(settings, dataset)
     synchronized = distribute.num_replicas() > 1
     projector = models.make_projector(
