@@ -187,24 +187,29 @@ def image_errors(name: str | os.PathLike) -> Iterator[None]:
 
 
 class Progress:
-    """One line on stderr that counts, once the work has lasted three seconds."""
+    """Counts on stderr, once the work has lasted three seconds.
+
+    On a terminal one line is rewritten; elsewhere a line is added every half minute.
+    """
 
     def __init__(self, what: str, total: int):
         self._what = what
         self._total = total
+        self._terminal = sys.stderr.isatty()
         self._next = time.monotonic() + 3
         self._shown = False
 
     def update(self, done: int) -> None:
         """Says that `done` of the total are decoded, not more often than needed."""
         now = time.monotonic()
-        if now >= self._next or (self._shown and done == self._total):
-            line = f"\rDecoding {self._what}: {done:,} of {self._total:,}"
-            print(line, end="", file=sys.stderr, flush=True)
-            self._next = now + 0.5
-            self._shown = True
-        if self._shown and done == self._total:
-            print(file=sys.stderr, flush=True)
+        finished = self._shown and done == self._total
+        if now < self._next and not finished:
+            return
+        line = f"Decoding {self._what}: {done:,} of {self._total:,}"
+        start, end = ("\r", "\n" if finished else "") if self._terminal else ("", "\n")
+        print(start + line, end=end, file=sys.stderr, flush=True)
+        self._next = now + (0.5 if self._terminal else 30)
+        self._shown = True
 
 
 def _fit(image: Image.Image, image_size: int | None) -> Image.Image:
