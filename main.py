@@ -62,6 +62,9 @@ _VIEWS = flags.DEFINE_enum(
 _CROP_SIZE = flags.DEFINE_integer(
     "crop_size", None, "Pixels a side of a view; by default the image's.", lower_bound=1
 )
+_INTERPOLATION = flags.DEFINE_enum(
+    "interpolation", None, ["bilinear", "bicubic"], "Views: of crops; the pair's."
+)
 _VIEW_NUMBERS = {
     name: flags.DEFINE_float(name, None, f"Views: {text}; by default the pair's.")
     for name, text in {
@@ -74,6 +77,7 @@ _VIEW_NUMBERS = {
         "grey": "probability of losing the colour",
         "blur": "probability of a Gaussian blur",
         "solarize": "probability of solarization",
+        "solarize_threshold": "first pixel value that solarization inverts",
     }.items()
 }
 _VIEW_RANGES = {
@@ -179,6 +183,7 @@ _RECIPE_FLAGS = (
     _PRECISION,
     _VIEWS,
     _CROP_SIZE,
+    _INTERPOLATION,
     *_VIEW_NUMBERS.values(),
     *_VIEW_RANGES.values(),
     _ENCODER,
@@ -359,7 +364,7 @@ def _settings():
         tf.config.experimental.enable_op_determinism()
     overrides = {name: flag.value for name, flag in _VIEW_NUMBERS.items()}
     overrides |= {name: _interval(flag) for name, flag in _VIEW_RANGES.items()}
-    overrides["crop_size"] = _CROP_SIZE.value
+    overrides |= {flag.name: flag.value for flag in (_CROP_SIZE, _INTERPOLATION)}
     # Flags and settings bear the same names.
     names = {field.name for field in dataclasses.fields(Settings)}
     values = {name: flags.FLAGS[name].value for name in names & set(flags.FLAGS)}

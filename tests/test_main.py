@@ -1,5 +1,6 @@
 """What people type, and mistype: one line each, and nothing lost."""
 
+import inspect
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 import main
-from vicreg_keras import augment, models, optim
+from vicreg_keras import augment, image_ops, models, optim
 from vicreg_keras.evaluate.linear_eval import PROTOCOLS
 from vicreg_keras.precision import POLICIES
 from vicreg_keras.workdir import RunFolder
@@ -190,3 +191,6 @@ def test_choices_of_the_flags_are_those_of_the_library():
     assert choices("precision") == {"auto", *POLICIES}
     assert choices("protocol") == set(PROTOCOLS)
     assert choices("mode") == set(main.MODES)
+    assert choices("interpolation") == set(image_ops.INTERPOLATIONS)
+    settings = set(inspect.signature(augment.View).parameters) - {"kwargs"}
+    assert settings <= set(flags.FLAGS), "a value of a view lacks its flag"
