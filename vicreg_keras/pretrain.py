@@ -242,16 +242,16 @@ def _load_weights(model, init_from):
             "Expected an earlier run with a checkpoint. Received: "
             f"init_from={init_from.path}. Give the --workdir of a run."
         )
+    # Neither the step nor the optimizer's state come along.
+    parts = tf.train.Checkpoint(encoder=model.encoder, projector=model.projector)
     try:
-        status = tf.train.Checkpoint(model=model).restore(path)
-        status.assert_existing_objects_matched().expect_partial()
+        status = tf.train.Checkpoint(model=parts).restore(path)
+        status.expect_partial().assert_existing_objects_matched()
     except (ValueError, AssertionError, tf.errors.OpError) as error:
         raise ValueError(
             "Expected an earlier run with the same encoder and projector. Received: "
             f"init_from={init_from.path} ({_first_line(error)})."
         ) from error
-    model.step.assign(0)
-    model.optimizer.iterations.assign(0)
 
 
 def _fit(model, settings, dataset, watchers):
