@@ -297,7 +297,8 @@ def _saved_model_folder(path: str) -> str:
     if not os.path.exists(path):
         raise ValueError(
             "Expected the folder of a run or of its encoder. Received: "
-            f"path={path}, which does not exist."
+            f"path={path}, which does not exist. Pretrain first (--mode=pretrain), or "
+            "name the folder of a finished run."
         )
     for folder in (path, os.path.join(path, "encoder")):
         if os.path.isfile(os.path.join(folder, "saved_model.pb")):
