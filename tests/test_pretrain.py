@@ -83,9 +83,6 @@ def test_saved_encoder_takes_raw_pixels_and_is_the_trained_one(finished, digits)
     images = digits.test.read(np.arange(3))
     trained = build_encoder(SETTINGS, digits)
     untrained = trained(images, training=False).numpy()
-    weights = checkpoint_weights(run)
-    moved = [w for name, w in weights.items() if "model/encoder" in name]
-    assert moved
     served = np.asarray(encoder(images, training=False))
     assert served.shape == (3, 32)
     assert np.abs(served - untrained).max() > 1e-3
@@ -117,12 +114,18 @@ def test_init_from_starts_a_new_run_with_earlier_weights(finished, digits, tmp_p
     )
     result = pretrain(still, digits, new, init_from=run)
     assert result["step"] == 5
+
     # Nothing moved but batch norm's statistics: the weights are the earlier run's.
-    earlier, later = checkpoint_weights(run), checkpoint_weights(new)
-    kernels = [n for n in later if "model/encoder" in n and later[n].ndim == 4]
-    assert kernels
-    for name in kernels:
-        np.testing.assert_array_equal(earlier[name], later[name])
+    def kernels(run):
+        weights = load_encoder(run.path).variables
+        return [w.numpy() for w in weights if w.shape.rank == 4]
+
+    earlier, later = kernels(run), kernels(new)
+    assert len(earlier) == 2
+    for a, b in zip(earlier, later, strict=True):
+        np.testing.assert_array_equal(a, b)
+    untrained = build_encoder(SETTINGS, digits).get_layer("stage1").get_weights()[0]
+    assert np.abs(untrained - later[0]).max() > 1e-3
 
 
 def test_init_from_another_architecture_is_refused(finished, digits, tmp_path):
@@ -206,7 +209,7 @@ def test_killed_in_an_epoch_it_ends_with_the_weights_of_the_unkilled_run(tmp_pat
     whole = start(tmp_path, "whole")
     victim = start(tmp_path, "killed")
     checkpoints = RunFolder(tmp_path / "killed").checkpoints
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while newest_step(checkpoints) < 27:  # An epoch has 20 steps.
         assert victim.poll() is None, victim.communicate()
         assert time.monotonic() < deadline
@@ -216,10 +219,10 @@ def test_killed_in_an_epoch_it_ends_with_the_weights_of_the_unkilled_run(tmp_pat
     killed_at = newest_step(checkpoints)
     assert 20 < killed_at < 60 and killed_at % 20
     second = start(tmp_path, "killed")
-    out, err = second.communicate(timeout=240)
+    out, err = second.communicate(timeout=600)
     assert second.returncode == 0, err
     assert f"at step {killed_at} of 60" in err
-    assert whole.wait(timeout=240) == 0
+    assert whole.wait(timeout=600) == 0
     expected = checkpoint_weights(RunFolder(tmp_path / "whole"))
     received = checkpoint_weights(RunFolder(tmp_path / "killed"))
     assert expected.keys() == received.keys()
