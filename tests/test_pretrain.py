@@ -226,7 +226,8 @@ def test_killed_in_an_epoch_it_ends_with_the_weights_of_the_unkilled_run(tmp_pat
     expected = checkpoint_weights(RunFolder(tmp_path / "whole"))
     received = checkpoint_weights(RunFolder(tmp_path / "killed"))
     assert expected.keys() == received.keys()
-    compared = [name for name in expected if "_trackers" not in name]
+    # All but the minutes that each of them took.
+    compared = [name for name in expected if "stopwatch" not in name]
     assert len(compared) > 20
     for name in compared:
         np.testing.assert_array_equal(expected[name], received[name], err_msg=name)
