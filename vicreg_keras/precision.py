@@ -16,8 +16,8 @@ def choose_precision(name: str) -> str:
 
     `"auto"` takes bfloat16 on GPUs of compute capability 8 or more and on CPUs with
     bfloat16 instructions (avx512_bf16, amx_bf16), float16 on GPUs of capability 7,
-    and float32 elsewhere: a CPU without those instructions is some twenty times
-    slower in bfloat16.
+    and float32 elsewhere: a CPU without those instructions was 11 to 20 times
+    slower in bfloat16 convolutions (LOG.md).
 
     Raises:
         ValueError: if `name` is not known.
