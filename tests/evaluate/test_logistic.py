@@ -93,6 +93,23 @@ def test_classes_without_examples_get_the_lowest_score():
     assert scores.dtype == np.float32
 
 
+def test_log_loss_is_the_labels_mean_negative_log_probability():
+    rows, labels = noisy_classes()
+    fit = fit_logistic(rows[:100], labels[:100], 1.0)
+    scores = fit.scores(rows[100:], 3).astype(np.float64)
+    log_sums = np.log(np.exp(scores).sum(axis=1))
+    expected = np.mean(log_sums - scores[np.arange(100), labels[100:]])
+    assert fit.log_loss(rows[100:], labels[100:]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_log_loss_passes_over_classes_without_training_examples():
+    rows, labels = noisy_classes()
+    two = labels < 2
+    fit = fit_logistic(rows[two], labels[two], 1.0)
+    assert fit.log_loss(rows, labels) == fit.log_loss(rows[two], labels[two])
+    assert fit.log_loss(rows[~two], labels[~two]) == 0.0
+
+
 def test_no_convergence_is_noted_not_warned(monkeypatch):
     monkeypatch.setattr(logistic, "MAX_ITERATIONS", 1)
     with warnings.catch_warnings():

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
 TOLERANCE = 1e-4  # Largest entry of the gradient of the mean loss.
@@ -45,6 +46,18 @@ class Logistic(NamedTuple):
         logits = np.full((len(rows), num_classes), -np.inf, np.float32)
         logits[:, self.estimator.classes_] = known
         return logits
+
+    def log_loss(self, rows: np.ndarray, labels: np.ndarray) -> float:
+        """Mean negative log-likelihood of the labels, in nats.
+
+        Of those whose class had a training example, as the loss of any other is
+        infinite whatever C is; 0 where there is none.
+        """
+        known = np.isin(labels, self.estimator.classes_)
+        if not known.any():
+            return 0.0
+        probabilities = self.estimator.predict_proba(rows[known])
+        return log_loss(labels[known], probabilities, labels=self.estimator.classes_)
 
 
 def fit_path(
