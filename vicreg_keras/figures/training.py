@@ -1,21 +1,18 @@
-"""What does a run look like? Every picture is drawn here."""
+"""How did training go? Loss terms over epochs, accuracy over minutes."""
 
 import pathlib
 from collections.abc import Sequence
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (the backend comes first)
-
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-_TRAIN, _HELD_OUT, _CHANCE, _RAW, _UNTRAINED = (
-    "#0072B2",
-    "#D55E00",
-    "#999999",
-    "#009E73",
-    "#CC79A7",
+from vicreg_keras.figures.style import (
+    CHANCE,
+    HELD_OUT,
+    RAW,
+    TRAIN,
+    UNTRAINED,
+    plt,
+    save,
 )
+
 _PANELS = (
     ("loss", "loss (weighted sum)"),
     ("invariance_loss", "invariance"),
@@ -38,17 +35,17 @@ def loss_terms(rows: Sequence[dict], path: pathlib.Path) -> None:
     epochs = [row["epoch"] for row in rows]
     for axis, (name, title) in zip(axes.flat, _PANELS, strict=True):
         axis.set_title(title, fontsize=10)
-        axis.plot(epochs, [row[name] for row in rows], color=_TRAIN, label="training")
+        axis.plot(epochs, [row[name] for row in rows], color=TRAIN, label="training")
         if all(f"val_{name}" in row for row in rows):
             held_out = [row[f"val_{name}"] for row in rows]
-            axis.plot(epochs, held_out, "--", color=_HELD_OUT, label="held out")
+            axis.plot(epochs, held_out, "--", color=HELD_OUT, label="held out")
         axis.set_xlabel("epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
     axes.flat[0].legend()
-    axes.flat[4].axhline(1, color=_CHANCE, linewidth=1, linestyle=":")
+    axes.flat[4].axhline(1, color=CHANCE, linewidth=1, linestyle=":")
     axes.flat[4].set_ylim(bottom=0)
-    _save(figure, path)
+    save(figure, path)
 
 
 def accuracy_over_minutes(
@@ -69,15 +66,15 @@ def accuracy_over_minutes(
         minutes,
         [100 * row["knn_top1"] for row in scored],
         "o-",
-        color=_TRAIN,
+        color=TRAIN,
         label=f"kNN, held out, {bank:,} neighbours to choose from",
     )
     end = rows[-1]["minutes"]
     for name, label, color, style in (
-        ("encoder", "linear, test (cached)", _HELD_OUT, "-"),
-        ("untrained", "the same, encoder untrained", _UNTRAINED, "--"),
-        ("raw_pixels", "the same, raw pixels", _RAW, "-."),
-        ("chance", "chance", _CHANCE, ":"),
+        ("encoder", "linear, test (cached)", HELD_OUT, "-"),
+        ("untrained", "the same, encoder untrained", UNTRAINED, "--"),
+        ("raw_pixels", "the same, raw pixels", RAW, "-."),
+        ("chance", "chance", CHANCE, ":"),
     ):
         value = _linear_top1(probes, name)
         if value is None:
@@ -98,7 +95,7 @@ def accuracy_over_minutes(
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right", fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _linear_top1(probes, name):
@@ -106,11 +103,3 @@ def _linear_top1(probes, name):
         return None
     protocols = probes[-1]["results"][name]
     return protocols.get("cached", protocols.get("chance", {})).get("top1")
-
-
-def _save(figure, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    figure.savefig(aside, dpi=120, format="png")
-    plt.close(figure)
-    aside.replace(path)

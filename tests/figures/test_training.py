@@ -1,10 +1,10 @@
-"""Every picture of a run: written whole, with the curves that it should have."""
+"""Pictures of training: written whole, with the curves that it should have."""
 
 import numpy as np
 from matplotlib import pyplot as plt
 from PIL import Image, ImageColor
 
-from vicreg_keras import figures
+from vicreg_keras.figures import training
 
 TRAIN, HELD_OUT = "#0072B2", "#D55E00"
 CHANCE, RAW, UNTRAINED = "#999999", "#009E73", "#CC79A7"
@@ -59,12 +59,12 @@ def count(pixels, color):
 
 def test_loss_terms_of_training_and_then_of_held_out_images_too(tmp_path):
     path = tmp_path / "figures" / "loss.png"
-    figures.loss_terms(make_rows(), path)
+    training.loss_terms(make_rows(), path)
     pixels = read(path)
     assert pixels.shape == (672, 1320, 3)
     assert count(pixels, TRAIN) > 500
     assert count(pixels, HELD_OUT) == 0
-    figures.loss_terms(make_rows(validation=True), path)
+    training.loss_terms(make_rows(validation=True), path)
     pixels = read(path)
     assert count(pixels, TRAIN) > 500
     assert count(pixels, HELD_OUT) > 200
@@ -72,14 +72,14 @@ def test_loss_terms_of_training_and_then_of_held_out_images_too(tmp_path):
 
 def test_loss_terms_of_one_epoch(tmp_path):
     path = tmp_path / "figures" / "loss.png"
-    figures.loss_terms(make_rows(1, validation=True), path)
+    training.loss_terms(make_rows(1, validation=True), path)
     assert read(path).shape == (672, 1320, 3)
 
 
 def test_accuracy_with_every_baseline(tmp_path):
     path = tmp_path / "figures" / "accuracy.png"
     probes = [{"results": RESULTS}]
-    figures.accuracy_over_minutes(make_rows(knn_every=2), probes, path)
+    training.accuracy_over_minutes(make_rows(knn_every=2), probes, path)
     pixels = read(path)
     assert pixels.shape == (528, 840, 3)
     for color in (TRAIN, HELD_OUT, CHANCE, RAW, UNTRAINED):
@@ -88,7 +88,7 @@ def test_accuracy_with_every_baseline(tmp_path):
 
 def test_accuracy_before_any_evaluation(tmp_path):
     path = tmp_path / "figures" / "accuracy.png"
-    figures.accuracy_over_minutes(make_rows(knn_every=2), [], path)
+    training.accuracy_over_minutes(make_rows(knn_every=2), [], path)
     pixels = read(path)
     assert count(pixels, TRAIN) > 100
     for color in (HELD_OUT, RAW, UNTRAINED):
@@ -104,7 +104,7 @@ def test_accuracy_leaves_out_what_was_not_judged(tmp_path):
     }
     # Of several evaluations the last one counts.
     probes = [{"results": RESULTS}, {"results": results}]
-    figures.accuracy_over_minutes(make_rows(knn_every=2), probes, path)
+    training.accuracy_over_minutes(make_rows(knn_every=2), probes, path)
     pixels = read(path)
     assert count(pixels, CHANCE) > 100
     for color in (HELD_OUT, RAW, UNTRAINED):

@@ -1,0 +1,1 @@
+"""What does it look like? Every picture is drawn here, one subject a file."""
