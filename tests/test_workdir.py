@@ -4,13 +4,14 @@ import contextlib
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 import tensorflow as tf
 
-from vicreg_keras.workdir import RunFolder, write_text
+from vicreg_keras.workdir import RunFolder, folder_name, write_file, write_text
 
 SETTINGS = {"epochs": "10", "learning_rate": "0.3", "view_overrides": ""}
 
@@ -62,6 +63,25 @@ def test_text_is_whole_before_it_bears_the_name(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", look)
     write_text(path, "new\n")
     assert found == [("new\n", False)]
+
+
+def test_failed_write_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "file.bin"
+    with write_file(path) as file:
+        file.write(b"old")
+    with pytest.raises(RuntimeError), write_file(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folder_names_are_readable_and_their_own():
+    assert folder_name("cifar10") == "cifar10"
+    names = [folder_name(text) for text in ("folder:/a/b", "folder:/a_b", "x" * 99)]
+    assert len(set(names)) == 3
+    for name in names:
+        assert re.fullmatch(r"[A-Za-z0-9_]+-[0-9a-f]{8}", name)
 
 
 def test_create_makes_every_folder_and_may_be_repeated(tmp_path):

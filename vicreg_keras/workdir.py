@@ -6,6 +6,7 @@ whole line at a time.
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from typing import IO
 
 import keras
 import tensorflow as tf
@@ -32,6 +34,8 @@ class RunFolder:
         metrics: one JSON object a line, `metrics.jsonl`.
         checkpoints: the whole state of training.
         encoder: numbered SavedModels.
+        features: representations of the splits.
+        index: the search index.
         figures: pictures.
         tensorboard: event files.
     """
@@ -43,6 +47,8 @@ class RunFolder:
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.encoder = self.path / "encoder"
+        self.features = self.path / "features"
+        self.index = self.path / "index"
         self.figures = self.path / "figures"
         self.tensorboard = self.path / "tensorboard"
 
@@ -168,15 +174,48 @@ class RunFolder:
             write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a whole file or nothing: aside, flushed to the disk, then renamed."""
+@contextlib.contextmanager
+def write_file(path: pathlib.Path, mode: str = "wb") -> Iterator[IO]:
+    """Opens a file that is there whole or not at all.
+
+    It is written aside, flushed to the disk, and renamed when the block ends; where
+    the block fails, an earlier file stays as it was.
+
+    Args:
+        path: of the file; its folder is made.
+        mode: `"wb"` or `"w"`.
+
+    Yields:
+        The open file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(aside, "w") as file:
+    try:
+        with open(aside, mode) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a whole text file or nothing."""
+    with write_file(path, "w") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+
+
+def folder_name(text: str) -> str:
+    """A name for a folder, readable and of this text alone.
+
+    Args:
+        text: such as a data set's name, `"folder:/photos"`.
+    """
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", text)[:40].strip("_")
+    if readable == text:
+        return text
+    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _commit():
