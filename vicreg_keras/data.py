@@ -295,6 +295,20 @@ def load_dataset(
     )
 
 
+def load_images(pattern: str, image_shape: Sequence[int | None]) -> Split:
+    """Image files as one split without labels, decoded when they are read.
+
+    Args:
+        pattern: A file, a folder, or a glob, as of `sources.load_files`.
+        image_shape: What an encoder takes, `(height, width, 3)`.
+
+    Raises:
+        ValueError: If nothing matches, or a file's size is not as expected.
+    """
+    part = sources.load_files(pattern, image_shape=image_shape)
+    return Split(part.examples, part.labels, part.names)
+
+
 def _make_splits(
     name: str, source: sources.Source, validation_fraction: float, seed: int
 ) -> tuple[Split, Split, Split | None]:

@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from vicreg_keras import sources
-from vicreg_keras.data import load_dataset
+from vicreg_keras.data import load_dataset, load_images
 
 
 def np_batches(dataset, num_batches):
@@ -186,3 +186,41 @@ def test_links_that_lead_back_are_followed_once(tmp_path):
     loaded = load_dataset(f"folder:{tmp_path}")
     splits = (loaded.train, loaded.validation, loaded.test)
     assert sum(s.num_examples for s in splits) == 6
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("ant/00.png", ["ant/00.png"]),
+        ("bee", ["bee/00.png", "bee/01.png"]),
+        ("", ["ant/00.png", "ant/01.png", "bee/00.png", "bee/01.png"]),
+        ("*/01.png", ["ant/01.png", "bee/01.png"]),
+        ("**/0?.png", ["ant/00.png", "ant/01.png", "bee/00.png", "bee/01.png"]),
+    ],
+)
+def test_images_by_file_folder_and_glob(tmp_path, pattern, names):
+    make_folder(tmp_path, num_each=2, size=(6, 9))
+    images = load_images(f"{tmp_path}/{pattern}", (4, 4, 3))
+    assert images.names == tuple(str(tmp_path / name) for name in names)
+    assert images.labels is None
+    assert images.read(range(len(names))).shape == (len(names), 4, 4, 3)
+
+
+def test_images_of_any_size_where_the_encoder_takes_any(tmp_path):
+    make_folder(tmp_path, num_each=2, size=(6, 9))
+    images = load_images(str(tmp_path), (None, None, 3))
+    expected = np.asarray(Image.open(tmp_path / "ant" / "00.png"))
+    np.testing.assert_array_equal(images.read([0])[0], expected)
+    # What is not square is not resized: other sizes are refused.
+    with pytest.raises(ValueError, match="6x9"):
+        load_images(str(tmp_path), (6, 8, 3)).read([0])
+
+
+def test_no_image_and_broken_images(tmp_path):
+    with pytest.raises(ValueError, match="a glob that matches.*Received: .*nowhere"):
+        load_images(str(tmp_path / "nowhere"), (4, 4, 3))
+    with pytest.raises(ValueError, match="where there is none"):
+        load_images(str(tmp_path), (4, 4, 3))
+    (tmp_path / "bad.png").write_text("text")
+    with pytest.raises(ValueError, match="readable JPEG or PNG.*bad.png"):
+        load_images(str(tmp_path / "bad.png"), (4, 4, 3)).read([0])

@@ -6,7 +6,7 @@ splits of them.
 """
 
 from vicreg_keras.sources.arrays import load_digits, load_npz
-from vicreg_keras.sources.folder import load_folder
+from vicreg_keras.sources.folder import load_files, load_folder
 from vicreg_keras.sources.images import (
     ArrayExamples,
     Examples,
@@ -25,6 +25,7 @@ __all__ = [
     "Source",
     "decode_image",
     "load_digits",
+    "load_files",
     "load_folder",
     "load_npz",
     "load_tfds",

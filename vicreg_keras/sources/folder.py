@@ -1,5 +1,6 @@
 """Images that lie in files under a folder."""
 
+import glob
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -82,6 +83,42 @@ def load_folder(
             labels = np.array([number[name] for _, name in files], np.int64)
         parts[part] = Part(examples, labels, names)
     return Source(**parts, class_names=class_names)
+
+
+def load_files(pattern: str, *, image_shape: Sequence[int | None]) -> Part:
+    """Images given by what a person types: a file, a folder, or a glob.
+
+    Args:
+        pattern: A JPEG or PNG file; a folder, of which every image at any depth is
+            taken; or a pattern such as `photos/*.jpg` (`**` reaches any depth).
+        image_shape: `(height, width, 3)` that images are brought to where it is
+            square, as `image_size` in `load_dataset`; others must have that shape.
+
+    Returns:
+        A part without labels, read when it is needed; names are paths as given.
+
+    Raises:
+        ValueError: If nothing matches, or a file's size is not as expected.
+    """
+    path = pathlib.Path(pattern).expanduser()
+    if path.is_dir():
+        paths = sorted(_walk(path))
+    elif path.is_file():
+        paths = [path]
+    else:
+        matches = map(pathlib.Path, glob.glob(str(path), recursive=True))
+        paths = sorted(match for match in matches if match.is_file())
+    if not paths:
+        raise ValueError(
+            "Expected an image file, a folder of images, or a glob that matches some "
+            f"({', '.join(_SUFFIXES)}). Received: {pattern}, where there is none."
+        )
+    height, width, _ = image_shape
+    size = height if height == width else None
+    shape = image_shape
+    if None in image_shape:
+        size, shape = None, _common_shape(paths, None)
+    return Part(FileExamples(paths, shape, size), None, list(map(str, paths)))
 
 
 def _part_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
