@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from vicreg_keras import tables
 from vicreg_keras.evaluate.augmented_probe import augmented_probe
-from vicreg_keras.evaluate.linear_probe import cached_probe, few_label_probe
+from vicreg_keras.evaluate.linear_probe import LinearHead, cached_probe, few_label_probe
 from vicreg_keras.features import (
     Features,
     check_image_shape,
@@ -38,6 +39,8 @@ def linear_eval(
     protocol: str = "cached",
     untrained_encoder: Callable[..., Any] | None = None,
     features: Mapping[str, Features] | None = None,
+    untrained_features: Mapping[str, Features] | None = None,
+    fitted: tuple[LinearHead, dict] | None = None,
     raw_pixels: bool = True,
     few_labels: int = 10,
     few_label_seeds: int = 5,
@@ -61,6 +64,8 @@ def linear_eval(
         untrained_encoder: The same encoder as it was before training.
         features: The encoder's `"train"`, `"validation"` and `"test"` features, where
             they are known already.
+        untrained_features: The untrained encoder's, likewise.
+        fitted: What `linear_probe.fit_head` gave for the encoder, likewise.
         raw_pixels: Whether to judge raw pixels. Sets of more than 2 GiB as float32
             are left out, and the result says so.
         few_labels: Labels a class of the few-label protocol; 0 leaves it out.
@@ -81,7 +86,7 @@ def linear_eval(
         ValueError: If the protocol is unknown, the data set lacks labels or a test
             split, or its images are not of the encoder's size.
     """
-    _check(encoder, untrained_encoder, dataset, protocol)
+    check(encoder, untrained_encoder, dataset, protocol)
     few = {"labels_per_class": few_labels, "num_draws": few_label_seeds}
     augmented = {
         "epochs": epochs,
@@ -90,12 +95,13 @@ def linear_eval(
         "verbose": verbose,
     }
 
-    def judge(encoder, features, protocol):
+    def judge(encoder, features, protocol, fitted=None):
         return _judge(
             encoder,
             features,
             dataset,
             protocol,
+            fitted,
             seed=seed,
             few_labels=few if few_labels else None,
             augmented=augmented,
@@ -115,9 +121,11 @@ def linear_eval(
         results["raw_pixels"] = _judge_pixels(judge, dataset)
     if untrained_encoder is not None:
         results["untrained"] = judge(
-            untrained_encoder, extract(untrained_encoder), protocol
+            untrained_encoder,
+            untrained_features or extract(untrained_encoder),
+            protocol,
         )
-    results["encoder"] = judge(encoder, features or extract(encoder), protocol)
+    results["encoder"] = judge(encoder, features or extract(encoder), protocol, fitted)
     return {
         "mode": "linear_eval",
         "dataset": dataset.name,
@@ -131,6 +139,46 @@ def linear_eval(
         "num_classes": dataset.num_classes,
         "results": results,
     }
+
+
+def check(
+    encoder: Callable[..., Any],
+    untrained_encoder: Callable[..., Any] | None,
+    dataset: Any,
+    protocol: str,
+) -> None:
+    """Refuses, before any work, what cannot be evaluated.
+
+    Args:
+        encoder: As of `linear_eval`.
+        untrained_encoder: As of `linear_eval`.
+        dataset: As of `linear_eval`.
+        protocol: As of `linear_eval`.
+
+    Raises:
+        ValueError: As `linear_eval`.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(
+            f"Expected one of {', '.join(PROTOCOLS)}. Received: protocol={protocol!r}"
+        )
+    if dataset.test is None:
+        raise ValueError(
+            "Expected a data set with a test split. Received: "
+            f"dataset={dataset.name}, which has none. Add a test part to it, so that "
+            "what is reported was never chosen on."
+        )
+    splits = {name: getattr(dataset, name) for name in _SPLITS}
+    unlabelled = [name for name, split in splits.items() if split.labels is None]
+    if unlabelled:
+        raise ValueError(
+            f"Expected a labelled data set. Received: dataset={dataset.name}, whose "
+            f"{', '.join(unlabelled)} examples have no labels. Give the encoder "
+            "another, labelled data set to be judged on."
+        )
+    for candidate in (encoder, untrained_encoder):
+        if candidate is not None:
+            check_image_shape(candidate, dataset.image_shape)
 
 
 def chance(dataset: Any) -> dict:
@@ -167,6 +215,20 @@ def pixel_features(split: Any) -> Features:
     return Features(rows, split.labels)
 
 
+def why_no_pixels(dataset: Any) -> str | None:
+    """Why raw pixels are left out as a baseline, or `None` if they are not.
+
+    Args:
+        dataset: A `vicreg_keras.data.Dataset`.
+    """
+    splits = (getattr(dataset, name) for name in _SPLITS)
+    num_examples = sum(split.num_examples for split in splits if split is not None)
+    num_bytes = 4 * num_examples * int(np.prod(dataset.image_shape))
+    if num_bytes <= _RAW_PIXELS_LIMIT_BYTES:
+        return None
+    return f"{num_bytes / 2**30:.1f} GiB as float32 is over the limit of 2 GiB"
+
+
 def format_table(result: dict) -> str:
     """A plain-text table of what `linear_eval` returned, accuracies in percent.
 
@@ -181,55 +243,13 @@ def format_table(result: dict) -> str:
     for name, protocols in result["results"].items():
         for numbers in protocols.values():
             rows.append(_table_row(_NAMES[name], numbers))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
+    heading = (
         f"Linear evaluation of {result['dataset']}, {result['split']} split: "
         f"{result['num_test']} examples of {result['num_classes']} classes, "
         f"{result['num_train']} to train on, {result['num_validation']} held out; "
         f"protocol {result['protocol']}, seed {result['seed']}; accuracy in percent."
-    ]
-    for name, protocol, top1, top5, chosen in rows:
-        line = "  ".join(
-            (
-                name.ljust(widths[0]),
-                protocol.ljust(widths[1]),
-                top1.rjust(widths[2]),
-                top5.rjust(widths[3]),
-                chosen,
-            )
-        )
-        lines.append(line.rstrip())
-    return "\n".join(lines)
-
-
-def _check(
-    encoder: Callable[..., Any],
-    untrained_encoder: Callable[..., Any] | None,
-    dataset: Any,
-    protocol: str,
-) -> None:
-    """Raises before any work for what cannot be evaluated."""
-    if protocol not in PROTOCOLS:
-        raise ValueError(
-            f"Expected one of {', '.join(PROTOCOLS)}. Received: protocol={protocol!r}"
-        )
-    if dataset.test is None:
-        raise ValueError(
-            "Expected a data set with a test split. Received: "
-            f"dataset={dataset.name}, which has none. Add a test part to it, so that "
-            "what is reported was never chosen on."
-        )
-    splits = {name: getattr(dataset, name) for name in _SPLITS}
-    unlabelled = [name for name, split in splits.items() if split.labels is None]
-    if unlabelled:
-        raise ValueError(
-            f"Expected a labelled data set. Received: dataset={dataset.name}, whose "
-            f"{', '.join(unlabelled)} examples have no labels. Give the encoder "
-            "another, labelled data set to be judged on."
-        )
-    for candidate in (encoder, untrained_encoder):
-        if candidate is not None:
-            check_image_shape(candidate, dataset.image_shape)
+    )
+    return f"{heading}\n{tables.format_table(rows, num_left=2)}"
 
 
 def _judge(
@@ -237,6 +257,7 @@ def _judge(
     features: Mapping[str, Features],
     dataset: Any,
     protocol: str,
+    fitted: tuple[LinearHead, dict] | None,
     *,
     seed: int,
     few_labels: dict | None,
@@ -249,7 +270,7 @@ def _judge(
     results = {}
     if protocol in ("cached", "both"):
         results["cached"] = cached_probe(
-            train, validation, test, num_classes=num_classes
+            train, validation, test, num_classes=num_classes, fitted=fitted
         )
     if protocol in ("augmented", "both"):
         results["augmented"] = augmented_probe(
@@ -262,12 +283,10 @@ def _judge(
 
 def _judge_pixels(judge: Callable[..., dict], dataset: Any) -> dict:
     """Raw pixels by the cached protocols, or why not."""
-    splits = [getattr(dataset, name) for name in _SPLITS]
-    num_examples = sum(split.num_examples for split in splits)
-    num_bytes = 4 * num_examples * int(np.prod(dataset.image_shape))
-    if num_bytes > _RAW_PIXELS_LIMIT_BYTES:
-        reason = f"{num_bytes / 2**30:.1f} GiB as float32 is over the limit of 2 GiB"
+    reason = why_no_pixels(dataset)
+    if reason is not None:
         return {"cached": {"protocol": "cached", "left_out": reason}}
+    splits = [getattr(dataset, name) for name in _SPLITS]
     pixels = dict(zip(_SPLITS, map(pixel_features, splits), strict=True))
     return judge(None, pixels, "cached")
 
@@ -277,7 +296,10 @@ def _table_row(name: str, numbers: dict) -> tuple[str, str, str, str, str]:
     protocol = numbers["protocol"]
     if "left_out" in numbers:
         return name, protocol, "-", "-", f"left out: {numbers['left_out']}"
-    top1, top5 = (_percent(numbers, key) for key in ("top1", "top5"))
+    top1, top5 = (
+        tables.percent(numbers[key], numbers.get(f"{key}_std"))
+        for key in ("top1", "top5")
+    )
     chosen = ""
     if protocol == "few_labels":
         count = numbers["labels_per_class"]
@@ -296,12 +318,3 @@ def _table_row(name: str, numbers: dict) -> tuple[str, str, str, str, str]:
     if not numbers.get("converged", True):
         chosen += ", not converged"
     return name, protocol, top1, top5, chosen
-
-
-def _percent(numbers: dict, key: str) -> str:
-    """Two decimals, with the deviation over draws where there is one."""
-    if numbers[key] is None:
-        return "-"
-    text = f"{100 * numbers[key]:.2f}"
-    std = numbers.get(f"{key}_std")
-    return text if std is None else f"{text} ± {100 * std:.2f}"

@@ -11,6 +11,8 @@ the end. Log loss and not top-1 accuracy, since a small part counts too few erro
 tell a good C from a bad one (LOG.md).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
@@ -36,41 +38,57 @@ REGULARISATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 FEW_LABEL_REGULARISATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
-def cached_probe(
-    train: Features, validation: Features, test: Features, *, num_classes: int
-) -> dict:
-    """Test accuracy of multinomial logistic regression on representations.
+class LinearHead(NamedTuple):
+    """A linear classifier of representations as they come out of the encoder.
+
+    Attributes:
+        mean: `(D,)` float32, subtracted from every representation.
+        scale: `(D,)` float32, which the difference is divided by.
+        weights: `(D, num_classes)` float32.
+        biases: `(num_classes,)` float32; `-inf` for a class without an example.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    biases: np.ndarray
+
+    def scores(self, rows: np.ndarray) -> np.ndarray:
+        """Logits `(N, num_classes)` float32 of representations `(N, D)`."""
+        return (rows - self.mean) / self.scale @ self.weights + self.biases
+
+
+def fit_head(
+    train: Features, validation: Features, *, num_classes: int
+) -> tuple[LinearHead, dict]:
+    """Multinomial logistic regression on representations, chosen on held-out labels.
 
     Every column is brought to mean 0 and standard deviation 1 with the training
     split's figures; nothing is whitened, so C means the same as in scikit-learn
     after its `StandardScaler`. C goes from strong to weak regularisation, each fit
     starting at the one before, and stops once the log loss on the validation part no
     longer falls: the weakest take longest. The best is refitted on training and
-    validation examples together, still with the training split's figures, and tested
-    once.
+    validation examples together, still with the training split's figures.
 
     The optimisation is convex and starts at zero: there is no randomness, and no seed.
 
     Args:
         train: Labelled features, at least two classes.
         validation: Labelled features held out of training; C is chosen on them.
-        test: Labelled features.
-        num_classes: Labels are in `[0, num_classes)`. One that has no training
-            example is counted as missed.
+        num_classes: Labels are in `[0, num_classes)`.
 
     Returns:
-        A dict that JSON can hold: `top1`, `top5` (`None` for fewer than six classes)
-        and `validation_top1` in [0, 1], the chosen `C`, the `path` of what was tried
-        (`C`, `validation_log_loss` in nats, `validation_top1`, `train_top1`,
-        `iterations`, `converged`), whether the
-        chosen and the final fit `converged`, and `protocol`, counts and settings.
-        `validation_top1` is the chosen C's before the refit.
+        The head, and a dict that JSON can hold: `validation_top1` in [0, 1] (before
+        the refit), the chosen `C`, the `path` of what was tried (`C`,
+        `validation_log_loss` in nats, `validation_top1`, `train_top1`, `iterations`,
+        `converged`), whether the chosen and the final fit `converged`, counts and
+        settings.
 
     Raises:
         ValueError: If labels are missing or out of range, there are fewer than two
             classes, a value is not finite, or widths differ.
     """
-    _check(num_classes, train=train, validation=validation, test=test)
+    _check(num_classes, train=train, validation=validation)
     num_train = len(train.labels)
 
     # One array, standardised in place; the training rows are a view of its start.
@@ -88,10 +106,8 @@ def cached_probe(
         num_classes,
     )
     final = fit_logistic(rows, labels, chosen["C"], chosen_fit)
-    test_rows = (test.representations - mean) / scale
-    return {
-        "protocol": "cached",
-        **top1_and_top5(final.scores(test_rows, num_classes), test.labels),
+    head = LinearHead(mean, scale, *final.coefficients(num_classes))
+    return head, {
         "validation_top1": chosen["validation_top1"],
         "C": chosen["C"],
         "converged": chosen["converged"] and final.converged,
@@ -104,9 +120,43 @@ def cached_probe(
         "refitted_on": "train+validation",
         "num_train": num_train,
         "num_validation": len(validation.labels),
-        "num_test": len(test.labels),
         "num_classes": num_classes,
         "representation_size": rows.shape[1],
+    }
+
+
+def cached_probe(
+    train: Features,
+    validation: Features,
+    test: Features,
+    *,
+    num_classes: int,
+    fitted: tuple[LinearHead, dict] | None = None,
+) -> dict:
+    """Test accuracy of the linear head that `fit_head` gives.
+
+    Args:
+        train: As of `fit_head`.
+        validation: As of `fit_head`.
+        test: Labelled features. A class that has no training example is counted as
+            missed.
+        num_classes: As of `fit_head`.
+        fitted: What `fit_head` gave for these, where it is known already.
+
+    Returns:
+        A dict that JSON can hold: `top1`, `top5` (`None` for fewer than six classes)
+        in [0, 1], `num_test`, `protocol`, and what `fit_head` says of its choice.
+
+    Raises:
+        ValueError: As `fit_head`.
+    """
+    _check(num_classes, train=train, validation=validation, test=test)
+    head, numbers = fitted or fit_head(train, validation, num_classes=num_classes)
+    return {
+        "protocol": "cached",
+        **top1_and_top5(head.scores(test.representations), test.labels),
+        **numbers,
+        "num_test": len(test.labels),
     }
 
 

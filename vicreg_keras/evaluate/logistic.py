@@ -37,15 +37,27 @@ class Logistic(NamedTuple):
     converged: bool
     estimator: LogisticRegression
 
+    def coefficients(self, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+        """Weights `(D, num_classes)` and biases `(num_classes,)`, float32.
+
+        Of a class without training examples the bias is `-inf`.
+        """
+        known = self.estimator.classes_
+        slopes, offsets = self.estimator.coef_, self.estimator.intercept_
+        if len(known) == 2:
+            # Of two classes, scikit-learn keeps the second's logit less the first's.
+            slopes = np.concatenate([-slopes / 2, slopes / 2])
+            offsets = np.concatenate([-offsets / 2, offsets / 2])
+        weights = np.zeros((slopes.shape[1], num_classes), np.float32)
+        weights[:, known] = slopes.T
+        biases = np.full(num_classes, -np.inf, np.float32)
+        biases[known] = offsets
+        return weights, biases
+
     def scores(self, rows: np.ndarray, num_classes: int) -> np.ndarray:
         """Logits `(N, num_classes)`, `-inf` for classes without training examples."""
-        known = self.estimator.decision_function(rows)
-        if known.ndim == 1:
-            # Of two classes, scikit-learn gives the second's logit less the first's.
-            known = np.stack([-known / 2, known / 2], axis=1)
-        logits = np.full((len(rows), num_classes), -np.inf, np.float32)
-        logits[:, self.estimator.classes_] = known
-        return logits
+        weights, biases = self.coefficients(num_classes)
+        return rows @ weights + biases
 
     def log_loss(self, rows: np.ndarray, labels: np.ndarray) -> float:
         """Mean negative log-likelihood of the labels, in nats.
