@@ -1,11 +1,11 @@
-"""Tests of the nearest-neighbour accuracy on points whose answer is visible."""
+"""Tests of the nearest-neighbour accuracies on points whose answer is visible."""
 
 import json
 
 import numpy as np
 import pytest
 
-from vicreg_keras.evaluate.knn import knn_accuracy
+from vicreg_keras.evaluate.knn import NEIGHBOURS, TEMPERATURES, knn_accuracy, knn_eval
 from vicreg_keras.features import Features
 
 
@@ -119,3 +119,159 @@ def test_bad_input_is_refused():
         knn_accuracy(good, good, num_classes=2, k=0)
     with pytest.raises(ValueError, match="temperature=0"):
         knn_accuracy(good, good, num_classes=2, temperature=0)
+
+
+def noisy(num_rows, seed, num_classes=7):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, num_classes, num_rows)
+    rows = np.eye(num_classes)[labels] + 0.6 * random.normal(
+        size=(num_rows, num_classes)
+    )
+    return features(rows, labels)
+
+
+def test_grid_scores_are_those_of_the_single_classifier():
+    train, validation, test = noisy(120, 0), noisy(60, 1), noisy(80, 2)
+    result = knn_eval(
+        train,
+        validation,
+        test,
+        num_classes=7,
+        neighbours=(1, 5, 20, 60),
+        temperatures=(0.05, 0.5),
+    )
+    assert len(result["path"]) == 8
+    for tried in result["path"]:
+        single = knn_accuracy(
+            train,
+            validation,
+            num_classes=7,
+            k=tried["k"],
+            temperature=tried["temperature"],
+        )
+        assert tried["validation_top1"] == pytest.approx(single["top1"])
+    assert result["validation_top1"] == max(
+        tried["validation_top1"] for tried in result["path"]
+    )
+    # Training and held-out examples vote together on the test split.
+    bank = Features(
+        *(np.concatenate(pair) for pair in zip(train, validation, strict=True))
+    )
+    single = knn_accuracy(
+        bank, test, num_classes=7, k=result["k"], temperature=result["temperature"]
+    )
+    assert (result["top1"], result["top5"]) == (single["top1"], single["top5"])
+    assert (result["num_train"], result["num_validation"]) == (120, 60)
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_default_grid_holds_the_published_setting():
+    result = knn_eval(noisy(300, 0), noisy(50, 1), noisy(50, 2), num_classes=7)
+    tried = [(entry["k"], entry["temperature"]) for entry in result["path"]]
+    assert (20, 0.07) in tried
+    assert len(tried) == len(NEIGHBOURS) * len(TEMPERATURES)
+    assert result == knn_eval(noisy(300, 0), noisy(50, 1), noisy(50, 2), num_classes=7)
+
+
+def test_what_is_chosen_is_what_the_held_out_part_needs():
+    # The nearest is right; the two behind it, which outvote it, are wrong.
+    train = features([[1, 0], [1, 0.1], [1, 0.1]], [0, 1, 1])
+    validation = features([[1, -0.1]], [0])
+    settings = {"num_classes": 2, "neighbours": (1, 3), "temperatures": (1.0,)}
+    result = knn_eval(train, validation, train, **settings)
+    assert (result["k"], result["validation_top1"]) == (1, 1.0)
+    # And the other way round.
+    validation = features([[1, -0.1]], [1])
+    result = knn_eval(train, validation, train, **settings)
+    assert (result["k"], result["validation_top1"]) == (3, 1.0)
+
+
+def test_of_equals_the_nearest_to_the_published_setting_wins():
+    # Two classes far apart: every setting is right.
+    rows = [[1, 0]] * 60 + [[0, 1]] * 60
+    train = features(rows, [0] * 60 + [1] * 60)
+    queries = features([[1, 0.01], [0.01, 1]], [0, 1])
+    for neighbours, temperatures, expected in (
+        (NEIGHBOURS, TEMPERATURES, (20, 0.07)),
+        ((1, 50), (0.2, 0.03), (50, 0.03)),
+        ((100, 5, 15), (0.07,), (15, 0.07)),
+        # A step in k by 2 is nearer than one in temperature by 3, and so on.
+        ((10, 20), (0.21, 0.035), (20, 0.035)),
+    ):
+        result = knn_eval(
+            train,
+            queries,
+            queries,
+            num_classes=2,
+            neighbours=neighbours,
+            temperatures=temperatures,
+        )
+        assert result["validation_top1"] == 1.0
+        assert (result["k"], result["temperature"]) == expected
+
+
+def test_test_labels_choose_nothing():
+    train, validation, test = noisy(120, 0), noisy(60, 1), noisy(80, 2)
+    chosen = [
+        (result["k"], result["temperature"], result["path"])
+        for labels in (test.labels, (test.labels + 1) % 7)
+        for result in [
+            knn_eval(
+                train,
+                validation,
+                Features(test.representations, labels),
+                num_classes=7,
+            )
+        ]
+    ]
+    assert chosen[0] == chosen[1]
+
+
+def test_more_neighbours_than_training_examples_become_all_of_them():
+    train = features([[1, 0], [0, 1], [1, 0.1]], [0, 1, 0])
+    result = knn_eval(train, train, train, num_classes=2)
+    assert {tried["k"] for tried in result["path"]} == {1, 3}
+    assert result["neighbours"] == list(NEIGHBOURS)
+    assert result["k"] in (1, 3)
+
+
+def test_collapse_and_duplicates_are_chance_for_the_grid_too():
+    labels = np.arange(40) % 10
+    collapsed = features(np.ones((40, 3)), labels)
+    result = knn_eval(collapsed, collapsed, collapsed, num_classes=10, neighbours=(80,))
+    np.testing.assert_allclose(result["validation_top1"], 0.1)
+    one = features([[1, 0], [1, 0]], [0, 1])
+    result = knn_eval(one, one, one, num_classes=2, neighbours=(2,))
+    assert result["validation_top1"] == 0.5
+
+
+def test_one_class_and_a_class_without_training_examples():
+    one = features([[1, 0], [0, 1]], [0, 0])
+    assert knn_eval(one, one, one, num_classes=1)["top1"] == 1.0
+    other = features([[1, 0], [0, 1]], [0, 1])
+    result = knn_eval(one, one, other, num_classes=2)
+    assert result["top1"] == 0.5
+
+
+def test_bad_input_of_the_grid_is_refused():
+    good = features([[1, 0], [0, 1]], [0, 1])
+    bad = features([[np.nan, 0]], [0])
+    for splits, message in (
+        ((bad, good, good), "finite train"),
+        ((good, bad, good), "finite validation"),
+        ((good, good, bad), "finite test"),
+        ((good, Features(good.representations, None), good), "labels for validation"),
+        ((good, good, features([[1, 0, 0]], [0])), "2 wide"),
+        ((good, good, features([[1, 0]], [2])), r"labels in \[0, 2\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            knn_eval(*splits, num_classes=2)
+    for grid, message in (
+        ({"neighbours": ()}, "neighbours=()"),
+        ({"neighbours": (0, 5)}, r"neighbours=\(0, 5\)"),
+        ({"temperatures": ()}, r"temperatures=\(\)"),
+        ({"temperatures": (0.1, 0.0)}, r"temperatures=\(0.1, 0.0\)"),
+        ({"temperatures": (float("nan"),)}, "temperatures="),
+    ):
+        with pytest.raises(ValueError, match=message):
+            knn_eval(good, good, good, num_classes=2, **grid)
