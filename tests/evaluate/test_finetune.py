@@ -1,0 +1,301 @@
+"""Tests of fine-tuning on digits, on SGD by hand, and on what it must refuse."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vicreg_keras.data import Dataset, Split, load_dataset
+from vicreg_keras.evaluate.augmented_probe import crop_and_flip
+from vicreg_keras.evaluate.finetune import LEARNING_RATES, finetune
+from vicreg_keras.evaluate.labelled_subset import draw_labelled
+from vicreg_keras.models import make_encoder
+from vicreg_keras.sources import ArrayExamples
+
+ONE_PAIR = ((0.1, 0.3),)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+@pytest.fixture
+def policy():
+    """A function that puts a precision in force until the test ends."""
+    before = keras.mixed_precision.dtype_policy()
+    yield keras.mixed_precision.set_dtype_policy
+    keras.mixed_precision.set_dtype_policy(before)
+
+
+def plain(images, seed):
+    """A view that changes nothing: the default one takes seconds to compile."""
+    del seed
+    return tf.cast(images, tf.float32)
+
+
+def new_encoder(seed=0):
+    keras.utils.set_random_seed(seed)
+    return make_encoder("tiny", (8, 8, 3))
+
+
+def run(encoder, dataset, **settings):
+    defaults = {
+        "label_fraction": 0.2,
+        "epochs": 1,
+        "least_steps": 10,
+        "learning_rates": ONE_PAIR,
+        "view": plain,
+        "verbose": 0,
+    }
+    return finetune(encoder, dataset, **defaults | settings)
+
+
+def copies(encoder):
+    return [variable.numpy() for variable in encoder.variables]
+
+
+def test_learns_in_place_and_says_how(digits):
+    encoder = new_encoder()
+    before = copies(encoder)
+    result = run(encoder, digits, least_steps=80, seed=3)
+    assert result["top1"] > 0.7
+    assert result["top5"] > result["top1"]
+    assert result["validation_top1"] > 0.7
+    # What was handed in has learnt, batch norm's statistics included.
+    for old, new in zip(before, copies(encoder), strict=True):
+        assert not np.array_equal(old, new)
+    settings = {
+        "protocol": "finetune",
+        "label_fraction": 0.2,
+        "num_labelled": 259,
+        "epochs": 1,
+        "least_steps": 80,
+        "num_steps": 80,
+        "batch_size": 256,
+        "learning_rates": [[0.1, 0.3]],
+        "encoder_learning_rate": 0.1,
+        "head_learning_rate": 0.3,
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "precision": "float32",
+        "num_train": 1294,
+        "num_validation": 144,
+        "num_test": 359,
+        "num_classes": 10,
+        "representation_size": 32,
+        "seed": 3,
+    }
+    assert settings.items() <= result.items()
+    assert result["view"]["name"] == "plain"
+    assert sorted(result["labels_per_class"]) == [25] + [26] * 9
+    assert json.loads(json.dumps(result)) == result
+
+    # The same again goes on from there, and so is ahead of a start from scratch.
+    further = run(encoder, digits, seed=3)
+    scratch = run(new_encoder(), digits, seed=3)
+    assert further["top1"] > scratch["top1"] + 0.1
+    assert further["validation_log_loss"] < scratch["validation_log_loss"]
+
+
+def test_is_a_function_of_its_seed(digits):
+    first, again, other = (
+        run(new_encoder(), digits, label_fraction=0.02, seed=seed) for seed in (1, 1, 2)
+    )
+    # Sums in another order may round otherwise.
+    for key in ("validation_log_loss", "loss"):
+        values = [numbers["path"][0][key] for numbers in (first, again, other)]
+        assert values[0] == pytest.approx(values[1], rel=1e-3)
+        assert values[0] != pytest.approx(values[2], rel=1e-2)
+
+
+def test_every_pair_starts_anew_and_the_one_that_diverged_is_passed_over(digits):
+    both, alone = new_encoder(), new_encoder()
+    tried = run(both, digits, learning_rates=((1e38, 1e38), (0.1, 0.3)))
+    expected = run(alone, digits)
+    assert tried["path"][0]["validation_log_loss"] is None
+    assert tried["path"][0]["loss"] is None
+    assert tried["encoder_learning_rate"] == 0.1
+    assert tried["validation_log_loss"] == pytest.approx(
+        expected["validation_log_loss"], rel=1e-3
+    )
+    json.dumps(tried, allow_nan=False)
+    # The chosen pair's weights stay, also where another one came last.
+    last = new_encoder()
+    run(last, digits, learning_rates=((0.1, 0.3), (1e38, 1e38)))
+    for encoder in (both, last):
+        for one, other in zip(copies(encoder), copies(alone), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-3)
+    with pytest.raises(ValueError, match="all of which diverged"):
+        run(new_encoder(), digits, learning_rates=((1e38, 1e38),))
+
+
+def test_test_labels_choose_nothing(digits):
+    test = digits.test
+    images = ArrayExamples(test.read(np.arange(len(test))))
+    wrong = Split(images, (test.labels + 1) % 10, test.names)
+    settings = {"learning_rates": ((0.001, 0.01), (0.1, 0.3)), "least_steps": 30}
+    first = run(new_encoder(), digits, **settings)
+    second = run(new_encoder(), dataclasses.replace(digits, test=wrong), **settings)
+    chosen = first["encoder_learning_rate"], first["head_learning_rate"]
+    assert chosen == (0.1, 0.3)  # The other hardly moves.
+    assert second["encoder_learning_rate"] == first["encoder_learning_rate"]
+    assert second["validation_log_loss"] == pytest.approx(
+        first["validation_log_loss"], rel=1e-3
+    )
+    assert second["top1"] < first["top1"] - 0.2
+
+
+# What is left of an encoder that sees one colour only: two linear layers.
+def one_colour_set():
+    labels = np.array([0, 0, 0, 1])
+    images = ArrayExamples(np.zeros((4, 2, 2, 3), np.uint8))
+    split = Split(images, labels, list("abcd"))
+    return Dataset("colour", (2, 2, 3), ("a", "b"), split, split, split)
+
+
+def test_is_sgd_with_a_learning_rate_for_each_part():
+    colour = np.array([0.5, -1.0, 2.0])
+    inputs = keras.Input((2, 2, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
+    outputs = keras.layers.Dense(2, use_bias=False)(pooled)
+    encoder = keras.Model(inputs, outputs)
+    weights = encoder.get_weights()[0].astype(np.float64)  # (3, 2)
+    num_steps, rates, seed = 5, (0.05, 0.4), 7
+    result = run(
+        encoder,
+        one_colour_set(),
+        label_fraction=1.0,
+        epochs=num_steps,
+        least_steps=1,
+        learning_rates=(rates,),
+        seed=seed,
+        # What is learnt from is the view; the images themselves are black.
+        view=lambda images, seed: tf.ones_like(images, tf.float32) * colour,
+    )
+
+    start = keras.initializers.RandomNormal(stddev=0.01, seed=seed)((2, 2))
+    parameters = [weights, np.float64(start), np.zeros(2)]
+    rates = [rates[0], rates[1], rates[1]]
+    velocities = [np.zeros_like(values) for values in parameters]
+    for step in range(num_steps):
+        encoder_weights, head, biases = parameters
+        representation = colour @ encoder_weights
+        logits = representation @ head + biases
+        probabilities = np.exp(logits) / np.exp(logits).sum()
+        loss = -(3 * np.log(probabilities[0]) + np.log(probabilities[1])) / 4
+        error = probabilities - [0.75, 0.25]
+        gradients = [
+            np.outer(colour, head @ error),
+            np.outer(representation, error),
+            error,
+        ]
+        cosine = 0.5 * (1 + np.cos(np.pi * step / num_steps))
+        for values, velocity, gradient, rate in zip(
+            parameters, velocities, gradients, rates, strict=True
+        ):
+            velocity[...] = 0.9 * velocity - rate * cosine * gradient
+            values += velocity
+    assert result["path"][0]["loss"] == pytest.approx(loss, rel=1e-5)
+    np.testing.assert_allclose(encoder.get_weights()[0], parameters[0], rtol=1e-4)
+    assert result["num_steps"] == num_steps
+    assert result["top1"] == 0.75  # Black images are as likely of either class.
+
+
+def test_steps_are_those_of_the_epochs_or_the_least(digits):
+    few = dataclasses.replace(digits, train=digits.train.take(np.arange(50)))
+    settings = {"label_fraction": 0.5, "learning_rates": ((1e-3, 1e-3),)}
+    for batch_size, epochs, least_steps, expected in (
+        (10, 3, 1, (10, 6)),
+        (256, 1, 4, (25, 4)),
+    ):
+        result = run(
+            new_encoder(),
+            few,
+            batch_size=batch_size,
+            epochs=epochs,
+            least_steps=least_steps,
+            **settings,
+        )
+        assert (result["batch_size"], result["num_steps"]) == expected
+        assert result["num_labelled"] == 25
+
+
+def test_only_the_drawn_labels_are_learnt_from(digits):
+    train = digits.train
+    picks = draw_labelled(train.labels, 0.05, seed=0)
+    images = ArrayExamples(train.read(np.arange(len(train))))
+    read = images.read
+    seen = set()
+
+    def watched(indices):
+        seen.update(np.asarray(indices).tolist())
+        return read(indices)
+
+    images.read = watched
+    watched_train = Split(images, train.labels, train.names)
+    run(
+        new_encoder(),
+        dataclasses.replace(digits, train=watched_train),
+        label_fraction=0.05,
+        least_steps=3,
+    )
+    assert seen == set(picks.tolist())
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_in_mixed_precision(digits, policy, precision):
+    policy(precision)
+    encoder = new_encoder()
+    # Some arithmetic of half the width is slow on a CPU.
+    result = run(encoder, digits, label_fraction=0.02, least_steps=30)
+    assert result["precision"] == precision
+    assert result["top1"] > 0.4
+    assert result["path"][0]["loss"] < 1.0
+    assert {variable.dtype for variable in encoder.trainable_variables} == {"float32"}
+
+
+def test_default_pairs_and_view_are_the_authors(digits):
+    result = run(
+        new_encoder(),
+        digits,
+        label_fraction=0.02,
+        least_steps=1,
+        view=None,
+        learning_rates=LEARNING_RATES,
+    )
+    assert [0.03, 0.08] in result["learning_rates"]
+    assert len(result["path"]) == len(LEARNING_RATES)
+    assert result["view"]["name"] == "View"
+    config = crop_and_flip().get_config()
+    assert result["view"]["config"]["crop_scale"] == list(config["crop_scale"])
+
+
+def test_bad_input_is_refused(digits):
+    encoder = new_encoder()
+    for settings, message in (
+        ({"epochs": 0}, "epochs=0"),
+        ({"least_steps": 0}, "least_steps=0"),
+        ({"batch_size": 1}, "batch_size=1"),
+        ({"learning_rates": ()}, r"learning_rates=\[\]"),
+        ({"learning_rates": ((0.1, 0.0),)}, "learning_rates"),
+        ({"learning_rates": ((0.1,),)}, "Expected pairs"),
+        ({"label_fraction": 0.0}, "label_fraction=0.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(encoder, digits, **settings)
+    with pytest.raises(ValueError, match="with a test split"):
+        run(encoder, dataclasses.replace(digits, test=None))
+    bare = Split(ArrayExamples(np.zeros((4, 8, 8, 3), np.uint8)), None, list("abcd"))
+    for name in ("train", "validation", "test"):
+        with pytest.raises(ValueError, match=f"labels for {name}"):
+            run(encoder, dataclasses.replace(digits, **{name: bare}))
+    with pytest.raises(ValueError, match="SavedModel can't be trained"):
+        run(lambda images, training: images, digits)
+    frozen = new_encoder()
+    frozen.trainable = False
+    with pytest.raises(ValueError, match="with trainable weights"):
+        run(frozen, digits)
