@@ -1,0 +1,226 @@
+"""Runs to report: folders whose lines the evaluations themselves have written."""
+
+import functools
+import html.parser
+import types
+
+import numpy as np
+import pytest
+
+from vicreg_keras.evaluate import linear_eval, linear_probe
+from vicreg_keras.evaluate.clustering import cluster_eval
+from vicreg_keras.evaluate.knn import knn_eval
+from vicreg_keras.evaluate.labelled_subset import frozen_probe
+from vicreg_keras.evaluate.retrieval import retrieval_metrics
+from vicreg_keras.evaluate.spectrum import spectrum, verdict
+from vicreg_keras.features import Features
+from vicreg_keras.figures.neighbours import Tile
+from vicreg_keras.report.pictures import ClusterMap, Mistake, Pictures
+from vicreg_keras.workdir import RunFolder
+
+CLASS_NAMES = ("plane", "car", "bird", "cat", "deer", "dog", "frog")
+SUBJECTS = {"encoder": 3.0, "untrained": 1.0, "raw_pixels": 0.5}
+
+
+@functools.cache
+def _splits(distance, width=12):
+    """Training, held-out and test features, classes lying so far apart."""
+    random = np.random.default_rng(0)
+    num_classes = len(CLASS_NAMES)
+    middles = distance * random.normal(size=(num_classes, width))
+    splits = []
+    for count in (140, 42, 70):
+        labels = np.arange(count, dtype=np.int64) % num_classes
+        rows = middles[labels] + random.normal(size=(count, width))
+        splits.append(Features(rows.astype(np.float32), labels))
+    return splits
+
+
+@functools.cache
+def _rows():
+    """One line a mode, by mode."""
+    size = {"num_classes": len(CLASS_NAMES)}
+    linear, neighbours, retrieval, clusters, spectra = {}, {}, {}, {}, {}
+    for name, distance in SUBJECTS.items():
+        splits = _splits(distance)
+        train, _, test = splits
+        few = {"labels_per_class": 5, "num_draws": 2, "seed": 0}
+        linear[name] = {
+            "cached": linear_probe.cached_probe(*splits, **size),
+            "few_labels": linear_probe.few_label_probe(train, test, **size, **few),
+        }
+        neighbours[name] = knn_eval(*splits, **size)
+        retrieval[name] = retrieval_metrics(train, test, **size, verbose=0)
+        clusters[name] = cluster_eval(test, **size).numbers
+        if name != "raw_pixels":
+            spectra[name] = spectrum(train.representations)
+    splits = _splits(SUBJECTS["encoder"])
+    train, _, test = splits
+    dataset = types.SimpleNamespace(train=train, test=test, **size)
+    linear["chance"] = {"chance": linear_eval.chance(dataset)}
+    tuned = {name: [] for name in ("frozen", "finetuned", "scratch")}
+    for fraction in (0.1, 1.0):
+        numbers = frozen_probe(*splits, **size, label_fraction=fraction)
+        for name, lead in zip(tuned, (0.0, 0.05, -0.1), strict=True):
+            # What is read of fine-tuning has the same names.
+            tuned[name].append(numbers | {"top1": numbers["top1"] * 0.9 + lead})
+    common = {"dataset": "sevens", "encoder": "encoder", "seed": 0}
+    counts = {"num_train": 140, "num_validation": 42, "num_test": 70, **size}
+    found = verdict(spectra["encoder"], kind="representation")
+    test = common | {"split": "test"}
+    return {
+        "linear_eval": test | counts | {"protocol": "cached", "results": linear},
+        "knn_eval": test | {"results": neighbours},
+        "retrieve": test | {"results": retrieval},
+        "finetune": test | {"results": tuned},
+        "cluster": test | {"results": clusters},
+        "spectrum": common | {"split": "train", "results": spectra, "verdict": found},
+    }
+
+
+def _epochs(count, scale):
+    for epoch in range(1, count + 1):
+        terms = {
+            "loss": scale * (30 + 8 / epoch),
+            "invariance_loss": 0.2,
+            "variance_loss": 0.4 + 0.3 / epoch,
+            "covariance_loss": 4 - 2 / epoch,
+            "embedding_std": 0.6 - 0.3 / epoch,
+        }
+        yield {
+            "mode": "pretrain",
+            "epoch": epoch,
+            "step": 100 * epoch,
+            "minutes": 1.5 * epoch,
+            "learning_rate": 1e-3 / epoch,
+            **terms,
+            **{f"val_{name}": 1.1 * value for name, value in terms.items()},
+            "knn_top1": 0.7 - 0.4 / epoch,
+            "knn_bank": 140.0,
+        }
+
+
+class Page(html.parser.HTMLParser):
+    """A page as a browser would see it, as far as tests ask.
+
+    Attributes:
+        elements: name, attributes and text of each, in the order of the page. The text
+            is all that is inside it.
+    """
+
+    _VOID = ("meta", "img", "input", "br")
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements = []
+        self._open = []
+        self.feed(text)
+        self.close()
+        assert not self._open, "elements that are not closed"
+
+    def handle_starttag(self, tag, attributes):
+        element = types.SimpleNamespace(tag=tag, text="", **{"at": dict(attributes)})
+        element.inside = [outer.at.get("id") for outer in self._open]
+        self.elements.append(element)
+        if tag not in self._VOID:
+            self._open.append(element)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self._open.pop()
+
+    def handle_endtag(self, tag):
+        assert self._open and self._open.pop().tag == tag, f"a stray </{tag}>"
+
+    def handle_data(self, data):
+        for element in self._open:
+            element.text += data
+
+    def all(self, tag, inside=None):
+        """Elements of a name, on the page or inside the one with this id."""
+        return [
+            element
+            for element in self.elements
+            if element.tag == tag and (inside is None or inside in element.inside)
+        ]
+
+    def table(self, inside, number=0):
+        """Cells of a table by row: lists of text, the header first."""
+        tables = [e for e in self.elements if e.tag == "table" and inside in e.inside]
+        start = self.elements.index(tables[number])
+        rows = []
+        for element in self.elements[start + 1 :]:
+            if element.tag in ("table", "section"):
+                break
+            if element.tag == "tr":
+                rows.append([])
+            elif element.tag in ("td", "th"):
+                rows[-1].append(element.text)
+        return rows
+
+
+@pytest.fixture
+def rows():
+    """The line that each mode leaves, by mode."""
+    return _rows()
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """A function that makes the folder of a run with lines of these modes."""
+
+    def make(name="sevens", modes=None, epochs=4, scale=1.0, changed=(), **settings):
+        run = RunFolder(tmp_path / name)
+        run.create()
+        given = {"dataset": "sevens", "encoder": "tiny", "seed": "0", "epochs": "4"}
+        run.claim(given | {"workdir": str(run.path)} | settings)
+        run.write_environment(precision="float32", seed=0)
+        for row in _epochs(epochs, scale):
+            run.append_metrics(row)
+        known = _rows() | dict(changed)
+        for mode in known if modes is None else modes:
+            run.append_metrics({"mode": mode, **known[mode]})
+        return run
+
+    return make
+
+
+@pytest.fixture
+def parse():
+    """Makes a `Page` of text, and fails where elements are not closed."""
+    return Page
+
+
+@pytest.fixture
+def make_pictures():
+    """A function that makes pictures of classes with these names."""
+
+    def make(class_names=CLASS_NAMES, num_points=70, side=32):
+        random = np.random.default_rng(0)
+        num_classes = len(class_names)
+        shape = (num_points, side, side, 3)
+        images = random.integers(0, 256, shape, np.uint8)
+        labels = np.arange(num_points) % num_classes
+        angles = 2 * np.pi * labels / num_classes
+        points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        points += 0.1 * random.normal(size=points.shape)
+        tiles = [
+            Tile(image, class_names[label], 0.1 * number, number == 3)
+            for number, (image, label) in enumerate(zip(images, labels, strict=True))
+        ]
+        return Pictures(
+            dataset="sevens",
+            class_names=class_names,
+            confusion=np.eye(num_classes, dtype=np.int64) * 8 + 1,
+            mistakes=[Mistake(images[0], class_names[0], class_names[1], 0.9876)],
+            retrieval=[(tiles[0]._replace(distance=None), tiles[1:5])],
+            cluster_map=ClusterMap(
+                points=points,
+                assignments=np.roll(labels, 1),
+                images=images,
+                labels=labels,
+                settings={"method": "tsne", "perplexity": 30.0, "seed": 0},
+            ),
+        )
+
+    return make

@@ -1,0 +1,149 @@
+"""What is the page made of? Escaped text, tables, boxes that scroll, pictures."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+# Larger images are made smaller: the page shows none of them larger than this.
+_LARGEST_SIDE = 96
+# Under this, an image's pixels are part of what it shows, and JPEG would blur them.
+_LARGEST_PNG_SIDE = 64
+
+
+class Html(str):
+    """Text that is HTML already. All other text is escaped."""
+
+
+def markup(value: Any) -> str:
+    """A value as HTML: escaped, unless it is `Html`.
+
+    Args:
+        value: anything that has a text.
+    """
+    return value if isinstance(value, Html) else html.escape(str(value))
+
+
+def join(parts: Sequence[Any]) -> Html:
+    """Several values as HTML, one after the other.
+
+    Args:
+        parts: `Html`, or what is to be escaped.
+    """
+    return Html("".join(map(markup, parts)))
+
+
+def paragraph(value: Any, kind: str = "") -> Html:
+    """A paragraph.
+
+    Args:
+        value: what stands in it.
+        kind: its class in `page.css`, or none.
+    """
+    attribute = f' class="{kind}"' if kind else ""
+    return Html(f"<p{attribute}>{markup(value)}</p>\n")
+
+
+def table(
+    caption: Any, header: Sequence[Any], rows: Sequence[Sequence[Any]], kind: str = ""
+) -> Html:
+    """A table with a header, in a box of its own that scrolls where it is too wide.
+
+    Args:
+        caption: what the numbers are of.
+        header: one cell a column.
+        rows: the first cell of each names it. A row of one cell is a heading above
+            those that follow it.
+        kind: its class in `page.css`, or none.
+    """
+    head = "".join(f'<th scope="col">{markup(cell)}</th>' for cell in header)
+    body = []
+    for first, *cells in rows:
+        if cells:
+            data = "".join(f"<td>{markup(cell)}</td>" for cell in cells)
+            body.append(f'<tr><th scope="row">{markup(first)}</th>{data}</tr>\n')
+        else:
+            span = f'colspan="{len(header)}" scope="rowgroup"'
+            words = f'<span class="held">{markup(first)}</span>'
+            body.append(f'<tr class="group"><th {span}>{words}</th></tr>\n')
+    parts = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{''.join(body)}</tbody>"
+    return scrolling_table(caption, Html(parts), kind)
+
+
+def scrolling_table(caption: Any, parts: Html, kind: str = "") -> Html:
+    """A table in a box that scrolls sideways, with a finger or with the arrow keys.
+
+    Args:
+        caption: what the numbers are of. It stays in place when the table moves.
+        parts: the table's head and body.
+        kind: its class in `page.css`, or none.
+    """
+    words = markup(caption)
+    return Html(
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{words}">'
+        f'<table class="{kind}"><caption><span class="held">{words}</span></caption>\n'
+        f"{parts}</table></div>\n"
+    )
+
+
+def small(value: Any) -> Html:
+    """A note in small letters.
+
+    Args:
+        value: what it says.
+    """
+    return Html(f"<small>{markup(value)}</small>")
+
+
+def strong(value: Any) -> Html:
+    """What the reader looks for first.
+
+    Args:
+        value: what it says.
+    """
+    return Html(f"<strong>{markup(value)}</strong>")
+
+
+def picture(image: np.ndarray, text: str) -> Html:
+    """An image that is part of the page.
+
+    Args:
+        image: uint8 `(H, W, 3)`, `(H, W, 1)` or `(H, W)` in [0, 255], of any size.
+        text: what it shows, for those who do not see it.
+    """
+    thumbnail = rgb_image(image)
+    thumbnail.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
+    kind = "png" if max(image.shape[:2]) <= _LARGEST_PNG_SIDE else "jpeg"
+    width, height = thumbnail.size
+    return Html(
+        f'<img src="{data_uri(thumbnail, kind)}" alt="{markup(text)}" '
+        f'width="{width}" height="{height}">'
+    )
+
+
+def rgb_image(image: np.ndarray) -> Image.Image:
+    """Pixels as an image of three channels.
+
+    Args:
+        image: as of `picture`.
+    """
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    return Image.fromarray(image).convert("RGB")
+
+
+def data_uri(image: Image.Image, kind: str, **options: Any) -> str:
+    """An image as an address that holds all of it.
+
+    Args:
+        image: of three channels.
+        kind: `"png"` or `"jpeg"`.
+        **options: of Pillow's writer.
+    """
+    file = io.BytesIO()
+    image.save(file, format=kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,144 @@
+"""Where does the linear head go wrong? Confusion matrix and most confident mistakes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageColor
+
+from vicreg_keras import tables
+from vicreg_keras.figures.style import BLUE, VERMILION
+from vicreg_keras.report.elements import (
+    Html,
+    data_uri,
+    join,
+    markup,
+    paragraph,
+    picture,
+    scrolling_table,
+    small,
+    table,
+)
+from vicreg_keras.report.pictures import Pictures
+
+_MOST_CELLS = 20  # Classes; of more, numbers could not be read.
+_MOST_PAIRS = 10
+# Of the strongest colour: letters on it stay legible, in light and in dark.
+_OPACITY = 0.6
+_IMAGE_SIDE = 600  # Pixels of the picture of a large matrix, about.
+_HEAD = "Linear head on frozen representations (protocol cached)"
+
+
+def confusion_section(pictures: Pictures) -> Html:
+    """Which classes are taken for which?
+
+    Args:
+        pictures: with a confusion matrix, or without.
+    """
+    if pictures.confusion is None:
+        text = "Left out: it needs a labelled data set with a test split."
+        return paragraph(text, "missing")
+    confusion = np.asarray(pictures.confusion)
+    names = list(map(str, pictures.class_names))
+    totals = confusion.sum(axis=1, keepdims=True)
+    shares = confusion / np.maximum(totals, 1)
+    right = tables.percent(np.trace(confusion) / max(confusion.sum(), 1))
+    caption = (
+        f"{_HEAD}, {pictures.dataset}, test split, {confusion.sum():,} images: "
+        f"{right} percent right. A row is a class, a column what it is taken for; the "
+        "colour is the share of the class, blue where right."
+    )
+    if len(names) <= _MOST_CELLS:
+        matrix = _matrix(confusion, shares, names, caption)
+    else:
+        matrix = _matrix_image(shares, caption)
+    return join([matrix, _pairs(confusion, shares, names)])
+
+
+def mistakes_section(pictures: Pictures) -> Html:
+    """The images on which the linear head is surest and wrong.
+
+    Args:
+        pictures: with mistakes, or without.
+    """
+    if not pictures.mistakes:
+        if pictures.confusion is None:
+            text = "Left out: it needs a labelled data set with a test split."
+        else:
+            text = "Left out: there are none."
+        return paragraph(text, "missing")
+    figures = []
+    for mistake in pictures.mistakes:
+        true, taken = mistake.true_name, mistake.predicted_name
+        probability = f"{tables.percent(mistake.probability)} %"
+        image = picture(mistake.image, f"{true}, taken for {taken}")
+        words = join([true, Html("<br>"), "taken for ", taken, Html("<br>")])
+        figures.append(
+            Html(
+                f'<figure class="tile">{image}<figcaption>{words}'
+                f"{small(probability)}</figcaption></figure>\n"
+            )
+        )
+    text = (
+        f"{_HEAD}, {pictures.dataset}, test split: the mistakes with the highest "
+        "probability of the wrong class, in percent."
+    )
+    return join(
+        [paragraph(text), Html('<div class="tiles">\n'), *figures, Html("</div>\n")]
+    )
+
+
+def _matrix(confusion, shares, names, caption):
+    """Counts in a table, coloured by their share of the row."""
+    head = "".join(f'<th scope="col"><span>{markup(n)}</span></th>' for n in names)
+    body = []
+    for true, row in enumerate(confusion):
+        cells = [f'<th scope="row">{markup(names[true])}</th>']
+        for taken, count in enumerate(row):
+            share = shares[true, taken]
+            red, green, blue = ImageColor.getrgb(BLUE if true == taken else VERMILION)
+            opacity = _OPACITY * np.sqrt(share)
+            words = f"{names[true]} taken for {names[taken]}: {100 * share:.2f} %"
+            cells.append(
+                f'<td style="background:rgba({red},{green},{blue},{opacity:.3f})" '
+                f'title="{markup(words)}">{count}</td>'
+            )
+        body.append(f"<tr>{''.join(cells)}</tr>\n")
+    parts = f"<thead><tr><td></td>{head}</tr></thead>\n<tbody>\n{''.join(body)}</tbody>"
+    return scrolling_table(caption, Html(parts), "confusion")
+
+
+def _matrix_image(shares: np.ndarray, caption: str) -> Html:
+    """Shares as colours from white."""
+    size = len(shares)
+    opacity = np.sqrt(shares)[..., np.newaxis]
+    right = np.eye(size, dtype=bool)[..., np.newaxis]
+    strongest = np.where(right, ImageColor.getrgb(BLUE), ImageColor.getrgb(VERMILION))
+    pixels = 255 + opacity * (strongest - 255)
+    image = Image.fromarray(pixels.round().astype(np.uint8))
+    scale = max(1, _IMAGE_SIDE // size)
+    image = image.resize((scale * size, scale * size), Image.Resampling.NEAREST)
+    return Html(
+        f'<figure class="matrix"><img src="{data_uri(image, "png")}" width="'
+        f'{scale * size}" height="{scale * size}" alt="Confusion matrix of {size} '
+        f'classes as colours"><figcaption>{markup(caption)}</figcaption></figure>\n'
+    )
+
+
+def _pairs(confusion: np.ndarray, shares: np.ndarray, names: Sequence[str]) -> Html:
+    """The most frequent confusions."""
+    wrong = np.where(np.eye(len(names), dtype=bool), 0, confusion)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_PAIRS]
+    rows = [
+        [
+            names[true],
+            names[taken],
+            f"{wrong[true, taken]:,}",
+            tables.percent(shares[true, taken]),
+        ]
+        for true, taken in zip(*np.unravel_index(order, wrong.shape), strict=True)
+        if wrong[true, taken]
+    ]
+    if not rows:
+        return Html("")
+    header = ["class", "taken for", "images", "percent of class"]
+    return table("The most frequent confusions.", header, rows, "numbers pairs")
