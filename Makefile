@@ -37,7 +37,7 @@ $(STAMP):
 
 test: lint ## Check the format, lint, and run every test: what .ci/run calls.
 	@echo "Running the tests..."
-	@$(RUN) -m pytest -q
+	@$(RUN) -m pytest -q -n 2 --dist worksteal
 
 lint: $(STAMP) ## Check the format and lint.
 	@echo "Checking format and lint..."

@@ -12,7 +12,23 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from absl import app, flags, logging  # noqa: E402
 
 _MODE = flags.DEFINE_enum(
-    "mode", None, ["pretrain", "linear_eval"], "What to do.", required=True
+    "mode",
+    None,
+    [
+        "pretrain",
+        "linear_eval",
+        "knn_eval",
+        "retrieve",
+        "cluster",
+        "spectrum",
+        "embed",
+        "finetune",
+        "evaluate",
+        "ablate",
+        "report",
+    ],
+    "What to do.",
+    required=True,
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run: checkpoints, numbers, encoder, pictures."
@@ -175,6 +191,88 @@ _FEW_LABEL_SEEDS = flags.DEFINE_integer(
     "few_label_seeds", 5, "Draws of the few labels.", lower_bound=1
 )
 
+_QUERY = flags.DEFINE_string(
+    "query",
+    None,
+    "Of retrieve: images of your own to find neighbours of; a file, folder or glob.",
+)
+_INDEX = flags.DEFINE_string(
+    "index",
+    "Flat",
+    "Of retrieve: FAISS's factory string. Flat is exact; IVF256,Flat and HNSW32 are "
+    "faster, IVF1024,PQ32 smaller.",
+)
+_SEARCH_PARAMETERS = flags.DEFINE_string(
+    "search_parameters", None, "Of that index, such as nprobe=16 or efSearch=64."
+)
+_NUM_NEIGHBOURS = flags.DEFINE_integer(
+    "num_neighbours", 5, "Of retrieve: in the picture and for --query.", lower_bound=1
+)
+_CLUSTERS = flags.DEFINE_integer(
+    "clusters",
+    None,
+    "Of cluster: how many; by default as many as classes, and without labels as many "
+    "as give the best silhouette.",
+    lower_bound=2,
+)
+_PROJECTION = flags.DEFINE_enum(
+    "projection",
+    "tsne",
+    ["pca", "tsne", "umap"],
+    "Of cluster: how its picture is made; umap needs the package umap-learn.",
+)
+_SAMPLE_SIZE = flags.DEFINE_integer(
+    "sample_size", 5000, "Of cluster: points in the picture.", lower_bound=3
+)
+_FIGURE_INCHES = flags.DEFINE_list(
+    "figure_inches", None, "Of cluster: width,height of the picture, in inches."
+)
+_INPUT = flags.DEFINE_string(
+    "input",
+    None,
+    "Of embed: images to take instead of the data set's; a file, folder or glob.",
+)
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "Where embed (.npz, .csv), retrieve --query (.csv) and report (.html) write.",
+)
+_HEAD = flags.DEFINE_enum(
+    "head", None, ["linear"], "Of embed: add the linear head's class and probability."
+)
+_LABEL_FRACTIONS = flags.DEFINE_list(
+    "label_fractions",
+    ["0.01", "0.1", "1"],
+    "Of finetune: parts of the training labels to train on.",
+)
+_FINETUNE_EPOCHS = flags.DEFINE_integer(
+    "finetune_epochs", 20, "Of finetune.", lower_bound=1
+)
+_ABLATE_SEEDS = flags.DEFINE_integer(
+    "ablate_seeds", 1, "Of ablate: runs of each variant, from --seed on.", lower_bound=1
+)
+_WEIGHTS_GRID = flags.DEFINE_list(
+    "weights_grid",
+    None,
+    "Of ablate: weights of invariance, variance and covariance to compare, such as "
+    "25-25-1,25-50-1; by default the full loss and each term left out.",
+)
+_RUNS = flags.DEFINE_list(
+    "runs", None, "Of report: folders of runs to compare on one page, with commas."
+)
+
+# The modes that judge an encoder, and the flags that are theirs alone.
+JUDGES = {
+    "linear_eval": (_PROTOCOL, _PROBE_EPOCHS, _FEW_LABELS, _FEW_LABEL_SEEDS),
+    "knn_eval": (),
+    "retrieve": (_QUERY, _OUTPUT, _INDEX, _SEARCH_PARAMETERS, _NUM_NEIGHBOURS),
+    "cluster": (_CLUSTERS, _PROJECTION, _SAMPLE_SIZE, _FIGURE_INCHES),
+    "spectrum": (),
+    "embed": (_INPUT, _OUTPUT, _HEAD),
+    "finetune": (_LABEL_FRACTIONS, _FINETUNE_EPOCHS),
+    "evaluate": (),
+}
+
 # What a run's recipe is made of. A run is continued only with the same values.
 _DATA_FLAGS = (_DATASET, _IMAGE_SIZE, _VALIDATION_FRACTION, _SEED)
 _RECIPE_FLAGS = (
@@ -227,7 +325,7 @@ def _main(argv):
     try:
         if len(argv) > 1:
             raise ValueError(f"Expected flags only, --name=value. Received: {argv[1]}.")
-        status = MODES[_MODE.value]()
+        status = OTHER_MODES.get(_MODE.value, _judge)()
     except (ValueError, OSError, FloatingPointError) as error:
         status = _fail(str(error))
     except tf.errors.OpError as error:
@@ -282,10 +380,7 @@ def _pretrain():
     settings = _settings()
     run.create()
     with run.lock():
-        run.claim(
-            _flag_texts(settings.precision),
-            may_change={flag.name for flag in (*_FREE_FLAGS, _MODE, _WORKDIR, _EPOCHS)},
-        )
+        _claim(run, _flag_texts(settings.precision))
         dataset = _load_dataset()
         result = pretrain(settings, dataset, run, init_from)
     if result["stopped_by"]:
@@ -297,10 +392,78 @@ def _pretrain():
     return 0
 
 
-def _linear_eval():
-    from vicreg_keras.evaluate import linear_eval
-    from vicreg_keras.features import load_encoder
-    from vicreg_keras.pretrain import build_encoder, draw_figures
+def _ablate():
+    from vicreg_keras.judge.ablate import VARIANTS, parse_grid, run_ablate
+    from vicreg_keras.workdir import RunFolder
+
+    if not _WORKDIR.value:
+        raise ValueError(
+            "Expected --workdir=FOLDER, for the runs of all variants. Received: none."
+        )
+    variants = parse_grid(_WEIGHTS_GRID.value) if _WEIGHTS_GRID.value else VARIANTS
+    settings = _settings()
+
+    def claim(part, chosen):
+        varied = ("seed", *(flag.name for flag in _WEIGHTS))
+        texts = {name: str(getattr(chosen, name)) for name in varied}
+        texts |= {"mode": "pretrain", "workdir": str(part.path)}
+        _claim(part, _flag_texts(settings.precision) | texts)
+
+    run = RunFolder(_WORKDIR.value)
+    run.create()
+    row = run_ablate(
+        settings,
+        _load_dataset(),
+        run,
+        claim=claim,
+        variants=variants,
+        num_seeds=_ABLATE_SEEDS.value,
+    )
+    if row.get("stopped_by"):
+        print("\nStopped; all is saved. The same command continues.")
+        return 130
+    return 0
+
+
+def _judge():
+    """Judges a run's encoder, or a SavedModel, as the mode says."""
+    from vicreg_keras.judge.modes import MODES
+    from vicreg_keras.pretrain import draw_figures
+
+    subject = _subject()
+    options = {flag.name: flag.value for flag in JUDGES[_MODE.value]}
+    MODES[_MODE.value](subject, **options)
+    if subject.run is not None and subject.run.metrics.exists():
+        draw_figures(subject.run)
+        print(
+            f"Numbers are in {subject.run.metrics}, pictures in {subject.run.figures}."
+        )
+    return 0
+
+
+def _report():
+    import pathlib
+
+    from vicreg_keras.report.page import build_report
+    from vicreg_keras.workdir import RunFolder
+
+    if not _RUNS.value:
+        raise ValueError("Expected --runs=RUN,RUN: folders of runs. Received: none.")
+    path = pathlib.Path(_OUTPUT.value or "report.html")
+    build_report([RunFolder(run) for run in _RUNS.value], path)
+    print(f"The report, to be opened in a browser: {path}")
+    return 0
+
+
+# The modes that do not judge one encoder.
+OTHER_MODES = {"pretrain": _pretrain, "ablate": _ablate, "report": _report}
+
+
+def _subject():
+    """What is judged: a run's encoder or a SavedModel, on a data set."""
+    from vicreg_keras.features import check_image_shape, load_encoder
+    from vicreg_keras.judge.subject import Subject
+    from vicreg_keras.pretrain import build_encoder, trained_encoder
     from vicreg_keras.workdir import RunFolder
 
     run = RunFolder(_WORKDIR.value) if _WORKDIR.value else None
@@ -312,28 +475,19 @@ def _linear_eval():
     settings = _settings()
     encoder = load_encoder(_SAVED_MODEL.value or run.path)
     dataset = _load_dataset()
+    check_image_shape(encoder, dataset.image_shape)
+    if _SAVED_MODEL.value:
+        return Subject(encoder, dataset, run, seed=_SEED.value)
+
     # Only a run says what its encoder looked like before training.
-    untrained = None if _SAVED_MODEL.value else build_encoder(settings, dataset)
-    result = linear_eval.linear_eval(
-        encoder,
-        dataset,
-        protocol=_PROTOCOL.value,
-        untrained_encoder=untrained,
-        few_labels=_FEW_LABELS.value,
-        few_label_seeds=_FEW_LABEL_SEEDS.value,
-        seed=_SEED.value,
-        epochs=_PROBE_EPOCHS.value,
+    def make_encoder(trained):
+        if trained:
+            return trained_encoder(settings, dataset, run)
+        return build_encoder(settings, dataset)
+
+    return Subject(
+        encoder, dataset, run, make_encoder(False), make_encoder, seed=_SEED.value
     )
-    print(linear_eval.format_table(result))
-    if run is not None:
-        run.create()
-        run.append_metrics({**result, "encoder": _SAVED_MODEL.value or "encoder"})
-        draw_figures(run)
-        print(f"Numbers are in {run.metrics}, pictures in {run.figures}.")
-    return 0
-
-
-MODES = {"pretrain": _pretrain, "linear_eval": _linear_eval}
 
 
 @contextlib.contextmanager
@@ -383,6 +537,12 @@ def _load_dataset():
         seed=_SEED.value,
         memory_limit_gib=_MEMORY_LIMIT_GIB.value,
     )
+
+
+def _claim(run, texts):
+    """Holds a run to the recipe that it was started with."""
+    free = {flag.name for flag in (*_FREE_FLAGS, _MODE, _WORKDIR, _EPOCHS)}
+    run.claim(texts, may_change=free)
 
 
 def _interval(flag):

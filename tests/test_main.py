@@ -12,6 +12,8 @@ from absl.testing import flagsaver
 import main
 from vicreg_keras import augment, image_ops, models, optim
 from vicreg_keras.evaluate.linear_eval import PROTOCOLS
+from vicreg_keras.evaluate.projection import METHODS
+from vicreg_keras.judge.modes import MODES
 from vicreg_keras.precision import POLICIES
 from vicreg_keras.workdir import RunFolder
 
@@ -143,7 +145,7 @@ def test_no_network_and_no_data_names_three_ways_on(run_main, tmp_path):
         (["--crop_scale=0.5"], "--crop_scale=LEAST,GREATEST"),
         (["--crop_scale=1,0.2"], "(1.0, 0.2)"),
         (["--validation_fraction=2"], "validation_fraction"),
-        (["--init_from={tmp}/empty"], "init_from"),
+        (["--init_from={tmp}/empty"], "earlier run with a checkpoint"),
         (["--workdir={tmp}/text/notes.png/run"], "--workdir"),
         (["--workdir=/proc/run"], "workdir=/proc/run"),
         (["--workdir="], "--workdir=RUN"),
@@ -194,7 +196,12 @@ def test_choices_of_the_flags_are_those_of_the_library():
     assert choices("optimizer") == set(optim.OPTIMIZERS)
     assert choices("precision") == {"auto", *POLICIES}
     assert choices("protocol") == set(PROTOCOLS)
-    assert choices("mode") == set(main.MODES)
+    assert choices("mode") == {*main.OTHER_MODES, *MODES}
+    assert choices("projection") == set(METHODS)
     assert choices("interpolation") == set(image_ops.INTERPOLATIONS)
+    assert set(main.JUDGES) == set(MODES)
+    for mode, options in main.JUDGES.items():
+        subject, *keywords = inspect.signature(MODES[mode]).parameters
+        assert [flag.name for flag in options] == keywords, mode
     settings = set(inspect.signature(augment.View).parameters) - {"kwargs"}
     assert settings <= set(flags.FLAGS), "a value of a view lacks its flag"

@@ -9,12 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vicreg_keras import callbacks, distribute, figures, models, optim
+from vicreg_keras import callbacks, distribute, models, optim
 from vicreg_keras.augment import make_views
 from vicreg_keras.data import Dataset
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.export import export_savedmodel
 from vicreg_keras.features import compile_encoder, extract_features
+from vicreg_keras.figures import training as figures
 from vicreg_keras.trainer import VICReg
 from vicreg_keras.workdir import RunFolder
 
@@ -209,6 +210,24 @@ def build_encoder(settings: Settings, dataset: Dataset) -> keras.Model:
     )
 
 
+def trained_encoder(
+    settings: Settings, dataset: Dataset, run: RunFolder
+) -> keras.Model:
+    """The encoder of a run as it was last saved, which can be trained on.
+
+    Args:
+        settings: of the run.
+        dataset: what the run was trained on, or another one of its image size.
+        run: a run with a checkpoint.
+
+    Raises:
+        ValueError: if there is no checkpoint, or it is of another encoder.
+    """
+    encoder = build_encoder(settings, dataset)
+    _load_weights(run, encoder=encoder)
+    return encoder
+
+
 def draw_figures(run: RunFolder) -> None:
     """Draws the loss terms, and the kNN accuracy where there is one, of a run."""
     rows = run.read_metrics("pretrain")
@@ -232,25 +251,26 @@ def _restore(model, checkpoint, manager, init_from):
                 "continue from the one before, or choose another --workdir."
             ) from error
     elif init_from is not None:
-        _load_weights(model, init_from)
+        # Neither the step nor the optimizer's state come along.
+        _load_weights(init_from, encoder=model.encoder, projector=model.projector)
 
 
-def _load_weights(model, init_from):
-    path = tf.train.latest_checkpoint(init_from.checkpoints)
+def _load_weights(run, **parts):
+    """Gives these parts of a model the weights of a run."""
+    path = tf.train.latest_checkpoint(run.checkpoints)
     if path is None:
         raise ValueError(
             "Expected an earlier run with a checkpoint. Received: "
-            f"init_from={init_from.path}. Give the --workdir of a run."
+            f"{run.path}. Give the --workdir of a run."
         )
-    # Neither the step nor the optimizer's state come along.
-    parts = tf.train.Checkpoint(encoder=model.encoder, projector=model.projector)
+    model = tf.train.Checkpoint(**parts)
     try:
-        status = tf.train.Checkpoint(model=parts).restore(path)
+        status = tf.train.Checkpoint(model=model).restore(path)
         status.expect_partial().assert_existing_objects_matched()
     except (ValueError, AssertionError, tf.errors.OpError) as error:
         raise ValueError(
-            "Expected an earlier run with the same encoder and projector. Received: "
-            f"init_from={init_from.path} ({_first_line(error)})."
+            f"Expected an earlier run with the same {' and '.join(parts)}. Received: "
+            f"{run.path} ({_first_line(error)})."
         ) from error
 
 

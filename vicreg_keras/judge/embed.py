@@ -1,0 +1,87 @@
+"""The mode `embed`: representations with names, for use elsewhere."""
+
+import csv
+from collections.abc import Iterator
+
+import numpy as np
+
+from vicreg_keras.data import Split, load_images
+from vicreg_keras.features import extract_features
+from vicreg_keras.judge.subject import Subject
+from vicreg_keras.workdir import write_file
+
+
+def run_embed(
+    subject: Subject,
+    *,
+    input: str | None = None,
+    output: str | None = None,
+    head: str | None = None,
+) -> None:
+    """Writes one row an image: its name, its split, its representation.
+
+    Args:
+        subject: whose encoder it is; without `input`, whose images.
+        input: images to take instead: a file, a folder or a glob.
+        output: a path that ends in `.npz` or `.csv`; by default
+            `representations.npz` in the run.
+        head: `"linear"` adds the linear head's class and its probability.
+
+    Raises:
+        ValueError: for another suffix, images that can't be read, or a head without
+            labels to fit it to.
+    """
+    path = subject.output(output, "representations.npz")
+    if path.suffix not in _WRITERS:
+        raise ValueError(
+            f"Expected --output=PATH with a suffix of {', '.join(_WRITERS)}. Received: "
+            f"--output={path}."
+        )
+    if head:
+        subject.require("--head=linear", labels=True)
+    parts = list(_parts(subject, input))
+    names = [name for _, images, _ in parts for name in images.names]
+    splits = [split for split, images, _ in parts for _ in range(images.num_examples)]
+    columns = {"name": np.array(names), "split": np.array(splits)}
+    rows = np.concatenate([rows for _, _, rows in parts])
+    known = subject.dataset.class_names
+    if known is not None and input is None:
+        labels = np.concatenate([images.labels for _, images, _ in parts])
+        columns["label"] = np.array(known)[labels]
+    if head:
+        scores = subject.head[0].scores(rows).astype(np.float64)
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+        probabilities = scores / scores.sum(axis=1, keepdims=True)
+        columns["class"] = np.array(known)[probabilities.argmax(axis=1)]
+        columns["probability"] = probabilities.max(axis=1).astype(np.float32)
+    _WRITERS[path.suffix](path, columns, rows)
+    print(f"{len(rows)} representations of {rows.shape[1]} numbers: {path}")
+
+
+def _parts(subject, pattern) -> Iterator[tuple[str, Split, np.ndarray]]:
+    """The name of a split, its images, and their representations."""
+    if pattern is not None:
+        images = load_images(pattern, subject.dataset.image_shape)
+        yield "", images, extract_features(subject.encoder, images).representations
+        return
+    for name in subject.features:
+        images = getattr(subject.dataset, name)
+        yield name, images, subject.features[name].representations
+
+
+def _write_npz(path, columns, rows):
+    with write_file(path) as file:
+        np.savez(file, **columns, representation=rows)
+
+
+def _write_csv(path, columns, rows):
+    with write_file(path, "w") as file:
+        writer = csv.writer(file)
+        numbers = [f"representation_{i}" for i in range(rows.shape[1])]
+        writer.writerow([*columns, *numbers])
+        for beside, row in zip(zip(*columns.values(), strict=True), rows, strict=True):
+            # As few digits as tell every float32 from all others.
+            writer.writerow([*beside, *map(str, row)])
+
+
+_WRITERS = {".npz": _write_npz, ".csv": _write_csv}

@@ -1,0 +1,51 @@
+"""Which modes judge an encoder? By the name that a person types."""
+
+from collections.abc import Sequence
+
+from vicreg_keras.judge.clusters import run_cluster, run_spectrum
+from vicreg_keras.judge.embed import run_embed
+from vicreg_keras.judge.evaluate import run_evaluate
+from vicreg_keras.judge.finetune import run_finetune
+from vicreg_keras.judge.linear import run_linear_eval
+from vicreg_keras.judge.neighbours import run_knn_eval, run_retrieve
+from vicreg_keras.judge.subject import Subject
+
+
+def _finetune(
+    subject: Subject,
+    *,
+    label_fractions: Sequence[str] = ("0.01", "0.1", "1"),
+    finetune_epochs: int = 20,
+) -> dict:
+    """`run_finetune` as it is asked for at the command line."""
+    if subject.make_encoder is None:
+        raise ValueError(
+            "Expected --workdir=RUN for --mode=finetune: a SavedModel alone can't be "
+            "trained. Received: none."
+        )
+    try:
+        fractions = [float(text) for text in label_fractions]
+    except ValueError as error:
+        raise ValueError(
+            "Expected --label_fractions=0.01,0.1,1: numbers above 0 and up to 1. "
+            f"Received: --label_fractions={','.join(label_fractions)}."
+        ) from error
+    return run_finetune(
+        subject,
+        make_encoder=subject.make_encoder,
+        label_fractions=fractions,
+        epochs=finetune_epochs,
+    )
+
+
+# Each is called with a `Subject` and with the flags that are its own, by their names.
+MODES = {
+    "linear_eval": run_linear_eval,
+    "knn_eval": run_knn_eval,
+    "retrieve": run_retrieve,
+    "cluster": run_cluster,
+    "spectrum": run_spectrum,
+    "embed": run_embed,
+    "finetune": _finetune,
+    "evaluate": run_evaluate,
+}
