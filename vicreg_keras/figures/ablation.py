@@ -38,5 +38,5 @@ def ablation(results: Mapping[str, Sequence[dict]], path: pathlib.Path) -> None:
     axis.set_xlabel("top-1 accuracy on test images, percent (dots: seeds)", fontsize=11)
     axis.grid(axis="x", color=GREY, alpha=0.3)
     axis.set_axisbelow(True)
-    axis.legend(loc="lower right", fontsize=11)
+    figure.legend(loc="outside upper right", ncols=2, fontsize=11)
     save(figure, path)
