@@ -72,6 +72,61 @@ def test_resumed_stream_equals_uninterrupted_one(start_step):
     assert order_of(resumed, 25 - start_step) == whole[start_step:]
 
 
+def pairs_of(split, batch_size, positives, num_batches, **options):
+    """Numbers of the images of so many batches, and of their positives."""
+    dataset = split.training_pairs(batch_size, positives, **options)
+    return [
+        tuple(batch[name][:, 0, 0, 0].tolist() for name in ("images", "positives"))
+        for batch in np_batches(dataset, num_batches)
+    ]
+
+
+def test_pairs_are_drawn_from_an_examples_own_positives():
+    split = numbered_split(24)
+    positives = (np.arange(24)[:, None] + [1, 2]) % 24
+    pairs = pairs_of(split, 4, positives, 60, seed=2)
+    assert [images for images, _ in pairs] == order_of(
+        split.training_batches(4, seed=2), 60
+    )
+    apart = np.array([(np.array(b) - a) % 24 for a, b in pairs])
+    assert set(apart.ravel()) == {1, 2}
+    assert 0.3 < np.mean(apart == 1) < 0.7
+    # Another draw in another epoch, for most examples.
+    drawn = [
+        {
+            image: positive
+            for a, b in epoch
+            for image, positive in zip(a, b, strict=True)
+        }
+        for epoch in (pairs[:6], pairs[6:12])
+    ]
+    assert drawn[0].keys() == drawn[1].keys()
+    assert drawn[0] != drawn[1]
+
+
+def test_resumed_pairs_equal_uninterrupted_ones():
+    split = numbered_split(26)
+    positives = np.random.default_rng(0).integers(26, size=(26, 3))
+    whole = pairs_of(split, 4, positives, 15, seed=1)
+    assert pairs_of(split, 4, positives, 8, seed=1, start_step=7) == whole[7:]
+    assert pairs_of(split, 4, positives, 15, seed=2) != whole
+
+
+@pytest.mark.parametrize(
+    ("positives", "message"),
+    [
+        (np.zeros((5, 1), int), r"Expected positives of shape \(6, k\)"),
+        (np.zeros((6, 0), int), "k above 0"),
+        (np.zeros(6, int), "k above 0"),
+        (np.full((6, 2), 6), r"Expected positives in \[0, 6\)"),
+        (np.full((6, 2), -1), r"from -1 to -1"),
+    ],
+)
+def test_positives_of_other_examples_are_refused(positives, message):
+    with pytest.raises(ValueError, match=message):
+        numbered_split(6).training_pairs(2, positives, seed=0)
+
+
 def test_far_start_step_is_immediate():
     start = time.monotonic()
     dataset = numbered_split(26).training_batches(4, seed=1, start_step=10**9)

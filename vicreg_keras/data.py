@@ -2,19 +2,15 @@
 
 Every image anywhere is uint8, RGB, `(height, width, 3)`, in `[0, 255]`. Grey images
 are repeated over the three channels. Nothing here knows of views or normalisation.
-
-The order of training is a pure function of `(seed, step)`, so that a run continued
-at step `s` sees exactly the batches an uninterrupted run would have seen.
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from vicreg_keras import sources
+from vicreg_keras.splits import Split, check_seed
 
 # A name is `scheme` or `scheme:location`. Any other name is one of tensorflow-datasets.
 DATASETS = {
@@ -25,182 +21,6 @@ DATASETS = {
 
 _TEST_FRACTION = 0.2
 _TEST_SEED = 0
-
-
-class Split:
-    """Examples of one split, readable by index and as `tf.data` batches.
-
-    Args:
-        examples: What holds the pixels: `read(indices)`, `shape` and `dtype`
-            (`sources.ArrayExamples` or `sources.FileExamples`).
-        labels: Integers of shape `(num_source_examples,)`, or `None`.
-        names: One string for each source example.
-        indices: Which source examples belong to this split, in order.
-            `None` means all of them.
-
-    Attributes:
-        num_examples: How many examples the split has.
-        labels: int64 array of shape `(num_examples,)`, or `None`.
-        names: One string for each example: a relative path, or e.g. `"train/17"`.
-        image_shape: `(height, width, 3)`.
-    """
-
-    def __init__(
-        self,
-        examples: sources.Examples,
-        labels: np.ndarray | None,
-        names: Sequence[str],
-        indices: np.ndarray | None = None,
-    ) -> None:
-        if indices is None:
-            indices = np.arange(len(names), dtype=np.int64)
-        self._examples = examples
-        self._source_labels = labels
-        self._source_names = names
-        self._indices = indices
-        self.num_examples = len(indices)
-        self.image_shape = tuple(examples.shape)
-        self.labels = None if labels is None else labels[indices].astype(np.int64)
-        self.names = tuple(names[i] for i in indices)
-
-    def __len__(self) -> int:
-        return self.num_examples
-
-    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Returns the images at `indices`: uint8, `(len(indices), H, W, 3)`."""
-        indices = np.asarray(indices, dtype=np.int64)
-        return self._examples.read(self._indices[indices])
-
-    def take(self, indices: Sequence[int] | np.ndarray) -> "Split":
-        """Returns the split that has only the examples at `indices`, in that order."""
-        taken = self._indices[np.asarray(indices, dtype=np.int64)]
-        return Split(self._examples, self._source_labels, self._source_names, taken)
-
-    def batches(self, batch_size: int) -> tf.data.Dataset:
-        """Every image once, in order: uint8 `(batch, H, W, 3)`, the last batch smaller.
-
-        Args:
-            batch_size: Images in a batch.
-
-        Returns:
-            A finite dataset whose cardinality is known.
-
-        Raises:
-            ValueError: If `batch_size` is not positive.
-        """
-        _check_batch_size(batch_size)
-        num_batches = -(-self.num_examples // batch_size)
-        everything = np.arange(self.num_examples)
-
-        def indices_of(number):
-            return everything[number * batch_size : (number + 1) * batch_size]
-
-        return self._read(tf.data.Dataset.range(num_batches), indices_of, None)
-
-    def training_batches(
-        self, batch_size: int, *, seed: int, start_step: int = 0
-    ) -> tf.data.Dataset:
-        """Endless shuffled batches of images only: uint8 `(batch_size, H, W, 3)`.
-
-        Step `s` belongs to epoch `s // steps_per_epoch`, where `steps_per_epoch` is
-        `num_examples // batch_size`. Each epoch is a new full shuffle, a pure function
-        of `(seed, epoch)`; what does not fill a batch at its end is left out.
-
-        Args:
-            batch_size: Images in a batch.
-            seed: Which order.
-            start_step: Training step of the first batch yielded.
-
-        Returns:
-            An infinite dataset, in the same order however many threads read it.
-
-        Raises:
-            ValueError: If `batch_size` is not in `[1, num_examples]`,
-                `start_step` is negative, or `seed` is not in `[0, 2**32)`.
-        """
-        indices_of = self._shuffled_indices(batch_size, seed, start_step)
-        steps = tf.data.Dataset.counter(start=start_step)
-        return self._read(steps, indices_of, batch_size)
-
-    def labelled_training_batches(
-        self, batch_size: int, *, seed: int, start_step: int = 0
-    ) -> tf.data.Dataset:
-        """As `training_batches`, but yields `(images, int64 labels)`.
-
-        Args:
-            batch_size: Images in a batch.
-            seed: Which order.
-            start_step: Training step of the first batch yielded.
-
-        Returns:
-            An infinite dataset of pairs, in the order of `training_batches`.
-
-        Raises:
-            ValueError: As `training_batches`; and if the split has no labels.
-        """
-        if self.labels is None:
-            raise ValueError(
-                "Expected a split with labels. Received: labels=None. "
-                "Use `training_batches`, or a dataset with labels."
-            )
-        indices_of = self._shuffled_indices(batch_size, seed, start_step)
-        steps = tf.data.Dataset.counter(start=start_step)
-        return self._read(steps, indices_of, batch_size, with_labels=True)
-
-    def _shuffled_indices(
-        self, batch_size: int, seed: int, start_step: int
-    ) -> Callable[[int], np.ndarray]:
-        """The function from a step to the indices `(batch_size,)` of its batch."""
-        _check_training_batches(self.num_examples, batch_size, seed, start_step)
-        num_examples = self.num_examples
-        steps_per_epoch = num_examples // batch_size
-
-        # Not tf.random.experimental.index_shuffle, which needs no array: its orders
-        # under consecutive keys are measurably not independent. RandomState's stream
-        # is frozen by numpy: the same order under any version.
-        @functools.lru_cache(maxsize=2)  # Threads may be in two epochs at once.
-        def order_of(epoch):
-            return np.random.RandomState([seed, epoch]).permutation(num_examples)
-
-        def indices_of(step):
-            epoch, batch = divmod(step, steps_per_epoch)
-            return order_of(epoch)[batch * batch_size : (batch + 1) * batch_size]
-
-        return indices_of
-
-    def _read(
-        self,
-        numbers: tf.data.Dataset,
-        indices_of: Callable[[int], np.ndarray],
-        batch_size: int | None,
-        *,
-        with_labels: bool = False,
-    ) -> tf.data.Dataset:
-        """Batches of the examples at `indices_of(number)`, read several at once."""
-
-        def read(number):
-            indices = indices_of(int(number))
-            images = self.read(indices)
-            return (images, self.labels[indices]) if with_labels else images
-
-        # In Python, as a gather in the graph would need a copy of the whole array,
-        # and costs as much: a batch of 32-pixel images is a tenth of a millisecond.
-        def batch_of(number):
-            dtype = self._examples.dtype
-            shape = (batch_size, *self.image_shape)
-            if not with_labels:
-                images = tf.numpy_function(read, [number], dtype, stateful=False)
-                return tf.ensure_shape(images, shape)
-            images, labels = tf.numpy_function(
-                read, [number], (dtype, tf.int64), stateful=False
-            )
-            images = tf.ensure_shape(images, shape)
-            return images, tf.ensure_shape(labels, (batch_size,))
-
-        dataset = numbers.map(
-            batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-        return dataset.prefetch(tf.data.AUTOTUNE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -351,39 +171,6 @@ def _hold_out(
     return split.take(np.flatnonzero(~held_out)), split.take(np.flatnonzero(held_out))
 
 
-def _check_batch_size(batch_size: int) -> None:
-    if batch_size < 1:
-        raise ValueError(
-            "Expected a batch of at least one example. "
-            f"Received: batch_size={batch_size}. Use a positive --batch_size."
-        )
-
-
-def _check_training_batches(
-    num_examples: int, batch_size: int, seed: int, start_step: int
-) -> None:
-    _check_batch_size(batch_size)
-    if batch_size > num_examples:
-        raise ValueError(
-            f"Expected a batch no larger than the training split ({num_examples} "
-            f"examples). Received: batch_size={batch_size}. Use a smaller --batch_size."
-        )
-    if start_step < 0:
-        raise ValueError(
-            "Expected a step of at least 0. "
-            f"Received: start_step={start_step}. Start at 0 for a new run."
-        )
-    _check_seed(seed)
-
-
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**32:
-        raise ValueError(
-            "Expected a seed of at least 0 and below 2**32. "
-            f"Received: seed={seed}. Use e.g. --seed=0."
-        )
-
-
 def _check_arguments(
     image_size: int | None,
     validation_fraction: float,
@@ -400,7 +187,7 @@ def _check_arguments(
             "Expected a fraction between 0 and 1, both excluded. Received: "
             f"validation_fraction={validation_fraction}. Use e.g. 0.1."
         )
-    _check_seed(seed)
+    check_seed(seed)
     if not memory_limit_gib >= 0:
         raise ValueError(
             "Expected a size in GiB of at least 0. "
