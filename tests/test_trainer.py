@@ -63,6 +63,22 @@ def test_loss_is_the_weighted_sum_of_its_terms():
     assert history["loss"][0] == pytest.approx(weighted, rel=1e-5)
 
 
+def test_the_second_view_is_of_the_positives():
+    images, others = IMAGES[:4], IMAGES[4:8]
+    model = make_model((Shift(), Shift()))
+    view_a, view_b = model.views(images, (0, 0), others)
+    np.testing.assert_array_equal(view_a, images + np.float32(1))
+    np.testing.assert_array_equal(view_b, others + np.float32(1))
+
+
+def test_positives_beside_the_images_are_trained_on():
+    plain = fit(make_model())
+    paired = fit(make_model(), images={"images": IMAGES, "positives": IMAGES[::-1]})
+    same = fit(make_model(), images={"images": IMAGES, "positives": IMAGES})
+    assert same["loss"] == pytest.approx(plain["loss"], rel=1e-6)
+    assert paired["invariance_loss"][0] > 1.05 * plain["invariance_loss"][0]
+
+
 def test_step_follows_the_gradient_of_the_loss_on_its_two_views():
     model, twin = make_model(), make_model()
     seed = tf.stack([tf.constant(0, tf.int64), tf.constant(0, tf.int64)])

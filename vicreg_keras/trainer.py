@@ -120,16 +120,22 @@ class VICReg(keras.Model):
             self.projector.build(self.encoder.compute_output_shape(input_shape))
         self.built = True
 
-    def views(self, images, seed) -> tuple[tf.Tensor, tf.Tensor]:
-        """Two random views of `images`; the same for the same `(2,)` seed."""
+    def views(self, images, seed, positives=None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Two random views of `images`; the same for the same `(2,)` seed.
+
+        Args:
+            images: `(batch, height, width, 3)`.
+            seed: `(2,)` integers.
+            positives: the images that the second view is of, if it is of others.
+        """
         # Each view folds its own number into the seed.
         seeds = [
             tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int64), i)
             for i in range(2)
         ]
+        sources = (images, images if positives is None else positives)
         return tuple(
-            _view(layer, images, s)
-            for layer, s in zip(self.augmenter, seeds, strict=True)
+            _view(*parts) for parts in zip(self.augmenter, sources, seeds, strict=True)
         )
 
     def embed(self, images, training=False):
@@ -144,14 +150,17 @@ class VICReg(keras.Model):
 
         Args:
             data: images, `(batch, height, width, 3)` in [0, 255], or a tuple that
-                starts with them.
+                starts with them, or `{"images": ..., "positives": ...}`, where the
+                second view is one of the positive in an image's place.
 
         Returns:
             The epoch's means so far of the loss, its terms and `embedding_std`, and
             the current `learning_rate`.
         """
-        images = _images(data)
-        view_a, view_b = self.views(images, self._seeds(_TRAINING_STREAM, self.step))
+        images, positives = _images(data)
+        view_a, view_b = self.views(
+            images, self._seeds(_TRAINING_STREAM, self.step), positives
+        )
         with tf.GradientTape() as tape:
             # Two passes: batch norm's statistics are each view's own.
             terms = self._terms(view_a, view_b, training=True)
@@ -175,7 +184,10 @@ class VICReg(keras.Model):
         The n-th batch has the same views in every epoch.
         """
         batch = tf.cast(self._trackers["loss"].count, tf.int64)
-        view_a, view_b = self.views(_images(data), self._seeds(_HELD_OUT_STREAM, batch))
+        images, positives = _images(data)
+        view_a, view_b = self.views(
+            images, self._seeds(_HELD_OUT_STREAM, batch), positives
+        )
         return self._update(self._terms(view_a, view_b, training=False))
 
     def get_config(self) -> dict:
@@ -264,7 +276,10 @@ def _view(layer, images, seed):
 
 
 def _images(data):
-    return data[0] if isinstance(data, tuple | list) else data
+    """A batch's images, and the positives beside them or `None`."""
+    if isinstance(data, dict):
+        return data["images"], data.get("positives")
+    return (data[0] if isinstance(data, tuple | list) else data), None
 
 
 def _replica():
