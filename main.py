@@ -11,25 +11,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app, flags, logging  # noqa: E402
 
-_MODE = flags.DEFINE_enum(
-    "mode",
-    None,
-    [
-        "pretrain",
-        "linear_eval",
-        "knn_eval",
-        "retrieve",
-        "cluster",
-        "spectrum",
-        "embed",
-        "finetune",
-        "evaluate",
-        "ablate",
-        "report",
-    ],
-    "What to do.",
-    required=True,
-)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run: checkpoints, numbers, encoder, pictures."
 )
@@ -120,6 +101,19 @@ _STEM = flags.DEFINE_enum(
 _PROJECTOR = flags.DEFINE_string(
     "projector", "2048-2048-2048", "Widths of the layers between encoder and loss."
 )
+_POSITIVES = flags.DEFINE_enum(
+    "positives",
+    "views",
+    ["neighbours", "views"],
+    "The second view is of the image itself, or of a random one of its nearest "
+    "neighbours in the run that --neighbours_from names.",
+)
+_NEIGHBOURS_FROM = flags.DEFINE_string(
+    "neighbours_from", None, "Folder of the run whose encoder says what is near."
+)
+_NUM_POSITIVES = flags.DEFINE_integer(
+    "num_positives", 5, "Neighbours to draw a second view from.", lower_bound=1
+)
 _WEIGHTS = [
     flags.DEFINE_float(
         f"{term}_weight", default, f"Of the loss ({symbol} in the paper)."
@@ -199,8 +193,8 @@ _QUERY = flags.DEFINE_string(
 _INDEX = flags.DEFINE_string(
     "index",
     "Flat",
-    "Of retrieve: FAISS's factory string. Flat is exact; IVF256,Flat and HNSW32 are "
-    "faster, IVF1024,PQ32 smaller.",
+    "Of retrieve and --neighbours_from: FAISS's factory string. Flat is exact; "
+    "IVF256,Flat and HNSW32 are faster, IVF1024,PQ32 smaller.",
 )
 _SEARCH_PARAMETERS = flags.DEFINE_string(
     "search_parameters", None, "Of that index, such as nprobe=16 or efSearch=64."
@@ -272,6 +266,13 @@ JUDGES = {
     "finetune": (_LABEL_FRACTIONS, _FINETUNE_EPOCHS),
     "evaluate": (),
 }
+_MODE = flags.DEFINE_enum(
+    "mode",
+    None,
+    ["pretrain", "ablate", "report", *JUDGES],
+    "What to do.",
+    required=True,
+)
 
 # What a run's recipe is made of. A run is continued only with the same values.
 _DATA_FLAGS = (_DATASET, _IMAGE_SIZE, _VALIDATION_FRACTION, _SEED)
@@ -287,6 +288,9 @@ _RECIPE_FLAGS = (
     _ENCODER,
     _STEM,
     _PROJECTOR,
+    _POSITIVES,
+    _NEIGHBOURS_FROM,
+    _NUM_POSITIVES,
     *_WEIGHTS,
     _OPTIMIZER,
     _LEARNING_RATE,
@@ -368,7 +372,7 @@ def _own_flags(workdir):
 
 
 def _pretrain():
-    from vicreg_keras.pretrain import pretrain
+    from vicreg_keras.judge.positives import run_pretrain
     from vicreg_keras.workdir import RunFolder
 
     if not _WORKDIR.value:
@@ -381,8 +385,14 @@ def _pretrain():
     run.create()
     with run.lock():
         _claim(run, _flag_texts(settings.precision))
-        dataset = _load_dataset()
-        result = pretrain(settings, dataset, run, init_from)
+        result = run_pretrain(
+            settings,
+            _load_dataset(),
+            run,
+            init_from,
+            index=_INDEX.value,
+            search_parameters=_SEARCH_PARAMETERS.value,
+        )
     if result["stopped_by"]:
         print(f"\nStopped by {result['stopped_by']}; all is saved. To continue, type")
         print(f"  python main.py --flagfile={run.flags}")
@@ -510,7 +520,7 @@ def _settings():
     import tensorflow as tf
 
     from vicreg_keras.precision import POLICIES, choose_precision
-    from vicreg_keras.pretrain import Settings
+    from vicreg_keras.settings import Settings
 
     precision = choose_precision(_PRECISION.value)
     keras.mixed_precision.set_dtype_policy(POLICIES[precision])

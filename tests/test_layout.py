@@ -19,6 +19,7 @@ LEVELS = {
     "export": 2,
     "evaluate": 2,
     "feature_store": 2,
+    "settings": 1,
     "trainer": 1,
     "callbacks": 1,
     "features": 1,

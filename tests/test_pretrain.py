@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from vicreg_keras.data import load_dataset
 from vicreg_keras.features import load_encoder
-from vicreg_keras.pretrain import Settings, build_encoder, pretrain
+from vicreg_keras.pretrain import build_encoder, pretrain
+from vicreg_keras.settings import Settings
 from vicreg_keras.workdir import RunFolder
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

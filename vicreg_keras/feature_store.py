@@ -70,7 +70,7 @@ class FeatureStore(Mapping):
             raise KeyError(name)
         if name not in self._known:
             split = getattr(self._dataset, name)
-            key = f"{self.key}-{_split_key(split)}"
+            key = self.split_key(name)
             path = self._folder and self._folder / f"{name}.npz"
             features = _read(path, key, split.labels) if path else None
             if features is None:
@@ -79,6 +79,14 @@ class FeatureStore(Mapping):
                     _write(path, key, features)
             self._known[name] = features
         return self._known[name]
+
+    def split_key(self, name: str) -> str:
+        """Names the encoder's weights and the split's examples.
+
+        Args:
+            name: `"train"`, `"validation"` or `"test"`.
+        """
+        return f"{self.key}-{_split_key(getattr(self._dataset, name))}"
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in SPLITS if getattr(self._dataset, name) is not None)

@@ -1,7 +1,6 @@
 """Data, views, encoder, loss and optimizer put together: one run of pretraining."""
 
 import contextlib
-import dataclasses
 import sys
 import warnings
 
@@ -16,6 +15,7 @@ from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.export import export_savedmodel
 from vicreg_keras.features import compile_encoder, extract_features
 from vicreg_keras.figures import training as figures
+from vicreg_keras.settings import Settings
 from vicreg_keras.trainer import VICReg
 from vicreg_keras.workdir import RunFolder
 
@@ -24,81 +24,12 @@ _KNN_BANK, _KNN_QUERIES = 5000, 2000
 _STATISTICS_IMAGES = 10000
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Everything a run is made of, besides its data.
-
-    Attributes:
-        encoder: a key of `models.ENCODERS`.
-        stem: `"auto"`, `"cifar"` or `"imagenet"`.
-        projector: widths, such as `"2048-2048-2048"`.
-        views: a key of `augment.VIEWS`.
-        view_overrides: settings of `augment.View` that replace the pair's.
-        invariance_weight, variance_weight, covariance_weight: of the loss.
-        optimizer: a key of `optim.OPTIMIZERS`.
-        learning_rate: peak, as it is: not scaled by the batch size.
-        weight_decay, momentum, eta, clip: as in `optim.make_optimizer`.
-        epochs: of the whole run.
-        warmup_epochs: of them, with a rising learning rate.
-        final_learning_rate_fraction: last learning rate over the peak.
-        batch_size: images a step, over all replicas.
-        seed: of weights, order and views.
-        precision: a key of `precision.POLICIES`, applied by the caller.
-        strategy: as in `distribute.make_strategy`.
-        knn_every: epochs between two kNN scores; 0 for none.
-        checkpoint_minutes: between two checkpoints inside an epoch.
-    """
-
-    encoder: str = "resnet18"
-    stem: str = "auto"
-    projector: str = "2048-2048-2048"
-    views: str = "cifar"
-    view_overrides: dict = dataclasses.field(default_factory=dict)
-    invariance_weight: float = 25.0
-    variance_weight: float = 25.0
-    covariance_weight: float = 1.0
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    momentum: float = 0.9
-    eta: float = 0.001
-    clip: bool = False
-    epochs: int = 100
-    warmup_epochs: float = 1.0
-    final_learning_rate_fraction: float = 0.0
-    batch_size: int = 256
-    seed: int = 0
-    precision: str = "float32"
-    strategy: str = "auto"
-    knn_every: int = 5
-    checkpoint_minutes: float = 10.0
-
-    def __post_init__(self):
-        """Refuses, before any work, what can't be trained.
-
-        Raises:
-            ValueError: if a value is out of range or not known.
-        """
-        models.parse_widths(self.projector)
-        make_views(self.views, **self.view_overrides)
-        if self.batch_size < 2:
-            raise ValueError(
-                "Expected a batch of 2 images or more: variance and covariance are "
-                f"taken over it. Received: batch_size={self.batch_size}."
-            )
-        if not 0 <= self.warmup_epochs < self.epochs:
-            raise ValueError(
-                "Expected warm-up to end before training does. Received: "
-                f"warmup_epochs={self.warmup_epochs:g}, epochs={self.epochs}. Lower "
-                "--warmup_epochs or raise --epochs."
-            )
-
-
 def pretrain(
     settings: Settings,
     dataset: Dataset,
     run: RunFolder,
     init_from: RunFolder | None = None,
+    positives: np.ndarray | None = None,
 ) -> dict:
     """Trains, or continues, a run, and leaves its encoder as a SavedModel.
 
@@ -108,6 +39,8 @@ def pretrain(
         run: where checkpoints, numbers and the encoder go. If it holds a checkpoint,
             training continues from there to `settings.epochs`.
         init_from: an earlier run whose weights a new run starts from.
+        positives: of `Split.training_pairs`; given if `settings.positives` is
+            `"neighbours"`, and only then.
 
     Returns:
         The last epoch's numbers, `encoder` (the SavedModel's path) and `stopped_by`
@@ -117,6 +50,12 @@ def pretrain(
         ValueError: if a setting and the data don't fit, or a checkpoint can't be read.
         FloatingPointError: if the loss is no longer finite.
     """
+    if (settings.positives == "neighbours") != (positives is not None):
+        raise ValueError(
+            "Expected neighbours to train on with positives='neighbours', and only "
+            f"then. Received: positives={settings.positives!r} and "
+            f"{'none' if positives is None else 'some'}."
+        )
     steps_per_epoch = dataset.train.num_examples // settings.batch_size
     if steps_per_epoch < 1:
         raise ValueError(
@@ -145,7 +84,7 @@ def pretrain(
         # The saver comes last: when it ends the run, all else is written.
         watchers = [*_watchers(model, settings, dataset, run, stopwatch), saver]
         with saver, contextlib.suppress(callbacks.Stopped):
-            _fit(model, settings, dataset, watchers)
+            _fit(model, settings, dataset, positives, watchers)
         draw_figures(run)
     result = {
         **(run.read_metrics("pretrain") or [{}])[-1],
@@ -274,7 +213,7 @@ def _load_weights(run, **parts):
         ) from error
 
 
-def _fit(model, settings, dataset, watchers):
+def _fit(model, settings, dataset, positives, watchers):
     """Fits from the model's step to the last; may raise `callbacks.Stopped`."""
     steps_per_epoch = dataset.train.num_examples // settings.batch_size
     held_out = _held_out_batches(dataset, settings)
@@ -285,9 +224,7 @@ def _fit(model, settings, dataset, watchers):
             # Keras warns that it can't see whether a tf.data.Dataset is shuffled.
             warnings.filterwarnings("ignore", message=".*shuffle=True.*")
             model.fit(
-                dataset.train.training_batches(
-                    settings.batch_size, seed=settings.seed, start_step=step
-                ),
+                _training_batches(settings, dataset, positives, step),
                 initial_epoch=epoch,
                 # What is left of a begun epoch is fitted by itself.
                 epochs=epoch + 1 if done else settings.epochs,
@@ -296,6 +233,13 @@ def _fit(model, settings, dataset, watchers):
                 callbacks=watchers,
                 verbose=0,
             )
+
+
+def _training_batches(settings, dataset, positives, step):
+    place = {"seed": settings.seed, "start_step": step}
+    if positives is None:
+        return dataset.train.training_batches(settings.batch_size, **place)
+    return dataset.train.training_pairs(settings.batch_size, positives, **place)
 
 
 def _watchers(model, settings, dataset, run, stopwatch):

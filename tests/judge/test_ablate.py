@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from vicreg_keras.judge import ablate
-from vicreg_keras.pretrain import Settings
+from vicreg_keras.settings import Settings
 from vicreg_keras.workdir import RunFolder
 
 SETTINGS = Settings(

@@ -1,6 +1,7 @@
 """The modes: a table, a picture, a line in the run, and the encoder left alone."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -70,6 +71,15 @@ def test_an_index_of_another_encoder_is_not_used(subject, encoders):
     first = open_index(subject)
     other = Subject(encoders[1], subject.dataset, subject.run)
     assert open_index(other).key != first.key
+
+
+def test_an_index_of_other_examples_is_not_used(subject):
+    first = open_index(subject)
+    dataset = dataclasses.replace(
+        subject.dataset, train=subject.dataset.train.take(range(299, -1, -1))
+    )
+    other = open_index(Subject(subject.encoder, dataset, subject.run))
+    assert other.names[:300] == first.names[299::-1]
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.spectrum import spectrum, verdict
 from vicreg_keras.features import load_encoder
 from vicreg_keras.figures.ablation import ablation
+from vicreg_keras.judge.positives import earlier_run, find_positives
 from vicreg_keras.judge.subject import Subject
-from vicreg_keras.pretrain import Settings, build_encoder, pretrain
+from vicreg_keras.pretrain import build_encoder, pretrain
+from vicreg_keras.settings import Settings
 from vicreg_keras.workdir import RunFolder
 
 # One term left out at a time: weights that replace the recipe's.
@@ -80,6 +82,7 @@ def run_ablate(
         ValueError: as `pretrain`, or if the data set has no labels or no test split.
     """
     results = {}
+    earlier = earlier_run(settings, dataset)
     for seed in range(settings.seed, settings.seed + num_seeds):
         baseline = None
         for name, weights in variants.items():
@@ -90,7 +93,8 @@ def run_ablate(
             print(f"{name}, seed {seed}: {part.path}", flush=True)
             with part.lock():
                 claim(part, chosen)
-                last = pretrain(chosen, dataset, part)
+                positives = earlier and find_positives(earlier, part, chosen)
+                last = pretrain(chosen, dataset, part, positives=positives)
             if last["stopped_by"]:
                 return {"stopped_by": last["stopped_by"]}
             subject = Subject(load_encoder(part.path), dataset, part, seed=seed)

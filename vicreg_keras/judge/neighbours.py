@@ -115,7 +115,8 @@ def open_index(
     Raises:
         ValueError: if FAISS can't build such an index.
     """
-    key = f"{subject.features.key}-{spec}"
+    keys = (subject.features.split_key(name) for name in ("train", "validation"))
+    key = "-".join((*keys, spec))
     folder = subject.run and subject.run.index / folder_name(subject.dataset.name)
     kept = folder and _kept_index(folder, key)
     if kept:

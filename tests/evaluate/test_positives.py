@@ -1,0 +1,103 @@
+"""The nearest other examples: on rows whose neighbours are visible."""
+
+import numpy as np
+import pytest
+
+from vicreg_keras.evaluate.neighbours import NeighbourIndex
+from vicreg_keras.evaluate.positives import nearest_others, shared_neighbours
+
+
+def on_a_circle(num_rows):
+    """Rows at equal angles: the nearest others of `i` are `i - 1` and `i + 1`."""
+    angles = 2 * np.pi * np.arange(num_rows) / num_rows
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+def nearest(rows, k, num_examples=None, **options):
+    index = NeighbourIndex.build(rows, **options)
+    return nearest_others(index, rows[:num_examples], k, verbose=0)
+
+
+def test_neighbours_on_a_circle():
+    found = nearest(on_a_circle(12), 2)
+    assert found.shape == (12, 2) and found.dtype == np.int32
+    for i, pair in enumerate(found):
+        assert set(pair) == {(i - 1) % 12, (i + 1) % 12}
+
+
+def test_the_nearest_comes_first():
+    rows = np.array([[1, 0], [1, 0.1], [1, 0.3], [1, 0.7]], np.float32)
+    np.testing.assert_array_equal(
+        nearest(rows, 3), [[1, 2, 3], [0, 2, 3], [1, 0, 3], [2, 1, 0]]
+    )
+
+
+def test_no_example_is_its_own_neighbour_even_among_duplicates():
+    rows = np.repeat(on_a_circle(5), 30, axis=0)
+    found = nearest(rows, 4)
+    own = np.arange(len(rows))[:, None]
+    assert not (found == own).any()
+    # All 29 others at distance 0 come before any other.
+    np.testing.assert_array_equal(found // 30, np.broadcast_to(own // 30, found.shape))
+
+
+def test_rows_behind_the_examples_are_passed_over():
+    # Thirty times as many rows behind, all of them nearer than any example.
+    examples = on_a_circle(8)
+    rows = np.concatenate([examples, np.repeat(examples, 30, axis=0)])
+    found = nearest(rows, 2, num_examples=8)
+    for i, pair in enumerate(found):
+        assert set(pair) == {(i - 1) % 8, (i + 1) % 8}
+
+
+def test_more_than_there_are_become_all_of_them():
+    found = nearest(on_a_circle(4), 10)
+    assert [set(row) for row in found] == [{0, 1, 2, 3} - {i} for i in range(4)]
+
+
+def test_as_direct_computation_over_several_blocks():
+    rows = np.random.default_rng(0).normal(size=(5000, 6)).astype(np.float32)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    found = nearest(rows, 3)
+    for i in (0, 17, 4095, 4096, 4999):
+        cosines = unit @ unit[i]
+        cosines[i] = -2
+        assert list(found[i]) == list(np.argsort(-cosines)[:3])
+
+
+def test_an_approximate_index_that_finds_too_few_repeats_them(monkeypatch):
+    rows = on_a_circle(6)
+    index = NeighbourIndex.build(rows)
+    exact = NeighbourIndex.search
+
+    def short(self, queries, k):
+        distances, neighbours = exact(self, queries, k)
+        neighbours[:, 3:] = -1
+        return distances, neighbours
+
+    monkeypatch.setattr(NeighbourIndex, "search", short)
+    found = nearest_others(index, rows, 5, verbose=0)
+    for i, row in enumerate(found):
+        assert set(row) == {(i - 1) % 6, (i + 1) % 6}
+
+    def nothing(self, queries, k):
+        distances, neighbours = exact(self, queries, k)
+        return distances, np.full_like(neighbours, -1)
+
+    monkeypatch.setattr(NeighbourIndex, "search", nothing)
+    with pytest.raises(ValueError, match="none of example 0. Use --index=Flat"):
+        nearest_others(index, rows, 2, verbose=0)
+
+
+@pytest.mark.parametrize(("num_rows", "k"), [(5, 0), (1, 2), (9, 1)])
+def test_what_has_no_neighbours_is_refused(num_rows, k):
+    index = NeighbourIndex.build(on_a_circle(8))
+    with pytest.raises(ValueError, match="Expected one neighbour or more"):
+        nearest_others(index, on_a_circle(num_rows), k)
+
+
+def test_shared_neighbours_counts_without_order():
+    first = np.array([[1, 2], [0, 2], [0, 1], [4, 5]])
+    assert shared_neighbours(first, first[:, ::-1]) == 1.0
+    assert shared_neighbours(first, first + 10) == 0.0
+    assert shared_neighbours(first, np.array([[2, 9], [8, 9], [1, 0], [7, 4]])) == 0.5

@@ -1,0 +1,212 @@
+"""Neighbours as positives: found in an earlier run, and what they changed."""
+
+import zipfile
+
+import numpy as np
+
+from vicreg_keras import tables
+from vicreg_keras.data import Dataset
+from vicreg_keras.evaluate.knn import knn_accuracy
+from vicreg_keras.evaluate.positives import nearest_others, shared_neighbours
+from vicreg_keras.evaluate.spectrum import spectrum, verdict
+from vicreg_keras.features import check_image_shape, load_encoder
+from vicreg_keras.judge.neighbours import open_index
+from vicreg_keras.judge.subject import Subject
+from vicreg_keras.pretrain import pretrain
+from vicreg_keras.settings import Settings
+from vicreg_keras.workdir import RunFolder, write_file
+
+
+def run_pretrain(
+    settings: Settings,
+    dataset: Dataset,
+    run: RunFolder,
+    init_from: RunFolder | None = None,
+    *,
+    index: str = "Flat",
+    search_parameters: str | None = None,
+) -> dict:
+    """Pretrains; with neighbours as positives, finds them first and compares at last.
+
+    Args:
+        settings: as of `pretrain`.
+        dataset: as of `pretrain`.
+        run: as of `pretrain`.
+        init_from: as of `pretrain`.
+        index: FAISS's factory string of the earlier run's index.
+        search_parameters: of that index, or `None` for the usual ones.
+
+    Returns:
+        What `pretrain` gives.
+
+    Raises:
+        ValueError: as `pretrain`, `earlier_run` and `find_positives`.
+        FloatingPointError: as `pretrain`.
+    """
+    earlier = earlier_run(settings, dataset)
+    if earlier is None:
+        return pretrain(settings, dataset, run, init_from)
+    positives = find_positives(
+        earlier, run, settings, spec=index, search_parameters=search_parameters
+    )
+    result = pretrain(settings, dataset, run, init_from, positives)
+    if not result["stopped_by"]:
+        judged = Subject(load_encoder(run.path), dataset, run, seed=settings.seed)
+        compare_runs(earlier, judged, positives)
+    return result
+
+
+def earlier_run(settings: Settings, dataset: Dataset) -> Subject | None:
+    """The run that positives come from, or `None` where both views are of one image.
+
+    Args:
+        settings: of the run to be trained.
+        dataset: what it is to be trained on.
+
+    Raises:
+        ValueError: if that run has no encoder, or one for images of another size.
+    """
+    if settings.neighbours_from is None:
+        return None
+    encoder = load_encoder(settings.neighbours_from)
+    check_image_shape(encoder, dataset.image_shape)
+    run = RunFolder(settings.neighbours_from)
+    return Subject(encoder, dataset, run, seed=settings.seed)
+
+
+def find_positives(
+    earlier: Subject,
+    run: RunFolder,
+    settings: Settings,
+    *,
+    spec: str = "Flat",
+    search_parameters: str | None = None,
+) -> np.ndarray:
+    """The training images nearest to each training image, as an earlier run sees them.
+
+    They are kept in the new run's `positives.npz`. A run that has begun to train goes
+    on with those that it began with, whatever has become of the earlier run since.
+
+    Args:
+        earlier: the earlier run's encoder, on the data set to be trained on.
+        run: the new run.
+        settings: of the new run.
+        spec: FAISS's factory string of the earlier run's index.
+        search_parameters: of the index, or `None` for the usual ones.
+
+    Returns:
+        int32 `(num_train, settings.num_positives)`, the nearest first.
+
+    Raises:
+        ValueError: as `open_index` and `nearest_others`; if the run has begun and what
+            it began with is lost.
+    """
+    train = earlier.dataset.train
+    path = run.path / "positives.npz"
+    if any(run.checkpoints.glob("*.index")):
+        return _kept(path, train.num_examples)
+    rows = earlier.features["train"].representations
+    index = open_index(earlier, spec, search_parameters)
+    positives = nearest_others(index, rows, settings.num_positives)
+    with write_file(path) as file:
+        np.savez(file, positives=positives)
+    numbers = {
+        "neighbours_from": str(earlier.run.path),
+        "index": index.spec,
+        "search_parameters": index.search_parameters,
+        "num_train": len(positives),
+        "num_positives": positives.shape[1],
+    }
+    text = (
+        f"Second views are of the {positives.shape[1]} nearest of {len(positives):,} "
+        f"training images, as {earlier.run.path} sees them"
+    )
+    if train.labels is not None:
+        # Labels are for the reader: nothing is trained on them.
+        same = np.mean(train.labels[positives] == train.labels[:, None])
+        chance = np.square(np.bincount(train.labels) / len(positives)).sum()
+        numbers |= {"same_class": float(same), "same_class_by_chance": float(chance)}
+        text += (
+            f"; {tables.percent(same)} % of them are of the image's own class "
+            f"({tables.percent(chance)} % by chance)"
+        )
+    print(f"{text}.")
+    run.append_metrics({"mode": "positives", **numbers})
+    return positives
+
+
+def compare_runs(earlier: Subject, subject: Subject, positives: np.ndarray) -> dict:
+    """Puts a run beside the one that its positives came from, on held-out images.
+
+    Args:
+        earlier: the earlier run.
+        subject: the run that was trained on its neighbours.
+        positives: what `find_positives` gave.
+
+    Returns:
+        The row that was kept.
+    """
+    k = positives.shape[1]
+    found, nearest = {}, {}
+    for name, judged in (("earlier", earlier), ("this", subject)):
+        train, held_out = (judged.features[part] for part in ("train", "validation"))
+        numbers = spectrum(train.representations)
+        found[name] = {
+            "effective_rank": numbers["effective_rank"],
+            "rankme": numbers["rankme"],
+            "state": verdict(numbers, kind="representation")["state"],
+        }
+        if train.labels is not None:
+            found[name]["knn"] = knn_accuracy(
+                train, held_out, num_classes=judged.dataset.num_classes
+            )
+        nearest[name] = nearest_others(open_index(judged), train.representations, k)
+    shared = shared_neighbours(nearest["earlier"], nearest["this"])
+    rows = [("", "kNN top-1", "effective rank", "RankMe", "representations")]
+    names = {"earlier": str(earlier.run.path), "this": str(subject.run.path)}
+    for name, numbers in found.items():
+        top1 = numbers["knn"]["top1"] if "knn" in numbers else None
+        rows.append(
+            (
+                names[name],
+                "-" if top1 is None else tables.percent(top1),
+                f"{numbers['effective_rank']:.1f}",
+                f"{numbers['rankme']:.1f}",
+                numbers["state"],
+            )
+        )
+    print(
+        f"The earlier run and this one on {subject.dataset.name}: kNN accuracy in "
+        f"percent on {subject.dataset.validation.num_examples} held-out images; "
+        f"{tables.percent(shared)} % of the {k} nearest training images are the same."
+    )
+    print(tables.format_table(rows))
+    return subject.keep(
+        "compare",
+        {
+            "split": "validation",
+            "neighbours_from": names["earlier"],
+            "results": found,
+            "num_neighbours": k,
+            "shared_neighbours": shared,
+        },
+    )
+
+
+def _kept(path, num_train):
+    """What a run that has begun was begun with."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            positives = kept["positives"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"Expected {path}, the neighbours that this run was begun with. Received: "
+            f"{error}. Restore the file, or begin a new run in another --workdir."
+        ) from error
+    if len(positives) != num_train:
+        raise ValueError(
+            f"Expected neighbours of {num_train} training images. Received: "
+            f"{len(positives)} in {path}. Has the data changed? Begin a new run in "
+            "another --workdir."
+        )
+    return positives
