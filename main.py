@@ -159,8 +159,11 @@ _STRATEGY = flags.DEFINE_enum(
     ["auto", "mirrored", "one"],
     "Devices a batch is shared by; auto takes all GPUs.",
 )
-_KNN_EVERY = flags.DEFINE_integer(
-    "knn_every", 5, "Epochs between two kNN scores; 0 for none.", lower_bound=0
+_SCORE_EVERY = flags.DEFINE_integer(
+    "score_every",
+    5,
+    "Epochs between two looks at ranks and, with labels, at kNN accuracy; 0 for none.",
+    lower_bound=0,
 )
 _CHECKPOINT_MINUTES = flags.DEFINE_float(
     "checkpoint_minutes",
@@ -309,7 +312,7 @@ _FREE_FLAGS = (
     _DETERMINISTIC,
     _INIT_FROM,
     _STRATEGY,
-    _KNN_EVERY,
+    _SCORE_EVERY,
     _CHECKPOINT_MINUTES,
 )
 

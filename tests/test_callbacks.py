@@ -220,17 +220,18 @@ def test_stopwatch_goes_on_from_what_was_saved(clock):
     ("every", "epochs", "scored"),
     [(1, 3, [0, 1, 2]), (2, 5, [1, 3, 4]), (2, 4, [1, 3]), (9, 3, [2])],
 )
-def test_knn_every_few_epochs_and_at_the_end(every, epochs, scored):
-    knn = callbacks.KNN(lambda: {"knn_top1": 0.5}, every, epochs)
+def test_score_every_few_epochs_and_at_the_end(every, epochs, scored, capsys):
+    scores = callbacks.Scores(lambda: ({"knn_top1": 0.5}, "Look!"), every, epochs)
     found = []
     for epoch in range(epochs):
         logs = dict(GOOD)
-        knn.on_epoch_end(epoch, logs)
+        scores.on_epoch_end(epoch, logs)
         if logs == {**GOOD, "knn_top1": 0.5}:
             found.append(epoch)
         else:
             assert logs == GOOD
     assert found == scored
+    assert capsys.readouterr().err == "Look!\n" * len(scored)
 
 
 def test_history_adds_the_step_and_the_minutes_of_the_whole_run(clock):
@@ -299,7 +300,7 @@ def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
             verbose=0,
             callbacks=[
                 SignalAt(STEPS_PER_EPOCH + 2),
-                callbacks.KNN(lambda: {"knn_top1": 0.5}, 1, 3),
+                callbacks.Scores(lambda: ({"knn_top1": 0.5}, None), 1, 3),
                 callbacks.Progress(BATCH_SIZE, 3 * STEPS_PER_EPOCH, 3),
                 callbacks.History(rows.append, stopwatch),
                 saver,

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vicreg_keras.data import load_dataset
-from vicreg_keras.features import load_encoder
-from vicreg_keras.pretrain import build_encoder, pretrain
+from vicreg_keras import sources
+from vicreg_keras.data import Split, load_dataset
+from vicreg_keras.evaluate.spectrum import spectrum
+from vicreg_keras.features import extract_features, load_encoder
+from vicreg_keras.pretrain import build_encoder, embedding_verdict, pretrain
 from vicreg_keras.settings import Settings
 from vicreg_keras.workdir import RunFolder
 
@@ -30,7 +32,7 @@ SETTINGS = Settings(
     epochs=2,
     batch_size=256,
     warmup_epochs=0.5,
-    knn_every=2,
+    score_every=2,
 )
 
 
@@ -67,10 +69,41 @@ def test_leaves_what_a_run_leaves(finished):
     assert "knn_top1" not in rows[0] and 0 < rows[1]["knn_top1"] <= 1
     assert result["encoder"] == str(run.encoder / "1")
     assert result["stopped_by"] is None
-    assert (run.figures / "loss.png").stat().st_size > 10_000
+    for name in ("loss", "collapse"):
+        assert (run.figures / f"{name}.png").stat().st_size > 10_000
     assert any(run.tensorboard.rglob("events*"))
     environment = json.loads(run.environment.read_text())
     assert environment["seed"] == 0 and environment["precision"] == "float32"
+
+
+def test_ranks_are_those_of_the_encoder_and_of_what_the_loss_sees(finished, digits):
+    run, _ = finished
+    rows = run.read_metrics("pretrain")
+    assert "rankme" not in rows[0]
+    encoder = load_encoder(run.path)
+    representations = extract_features(encoder, digits.train).representations
+    numbers = spectrum(representations)
+    for name in ("rankme", "effective_rank", "std_mean"):
+        assert rows[1][name] == pytest.approx(numbers[name], rel=1e-3)
+    width = int(SETTINGS.projector.rpartition("-")[2])
+    assert rows[1]["embedding_possible_rank"] == width
+    assert 1 < rows[1]["embedding_effective_rank"] < width
+    found = embedding_verdict(run)
+    assert found["kind"] == "embedding"
+    assert f"{rows[1]['embedding_effective_rank']:,.1f} of {width}" in found["text"]
+
+
+def test_without_labels_ranks_are_watched_all_the_same(digits, tmp_path):
+    def bare(split):
+        arrays = sources.ArrayExamples(split.read(range(split.num_examples)))
+        return Split(arrays, None, split.names)
+
+    parts = {name: bare(getattr(digits, name)) for name in ("train", "validation")}
+    dataset = dataclasses.replace(digits, class_names=None, test=None, **parts)
+    settings = dataclasses.replace(SETTINGS, epochs=1, warmup_epochs=0)
+    result = pretrain(settings, dataset, RunFolder(tmp_path))
+    assert result["effective_rank"] > 1 and "knn_top1" not in result
+    assert embedding_verdict(RunFolder(tmp_path / "other")) is None
 
 
 def test_learning_rate_warms_up_and_ends_near_zero(finished):
@@ -143,7 +176,7 @@ def test_init_from_another_architecture_is_refused(finished, digits, tmp_path):
 def test_a_broken_checkpoint_is_named(digits, tmp_path):
     run = RunFolder(tmp_path / "run")
     run.create()
-    pretrain(dataclasses.replace(SETTINGS, epochs=1, knn_every=0), digits, run)
+    pretrain(dataclasses.replace(SETTINGS, epochs=1, score_every=0), digits, run)
     for path in run.checkpoints.glob("*.index"):
         path.write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="Expected a whole checkpoint.*ckpt-5"):
@@ -184,7 +217,7 @@ RECIPE = """
 --epochs=3
 --warmup_epochs=0.5
 --batch_size=64
---knn_every=0
+--score_every=0
 --deterministic
 --checkpoint_minutes=0
 """

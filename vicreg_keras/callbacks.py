@@ -75,6 +75,7 @@ class Progress(keras.callbacks.Callback):
                 "embedding_std",
                 "val_loss",
                 "knn_top1",
+                "effective_rank",
             )
             if name in logs
         )
@@ -204,16 +205,22 @@ class Checkpoints(keras.callbacks.Callback):
             raise Stopped
 
 
-class KNN(keras.callbacks.Callback):
-    """Adds a kNN accuracy on held-out training images to some epochs' logs.
+class Scores(keras.callbacks.Callback):
+    """Adds what a look at the encoder gives to some epochs' logs.
 
     Args:
-        score: called without arguments, gives numbers by name.
-        every: epochs between two scores; the last epoch has one, too.
+        score: called without arguments, gives numbers by name, and a line to be said
+            or `None`.
+        every: epochs between two looks; the last epoch has one, too.
         epochs: epochs of the whole run.
     """
 
-    def __init__(self, score: Callable[[], dict[str, float]], every: int, epochs: int):
+    def __init__(
+        self,
+        score: Callable[[], tuple[dict[str, float], str | None]],
+        every: int,
+        epochs: int,
+    ):
         super().__init__()
         self._score = score
         self._every = every
@@ -221,7 +228,10 @@ class KNN(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self._every == 0 or epoch + 1 == self._epochs:
-            logs.update(self._score())
+            numbers, line = self._score()
+            logs.update(numbers)
+            if line is not None:
+                _say(line)
 
 
 class History(keras.callbacks.Callback):

@@ -12,15 +12,18 @@ from vicreg_keras import callbacks, distribute, models, optim
 from vicreg_keras.augment import make_views
 from vicreg_keras.data import Dataset
 from vicreg_keras.evaluate.knn import knn_accuracy
+from vicreg_keras.evaluate.spectrum import VERDICT_NUMBERS, spectrum, verdict
 from vicreg_keras.export import export_savedmodel
 from vicreg_keras.features import compile_encoder, extract_features
 from vicreg_keras.figures import training as figures
+from vicreg_keras.figures.spectrum import dials
 from vicreg_keras.settings import Settings
 from vicreg_keras.trainer import VICReg
 from vicreg_keras.workdir import RunFolder
 
-# What the kNN score during training looks at, at most: it is a dial, not a result.
+# What the scores during training look at, at most: they are dials, not results.
 _KNN_BANK, _KNN_QUERIES = 5000, 2000
+_EMBEDDINGS = 2000
 _STATISTICS_IMAGES = 10000
 
 
@@ -167,12 +170,30 @@ def trained_encoder(
     return encoder
 
 
+def embedding_verdict(run: RunFolder) -> dict | None:
+    """Whether a run's embeddings have collapsed, as they were last looked at.
+
+    Args:
+        run: a run that was trained.
+
+    Returns:
+        As of `evaluate.spectrum.verdict`; `None` if they were not looked at.
+    """
+    for row in reversed(run.read_metrics("pretrain")):
+        if f"embedding_{VERDICT_NUMBERS[0]}" in row:
+            numbers = {name: row[f"embedding_{name}"] for name in VERDICT_NUMBERS}
+            return verdict(numbers, kind="embedding")
+    return None
+
+
 def draw_figures(run: RunFolder) -> None:
-    """Draws the loss terms, and the kNN accuracy where there is one, of a run."""
+    """Draws the loss terms of a run, and ranks and kNN accuracy where there are any."""
     rows = run.read_metrics("pretrain")
     if not rows:
         return
     figures.loss_terms(rows, run.figures / "loss.png")
+    if any("rankme" in row for row in rows):
+        dials(rows, run.figures / "collapse.png")
     if any("knn_top1" in row for row in rows):
         probes = run.read_metrics("linear_eval")
         figures.accuracy_over_minutes(rows, probes, run.figures / "accuracy.png")
@@ -251,10 +272,11 @@ def _watchers(model, settings, dataset, run, stopwatch):
         callbacks.History(run.append_metrics, stopwatch),
         keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
     ]
-    if settings.knn_every and dataset.train.labels is not None:
-        score = _knn_score(model.encoder, dataset, settings.seed)
+    if settings.score_every:
+        score = _score(model, dataset, settings.seed)
         # First, so that the others see its numbers.
-        watchers.insert(0, callbacks.KNN(score, settings.knn_every, settings.epochs))
+        scores = callbacks.Scores(score, settings.score_every, settings.epochs)
+        watchers.insert(0, scores)
     return watchers
 
 
@@ -273,26 +295,48 @@ def _held_out_batches(dataset, settings):
     )
 
 
-def _knn_score(encoder, dataset, seed):
+def _score(model, dataset, seed):
+    """What is looked at as a model trains: its ranks and, with labels, kNN accuracy."""
     random = np.random.default_rng(seed)
 
     def some(split, limit):
         order = random.permutation(split.num_examples)[:limit]
         return split.take(np.sort(order))
 
-    encode = compile_encoder(encoder, dataset.image_shape)
+    encode = compile_encoder(model.encoder, dataset.image_shape)
     bank = some(dataset.train, _KNN_BANK)
     queries = some(dataset.validation, _KNN_QUERIES)
 
     def score():
-        numbers = knn_accuracy(
-            extract_features(encode, bank, verbose=0),
-            extract_features(encode, queries, verbose=0),
-            num_classes=dataset.num_classes,
-        )
-        return {"knn_top1": numbers["top1"], "knn_bank": bank.num_examples}
+        features = extract_features(encode, bank, verbose=0)
+        rows = features.representations
+        numbers = spectrum(rows)
+        names = ("rankme", "effective_rank", "alpha", "std_mean")
+        # Alpha has no value where there are few dimensions.
+        scores = {name: numbers[name] for name in names if numbers[name] is not None}
+        embeddings = spectrum(_embeddings(model, rows[:_EMBEDDINGS]))
+        scores |= {f"embedding_{name}": embeddings[name] for name in VERDICT_NUMBERS}
+        if features.labels is not None:
+            knn = knn_accuracy(
+                features,
+                extract_features(encode, queries, verbose=0),
+                num_classes=dataset.num_classes,
+            )
+            scores |= {"knn_top1": knn["top1"], "knn_bank": bank.num_examples}
+        found = verdict(embeddings, kind="embedding")
+        # Full collapse is seen, and said, in every epoch.
+        few = found["state"] == "dimensional collapse"
+        return scores, f"Dimensional collapse. {found['text']}" if few else None
 
     return score
+
+
+def _embeddings(model, representations):
+    """What the loss sees, in inference mode, as float32 `(N, width)`."""
+    if model.projector is None:
+        return representations
+    rows = model.projector(representations, training=False)
+    return tf.cast(rows, tf.float32).numpy()
 
 
 def _export(model, settings, dataset, run, step_before):

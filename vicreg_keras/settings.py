@@ -31,7 +31,8 @@ class Settings:
         num_positives: neighbours of each image.
         precision: a key of `precision.POLICIES`, applied by the caller.
         strategy: as in `distribute.make_strategy`.
-        knn_every: epochs between two kNN scores; 0 for none.
+        score_every: epochs between two looks at ranks and, with labels, kNN accuracy;
+            0 for none.
         checkpoint_minutes: between two checkpoints inside an epoch.
     """
 
@@ -59,7 +60,7 @@ class Settings:
     num_positives: int = 5
     precision: str = "float32"
     strategy: str = "auto"
-    knn_every: int = 5
+    score_every: int = 5
     checkpoint_minutes: float = 10.0
 
     def __post_init__(self):

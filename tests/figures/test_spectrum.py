@@ -8,7 +8,7 @@ from PIL import Image, ImageColor
 from vicreg_keras.figures import spectrum
 
 TRAIN, UNTRAINED, RAW = "#0072B2", "#CC79A7", "#009E73"
-ORANGE, SKY, GREY = "#E69F00", "#56B4E9", "#999999"
+ORANGE, SKY, GREY, VERMILION = "#E69F00", "#56B4E9", "#999999", "#D55E00"
 
 
 def decaying(alpha, width=200):
@@ -32,6 +32,7 @@ def make_rows(num_epochs=20, every=2):
         row = {"epoch": epoch, "embedding_std": 1 - 0.5 / epoch}
         if epoch % every == 0:
             row |= {"rankme": 300.0 - 200 / epoch, "effective_rank": 90 - 60 / epoch}
+            row["embedding_effective_rank"] = 160 - 90 / epoch
         rows.append(row)
     return rows
 
@@ -134,6 +135,7 @@ def test_dials_over_epochs(tmp_path):
     top, bottom = np.split(pixels, [324])
     assert count(top, TRAIN) > 300
     assert count(top, ORANGE) > 200
+    assert count(top, VERMILION) > 100
     assert count(bottom, TRAIN) > 300
     assert count(bottom, ORANGE) == 0
     assert count(bottom, GREY) > 50

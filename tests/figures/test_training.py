@@ -24,7 +24,7 @@ RESULTS = {
 }
 
 
-def make_rows(num_epochs=4, validation=False, knn_every=0):
+def make_rows(num_epochs=4, validation=False, score_every=0):
     rows = []
     for epoch in range(1, num_epochs + 1):
         row = {"mode": "pretrain", "epoch": epoch, "step": 10 * epoch}
@@ -33,7 +33,7 @@ def make_rows(num_epochs=4, validation=False, knn_every=0):
         if validation:
             # Those on held-out images have no learning rate.
             row |= {f"val_{name}": 1.5 + i / epoch for i, name in enumerate(NAMES[:5])}
-        if knn_every and epoch % knn_every == 0:
+        if score_every and epoch % score_every == 0:
             row |= {"knn_top1": 0.2 + 0.1 * epoch, "knn_bank": 5000.0}
         rows.append(row)
     return rows
@@ -79,7 +79,7 @@ def test_loss_terms_of_one_epoch(tmp_path):
 def test_accuracy_with_every_baseline(tmp_path):
     path = tmp_path / "figures" / "accuracy.png"
     probes = [{"results": RESULTS}]
-    training.accuracy_over_minutes(make_rows(knn_every=2), probes, path)
+    training.accuracy_over_minutes(make_rows(score_every=2), probes, path)
     pixels = read(path)
     assert pixels.shape == (528, 840, 3)
     for color in (TRAIN, HELD_OUT, CHANCE, RAW, UNTRAINED):
@@ -88,7 +88,7 @@ def test_accuracy_with_every_baseline(tmp_path):
 
 def test_accuracy_before_any_evaluation(tmp_path):
     path = tmp_path / "figures" / "accuracy.png"
-    training.accuracy_over_minutes(make_rows(knn_every=2), [], path)
+    training.accuracy_over_minutes(make_rows(score_every=2), [], path)
     pixels = read(path)
     assert count(pixels, TRAIN) > 100
     for color in (HELD_OUT, RAW, UNTRAINED):
@@ -104,7 +104,7 @@ def test_accuracy_leaves_out_what_was_not_judged(tmp_path):
     }
     # Of several evaluations the last one counts.
     probes = [{"results": RESULTS}, {"results": results}]
-    training.accuracy_over_minutes(make_rows(knn_every=2), probes, path)
+    training.accuracy_over_minutes(make_rows(score_every=2), probes, path)
     pixels = read(path)
     assert count(pixels, CHANCE) > 100
     for color in (HELD_OUT, RAW, UNTRAINED):

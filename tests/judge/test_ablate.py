@@ -17,7 +17,7 @@ SETTINGS = Settings(
     batch_size=100,
     epochs=6,
     warmup_epochs=0.0,
-    knn_every=0,
+    score_every=0,
 )
 
 

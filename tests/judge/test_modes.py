@@ -154,7 +154,7 @@ def test_spectrum_needs_no_labels(unlabelled, capsys):
     assert "effective rank" in capsys.readouterr().out
     (row,) = unlabelled.run.read_metrics("spectrum")
     assert row["results"]["encoder"]["num_rows"] == 100
-    assert row["verdict"]["state"] in ("healthy", "dimensional collapse")
+    assert row["verdicts"][0]["state"] in ("healthy", "dimensional collapse")
     assert (unlabelled.run.figures / "spectrum.png").exists()
 
 

@@ -18,7 +18,7 @@ RECIPE = {
     "batch_size": 64,
     "epochs": 1,
     "warmup_epochs": 0,
-    "knn_every": 0,
+    "score_every": 0,
     "strategy": "one",
 }
 

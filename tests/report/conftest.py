@@ -74,7 +74,8 @@ def _rows():
         "retrieve": test | {"results": retrieval},
         "finetune": test | {"results": tuned},
         "cluster": test | {"results": clusters},
-        "spectrum": common | {"split": "train", "results": spectra, "verdict": found},
+        "spectrum": common
+        | {"split": "train", "results": spectra, "verdicts": [found]},
     }
 
 

@@ -91,7 +91,8 @@ def dials(rows: Sequence[dict], path: pathlib.Path) -> None:
 
     Args:
         rows: lines of `metrics.jsonl`, one an epoch: `epoch` and `embedding_std`, and
-            `rankme` and `effective_rank` where they were measured.
+            `rankme`, `effective_rank` and `embedding_effective_rank` where they were
+            measured.
         path: of the PNG.
 
     Raises:
@@ -108,8 +109,9 @@ def dials(rows: Sequence[dict], path: pathlib.Path) -> None:
     )
     epochs = [row["epoch"] for row in measured]
     for name, label, style, color in (
-        ("rankme", "RankMe", "o-", BLUE),
-        ("effective_rank", "effective rank of the covariance", "s--", ORANGE),
+        ("rankme", "RankMe, representations", "o-", BLUE),
+        ("effective_rank", "effective rank, representations", "s--", ORANGE),
+        ("embedding_effective_rank", "effective rank, embeddings", "^:", VERMILION),
     ):
         values = [row[name] for row in measured]
         above.plot(epochs, values, style, color=color, markersize=4, label=label)

@@ -13,7 +13,7 @@ from vicreg_keras.features import load_encoder
 from vicreg_keras.figures.ablation import ablation
 from vicreg_keras.judge.positives import earlier_run, find_positives
 from vicreg_keras.judge.subject import Subject
-from vicreg_keras.pretrain import build_encoder, pretrain
+from vicreg_keras.pretrain import build_encoder, embedding_verdict, pretrain
 from vicreg_keras.settings import Settings
 from vicreg_keras.workdir import RunFolder
 
@@ -100,6 +100,8 @@ def run_ablate(
             subject = Subject(load_encoder(part.path), dataset, part, seed=seed)
             numbers = _judge(subject)
             numbers["embedding_std"] = last["val_embedding_std"]
+            found = embedding_verdict(part)
+            numbers["embedding_state"] = found and found["state"]
             results.setdefault(name, []).append(numbers)
             if baseline is None:
                 untrained = Subject(build_encoder(chosen, dataset), dataset, seed=seed)
@@ -142,7 +144,9 @@ def _print(row):
         f"Ablation on {row['dataset']}, {row['epochs']} epochs, test split; accuracy "
         f"in percent, mean and deviation over seeds {', '.join(map(str, seeds))}."
     )
-    rows = [("", "linear", "kNN", "embedding std", "effective rank", "representations")]
+    rows = [
+        ("", "linear", "kNN", "std", "embeddings", "effective rank", "representations")
+    ]
     for name, runs in row["results"].items():
         stds = [numbers.get("embedding_std") for numbers in runs]
         rows.append(
@@ -151,11 +155,16 @@ def _print(row):
                 _mean_percent(runs, "linear_top1"),
                 _mean_percent(runs, "knn_top1"),
                 "-" if None in stds else f"{np.mean(stds):.4f}",
+                _states(runs, "embedding_state"),
                 f"{np.mean([numbers['effective_rank'] for numbers in runs]):.1f}",
-                ", ".join(sorted({numbers["state"] for numbers in runs})),
+                _states(runs, "state"),
             )
         )
     print(tables.format_table(rows))
+
+
+def _states(runs, key):
+    return ", ".join(sorted({numbers.get(key) or "-" for numbers in runs}))
 
 
 def _mean_percent(runs, key):

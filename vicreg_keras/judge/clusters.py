@@ -12,6 +12,7 @@ from vicreg_keras.evaluate.spectrum import spectrum, verdict
 from vicreg_keras.figures.clusters import cluster_map, silhouettes
 from vicreg_keras.figures.spectrum import eigenvalue_decay
 from vicreg_keras.judge.subject import NAMES, Subject
+from vicreg_keras.pretrain import embedding_verdict
 
 _SPECTRUM_ROWS = 25_600  # As many as RankMe's paper takes.
 _SLOW_POINTS = 2000  # So many take t-SNE a while.
@@ -110,7 +111,11 @@ def run_spectrum(subject: Subject) -> dict:
     for name, features in stores.items():
         if features is not None:
             found[name] = spectrum(features["train"].representations[picks])
-    found_verdict = verdict(found["encoder"], kind="representation")
+    verdicts = [verdict(found["encoder"], kind="representation")]
+    # Of a run, what the loss saw is known, too: there the covariance term shows first.
+    if subject.make_encoder is not None:
+        in_training = embedding_verdict(subject.run)
+        verdicts += [in_training] if in_training else []
     rows = [("", "RankMe", "effective rank", "alpha", "std, mean", "dead", "of")]
     for name in reversed(found):
         numbers = found[name]
@@ -128,13 +133,14 @@ def run_spectrum(subject: Subject) -> dict:
         )
     print(f"Spectrum of {len(picks)} training representations, without labels.")
     print(tables.format_table(rows))
-    print(f"{found_verdict['state'].capitalize()}. {found_verdict['text']}")
+    for found_verdict in verdicts:
+        print(f"{found_verdict['state'].capitalize()}. {found_verdict['text']}")
     path = subject.figure("spectrum")
     if path is not None:
         eigenvalue_decay(found, path)
         print(f"Its eigenvalues: {path}")
     return subject.keep(
-        "spectrum", {"split": "train", "results": found, "verdict": found_verdict}
+        "spectrum", {"split": "train", "results": found, "verdicts": verdicts}
     )
 
 

@@ -20,6 +20,7 @@ _TERMS = {
 _RANKS = {
     "rankme": "RankMe",
     "effective_rank": "Effective rank of the covariance",
+    "embedding_effective_rank": "The same of the embeddings",
 }
 _SPECTRUM = {
     "rankme": ("RankMe", ".1f"),
@@ -67,14 +68,11 @@ def collapse_section(records: Sequence[Record]) -> Html:
             row = record.last["spectrum"]
             spectra[record.name] = row["results"]
             whose = f"{record.name}: " if len(records) > 1 else ""
-            found = row["verdict"]
-            state = found["state"].capitalize()
-            verdicts.append(
-                paragraph(
-                    join([whose, strong(f"{state}."), " ", found["text"]]),
-                    "verdict" if found["state"] == "healthy" else "verdict collapsed",
-                )
-            )
+            for found in row["verdicts"]:
+                state = found["state"].capitalize()
+                look = "verdict" if found["state"] == "healthy" else "verdict collapsed"
+                text = join([whose, strong(f"{state}."), " ", found["text"]])
+                verdicts.append(paragraph(text, look))
     charts = [
         _over_epochs(
             records,
@@ -92,7 +90,8 @@ def collapse_section(records: Sequence[Record]) -> Html:
     text = (
         f"Under {COLLAPSED_STD}, all images have practically the same embedding, and "
         "nothing is learnt. The ranks count the directions in which training "
-        "representations vary, without labels."
+        "representations vary, without labels; the embeddings' falls first where the "
+        "covariance term fails."
     )
     parts = [*verdicts, _side_by_side(charts), paragraph(text)]
     if spectra:
