@@ -9,11 +9,15 @@ from vicreg_keras import tables
 from vicreg_keras.data import Dataset
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.spectrum import spectrum, verdict
-from vicreg_keras.features import load_encoder
 from vicreg_keras.figures.ablation import ablation
 from vicreg_keras.judge.positives import earlier_run, find_positives
 from vicreg_keras.judge.subject import Subject
-from vicreg_keras.pretrain import build_encoder, embedding_verdict, pretrain
+from vicreg_keras.pretrain import (
+    build_encoder,
+    embedding_verdict,
+    pretrain,
+    trained_encoder,
+)
 from vicreg_keras.settings import Settings
 from vicreg_keras.workdir import RunFolder
 
@@ -97,7 +101,9 @@ def run_ablate(
                 last = pretrain(chosen, dataset, part, positives=positives)
             if last["stopped_by"]:
                 return {"stopped_by": last["stopped_by"]}
-            subject = Subject(load_encoder(part.path), dataset, part, seed=seed)
+            # In the run's own precision, as the untrained encoder beside it.
+            encoder = trained_encoder(chosen, dataset, part)
+            subject = Subject(encoder, dataset, part, seed=seed)
             numbers = _judge(subject)
             numbers["embedding_std"] = last["val_embedding_std"]
             found = embedding_verdict(part)
