@@ -2,6 +2,7 @@
 
     python -m benchmarks.retrieval
     python -m benchmarks.retrieval --indexes Flat IVF256,Flat:nprobe=16 HNSW16
+    python -m benchmarks.retrieval --representations runs/quick/features/encoder/cifar10
 
 Every round searches all queries at once with each contender, in turn, and then a few
 of them one by one, so that what else the machine does falls on all alike; the median
@@ -11,11 +12,13 @@ quick; of one query it reads the whole data base. Building is timed once.
 An index is named by FAISS's factory string, with search parameters behind a colon
 where the package's own are not meant. The first one must be exact.
 
-The rows are made up, with what representations of a trained encoder have: clusters of
-unequal spread, a spectrum that falls as a power of the index (variance 1/i over 64
-hidden directions), a ramp that leaves no negative numbers, and a little noise in all
-directions. Queries are drawn from the same distribution. Rows without such structure
-(Gaussian noise in all directions) have no near neighbours, and no index finds them.
+With `--representations` rows and queries are a run's: those of the training images,
+held-out ones included, and of the test images. Otherwise they are made up, with what
+representations of a trained encoder have: clusters of unequal spread, a spectrum that
+falls as a power of the index (variance 1/i over 64 hidden directions), a ramp that
+leaves no negative numbers, and a little noise in all directions. Queries are drawn from
+the same distribution. Rows without such structure (Gaussian noise in all directions)
+have no near neighbours, and no index finds them.
 """
 
 import argparse
@@ -38,9 +41,11 @@ INDEXES = [
     "Flat",
     "IVF256,Flat",
     "HNSW32",
+    "HNSW32:efSearch=8",
     "PCA64,IVF256,Flat,RFlat",
     "PCA64,HNSW32,RFlat:efSearch=16,k_factor_rf=4",
 ]
+SPLITS = ("train", "validation", "test")
 NUM_SINGLE = 200  # Queries that are searched one by one, a round.
 
 
@@ -53,9 +58,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--indexes", nargs="+", default=INDEXES)
+    parser.add_argument(
+        "--representations", type=pathlib.Path, help="a folder in a run's features/"
+    )
     options = parser.parse_args()
-    rows = representations(options.num_rows + options.num_queries, options)
-    rows, queries = np.split(rows, [options.num_rows])
+    if options.representations:
+        parts = [read(options.representations / f"{name}.npz") for name in SPLITS]
+        rows, queries = np.concatenate(parts[:2]), parts[2][: options.num_queries]
+    else:
+        rows = representations(options.num_rows + options.num_queries, options)
+        rows, queries = np.split(rows, [options.num_rows])
 
     contenders = build(rows, options.indexes)
     seconds, single, found = measure(contenders, queries, options)
@@ -75,6 +87,12 @@ def representations(num_rows: int, options: argparse.Namespace) -> np.ndarray:
     rows = np.maximum(hidden @ ramp, 0)
     rows += 0.1 * random.standard_normal(rows.shape, np.float32)
     return rows
+
+
+def read(path: pathlib.Path) -> np.ndarray:
+    """Returns what a run has kept of a split, float32."""
+    with np.load(path, allow_pickle=False) as kept:
+        return kept["representations"]
 
 
 def build(rows: np.ndarray, names: list[str]) -> dict[str, NeighbourIndex]:
@@ -123,9 +141,10 @@ def print_table(
     """Prints one row an index; ratios and recall are to the first one."""
     exact = options.indexes[0]
     print(
-        f"{options.num_queries:,} queries, {options.num_rows:,} rows {options.width} "
-        f"wide, seed {options.seed}, {options.rounds} rounds, {os.cpu_count()} cores, "
-        f"FAISS {faiss.__version__}"
+        f"{len(found[exact]):,} queries, {contenders[exact].num_rows:,} rows "
+        f"{contenders[exact].width} wide, "
+        f"{options.representations or f'made up, seed {options.seed}'}, "
+        f"{options.rounds} rounds, {os.cpu_count()} cores, FAISS {faiss.__version__}"
     )
     print(
         f"{'':52}{'build':>8}{'memory':>8}{'recall':>8}{'all at once':>26}"
@@ -142,7 +161,7 @@ def print_table(
         )
         median = statistics.median(seconds[name])
         ratio = statistics.median(seconds[exact]) / median
-        row += f"{median:8.2f}{options.num_queries / median:11,.0f}{ratio:7.1f}"
+        row += f"{median:8.2f}{len(found[name]) / median:11,.0f}{ratio:7.1f}"
         median = statistics.median(single[name])
         ratio = statistics.median(single[exact]) / median
         print(f"{row}{1 / median:11,.0f}{ratio:7.1f}")

@@ -148,7 +148,7 @@ def test_many_rows_are_sampled_to_learn_from(monkeypatch):
         ("IVF16,Flat", "nprobe=2"),
         ("IVF2,Flat", "nprobe=1"),
         ("HNSW8", "efSearch=32"),
-        ("PCA8,IVF100,Flat,RFlat", "nprobe=5,k_factor_rf=4"),
+        ("PCA8,IVF100,Flat,RFlat", "nprobe=6,k_factor_rf=4"),
     ],
 )
 def test_default_search_parameters_are_set_and_said(spec, default):
@@ -161,6 +161,18 @@ def test_default_search_parameters_are_set_and_said(spec, default):
         assert index.faiss_index.hnsw.efSearch == 32
     if spec.endswith("RFlat"):
         assert index.faiss_index.k_factor == 4
+
+
+@pytest.mark.parametrize("spec", ["IVF16,Flat", "HNSW16"])
+def test_many_queries_find_what_each_finds_alone(spec, monkeypatch):
+    random = np.random.default_rng(3)
+    rows = random.normal(size=(2000, 12))
+    queries = random.normal(size=(1100, 12))
+    index = NeighbourIndex.build(rows, spec=spec)
+    at_once = index.search(queries, 4)
+    monkeypatch.setattr(module, "_MANY_QUERIES", 10**9)
+    for found, alone in zip(at_once, index.search(queries, 4), strict=True):
+        np.testing.assert_array_equal(found, alone)
 
 
 def test_more_cells_find_more():

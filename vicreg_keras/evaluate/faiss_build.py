@@ -64,7 +64,7 @@ def default_search_parameters(index: faiss.Index) -> str:
     names, settings = parameter_names(index), []
     if "nprobe" in names:
         cells = faiss.extract_index_ivf(index)
-        settings.append(f"nprobe={max(1, math.isqrt(cells.nlist) // 2)}")
+        settings.append(f"nprobe={max(1, 2 * math.isqrt(cells.nlist) // 3)}")
     if "efSearch" in names:
         settings.append(f"efSearch={_EF_SEARCH}")
     if "k_factor_rf" in names:
