@@ -1,9 +1,11 @@
-"""Tests of logistic regression on optima that are known."""
+"""Tests of logistic regression on optima that are known, and against scikit-learn."""
 
 import warnings
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
+from sklearn.linear_model import LogisticRegression
 
 from vicreg_keras.evaluate import logistic
 from vicreg_keras.evaluate.logistic import fit_logistic, fit_path, moments
@@ -65,15 +67,16 @@ def test_path_reaches_what_each_fit_reaches_alone_and_sooner():
 
 def test_path_makes_no_fit_that_is_not_asked_for(monkeypatch):
     rows, labels = noisy_classes()
-    seen = []
+    searches = []
 
-    def fit(rows, labels, C, start):
-        seen.append(C)
-        return fit_logistic(rows, labels, C, start)
+    def search(*args, **kwargs):
+        searches.append(args)
+        return minimize(*args, **kwargs)
 
-    monkeypatch.setattr(logistic, "fit_logistic", fit)
-    next(fit_path(rows, labels, (0.1, 1.0)))
-    assert seen == [0.1]
+    monkeypatch.setattr(logistic, "minimize", search)
+    path = fit_path(rows, labels, (0.1, 1.0, 10.0))
+    assert [next(path).C, len(searches)] == [0.1, 1]
+    assert [next(path).C, len(searches)] == [1.0, 2]
 
 
 def test_start_on_other_classes_is_passed_over():
@@ -117,3 +120,154 @@ def test_no_convergence_is_noted_not_warned(monkeypatch):
         fit = fit_logistic(*noisy_classes(), 1.0)
     assert not fit.converged
     assert fit.iterations == 1
+
+
+def correlated(num_examples=400, width=30, num_classes=10, seed=0):
+    """Rows whose columns differ little, as neighbouring pixels do."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, num_classes, num_examples)
+    hidden = random.normal(size=(num_examples, width))
+    hidden[:, : min(num_classes, width)] += np.eye(num_classes)[labels][:, :width]
+    # Variances over six orders of magnitude, in directions that mix all columns.
+    mixing = np.linalg.qr(random.normal(size=(width, width)))[0]
+    rows = hidden * np.logspace(0, -3, width) @ mixing
+    rows = (rows - rows.mean(axis=0)) / rows.std(axis=0)
+    return rows.astype(np.float32), labels
+
+
+def uncentred():
+    """With columns that are constant, doubled, or far from zero."""
+    rows, labels = correlated(width=8, num_classes=3)
+    ones = np.ones_like(rows[:, :1])
+    return np.concatenate([rows, rows[:, :2], 0 * ones, 5 * ones, rows + 20], 1), labels
+
+
+def missing_class():
+    rows, labels = correlated(num_classes=4)
+    return rows[labels != 2], labels[labels != 2]
+
+
+def rare_class():
+    rows, labels = correlated(num_classes=3)
+    common = (labels != 1) | (np.arange(len(labels)) < 20)
+    return rows[common], labels[common]
+
+
+PROBLEMS = {
+    "ten classes": correlated,
+    "two classes": lambda: correlated(num_classes=2),
+    "wider than long": lambda: correlated(60, 150, num_classes=3),
+    "wider than long, two classes": lambda: correlated(20, 90, num_classes=2),
+    "missing class": missing_class,
+    "rare class": rare_class,
+    "uncentred": uncentred,
+}
+
+
+def in_float64(problem):
+    rows, labels = PROBLEMS[problem]()
+    return rows.astype(np.float64), labels
+
+
+def loss_and_gradient(fit, rows, labels):
+    """Of the mean loss and scikit-learn's penalty, written for any fit's weights."""
+    rows = rows.astype(np.float64)
+    own = fit.classes == labels[:, np.newaxis]
+    logits = rows @ fit.weights + fit.biases
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    penalty = (2 if len(fit.classes) == 2 else 1) / (fit.C * len(rows))
+    loss = -np.log(probabilities[own]).mean() + penalty / 2 * (fit.weights**2).sum()
+    gradient = rows.T @ (probabilities - own) / len(rows) + penalty * fit.weights
+    return loss, np.vstack([gradient, (probabilities - own).mean(axis=0)])
+
+
+@pytest.mark.parametrize("C", [1e-3, 1.0, 10.0])
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_optimum_is_scikit_learns(problem, C, monkeypatch):
+    monkeypatch.setattr(logistic, "TOLERANCE", 1e-7)
+    rows, labels = in_float64(problem)
+    theirs = LogisticRegression(C=C, solver="newton-cg", tol=1e-9, max_iter=1000)
+    theirs.fit(rows, labels)
+    ours = fit_logistic(rows, labels, C)
+    assert ours.converged
+    np.testing.assert_array_equal(ours.classes, theirs.classes_)
+    weights, biases = ours.weights, ours.biases
+    if len(ours.classes) == 2:
+        # scikit-learn has the difference only; each class takes one half of it.
+        np.testing.assert_allclose(weights[:, 0], -weights[:, 1], atol=1e-5)
+        weights, biases = np.diff(weights), np.diff(biases)
+    np.testing.assert_allclose(weights.T, theirs.coef_, atol=2e-5)
+    np.testing.assert_allclose(biases, theirs.intercept_, atol=2e-5)
+    probabilities = np.exp(ours.scores(rows, 10))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        probabilities[:, ours.classes], theirs.predict_proba(rows), atol=5e-6
+    )
+
+
+@pytest.mark.parametrize("C", [1e-3, 1.0, 10.0])
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_what_has_converged_is_flat_and_lies_low(problem, C, monkeypatch):
+    rows, labels = PROBLEMS[problem]()
+    fit = fit_logistic(rows, labels, C)
+    loss, gradient = loss_and_gradient(fit, rows, labels)
+    assert fit.converged
+    assert np.linalg.norm(gradient, axis=0).max() < 1.01 * logistic.TOLERANCE
+    monkeypatch.setattr(logistic, "TOLERANCE", 1e-7)
+    optimum = fit_logistic(rows.astype(np.float64), labels, C)
+    lowest, _ = loss_and_gradient(optimum, rows, labels)
+    assert loss < lowest + 1e-5
+
+
+def test_correlated_columns_take_few_iterations():
+    rows, labels = correlated(1000, 40)
+    theirs = LogisticRegression(C=1.0, max_iter=3000).fit(rows, labels)
+    fit = fit_logistic(rows, labels, 1.0)
+    assert fit.converged
+    assert fit.iterations < 20
+    assert theirs.n_iter_[0] > 60
+
+
+def test_rounding_of_float32_does_not_end_the_search(monkeypatch):
+    monkeypatch.setattr(logistic, "TOLERANCE", 3e-7)
+    rows, labels = correlated(1000, 40)
+    for C in (0.01, 1.0):
+        assert fit_logistic(rows, labels, C).converged
+
+
+def test_start_at_the_optimum_stays_there(monkeypatch):
+    monkeypatch.setattr(logistic, "TOLERANCE", 1e-7)
+    for problem in ("ten classes", "wider than long"):
+        rows, labels = in_float64(problem)
+        fit = fit_logistic(rows, labels, 1.0)
+        again = fit_logistic(rows, labels, 1.0, fit)
+        assert again.converged
+        assert again.iterations <= 1
+        np.testing.assert_allclose(again.weights, fit.weights, atol=1e-6)
+
+
+def test_labels_that_no_column_tells_apart_get_their_frequencies():
+    rows, labels = np.zeros((8, 3), np.float32), np.array([0, 0, 0, 0, 1, 1, 2, 2])
+    fit = fit_logistic(rows, labels, 1.0)
+    assert fit.converged
+    assert not fit.weights.any()
+    expected = np.log([0.5, 0.25, 0.25])
+    np.testing.assert_allclose(
+        fit.biases - fit.biases.mean(), expected - expected.mean(), atol=1e-3
+    )
+    even = fit_logistic(rows, np.arange(8) % 2, 1.0)
+    assert even.converged
+    np.testing.assert_allclose(even.scores(rows, 2), 0, atol=1e-12)
+
+
+def test_parts_and_threads_change_nothing(monkeypatch):
+    rows, labels = correlated(2500)
+    alone = fit_logistic(rows, labels, 1.0)
+    monkeypatch.setattr(logistic, "_MANY_ENTRIES", 0)
+    shared = fit_logistic(rows, labels, 1.0)
+    monkeypatch.setattr(logistic, "_ROWS_AT_ONCE", 7)
+    in_parts = fit_logistic(rows, labels, 1.0)
+    for fit in (shared, in_parts):
+        assert fit.converged
+        np.testing.assert_allclose(fit.weights, alone.weights, atol=1e-3)
