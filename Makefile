@@ -13,7 +13,7 @@ STAMP := $(VENV)/.stamp-$(shell cat $(SOURCES) | cksum | cut -d' ' -f1)
 PIP := $(RUN) -m pip install -qq --prefer-binary --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test quickstart lint format clean
+.PHONY: help setup test quickstart notebooks lint format clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -51,6 +51,9 @@ format: $(STAMP) ## Format, and repair what the linter can.
 quickstart: $(STAMP) ## Train for a few minutes, then judge the encoder: see flags/quickstart.flags.
 	$(RUN) main.py --mode=pretrain --flagfile=flags/quickstart.flags --workdir=runs/quickstart
 	$(RUN) main.py --mode=linear_eval --workdir=runs/quickstart
+
+notebooks: $(STAMP) ## Run the notebooks, and keep what they show.
+	$(RUN) -m notebooks.execute
 
 clean: ## Remove caches and build leftovers; .venv and runs stay.
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache
