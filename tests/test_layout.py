@@ -73,7 +73,7 @@ def name_of(path):
 
 
 LIBRARY = python_files(PACKAGE)
-EVERYTHING = python_files(PACKAGE, "tests", "benchmarks")
+EVERYTHING = python_files(PACKAGE, "tests", "benchmarks", "notebooks")
 
 
 def parse(path):

@@ -1,5 +1,6 @@
-"""README.md keeps its word: its commands parse, its links lead somewhere."""
+"""README.md and the notebooks keep their word: commands parse, links lead somewhere."""
 
+import json
 import pathlib
 import re
 import shlex
@@ -9,6 +10,17 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
+
+
+def markdown_of(notebook):
+    """The text between a notebook's code."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    texts = ("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    return "\n\n".join(texts)
+
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TEXTS = {README: TEXT} | {path: markdown_of(path) for path in NOTEBOOKS}
 
 
 def commands(text):
@@ -55,7 +67,11 @@ def links(text):
             yield target.split("#")[0]
 
 
-@pytest.mark.parametrize("arguments", list(main_commands(TEXT)), ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [a for text in TEXTS.values() for a in main_commands(text)],
+    ids=" ".join,
+)
 def test_commands_parse(arguments, parse_flags):
     # A run's own flags exist only once it has run.
     parse_flags([a for a in arguments if not a.startswith("--flagfile=runs/")])
@@ -67,9 +83,11 @@ def test_make_targets_exist(target):
     assert re.search(rf"^{re.escape(target)}:", makefile, re.M)
 
 
-@pytest.mark.parametrize("target", sorted(set(links(TEXT))))
-def test_links_lead_somewhere(target):
-    assert (ROOT / target).exists(), f"README.md links to {target}"
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    targets = set(links(TEXTS[path]))
+    missing = [target for target in targets if not (path.parent / target).exists()]
+    assert targets and not missing
 
 
 def test_what_is_found_in_a_readme():
