@@ -137,9 +137,11 @@ def verdict(numbers: dict, *, kind: str) -> dict:
 
     - Full collapse: all examples get nearly the same row, so the variance term failed.
       Seen by the mean standard deviation (embeddings) or the relative variance.
-    - Dimensional collapse: the rows vary in few directions only, so the covariance
-      term failed. Seen by the effective rank, under a share of the directions that
-      are possible; that is at least `FEWEST_DIRECTIONS`, and at most half of them.
+    - Dimensional collapse: the rows vary in few directions only. Of embeddings, the
+      covariance term failed; of representations, either term may have, and the
+      embeddings tell which. Seen by the effective rank, under a share of the
+      directions that are possible; that is at least `FEWEST_DIRECTIONS`, and at most
+      half of them.
 
     An encoder that has not learnt anything may pass as healthy. Embeddings of a
     projector that was not trained have no standard deviation of 1 to keep: their
@@ -152,7 +154,8 @@ def verdict(numbers: dict, *, kind: str) -> dict:
 
     Returns:
         A dict that JSON can hold: `state` (`"healthy"`, `"dimensional collapse"` or
-        `"full collapse"`), `failed_term` (`None`, `"covariance"` or `"variance"`),
+        `"full collapse"`), `failed_term` (`None`, `"covariance"` or `"variance"`;
+        `None`, too, where the rows alone do not tell),
         `text` for a person, `kind`, and `thresholds`, under which `std_mean` (`None`
         for representations), `relative_variance` or `effective_rank` is a collapse.
 
@@ -182,8 +185,16 @@ def verdict(numbers: dict, *, kind: str) -> dict:
             "failed; raise --variance_weight."
         )
     elif rank < fewest:
-        state, failed_term = "dimensional collapse", "covariance"
-        text = f"{spread}. The covariance term failed; raise --covariance_weight."
+        state = "dimensional collapse"
+        if kind == "embedding":
+            failed_term = "covariance"
+            text = f"{spread}. The covariance term failed; raise --covariance_weight."
+        else:
+            failed_term = None
+            text = (
+                f"{spread}. The covariance term failed, or the variance term: the "
+                "embeddings, as they were in training, tell which."
+            )
     else:
         state, failed_term = "healthy", None
         text = f"{spread}. There is no collapse."
