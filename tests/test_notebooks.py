@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A smaller net learns the same in a few seconds.
 SHORT = {
     "pretrain.ipynb": 'recipe |= {"encoder": "tiny", "projector": (256,) * 3, '
-    '"batch_size": 64, "learning_rate": 3e-3, "epochs": 16}',
+    '"batch_size": 64, "learning_rate": 3e-3, "epochs": 24}',
     "linear_evaluation.ipynb": "LABELS_PER_CLASS, NUM_DRAWS = (1, 2), 3",
 }
 MAX_BYTES = 400_000
