@@ -9,10 +9,19 @@ import nbformat
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
+from traitlets import default
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 # In the order in which they are read: each uses what the one before it left.
 NOTEBOOKS = (FOLDER / "pretrain.ipynb", FOLDER / "linear_evaluation.ipynb")
+
+
+class OwnKernel(AsyncKernelManager):
+    """A kernel of this interpreter, whatever kernels the machine knows."""
+
+    @default("kernel_spec_manager")
+    def _without_folders(self):
+        return KernelSpecManager(parent=self, kernel_dirs=[])
 
 
 def main() -> None:
@@ -43,13 +52,9 @@ def execute(
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", ()) and parameters:
             cell.source += f"\n{parameters}"
-    # Without folders to look for kernels in, `python3` is the one of this interpreter.
-    kernel = AsyncKernelManager(
-        kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
-    )
     client = NotebookClient(
         notebook,
-        km=kernel,
+        kernel_manager_class=OwnKernel,
         record_timing=False,
         coalesce_streams=True,
         # What C++ writes as TensorFlow starts is no output of a cell.
