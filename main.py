@@ -474,9 +474,10 @@ OTHER_MODES = {"pretrain": _pretrain, "ablate": _ablate, "report": _report}
 
 def _subject():
     """What is judged: a run's encoder or a SavedModel, on a data set."""
-    from vicreg_keras.features import check_image_shape, load_encoder
+    from vicreg_keras.features import check_image_shape
     from vicreg_keras.judge.subject import Subject
     from vicreg_keras.pretrain import build_encoder, trained_encoder
+    from vicreg_keras.saved_encoder import load_encoder
     from vicreg_keras.workdir import RunFolder
 
     run = RunFolder(_WORKDIR.value) if _WORKDIR.value else None

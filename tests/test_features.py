@@ -1,4 +1,4 @@
-"""Tests of extracting representations and of reading a saved encoder."""
+"""Tests of extracting representations."""
 
 import keras
 import numpy as np
@@ -11,7 +11,6 @@ from vicreg_keras.features import (
     check_image_shape,
     compile_encoder,
     extract_features,
-    load_encoder,
 )
 from vicreg_keras.sources import ArrayExamples
 
@@ -43,17 +42,6 @@ def make_model(size=4):
     )
     model.layers[2].moving_mean.assign(np.linspace(-1, 1, 5))
     return model
-
-
-def save(model, folder, name="image", output="representation"):
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint(
-        "serving_default",
-        lambda image: {output: model(image, training=False)},
-        [tf.TensorSpec((None, 4, 4, 3), tf.uint8, name=name)],
-    )
-    archive.write_out(str(folder), verbose=False)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
@@ -132,65 +120,6 @@ def test_size_mismatch_names_the_flag():
         extract_features(make_model(4), make_split(size=5))
     check_image_shape(flatten, (5, 5, 3))
     check_image_shape(keras.Sequential([keras.Input((None, None, 3))]), (9, 7, 3))
-
-
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    save(make_model(), folder / "encoder" / "1")
-    return folder
-
-
-@pytest.mark.parametrize("below", ["", "encoder", "encoder/1"])
-def test_load_encoder_equals_the_model(run_folder, below):
-    encoder = load_encoder(run_folder / below)
-    split = make_split()
-    assert encoder.image_shape == (4, 4, 3)
-    assert encoder.representation_size == 5
-    expected = extract_features(make_model(), split)
-    got = extract_features(encoder, split, batch_size=2)
-    np.testing.assert_allclose(
-        got.representations, expected.representations, rtol=1e-5, atol=1e-5
-    )
-    assert len(encoder.variables) > 0
-
-
-def test_loaded_encoder_rounds_views_and_refuses_training(run_folder):
-    encoder = load_encoder(run_folder)
-    images = make_split().read(np.arange(3))
-    views = np.clip(images + 0.4, 0, 255).astype(np.float32)
-    np.testing.assert_array_equal(encoder(images), encoder(views))
-    with pytest.raises(ValueError, match="no training mode"):
-        encoder(images, training=True)
-    with pytest.raises(ValueError, match="--image_size=4"):
-        extract_features(encoder, make_split(size=8))
-
-
-def test_highest_version_is_by_number(tmp_path):
-    model = make_model()
-    save(model, tmp_path / "encoder" / "9")
-    save(model, tmp_path / "encoder" / "10")
-    (tmp_path / "encoder" / "11").mkdir()  # Nothing was written there yet.
-    assert load_encoder(tmp_path).path.endswith("10")
-
-
-def test_load_encoder_errors(tmp_path):
-    with pytest.raises(ValueError, match="does not exist"):
-        load_encoder(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="RUN/encoder/1"):
-        load_encoder(tmp_path)
-    (tmp_path / "saved_model.pb").write_bytes(b"not a model")
-    with pytest.raises(ValueError, match="that TensorFlow can read"):
-        load_encoder(tmp_path)
-
-
-def test_other_signatures_are_refused(tmp_path):
-    save(make_model(), tmp_path / "a", output="output_0")
-    with pytest.raises(ValueError, match="`image` to `representation`.*output_0"):
-        load_encoder(tmp_path / "a")
-    tf.saved_model.save(tf.Module(), str(tmp_path / "b"))
-    with pytest.raises(ValueError, match="serving_default"):
-        load_encoder(tmp_path / "b")
 
 
 def test_progress_shows_only_for_long_work(capsys, monkeypatch):

@@ -5,7 +5,7 @@ Learns an encoder from images without labels, judges it, and hands it on.
 
 from vicreg_keras.augment import VIEWS, View, make_views
 from vicreg_keras.data import load_dataset
-from vicreg_keras.features import extract_features, load_encoder
+from vicreg_keras.features import extract_features
 from vicreg_keras.losses import (
     covariance_loss,
     embedding_std,
@@ -15,6 +15,7 @@ from vicreg_keras.losses import (
 )
 from vicreg_keras.models import ENCODERS, make_encoder, make_projector
 from vicreg_keras.optim import LARS, make_optimizer, warmup_cosine
+from vicreg_keras.saved_encoder import load_encoder
 from vicreg_keras.trainer import VICReg
 
 __all__ = [

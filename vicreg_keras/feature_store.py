@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vicreg_keras.features import Features, compile_encoder, extract_features
+from vicreg_keras.saved_encoder import variables_of
 from vicreg_keras.workdir import folder_name, write_file
 
 SPLITS = ("train", "validation", "test")
@@ -29,7 +30,7 @@ class FeatureStore(Mapping):
     (10000, 512)
 
     Args:
-        encoder: Called as `encoder(images, training=False)`, with `variables`.
+        encoder: Called as `encoder(images, training=False)`, with variables.
         dataset: A `vicreg_keras.data.Dataset`.
         folder: Where they are kept; `None` keeps them in memory only.
         batch_size: Images a batch.
@@ -104,7 +105,7 @@ def _weights_key(encoder):
     digest = hashlib.sha256()
     # The same weights round otherwise in another precision.
     digest.update(str(getattr(encoder, "compute_dtype", "")).encode())
-    for variable in encoder.variables:
+    for variable in variables_of(encoder):
         array = np.ascontiguousarray(variable.numpy())
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes())

@@ -5,8 +5,6 @@ An encoder here is anything called as `encoder(images, training=False)` that giv
 It runs in inference mode and is never changed.
 """
 
-import os
-import re
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -139,92 +137,6 @@ def check_image_shape(encoder: Callable[..., Any], image_shape: Any) -> None:
         )
 
 
-def load_encoder(path: str | os.PathLike) -> "SavedEncoder":
-    """An encoder from the SavedModel that a run wrote.
-
-    Args:
-        path: A run's folder `RUN`, its `RUN/encoder`, or one version of it such as
-            `RUN/encoder/1`. Of several versions the highest is taken.
-
-    Returns:
-        A `SavedEncoder`, called as `encoder(images, training=False)`.
-
-    Raises:
-        ValueError: If there is no such folder, no SavedModel in it, or one that does
-            not map `image` to `representation`.
-    """
-    folder = _saved_model_folder(os.fspath(path))
-    try:
-        loaded = tf.saved_model.load(folder)
-    except (OSError, tf.errors.OpError) as error:
-        raise ValueError(
-            f"Expected a SavedModel that TensorFlow can read. Received: path={folder}, "
-            f"which it cannot: {error}. Write it anew."
-        ) from error
-    return SavedEncoder(loaded, folder)
-
-
-class SavedEncoder:
-    """A SavedModel's `serving_default` signature, callable like a `keras.Model`.
-
-    Args:
-        loaded: What `tf.saved_model.load` returned.
-        path: Where it came from, for messages.
-
-    Attributes:
-        path: The version's folder.
-        image_shape: `(H, W, 3)`, `None` for an axis of any size.
-        representation_size: `D`, or `None` where the signature does not say.
-        variables: The encoder's variables.
-    """
-
-    def __init__(self, loaded: Any, path: str):
-        signature = loaded.signatures.get("serving_default")
-        inputs = {} if signature is None else signature.structured_input_signature[1]
-        outputs = {} if signature is None else signature.structured_outputs
-        if "image" not in inputs or "representation" not in outputs:
-            raise ValueError(
-                "Expected a SavedModel whose signature `serving_default` maps `image` "
-                f"to `representation`. Received: path={path}, with signatures "
-                f"{sorted(loaded.signatures)}, inputs {sorted(inputs)} and outputs "
-                f"{sorted(outputs)}. Use the encoder that a pretraining run saved."
-            )
-        self.path = path
-        self.image_shape = tuple(inputs["image"].shape[1:])
-        self.representation_size = outputs["representation"].shape[-1]
-        self.variables = signature.variables
-        self._dtype = inputs["image"].dtype
-        self._signature = signature
-        # A signature holds its variables only weakly.
-        self._loaded = loaded
-
-    def __call__(self, images: Any, training: bool = False) -> tf.Tensor:
-        """Representations of images, in inference mode.
-
-        Args:
-            images: `(N, H, W, 3)` in [0, 255]. Floating-point images, such as views,
-                are rounded where the signature takes uint8.
-            training: Must be false; an exported encoder cannot be trained.
-
-        Returns:
-            float32 tensor of shape `(N, D)`.
-
-        Raises:
-            ValueError: If `training` is true.
-        """
-        if training:
-            raise ValueError(
-                "Expected inference: an exported encoder has no training mode. "
-                f"Received: training={training}"
-            )
-        images = tf.convert_to_tensor(images)
-        if images.dtype != self._dtype:
-            if images.dtype.is_floating and self._dtype.is_integer:
-                images = tf.round(images)
-            images = tf.saturate_cast(images, self._dtype)
-        return self._signature(image=images)["representation"]
-
-
 class Progress:
     """A Keras progress bar over images that shows only when the work is long.
 
@@ -290,36 +202,3 @@ def _checked_features(rows: list[np.ndarray], split: Any) -> Features:
     labels = split.labels
     labels = None if labels is None else np.asarray(labels, np.int64)
     return Features(representations, labels)
-
-
-def _saved_model_folder(path: str) -> str:
-    """The folder that holds `saved_model.pb`, from a run's, an encoder's or itself."""
-    if not os.path.exists(path):
-        raise ValueError(
-            "Expected the folder of a run or of its encoder. Received: "
-            f"path={path}, which does not exist. Pretrain first (--mode=pretrain), or "
-            "name the folder of a finished run."
-        )
-    for folder in (path, os.path.join(path, "encoder")):
-        if os.path.isfile(os.path.join(folder, "saved_model.pb")):
-            return folder
-        versions = _versions(folder)
-        if versions:
-            return os.path.join(folder, max(versions, key=int))
-    raise ValueError(
-        "Expected a SavedModel: a run's folder RUN that has encoder/1/saved_model.pb, "
-        f"or RUN/encoder, or RUN/encoder/1. Received: path={path}, which has none. "
-        "Pretrain first, or name the folder of a finished run."
-    )
-
-
-def _versions(folder: str) -> list[str]:
-    """The numbered SavedModels in a folder."""
-    if not os.path.isdir(folder):
-        return []
-    return [
-        name
-        for name in os.listdir(folder)
-        if re.fullmatch("[0-9]+", name)
-        and os.path.isfile(os.path.join(folder, name, "saved_model.pb"))
-    ]

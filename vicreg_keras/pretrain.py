@@ -13,12 +13,13 @@ from vicreg_keras.augment import make_views
 from vicreg_keras.data import Dataset
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.spectrum import VERDICT_NUMBERS, spectrum, verdict
-from vicreg_keras.export import export_savedmodel
+from vicreg_keras.export.savedmodel import export_savedmodel
 from vicreg_keras.features import compile_encoder, extract_features
 from vicreg_keras.figures import training as figures
 from vicreg_keras.figures.spectrum import dials
 from vicreg_keras.settings import Settings
 from vicreg_keras.trainer import VICReg
+from vicreg_keras.versions import newest_version
 from vicreg_keras.workdir import RunFolder
 
 # What the scores during training look at, at most: they are dials, not results.
@@ -341,9 +342,9 @@ def _embeddings(model, representations):
 
 def _export(model, settings, dataset, run, step_before):
     """The finished encoder as a SavedModel, unless it is there already."""
-    versions = sorted(run.encoder.glob("[0-9]*"), key=lambda path: int(path.name))
-    if versions and step_before == int(model.step.numpy()):
-        return versions[-1]
+    newest = newest_version(run.encoder)
+    if newest is not None and step_before == int(model.step.numpy()):
+        return newest
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32")
     try:
@@ -352,7 +353,13 @@ def _export(model, settings, dataset, run, step_before):
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
     encoder.set_weights(model.encoder.get_weights())
-    return export_savedmodel(encoder, run.encoder, dataset.image_shape)
+    return export_savedmodel(
+        encoder,
+        run.encoder,
+        dataset.image_shape,
+        class_names=dataset.class_names,
+        recipe=run.flags.read_text() if run.flags.exists() else None,
+    )
 
 
 def _pixel_statistics(dataset):

@@ -10,7 +10,6 @@ import os
 import pathlib
 import shutil
 import time
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from vicreg_keras.evaluate.faiss_build import (
     parameter_names,
     reason,
 )
+from vicreg_keras.versions import newest_version, version_numbers, write_version
 
 _INDEX_FILE = "index.faiss"
 _ENTRIES_FILE = "entries.json"
@@ -230,25 +230,18 @@ class NeighbourIndex:
         Args:
             folder: Made where it is missing.
         """
-        folder = pathlib.Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        earlier = _versions(folder)
-        aside = folder / f".unfinished-{uuid.uuid4().hex}"
-        aside.mkdir()
-        try:
+        earlier = version_numbers(folder)
+
+        def write(aside):
             entries = dict(vars(self))
             faiss.write_index(entries.pop("faiss_index"), str(aside / _INDEX_FILE))
             if self.labels is not None:
                 entries["labels"] = self.labels.tolist()
             (aside / _ENTRIES_FILE).write_text(json.dumps(entries))
-            for file in aside.iterdir():
-                with open(file, "rb") as handle:
-                    os.fsync(handle.fileno())
-            os.rename(aside, folder / str(max(earlier, default=0) + 1))
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+
+        write_version(folder, write)
         for number in earlier:
-            shutil.rmtree(folder / str(number), ignore_errors=True)
+            shutil.rmtree(pathlib.Path(folder) / str(number), ignore_errors=True)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "NeighbourIndex":
@@ -263,24 +256,22 @@ class NeighbourIndex:
         Raises:
             ValueError: If there is none, or it cannot be read.
         """
-        folder = pathlib.Path(folder)
-        newest = max(_versions(folder), default=0)
-        if not newest:
+        version = newest_version(folder)
+        if version is None:
             raise ValueError(
                 "Expected the folder of a saved index. Received: "
                 f"folder={folder}, which has none. Build and save one first."
             )
         try:
-            version = folder / str(newest)
             entries = json.loads((version / _ENTRIES_FILE).read_text())
             index = faiss.read_index(str(version / _INDEX_FILE))
             return cls(faiss_index=index, **entries)
         except (OSError, RuntimeError, TypeError, ValueError) as error:
-            if max(_versions(folder), default=0) > newest:
+            if newest_version(folder) != version:
                 return cls.load(folder)  # It was replaced while it was read.
             raise ValueError(
                 f"Expected a saved index that can be read. Received: folder={folder}, "
-                f"whose version {newest} cannot ({reason(error)}). Build it anew."
+                f"whose version {version.name} cannot ({reason(error)}). Build it anew."
             ) from error
 
 
@@ -310,13 +301,6 @@ def _neighbours_in_turn(rows: np.ndarray) -> np.ndarray:
     """
     marks = rows[np.linspace(0, len(rows) - 1, _MARKS).astype(np.int64)]
     return np.argsort(np.argmax(rows @ marks.T, axis=1), kind="stable")
-
-
-def _versions(folder: pathlib.Path) -> list[int]:
-    """Numbers of the versions in a folder, which may be missing."""
-    if not folder.is_dir():
-        return []
-    return [int(child.name) for child in folder.iterdir() if child.name.isdecimal()]
 
 
 def _checked_rows(name: str, rows: Any, width: int | None = None) -> np.ndarray:

@@ -9,10 +9,11 @@ from vicreg_keras.data import Dataset
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.positives import nearest_others, shared_neighbours
 from vicreg_keras.evaluate.spectrum import spectrum, verdict
-from vicreg_keras.features import check_image_shape, load_encoder
+from vicreg_keras.features import check_image_shape
 from vicreg_keras.judge.neighbours import open_index
 from vicreg_keras.judge.subject import Subject
 from vicreg_keras.pretrain import pretrain
+from vicreg_keras.saved_encoder import load_encoder
 from vicreg_keras.settings import Settings
 from vicreg_keras.workdir import RunFolder, write_file
 

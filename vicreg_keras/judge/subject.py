@@ -11,7 +11,8 @@ import keras
 from vicreg_keras.data import Dataset
 from vicreg_keras.evaluate import linear_eval, linear_probe
 from vicreg_keras.feature_store import FeatureStore
-from vicreg_keras.features import Features, SavedEncoder
+from vicreg_keras.features import Features
+from vicreg_keras.saved_encoder import SavedEncoder
 from vicreg_keras.workdir import RunFolder
 
 NAMES = {
@@ -129,7 +130,7 @@ class Subject:
         row = {
             "mode": mode,
             "dataset": self.dataset.name,
-            "encoder": getattr(self.encoder, "path", None),
+            "encoder": getattr(self.encoder, "folder", None),
             "seed": self.seed,
             **numbers,
         }

@@ -1,0 +1,102 @@
+"""How does a server turn the bytes of a file into the pixels an encoder takes?
+
+In the graph, as the data sets are read: cropped about the centre to the shape's ratio,
+then resized by a bilinear filter that widens as it shrinks. Differs from there: a JPEG
+is not turned as its EXIF orientation says.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+MOST_PIXELS = 2**26  # Of one image, before it is resized: 8,192 x 8,192.
+
+_AT_ONCE = 4  # Images that are decoded side by side: they bound the memory.
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_JPEG_START = b"\xff\xd8\xff"
+_PNG_SIZE_AT, _PNG_SIZE_BYTES = 16, 8
+
+
+def decode_images(image_bytes: tf.Tensor, image_shape: Sequence[int]) -> tf.Tensor:
+    """Pixels of JPEG and PNG files of any size, for use in a graph.
+
+    Its size is read from a file's header, and checked, before the file is decoded.
+
+    Args:
+        image_bytes: `(batch,)` strings.
+        image_shape: `(height, width, 3)` of the result.
+
+    Returns:
+        uint8 tensor `(batch, height, width, 3)` in [0, 255].
+
+    Raises:
+        tf.errors.InvalidArgumentError: if one is no JPEG or PNG file, is cut off, or
+            has more than `MOST_PIXELS` pixels.
+    """
+    return tf.map_fn(
+        lambda content: _decode(content, image_shape),
+        image_bytes,
+        fn_output_signature=tf.TensorSpec(tuple(image_shape), tf.uint8),
+        parallel_iterations=_AT_ONCE,
+    )
+
+
+def _decode(content, image_shape):
+    """One file's content, a string, to uint8 pixels of `image_shape`."""
+    start = tf.strings.substr(content, 0, len(_PNG_START))
+    is_png = start == _PNG_START
+    is_jpeg = tf.strings.substr(content, 0, len(_JPEG_START)) == _JPEG_START
+    with tf.control_dependencies([_expect(is_png | is_jpeg, "a JPEG or PNG file")]):
+        content = tf.identity(content)
+    size = tf.cond(is_png, lambda: _png_size(content), lambda: _jpeg_size(content))
+    few = tf.reduce_all(size > 0) & (tf.reduce_prod(size) <= MOST_PIXELS)
+    expected = f"an image of 1 to {MOST_PIXELS} pixels"
+    with tf.control_dependencies([_expect(few, expected)]):
+        content = tf.identity(content)
+    image = tf.cond(
+        is_png,
+        lambda: tf.io.decode_png(content, channels=3),
+        lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
+    )
+    return _fit(image, image_shape)
+
+
+def _expect(condition, what):
+    message = f"Expected image_bytes to hold {what}. Received: another. Check the file."
+    return tf.debugging.Assert(condition, [message])
+
+
+def _png_size(content):
+    """Height and width, int64, as the header says; zeros where it is cut off."""
+    end = _PNG_SIZE_AT + _PNG_SIZE_BYTES
+    whole = tf.strings.length(content) >= end
+
+    def read():
+        piece = tf.strings.substr(content, _PNG_SIZE_AT, _PNG_SIZE_BYTES)
+        width_height = tf.io.decode_raw(piece, tf.int32, little_endian=False)
+        return tf.cast(width_height[::-1], tf.int64)
+
+    return tf.cond(whole, read, lambda: tf.zeros(2, tf.int64))
+
+
+def _jpeg_size(content):
+    """Height and width, int64, as the header says."""
+    return tf.io.extract_jpeg_shape(content, tf.int64)[:2]
+
+
+def _fit(image, image_shape):
+    """Crops `(h, w, 3)` about the centre and resizes it, as Pillow's `ImageOps.fit`."""
+    target = tf.constant(image_shape[:2], tf.float32)
+    size = tf.cast(tf.shape(image)[:2], tf.float32)
+    scale = tf.reduce_max(target / size)
+    offset = (target - size * scale) / 2
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=image[tf.newaxis],
+        size=image_shape[:2],
+        scale=tf.stack([scale, scale]),
+        translation=offset,
+        kernel_type="triangle",
+        antialias=True,
+    )[0]
+    pixels = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+    return tf.ensure_shape(pixels, tuple(image_shape))

@@ -1,0 +1,94 @@
+"""Which of the numbered folders is newest, and how does another one appear whole?
+
+`FOLDER/1`, `FOLDER/2`, ... as TensorFlow Serving watches them. A version is written
+aside, flushed to the disk and renamed: whoever reads finds it whole or not at all.
+"""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+
+_UNFINISHED = ".unfinished-"
+
+
+def version_numbers(folder: str | os.PathLike) -> list[int]:
+    """The versions in a folder, in order; none where it is missing."""
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        return []
+    return sorted(int(child.name) for child in folder.iterdir() if _is_version(child))
+
+
+def newest_version(folder: str | os.PathLike) -> pathlib.Path | None:
+    """The folder of the version with the largest number, or `None`."""
+    numbers = version_numbers(folder)
+    return pathlib.Path(folder) / str(numbers[-1]) if numbers else None
+
+
+def write_version(
+    folder: str | os.PathLike, write: Callable[[pathlib.Path], None]
+) -> pathlib.Path:
+    """Adds the next version to a folder.
+
+    Args:
+        folder: made where it is missing. One process at a time writes to it; others
+            wait. What killed ones left unfinished is removed.
+        write: called with an empty folder to fill; may check there what it wrote, and
+            raise.
+
+    Returns:
+        The new version's folder, `folder/1` for the first.
+
+    Raises:
+        Exception: what `write` raises; the folder is then as it was before.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        # Nobody else writes now, so these were left by writers that were killed.
+        for left in folder.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        aside = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
+        aside.mkdir()
+        try:
+            write(aside)
+            _flush(aside)
+            version = folder / str(max(version_numbers(folder), default=0) + 1)
+            os.rename(aside, version)
+            _sync(folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return version
+
+
+def _is_version(child):
+    return child.name.isascii() and child.name.isdecimal() and child.is_dir()
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+    """Waits for the folder, and holds it; a killed process lets go by itself."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _flush(folder):
+    """Brings all that lies in a folder, and the folders themselves, to the disk."""
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _sync(path):
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
