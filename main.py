@@ -232,10 +232,23 @@ _INPUT = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    "Where embed (.npz, .csv), retrieve --query (.csv) and report (.html) write.",
+    "Where embed (.npz, .csv), retrieve --query (.csv), report (.html) and export (a "
+    "folder) write.",
 )
 _HEAD = flags.DEFINE_enum(
-    "head", None, ["linear"], "Of embed: add the linear head's class and probability."
+    "head",
+    None,
+    ["linear"],
+    "Add the linear head: its class and probability in the file that embed writes, "
+    "signatures that classify in the SavedModel that export writes.",
+)
+_FORMAT = flags.DEFINE_list(
+    "format", ["savedmodel"], "Of export: some of savedmodel, tflite, onnx."
+)
+_QUANTIZATION = flags.DEFINE_list(
+    "quantization",
+    ["float32", "float16", "dynamic_range", "int8", "int8_only"],
+    "Of export: the TFLite files to write.",
 )
 _LABEL_FRACTIONS = flags.DEFINE_list(
     "label_fractions",
@@ -268,6 +281,7 @@ JUDGES = {
     "embed": (_INPUT, _OUTPUT, _HEAD),
     "finetune": (_LABEL_FRACTIONS, _FINETUNE_EPOCHS),
     "evaluate": (),
+    "export": (_FORMAT, _HEAD, _QUANTIZATION, _OUTPUT),
 }
 _MODE = flags.DEFINE_enum(
     "mode",

@@ -125,9 +125,7 @@ class SavedEncoder(keras.layers.Layer):
         if images.dtype != self._input_dtype:
             if images.dtype.is_floating and self._encode is not None:
                 return self._encode(tf.cast(images, tf.float32))
-            if images.dtype.is_floating and self._input_dtype.is_integer:
-                images = tf.round(images)
-            images = tf.saturate_cast(images, self._input_dtype)
+            images = _cast(images, self._input_dtype)
         return self._signature(**{self._input_name: images})["representation"]
 
     def compute_output_spec(self, images: Any) -> keras.KerasTensor:
@@ -136,6 +134,14 @@ class SavedEncoder(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "folder": os.path.abspath(self.folder)}
+
+
+def _cast(images, dtype):
+    """Rounded and clipped, by operations that TFLite has, too."""
+    if images.dtype.is_floating and dtype.is_integer:
+        images = tf.round(images)
+        images = tf.maximum(tf.minimum(images, float(dtype.max)), float(dtype.min))
+    return tf.cast(images, dtype)
 
 
 def _load(path):

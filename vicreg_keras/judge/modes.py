@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from vicreg_keras.judge.clusters import run_cluster, run_spectrum
 from vicreg_keras.judge.embed import run_embed
 from vicreg_keras.judge.evaluate import run_evaluate
+from vicreg_keras.judge.export import run_export
 from vicreg_keras.judge.finetune import run_finetune
 from vicreg_keras.judge.linear import run_linear_eval
 from vicreg_keras.judge.neighbours import run_knn_eval, run_retrieve
@@ -48,4 +49,5 @@ MODES = {
     "embed": run_embed,
     "finetune": _finetune,
     "evaluate": run_evaluate,
+    "export": run_export,
 }
