@@ -455,9 +455,12 @@ def _ablate():
 def _judge():
     """Judges a run's encoder, or a SavedModel, as the mode says."""
     from vicreg_keras.judge.modes import MODES
+    from vicreg_keras.judge.subject import open_subject
     from vicreg_keras.pretrain import draw_figures
+    from vicreg_keras.workdir import RunFolder
 
-    subject = _subject()
+    run = RunFolder(_WORKDIR.value) if _WORKDIR.value else None
+    subject = open_subject(_settings(), _load_dataset, run, _SAVED_MODEL.value)
     options = {flag.name: flag.value for flag in JUDGES[_MODE.value]}
     MODES[_MODE.value](subject, **options)
     if subject.run is not None and subject.run.metrics.exists():
@@ -484,38 +487,6 @@ def _report():
 
 # The modes that do not judge one encoder.
 OTHER_MODES = {"pretrain": _pretrain, "ablate": _ablate, "report": _report}
-
-
-def _subject():
-    """What is judged: a run's encoder or a SavedModel, on a data set."""
-    from vicreg_keras.features import check_image_shape
-    from vicreg_keras.judge.subject import Subject
-    from vicreg_keras.pretrain import build_encoder, trained_encoder
-    from vicreg_keras.saved_encoder import load_encoder
-    from vicreg_keras.workdir import RunFolder
-
-    run = RunFolder(_WORKDIR.value) if _WORKDIR.value else None
-    if run is None and not _SAVED_MODEL.value:
-        raise ValueError(
-            "Expected --workdir=RUN or --saved_model=PATH. Received: neither. Name "
-            "what is to be judged."
-        )
-    settings = _settings()
-    encoder = load_encoder(_SAVED_MODEL.value or run.path)
-    dataset = _load_dataset()
-    check_image_shape(encoder, dataset.image_shape)
-    if _SAVED_MODEL.value:
-        return Subject(encoder, dataset, run, seed=_SEED.value)
-
-    # Only a run says what its encoder looked like before training.
-    def make_encoder(trained):
-        if trained:
-            return trained_encoder(settings, dataset, run)
-        return build_encoder(settings, dataset)
-
-    return Subject(
-        encoder, dataset, run, make_encoder(False), make_encoder, seed=_SEED.value
-    )
 
 
 @contextlib.contextmanager

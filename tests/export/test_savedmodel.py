@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vicreg_keras import models
 from vicreg_keras.evaluate.linear_probe import LinearHead
 from vicreg_keras.export import savedmodel
 from vicreg_keras.export.savedmodel import export_savedmodel
@@ -23,18 +22,6 @@ def make_head(width=32):
     weights = random.normal(size=(width, 3)) * 0.05
     parts = (mean, scale, weights, np.array([0, 1, -np.inf]))
     return LinearHead(*(part.astype(np.float32) for part in parts))
-
-
-@pytest.fixture(scope="module")
-def encoder():
-    keras.utils.set_random_seed(0)
-    encoder = models.make_encoder("tiny", SHAPE)
-    # As after training: batch norm's statistics are not those of any batch.
-    random = np.random.default_rng(0)
-    encoder.set_weights(
-        [w + random.uniform(0.1, 0.5, w.shape) for w in encoder.get_weights()]
-    )
-    return encoder
 
 
 @pytest.fixture(scope="module")

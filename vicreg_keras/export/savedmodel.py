@@ -154,15 +154,19 @@ def _make_signatures(encode, example_shape, head, class_names):
     """What `export_savedmodel` writes, as `tf.function`s by the signature's name."""
     spec = input_spec(example_shape)
 
+    def checked(examples):
+        # Servers don't look at the shape, and the network would take another.
+        return tf.cast(tf.ensure_shape(_some(examples), spec.shape), tf.float32)
+
     def represent(examples):
-        rows = encode(tf.cast(_some(examples), tf.float32))
+        rows = encode(checked(examples))
         return {
             "representation": rows,
             "unit_representation": tf.math.l2_normalize(rows, axis=-1),
         }
 
     def classify(examples):
-        return _classes(encode(tf.cast(_some(examples), tf.float32)), head, class_names)
+        return _classes(encode(checked(examples)), head, class_names)
 
     answers = {"serving_default": represent}
     if head is not None:

@@ -11,8 +11,10 @@ import keras
 from vicreg_keras.data import Dataset
 from vicreg_keras.evaluate import linear_eval, linear_probe
 from vicreg_keras.feature_store import FeatureStore
-from vicreg_keras.features import Features
-from vicreg_keras.saved_encoder import SavedEncoder
+from vicreg_keras.features import Features, check_image_shape
+from vicreg_keras.pretrain import build_encoder, trained_encoder
+from vicreg_keras.saved_encoder import SavedEncoder, load_encoder
+from vicreg_keras.settings import Settings
 from vicreg_keras.workdir import RunFolder
 
 NAMES = {
@@ -163,3 +165,41 @@ class Subject:
     def _store(self, encoder: Callable[..., Any], name: str) -> FeatureStore:
         folder = self.run and self.run.features / name
         return FeatureStore(encoder, self.dataset, folder)
+
+
+def open_subject(
+    settings: Settings,
+    load_dataset: Callable[[], Dataset],
+    run: RunFolder | None,
+    saved_model: str | None = None,
+) -> Subject:
+    """What a person asks to be judged: a run's encoder, or one that lies elsewhere.
+
+    Args:
+        settings: of the run.
+        load_dataset: gives what the encoder is judged on; called once it is found.
+        run: whose encoder it is, and where results go.
+        saved_model: path of another encoder, as of `load_encoder`.
+
+    Raises:
+        ValueError: if neither is given, or encoder and data don't fit.
+    """
+    if run is None and not saved_model:
+        raise ValueError(
+            "Expected --workdir=RUN or --saved_model=PATH. Received: neither. Name "
+            "what is to be judged."
+        )
+    encoder = load_encoder(saved_model or run.path)
+    dataset = load_dataset()
+    check_image_shape(encoder, dataset.image_shape)
+    if saved_model:
+        return Subject(encoder, dataset, run, seed=settings.seed)
+
+    # Only a run says what its encoder looked like before training.
+    def make_encoder(trained):
+        if trained:
+            return trained_encoder(settings, dataset, run)
+        return build_encoder(settings, dataset)
+
+    untrained = make_encoder(False)
+    return Subject(encoder, dataset, run, untrained, make_encoder, seed=settings.seed)

@@ -1,0 +1,221 @@
+"""What does an exported file cost, beside the encoder that it came from?
+
+Differences are those of held-out examples. For accuracies test examples go through the
+file; the linear head and the neighbours stay the encoder's own, as they do where an
+index that a computer made is searched from a phone.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from vicreg_keras import tables
+from vicreg_keras.evaluate.accuracy import top_k_accuracy
+from vicreg_keras.evaluate.knn import knn_accuracy, knn_eval
+from vicreg_keras.features import Features, compile_encoder, extract_features
+from vicreg_keras.figures.export import exported_files
+from vicreg_keras.judge.subject import Subject
+from vicreg_keras.saved_encoder import variables_of
+
+_COMPARED_EXAMPLES = 256
+_BATCH_SIZE = 32
+_WARM_UP_CALLS, _TIMED_CALLS = 10, 100
+
+
+class Comparison:
+    """Held-out examples, and what the encoder says of them.
+
+    Args:
+        subject: whose encoder a file is compared with.
+    """
+
+    def __init__(self, subject):
+        held_out = subject.dataset.validation
+        count = min(_COMPARED_EXAMPLES, held_out.num_examples)
+        self._split = held_out.take(range(count))
+        encode = compile_encoder(subject.encoder, subject.dataset.image_shape)
+        self._expected = _rows(encode, self._split)
+
+    def numbers(
+        self,
+        file: str,
+        encoder: Callable[..., Any],
+        *,
+        tolerance: float | None = None,
+        least_cosine: float | None = None,
+    ) -> dict:
+        """How far a file is from the encoder; what is too far is refused.
+
+        Args:
+            file: its name, for the message.
+            encoder: that runs it.
+            tolerance: largest difference, over the encoder's largest number.
+            least_cosine: of an example's representations.
+
+        Returns:
+            A dict that JSON can hold: `max_difference`, `mean_difference`,
+            `largest_number`, `least_cosine` and `num_compared`.
+
+        Raises:
+            FloatingPointError: if it is farther than that.
+        """
+        expected, received = self._expected, _rows(encoder, self._split)
+        differences = np.abs(received - expected)
+        largest = float(np.abs(expected).max())
+        lengths = np.linalg.norm(received, axis=1) * np.linalg.norm(expected, axis=1)
+        products = (received.astype(np.float64) * expected).sum(axis=1)
+        # Rows of zeros have no direction; two of them are the same.
+        cosines = np.where(lengths > 0, products / np.maximum(lengths, 1e-30), 0)
+        cosines = np.where((differences == 0).all(axis=1), 1, cosines)
+        numbers = {
+            "max_difference": float(differences.max()),
+            "mean_difference": float(differences.mean()),
+            "largest_number": largest,
+            "least_cosine": float(cosines.min()),
+            "num_compared": len(expected),
+        }
+        share = numbers["max_difference"] / max(largest, 1e-12)
+        if tolerance is not None and not share <= tolerance:
+            raise _too_far(
+                file,
+                f"a difference of {tolerance:g} of the largest number "
+                f"({largest:.3g}) or less",
+                f"{share:.3g} of it",
+            )
+        if least_cosine is not None and not numbers["least_cosine"] >= least_cosine:
+            raise _too_far(
+                file,
+                f"a cosine of {least_cosine} or more on every image",
+                f"{numbers['least_cosine']:.4f}",
+            )
+        return numbers
+
+
+def show_costs(subject: Subject, files: Sequence[tuple[dict, Any]]) -> list[dict]:
+    """Measures accuracy and latency of files, and prints and draws all that is known.
+
+    Args:
+        subject: whose encoder they hold.
+        files: of each one `file`, `what`, `bytes` and what `Comparison.numbers` gave;
+            and the encoder that runs it, with `run` from NumPy to NumPy.
+
+    Returns:
+        One dict for the encoder itself and one for each file, which JSON can hold:
+        what was given, `milliseconds` and, with labels, `linear_top1` and `knn_top1`
+        in [0, 1] and `num_test`.
+    """
+    encode = compile_encoder(subject.encoder, subject.dataset.image_shape)
+    image = subject.dataset.validation.read([0])
+    judge = _accuracies(subject)
+    own = {
+        "file": "the encoder",
+        "bytes": _num_bytes(subject.encoder),
+        **judge(None),
+        "milliseconds": _milliseconds(lambda: encode(image).numpy()),
+    }
+    rows = [own]
+    for facts, encoder in files:
+        print(f"{facts['file']}: test images through it...", flush=True)
+        latency = _milliseconds(lambda encoder=encoder: encoder.run(image))
+        rows.append({**facts, **judge(encoder), "milliseconds": latency})
+    _print_table(subject, rows)
+    path = subject.figure("export")
+    if path is not None:
+        exported_files(rows, path)
+        print(f"Size, time and accuracy of each file: {path}")
+    return rows
+
+
+def _too_far(file, expected, received):
+    return FloatingPointError(
+        f"Expected {file} to give the encoder's numbers, with {expected}. Received: "
+        f"{received}. Earlier versions were left as they are; choose other files "
+        "(--quantization)."
+    )
+
+
+def _rows(encoder, split):
+    return extract_features(
+        encoder, split, batch_size=_BATCH_SIZE, verbose=0
+    ).representations
+
+
+def _accuracies(subject) -> Callable[[Any], dict]:
+    """Judges an encoder's test representations; without labels, nothing."""
+    dataset = subject.dataset
+    if dataset.num_classes is None or dataset.test is None:
+        return lambda encoder: {}
+    splits = [subject.features[name] for name in ("train", "validation", "test")]
+    linear_head, _ = subject.head
+    chosen = knn_eval(*splits, num_classes=dataset.num_classes)
+    bank = Features(*(np.concatenate(parts) for parts in zip(*splits[:2], strict=True)))
+
+    def judge(encoder):
+        test = splits[2]
+        if encoder is not None:
+            test = extract_features(encoder, dataset.test, batch_size=_BATCH_SIZE)
+        scores = linear_head.scores(test.representations)
+        knn = knn_accuracy(
+            bank,
+            test,
+            num_classes=dataset.num_classes,
+            k=chosen["k"],
+            temperature=chosen["temperature"],
+        )
+        return {
+            "linear_top1": top_k_accuracy(scores, test.labels, 1),
+            "knn_top1": knn["top1"],
+            "num_test": len(test.labels),
+        }
+
+    return judge
+
+
+def _num_bytes(encoder):
+    return sum(variable.numpy().nbytes for variable in variables_of(encoder))
+
+
+def _milliseconds(call):
+    """The median time of one call, after some that are not counted."""
+    times = []
+    for number in range(_WARM_UP_CALLS + _TIMED_CALLS):
+        start = time.perf_counter()
+        call()
+        if number >= _WARM_UP_CALLS:
+            times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def _print_table(subject, rows):
+    labelled = "linear_top1" in rows[0]
+    compared = rows[1]
+    print(
+        f"Differences from the encoder on {compared['num_compared']} held-out images "
+        f"of {subject.dataset.name}, where its largest number is "
+        f"{compared['largest_number']:.3g}; milliseconds an image, one by one, median "
+        f"of {_TIMED_CALLS}, {os.cpu_count()} threads."
+    )
+    if labelled:
+        print(
+            f"Top-1 accuracy in percent on {rows[0]['num_test']:,} test images, which "
+            "alone go through the file: linear head and neighbours are the encoder's."
+        )
+    names = ("", "KiB", "largest", "mean", "least cosine", "linear", "kNN", "ms", "")
+    cells = [names]
+    for row in rows:
+        compared = ("-", "-", "-")
+        if "least_cosine" in row:
+            compared = (
+                f"{row['max_difference']:.2g}",
+                f"{row['mean_difference']:.2g}",
+                f"{row['least_cosine']:.6f}",
+            )
+        accuracies = (tables.percent(row.get(k)) for k in ("linear_top1", "knn_top1"))
+        size, latency = f"{row['bytes'] / 1024:,.0f}", f"{row['milliseconds']:.2f}"
+        what = row.get("what", "its weights")
+        cells.append((row["file"], size, *compared, *accuracies, latency, what))
+    print(tables.format_table(cells))
