@@ -1,0 +1,117 @@
+"""An export that is killed anywhere: whoever reads finds a whole version."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from vicreg_keras import load_encoder
+from vicreg_keras.versions import newest_version, version_numbers
+
+NUM_KILLS = 20
+SHAPE = (8, 8, 3)
+IMAGES = np.random.default_rng(1).integers(0, 256, (3, *SHAPE)).astype("uint8")
+
+# Imports once, and forks before TensorFlow starts its threads: a process a line that
+# it reads, whose number it answers with. Each exports over and over.
+SCRIPT = """
+import os, signal, sys
+import keras
+from vicreg_keras import make_encoder
+from vicreg_keras.export.savedmodel import export_savedmodel
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    child = os.fork()
+    if child:
+        print(child, flush=True)
+        continue
+    keras.utils.set_random_seed(0)
+    encoder = make_encoder("tiny", (8, 8, 3))
+    while True:
+        export_savedmodel(encoder, sys.argv[1], (8, 8, 3), class_names=["a", "b"])
+"""
+
+
+@pytest.fixture
+def exporters(tmp_path):
+    """A function that starts a process which exports to a folder without end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
+
+    def start():
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return int(process.stdout.readline())
+
+    yield start
+    process.kill()
+    process.communicate()
+
+
+def test_a_reader_always_finds_a_whole_version(exporters, tmp_path):
+    begun = begin(exporters, tmp_path)
+    start = time.monotonic()
+    wait_for(lambda: newest_version(tmp_path))
+    seconds = time.monotonic() - start  # That a version takes.
+    expected = load_encoder(tmp_path)(IMAGES).numpy()
+    kill(begun)
+
+    random = np.random.default_rng(0)
+    unfinished, reads, before = 0, 0, len(version_numbers(tmp_path))
+    for _ in range(NUM_KILLS):
+        child = begin(exporters, tmp_path)
+        deadline = time.monotonic() + random.uniform(0, 1.6 * seconds)
+        while time.monotonic() < deadline:
+            np.testing.assert_array_equal(load_encoder(tmp_path)(IMAGES), expected)
+            reads += 1
+            time.sleep(0.3)
+        kill(child)
+        unfinished += any(tmp_path.glob(".unfinished-*"))
+        np.testing.assert_array_equal(load_encoder(tmp_path)(IMAGES), expected)
+    numbers = version_numbers(tmp_path)
+    for number in numbers:
+        version = tmp_path / str(number)
+        np.testing.assert_array_equal(load_encoder(version)(IMAGES), expected)
+        assert (version / "assets" / "class_names.txt").read_text() == "a\nb\n"
+    # Most were killed in the middle of a version; others had written one before.
+    written = len(numbers) - before
+    print(f"{unfinished} killed in a version, {written} versions, {reads} reads")
+    assert unfinished >= NUM_KILLS // 2 and written >= 3 and reads >= NUM_KILLS
+
+
+def begin(exporters, folder):
+    """Starts a process, and waits until it writes a version."""
+    left = set(folder.glob(".unfinished-*"))
+    child = exporters()
+    wait_for(lambda: set(folder.glob(".unfinished-*")) - left)
+    return child
+
+
+def kill(child):
+    os.kill(child, signal.SIGKILL)
+    wait_for(lambda: gone(child))
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def gone(number):
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return True
+    return False
