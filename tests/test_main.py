@@ -13,6 +13,7 @@ import main
 from vicreg_keras import augment, image_ops, models, optim
 from vicreg_keras.evaluate.linear_eval import PROTOCOLS
 from vicreg_keras.evaluate.projection import METHODS
+from vicreg_keras.export import tflite
 from vicreg_keras.judge.modes import MODES
 from vicreg_keras.precision import POLICIES
 from vicreg_keras.workdir import RunFolder
@@ -76,6 +77,21 @@ def test_digits_from_pretraining_to_the_table(run_main, tmp_path):
         return [row for row in rows if row[:2] == ["VICReg", "encoder"]]
 
     assert len(judged(out)) == 2 and judged(alone) == judged(out)
+    out_of_the_first = out
+    # The next version answers with class names, and is judged as the first was.
+    code, out, err = run_main(
+        *("--mode=export", f"--workdir={run}", "--format=savedmodel,tflite"),
+        *("--head=linear", "--quantization=float32"),
+    )
+    assert code == 0, err
+    assert f"{run / 'encoder' / '2'}" in out and "float32.tflite" in out
+    assert (run / "encoder" / "2" / "assets" / "recipe.flags").read_text() == (
+        RunFolder(run).flags.read_text()
+    )
+    code, again, err = run_main(
+        "--mode=linear_eval", f"--workdir={run}", "--few_label_seeds=2"
+    )
+    assert code == 0 and judged(again) == judged(out_of_the_first), err
     # Another recipe may not have the same folder.
     before = RunFolder(run).flags.read_text()
     code, out, err = run_main(
@@ -155,6 +171,7 @@ def test_no_network_and_no_data_names_three_ways_on(run_main, tmp_path):
         (["--mode=linear_eval"], "pretrain"),
         (["--mode=linear_eval", "--saved_model={tmp}/empty"], "SavedModel"),
         (["--mode=dance"], "linear_eval"),
+        (["--mode=export"], "pretrain"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -198,6 +215,7 @@ def test_choices_of_the_flags_are_those_of_the_library():
     assert choices("protocol") == set(PROTOCOLS)
     assert choices("mode") == {*main.OTHER_MODES, *MODES}
     assert choices("projection") == set(METHODS)
+    assert flags.FLAGS["quantization"].default == list(tflite.VARIANTS)
     assert choices("interpolation") == set(image_ops.INTERPOLATIONS)
     assert set(main.JUDGES) == set(MODES)
     for mode, options in main.JUDGES.items():
