@@ -1,0 +1,253 @@
+"""The page over HTTP: what may be asked, how much of it, and what is answered.
+
+Errors of `/search` and of all else are JSON, `{"error": "..."}`, to be shown as they
+are.
+"""
+
+import base64
+import collections
+import contextlib
+import io
+import pathlib
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import flask
+import numpy as np
+from PIL import Image
+from retrieval_page.photos import BadPhoto, decode_photo
+from werkzeug.exceptions import HTTPException
+from werkzeug.serving import WSGIRequestHandler
+
+if TYPE_CHECKING:  # It starts TensorFlow.
+    from retrieval_page.search import ImageSearch, Neighbour
+
+MOST_BYTES = 16 * 2**20  # Of a request.
+MOST_NEIGHBOURS = 100
+MOST_AT_ONCE = 4  # Searches: each may hold a decoded photo of 200 MB, and a copy.
+
+_HERE = pathlib.Path(__file__).resolve().parent
+_MOST_PARTS = 8  # Of a form.
+_SMALL_SIDE = 96  # Pixels: smaller images are drawn with visible pixels.
+_HEADERS = {
+    "Content-Security-Policy": "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' blob: data:",  # A photo before and after it is sent.
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        )
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # Another run may be served from the same address tomorrow.
+    "Cache-Control": "no-store",
+}
+
+
+class _Request(flask.Request):
+    def _get_file_stream(self, *args: Any, **kwargs: Any) -> io.BytesIO:
+        """Keeps an upload in memory: werkzeug would put a large one on the disk."""
+        del args, kwargs
+        return io.BytesIO()
+
+
+class _App(flask.Flask):
+    request_class = _Request
+
+
+class Handler(WSGIRequestHandler):
+    """One connection: silent, and not kept for who sends nothing."""
+
+    timeout = 60  # Seconds.
+
+    def log_request(self, *args: Any) -> None:
+        del args
+
+
+def create_app(
+    search: "ImageSearch",
+    *,
+    num_neighbours: int = 12,
+    trusted_hosts: list[str] | None = None,
+) -> flask.Flask:
+    """The application: one page, and what its script asks for.
+
+    - `GET /`: the page.
+    - `POST /search`: a form with one file `image`, and perhaps `neighbours`.
+    - `GET /images/ROW`: an image of the index, PNG.
+    - `GET /images/ROW/neighbours`: as `/search`, for an image of the index.
+
+    Args:
+        search: What answers.
+        num_neighbours: That the page asks for at first.
+        trusted_hosts: Names this server may be asked by; `None` for all. Without
+            them another site could have its name lead here, and read what it gets.
+    """
+    app = _App(__name__, template_folder=str(_HERE), static_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=MOST_BYTES,
+        MAX_FORM_PARTS=_MOST_PARTS,
+        TRUSTED_HOSTS=trusted_hosts,
+    )
+    slots = threading.BoundedSemaphore(MOST_AT_ONCE)
+
+    @app.get("/")
+    def page():
+        height, width, _ = search.dataset.image_shape
+        return flask.render_template(
+            "page.html",
+            dataset=search.dataset.name,
+            num_images=search.num_images,
+            height=height,
+            width=width,
+            is_small=max(height, width) <= _SMALL_SIDE,
+            num_neighbours=num_neighbours,
+            most_neighbours=MOST_NEIGHBOURS,
+            most_bytes=MOST_BYTES,
+        )
+
+    @app.get("/page.css")
+    @app.get("/page.js")
+    def part_of_page():
+        return flask.send_from_directory(_HERE, flask.request.path[1:])
+
+    @app.post("/search")
+    def search_for_photo():
+        content, name = _uploaded()
+        count = _num_neighbours(flask.request.form, num_neighbours)
+        with _slot(slots):
+            image = decode_photo(content, search.dataset.image_shape)
+            neighbours = search.near_image(image, count)
+        encoded = base64.b64encode(_png(image)).decode()
+        query = {"name": name, "image": f"data:image/png;base64,{encoded}"}
+        return _answer(query, neighbours)
+
+    @app.get("/images/<int:row>")
+    def image(row):
+        _check_row(row, search)
+        return flask.Response(_png(search.image(row)), mimetype="image/png")
+
+    @app.get("/images/<int:row>/neighbours")
+    def search_for_row(row):
+        _check_row(row, search)
+        count = _num_neighbours(flask.request.args, num_neighbours)
+        with _slot(slots):
+            neighbours = search.near_row(row, count)
+        return _answer(_as_json(search.describe(row)), neighbours)
+
+    @app.after_request
+    def add_headers(response):
+        response.headers.update(_HEADERS)
+        return response
+
+    @app.errorhandler(BadPhoto)
+    def refuse(error):
+        return {"error": str(error)}, error.status
+
+    @app.errorhandler(HTTPException)
+    def explain(error):
+        response = error.get_response()
+        response.data = flask.json.dumps({"error": _words(error)})
+        response.content_type = "application/json"
+        return response
+
+    return app
+
+
+def _words(error):
+    if error.code == 413:
+        return (
+            f"Expected one photo of at most {MOST_BYTES // 2**20} MiB. Received: more. "
+            "Send a smaller copy."
+        )
+    return error.description
+
+
+def _uploaded() -> tuple[bytes, str]:
+    """Content and name of the one file that a request must have."""
+    files = list(flask.request.files.items(multi=True))
+    if [field for field, _ in files] != ["image"]:
+        flask.abort(
+            400,
+            "Expected a form with one file, named image. Received: "
+            f"{len(files)} files. Send one photo at a time.",
+        )
+    file = files[0][1]
+    return file.read(), file.filename or "photo"
+
+
+def _num_neighbours(given, otherwise):
+    text = given.get("neighbours", str(otherwise))
+    # No sign and no more than needed: `int` also takes " +1_0 ".
+    if text.isascii() and text.isdecimal() and len(text) < 9:
+        if 1 <= int(text) <= MOST_NEIGHBOURS:
+            return int(text)
+    flask.abort(
+        400,
+        f"Expected neighbours from 1 to {MOST_NEIGHBOURS}. Received: {text[:20]!r}.",
+    )
+
+
+def _check_row(row, search):
+    if row >= search.num_images:
+        flask.abort(
+            404,
+            f"Expected an image from 0 to {search.num_images - 1}. Received: {row}.",
+        )
+
+
+@contextlib.contextmanager
+def _slot(slots: threading.Semaphore) -> Iterator[None]:
+    """Holds one of the searches that may run at a time, or refuses at once."""
+    if not slots.acquire(blocking=False):
+        flask.abort(
+            503,
+            f"Expected at most {MOST_AT_ONCE} searches at a time. Received: one more. "
+            "Try again in a second.",
+            retry_after=1,
+        )
+    try:
+        yield
+    finally:
+        slots.release()
+
+
+def _answer(query: dict, neighbours: "list[Neighbour]") -> dict:
+    return {
+        "query": query,
+        "neighbours": [
+            _as_json(neighbour) | {"distance": neighbour.distance}
+            for neighbour in neighbours
+        ],
+        "votes": [
+            {"class_name": name, "count": count} for name, count in _votes(neighbours)
+        ],
+    }
+
+
+def _votes(neighbours):
+    """Classes with their numbers, the most first; of equals that of the nearer."""
+    names = [neighbour.class_name for neighbour in neighbours]
+    return collections.Counter(name for name in names if name is not None).most_common()
+
+
+def _as_json(neighbour: "Neighbour") -> dict:
+    return {
+        "row": neighbour.row,
+        "name": neighbour.name,
+        "class_name": neighbour.class_name,
+        "image": f"images/{neighbour.row}",
+    }
+
+
+def _png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
