@@ -75,7 +75,7 @@ def name_of(path):
 
 
 LIBRARY = python_files(PACKAGE)
-EVERYTHING = python_files(PACKAGE, "tests", "benchmarks", "notebooks")
+EVERYTHING = python_files(PACKAGE, "tests", "benchmarks", "notebooks", "examples")
 
 
 def parse(path):
