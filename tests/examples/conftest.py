@@ -1,0 +1,50 @@
+"""A run on digits with an encoder and an index, for the examples to serve."""
+
+import pathlib
+import sys
+
+import keras
+import pytest
+
+from vicreg_keras import load_dataset, load_encoder, make_encoder
+from vicreg_keras.export.savedmodel import export_savedmodel
+from vicreg_keras.judge.neighbours import open_index
+from vicreg_keras.judge.subject import Subject
+from vicreg_keras.workdir import RunFolder
+
+# As each example does when it is started.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "examples"))
+
+SETTINGS = {"dataset": "digits", "seed": "3", "validation_fraction": "0.2"}
+
+
+@pytest.fixture(scope="session")
+def make_run(tmp_path_factory):
+    """A function that makes a run with an encoder and an index of digits."""
+
+    def make(weights_seed=0, with_index=True, **changed):
+        keras.utils.set_random_seed(weights_seed)
+        run = RunFolder(tmp_path_factory.mktemp("runs") / "run")
+        run.create()
+        run.claim(SETTINGS | changed)
+        export_savedmodel(make_encoder("tiny", (8, 8, 3)), run.encoder, (8, 8, 3))
+        if with_index:
+            dataset = load_dataset("digits", seed=3, validation_fraction=0.2)
+            open_index(Subject(load_encoder(run.path), dataset, run))
+        return run
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run(make_run):
+    """One such run, not to be changed."""
+    return make_run()
+
+
+@pytest.fixture(scope="session")
+def search(run):
+    """What the retrieval page asks for neighbours."""
+    from retrieval_page.search import open_search
+
+    return open_search(run.path)
