@@ -80,6 +80,8 @@ class Browser:
         )
         service = webdriver.ChromeService(executable_path=driver)
         self.driver = webdriver.Chrome(options=options, service=service)
+        # What Chromium shows at first asks for pages of its own.
+        self.driver.get("about:blank")
 
     def open(self, address, *, width=1280, scheme="light", media="screen"):
         self.logs()  # What was said before is not about this page.
