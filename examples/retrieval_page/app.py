@@ -5,7 +5,8 @@
 
 The first command makes the index, the second serves http://127.0.0.1:8000 until
 Ctrl-C. What was uploaded is searched in memory and forgotten. There are no accounts,
-there is no encryption: this is for one's own desk, not for the internet.
+there is no encryption: this is for one's own desk, not for the internet. Needs Flask
+(pip install flask).
 
 `photos` turns a file into pixels, `search` pixels into neighbours, `server` answers
 requests; `page.html`, `page.css` and `page.js` are what a browser gets.
@@ -109,7 +110,7 @@ def _listen(host, port):
     except OSError as error:
         raise ValueError(
             f"Expected an address that is free. Received: host={host}, port={port} "
-            f"({error.strerror}). Choose another --port."
+            f"({error.strerror}). Choose another --host or --port."
         ) from error
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
-MOST_PIXELS = 2**26  # Of one photo: 8,192 x 8,192. Decoded, they take 200 MB.
+MOST_PIXELS = 2**26  # Of one photo: 8,192 x 8,192, in memory 256 MiB.
 
 
 class BadPhoto(ValueError):
@@ -79,10 +79,12 @@ def _too_many(received):
 
 
 def _as_read(image, image_shape):
-    image = ImageOps.exif_transpose(image)
+    # No copies that are not needed: a photo may be large.
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):  # 16-bit grey, which `convert` would clip.
         image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
-    image = image.convert("RGB")
+    if image.mode != "RGB":
+        image = image.convert("RGB")
     height, width, _ = image_shape
     if image.size != (width, height):
         # Pillow widens the bilinear filter when it shrinks: that is the antialiasing.

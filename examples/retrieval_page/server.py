@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # It starts TensorFlow.
 
 MOST_BYTES = 16 * 2**20  # Of a request.
 MOST_NEIGHBOURS = 100
-MOST_AT_ONCE = 4  # Searches: each may hold a decoded photo of 200 MB, and a copy.
+MOST_AT_ONCE = 4  # Searches: a large photo takes half a gigabyte while it is decoded.
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _MOST_PARTS = 8  # Of a form.

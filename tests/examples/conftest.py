@@ -19,7 +19,13 @@ SETTINGS = {"dataset": "digits", "seed": "3", "validation_fraction": "0.2"}
 
 
 @pytest.fixture(scope="session")
-def make_run(tmp_path_factory):
+def dataset():
+    """The data set as the runs have it."""
+    return load_dataset("digits", seed=3, validation_fraction=0.2)
+
+
+@pytest.fixture(scope="session")
+def make_run(tmp_path_factory, dataset):
     """A function that makes a run with an encoder and an index of digits."""
 
     def make(weights_seed=0, with_index=True, **changed):
@@ -29,7 +35,6 @@ def make_run(tmp_path_factory):
         run.claim(SETTINGS | changed)
         export_savedmodel(make_encoder("tiny", (8, 8, 3)), run.encoder, (8, 8, 3))
         if with_index:
-            dataset = load_dataset("digits", seed=3, validation_fraction=0.2)
             open_index(Subject(load_encoder(run.path), dataset, run))
         return run
 
