@@ -117,6 +117,7 @@ def test_what_was_not_run_is_named_with_its_command(build, make_run):
         "retrieval": ("retrieve", "evaluate"),
         "clusters": ("evaluate",),
         "labels": ("finetune",),
+        "files": ("export --format=tflite",),
     }.items():
         for mode in modes:
             folder = str(run.path).replace("'", "'\"'\"'")

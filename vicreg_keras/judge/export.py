@@ -43,8 +43,8 @@ def run_export(
         output: a folder for the versions; by default the run's.
 
     Returns:
-        The row that was kept: `paths` by format, and under `files` one dict for each
-        TFLite and ONNX file.
+        `paths` by format and, under `files`, what `show_costs` says of TFLite and ONNX
+        files. Where there are such, it is kept in the run.
 
     Raises:
         ValueError: for an unknown format or file, a head without labels or without
@@ -74,11 +74,10 @@ def run_export(
     if "onnx" in format:
         paths["onnx"], measured = _export_onnx(subject, folder / "onnx")
         files += measured
-    numbers = {
-        "paths": {name: str(path) for name, path in paths.items()},
-        "files": show_costs(subject, files) if files else [],
-    }
-    return subject.keep("export", numbers)
+    numbers = {"paths": {name: str(path) for name, path in paths.items()}, "files": []}
+    if not files:
+        return numbers
+    return subject.keep("export", numbers | {"files": show_costs(subject, files)})
 
 
 def _check_choice(name, chosen, known):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from vicreg_keras.report.cluster_map import map_section
 from vicreg_keras.report.elements import Html, join, markup, paragraph
+from vicreg_keras.report.files import files_section
 from vicreg_keras.report.labels import labels_section
 from vicreg_keras.report.mistakes import confusion_section, mistakes_section
 from vicreg_keras.report.neighbours import retrieval_numbers, retrieval_pictures
@@ -87,6 +88,7 @@ SECTIONS: dict[str, Section] = {
     "Retrieval": _retrieval,
     "Clusters": _of_pictures(map_section),
     "Labels": _of_records(labels_section),
+    "Files": _of_records(files_section),
     "Settings": _of_records(settings_section),
     "Versions": _of_records(versions_section),
 }
