@@ -1,4 +1,4 @@
-"""A run on digits with an encoder and an index, for the examples to serve."""
+"""Runs with an encoder and an index, for the examples to serve."""
 
 import pathlib
 import sys
@@ -6,6 +6,8 @@ import sys
 import keras
 import pytest
 
+from tests.examples.double import ServingDouble
+from tests.examples.run_folder import make_photo_run
 from vicreg_keras import load_dataset, load_encoder, make_encoder
 from vicreg_keras.export.savedmodel import export_savedmodel
 from vicreg_keras.judge.neighbours import open_index
@@ -53,3 +55,23 @@ def search(run):
     from retrieval_page.search import open_search
 
     return open_search(run.path)
+
+
+@pytest.fixture(scope="session")
+def photo_run(tmp_path_factory):
+    """A run of photos, with an encoder that has a linear head, too."""
+    return make_photo_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def server(photo_run):
+    """A double of TensorFlow Serving."""
+    with ServingDouble(photo_run.folder / "encoder") as double:
+        yield double
+
+
+@pytest.fixture(scope="session")
+def server_with_head(photo_run):
+    """Another, which classifies."""
+    with ServingDouble(photo_run.folder / "with_head") as double:
+        yield double
