@@ -1,4 +1,4 @@
-"""README.md and the notebooks keep their word: commands parse, links lead somewhere."""
+"""README.md, docs/ and the notebooks keep their word: commands parse, links lead somewhere."""
 
 import json
 import pathlib
@@ -20,7 +20,9 @@ def markdown_of(notebook):
 
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-TEXTS = {README: TEXT} | {path: markdown_of(path) for path in NOTEBOOKS}
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+TEXTS = {path: path.read_text(encoding="utf-8") for path in (README, *DOCS)}
+TEXTS |= {path: markdown_of(path) for path in NOTEBOOKS}
 
 
 def commands(text):

@@ -85,3 +85,25 @@ def test_progress_is_shown_on_stderr_when_it_takes_long(capsys, monkeypatch):
     assert "500" not in captured.err.replace("3,000", "").split("1,000")[0]
     assert captured.err.count("cifar10 train") == 2
     assert captured.err.endswith("3,000 of 3,000\n")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_broken_exif(tmp_path):
+    """What Pillow then raises is of many classes."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 3)).astype("uint8")
+    exif = Image.Exif()
+    exif[274], exif[305] = 6, "x" * 20
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", exif=exif)
+    content, random = file.getvalue(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(3000):
+        broken = bytearray(content)
+        for place in random.integers(0, 100, random.integers(1, 5)):
+            broken[place] = random.integers(256)
+        try:
+            sources.decode_image(io.BytesIO(bytes(broken)), "photo.jpg")
+        except ValueError as error:
+            assert "Received: photo.jpg (" in str(error)
+            refused += 1
+    assert 500 < refused < 3000

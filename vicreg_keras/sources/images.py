@@ -6,6 +6,7 @@ import dataclasses
 import io
 import os
 import pathlib
+import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -181,8 +182,16 @@ def image_errors(name: str | os.PathLike) -> Iterator[None]:
         raise ValueError(_bad_image(name, "not a JPEG or PNG file")) from None
     except Image.DecompressionBombError:
         raise ValueError(_bad_image(name, "too many pixels")) from None
-    # Broken PNG chunks surface as SyntaxError, and as struct errors.
-    except (OSError, SyntaxError, ValueError, ArithmeticError, EOFError) as error:
+    # Broken PNG chunks surface as SyntaxError, broken EXIF as the last two.
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        ArithmeticError,
+        EOFError,
+        struct.error,
+        TypeError,
+    ) as error:
         raise ValueError(_bad_image(name, error)) from None
 
 
