@@ -1,4 +1,4 @@
-"""README.md, docs/ and the notebooks keep their word: commands parse, links lead somewhere."""
+"""README.md, docs/ and the notebooks keep their word: commands parse, links lead on."""
 
 import json
 import pathlib
