@@ -17,8 +17,9 @@ import tensorflow as tf
 from vicreg_keras import sources
 from vicreg_keras.data import Split, load_dataset
 from vicreg_keras.evaluate.spectrum import spectrum
-from vicreg_keras.features import extract_features, load_encoder
+from vicreg_keras.features import extract_features
 from vicreg_keras.pretrain import build_encoder, embedding_verdict, pretrain
+from vicreg_keras.saved_encoder import load_encoder, variables_of
 from vicreg_keras.settings import Settings
 from vicreg_keras.workdir import RunFolder
 
@@ -152,7 +153,7 @@ def test_init_from_starts_a_new_run_with_earlier_weights(finished, digits, tmp_p
 
     # Nothing moved but batch norm's statistics: the weights are the earlier run's.
     def kernels(run):
-        weights = load_encoder(run.path).variables
+        weights = variables_of(load_encoder(run.path))
         return [w.numpy() for w in weights if w.shape.rank == 4]
 
     earlier, later = kernels(run), kernels(new)
