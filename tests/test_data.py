@@ -238,7 +238,7 @@ def test_read_and_take():
 
 
 def test_digits(digits):
-    assert digits.image_shape == (8, 8, 3)
+    assert digits.example_shape == (8, 8, 3)
     assert digits.num_classes == 10
     assert digits.class_names == tuple("0123456789")
     splits = (digits.train, digits.validation, digits.test)
@@ -285,7 +285,7 @@ def test_validation_fraction(digits):
 
 def test_image_size_resizes(digits):
     large = load_dataset("digits", image_size=16)
-    assert large.image_shape == (16, 16, 3)
+    assert large.example_shape == (16, 16, 3)
     assert large.train.names == digits.train.names
     # Antialiased bilinear keeps the mean.
     expected = digits.train.read([0]).mean()

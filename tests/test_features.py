@@ -8,7 +8,7 @@ import tensorflow as tf
 from vicreg_keras.data import Split
 from vicreg_keras.features import (
     Progress,
-    check_image_shape,
+    check_example_shape,
     compile_encoder,
     extract_features,
 )
@@ -81,7 +81,7 @@ def test_compiled_once_it_follows_the_variables():
         return flatten(images) * scale
 
     split = make_split()
-    encode = compile_encoder(encoder, split.image_shape)
+    encode = compile_encoder(encoder, split.example_shape)
     first = extract_features(encode, split, batch_size=3).representations
     scale.assign(2.0)
     second = extract_features(encode, split, batch_size=3).representations
@@ -118,8 +118,8 @@ def test_other_shapes_than_rows_are_refused():
 def test_size_mismatch_names_the_flag():
     with pytest.raises(ValueError, match="--image_size=4"):
         extract_features(make_model(4), make_split(size=5))
-    check_image_shape(flatten, (5, 5, 3))
-    check_image_shape(keras.Sequential([keras.Input((None, None, 3))]), (9, 7, 3))
+    check_example_shape(flatten, (5, 5, 3))
+    check_example_shape(keras.Sequential([keras.Input((None, None, 3))]), (9, 7, 3))
 
 
 def test_progress_shows_only_for_long_work(capsys, monkeypatch):

@@ -36,6 +36,7 @@ LEVELS = {
     "precision": 0,
     "tables": 0,
     # Parts of one module that fill a file of their own.
+    "columns": -3,
     "splits": -1,
     "sources": -2,
     "random_layers": -1,

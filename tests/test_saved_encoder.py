@@ -46,7 +46,7 @@ def save_elsewhere(model, folder, name="image", output="representation"):
 def test_a_run_gives_its_encoder(model, run_folder, below):
     encoder = load_encoder(run_folder / below)
     assert encoder.folder == str(run_folder / "encoder" / "1")
-    assert encoder.image_shape == SHAPE
+    assert encoder.example_shape == SHAPE
     assert encoder.representation_size == 32
     expected = model(IMAGES, training=False)
     np.testing.assert_allclose(encoder(IMAGES), expected, rtol=1e-5, atol=1e-5)

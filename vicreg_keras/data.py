@@ -29,7 +29,7 @@ class Dataset:
 
     Attributes:
         name: As given to `load_dataset`.
-        image_shape: `(height, width, 3)`.
+        example_shape: `(height, width, 3)`.
         class_names: A name for each label, or `None` when there are no labels.
         train: What is trained on.
         validation: Held out of training; every choice is made on it.
@@ -37,7 +37,7 @@ class Dataset:
     """
 
     name: str
-    image_shape: tuple[int, int, int]
+    example_shape: tuple[int, int, int]
     class_names: tuple[str, ...] | None
     train: Split
     validation: Split
@@ -107,7 +107,7 @@ def load_dataset(
     train, validation, test = _make_splits(name, source, validation_fraction, seed)
     return Dataset(
         name=name,
-        image_shape=train.image_shape,
+        example_shape=train.example_shape,
         class_names=source.class_names,
         train=train,
         validation=validation,
@@ -115,17 +115,17 @@ def load_dataset(
     )
 
 
-def load_images(pattern: str, image_shape: Sequence[int | None]) -> Split:
+def load_images(pattern: str, example_shape: Sequence[int | None]) -> Split:
     """Image files as one split without labels, decoded when they are read.
 
     Args:
         pattern: A file, a folder, or a glob, as of `sources.load_files`.
-        image_shape: What an encoder takes, `(height, width, 3)`.
+        example_shape: What an encoder takes, `(height, width, 3)`.
 
     Raises:
         ValueError: If nothing matches, or a file's size is not as expected.
     """
-    part = sources.load_files(pattern, image_shape=image_shape)
+    part = sources.load_files(pattern, example_shape=example_shape)
     return Split(part.examples, part.labels, part.names)
 
 

@@ -97,7 +97,7 @@ class FeatureStore(Mapping):
 
     def _extract(self, split):
         if self._encode is None:
-            self._encode = compile_encoder(self._encoder, self._dataset.image_shape)
+            self._encode = compile_encoder(self._encoder, self._dataset.example_shape)
         return extract_features(self._encode, split, **self._options)
 
 
@@ -114,7 +114,7 @@ def _weights_key(encoder):
 
 def _split_key(split):
     digest = hashlib.sha256()
-    digest.update(f"{split.num_examples}{split.image_shape}".encode())
+    digest.update(f"{split.num_examples}{split.example_shape}".encode())
     digest.update("\0".join(split.names).encode())
     count = min(_PROBED_IMAGES, split.num_examples)
     probed = np.linspace(0, split.num_examples - 1, count).astype(np.int64)

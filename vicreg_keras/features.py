@@ -64,7 +64,7 @@ def extract_features(
     if isinstance(encoder, tf.types.experimental.PolymorphicFunction):
         encode = encoder
     else:
-        check_image_shape(encoder, spec.shape[1:])
+        check_example_shape(encoder, spec.shape[1:])
         encode = compile_encoder(encoder, spec.shape[1:], spec.dtype)
 
     rows = []
@@ -78,7 +78,7 @@ def extract_features(
 
 def compile_encoder(
     encoder: Callable[..., Any],
-    image_shape: tuple[int | None, ...],
+    example_shape: tuple[int | None, ...],
     dtype: Any = tf.uint8,
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """One `tf.function` that gives float32 representations in inference mode.
@@ -89,13 +89,13 @@ def compile_encoder(
 
     Args:
         encoder: Called as `encoder(images, training=False)`.
-        image_shape: Shape of one example, `(H, W, 3)`.
+        example_shape: Shape of one example, `(H, W, 3)`.
         dtype: Type of the examples, uint8 for images in [0, 255].
 
     Returns:
         A `tf.function` from `(N, H, W, 3)` to `(N, D)` float32.
     """
-    signature = [tf.TensorSpec((None, *image_shape), dtype)]
+    signature = [tf.TensorSpec((None, *example_shape), dtype)]
 
     # Not compiled by XLA: on a CPU that makes the convolutions several times slower.
     @tf.function(input_signature=signature, jit_compile=False)
@@ -105,25 +105,25 @@ def compile_encoder(
     return encode
 
 
-def check_image_shape(encoder: Callable[..., Any], image_shape: Any) -> None:
+def check_example_shape(encoder: Callable[..., Any], example_shape: Any) -> None:
     """Refuses examples of a size that the encoder does not take.
 
     Args:
-        encoder: Its `image_shape`, or `input_shape` without the batch axis, is
+        encoder: Its `example_shape`, or `input_shape` without the batch axis, is
             compared where it has one; axes that are `None` accept any size.
-        image_shape: Shape of one example, `(H, W, 3)`.
+        example_shape: Shape of one example, `(H, W, 3)`.
 
     Raises:
         ValueError: If the two differ.
     """
-    expected = getattr(encoder, "image_shape", None)
+    expected = getattr(encoder, "example_shape", None)
     if expected is None:
         # A model of several inputs has a list here; it is left to fail by itself.
         expected = getattr(encoder, "input_shape", None)
         expected = expected[1:] if isinstance(expected, tuple) else None
     if expected is None:
         return
-    expected, received = tuple(expected), tuple(image_shape)
+    expected, received = tuple(expected), tuple(example_shape)
     same_rank = len(expected) == len(received)
     if not same_rank or any(
         None not in pair and pair[0] != pair[1]
@@ -131,7 +131,7 @@ def check_image_shape(encoder: Callable[..., Any], image_shape: Any) -> None:
     ):
         raise ValueError(
             f"Expected examples of the encoder's shape {expected}. Received: "
-            f"image_shape={received}. Read the data set at the encoder's size "
+            f"example_shape={received}. Read the data set at the encoder's size "
             f"(--image_size={expected[0]}), or choose the encoder that was trained "
             "on it."
         )

@@ -33,7 +33,7 @@ _LARGEST_CIFAR_STEM = 64
 
 def make_encoder(
     name: str,
-    image_shape: Sequence[int | None] = (32, 32, 3),
+    example_shape: Sequence[int | None] = (32, 32, 3),
     *,
     stem: str = "auto",
     mean: Sequence[float] = IMAGENET_MEAN,
@@ -44,7 +44,7 @@ def make_encoder(
 
     Args:
         name: a key of `ENCODERS`.
-        image_shape: `(height, width, 3)` in pixels. Every encoder ends in a mean over
+        example_shape: `(height, width, 3)` in pixels. Every encoder ends in a mean over
             the map, so it also takes images of other sizes; the shape only chooses
             the stem.
         stem: `"cifar"` (3 x 3, stride 1, no pooling), `"imagenet"` (7 x 7, stride 2,
@@ -65,14 +65,14 @@ def make_encoder(
             f"Expected encoder to be one of {sorted(ENCODERS)}. Received: "
             f"encoder={name!r}."
         )
-    check_side(name, *image_shape[:2])
+    check_side(name, *example_shape[:2])
     if stem not in ("auto", "cifar", "imagenet"):
         raise ValueError(
             "Expected stem to be 'auto', 'cifar' or 'imagenet'. Received: "
             f"stem={stem!r}."
         )
     if stem == "auto":
-        sides = [side for side in image_shape[:2] if side is not None]
+        sides = [side for side in example_shape[:2] if side is not None]
         small = bool(sides) and max(sides) <= _LARGEST_CIFAR_STEM
         stem = "cifar" if small else "imagenet"
     build = ENCODERS[name]

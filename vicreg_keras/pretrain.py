@@ -145,7 +145,7 @@ def build_encoder(settings: Settings, dataset: Dataset) -> keras.Model:
     keras.utils.set_random_seed(settings.seed)
     return models.make_encoder(
         settings.encoder,
-        dataset.image_shape,
+        dataset.example_shape,
         stem=settings.stem,
         mean=mean,
         std=std,
@@ -292,7 +292,7 @@ def _held_out_batches(dataset, settings):
     return (
         held_out.take(order[:whole])
         .batches(size)
-        .map(lambda images: tf.ensure_shape(images, (size, *dataset.image_shape)))
+        .map(lambda images: tf.ensure_shape(images, (size, *dataset.example_shape)))
     )
 
 
@@ -304,7 +304,7 @@ def _score(model, dataset, seed):
         order = random.permutation(split.num_examples)[:limit]
         return split.take(np.sort(order))
 
-    encode = compile_encoder(model.encoder, dataset.image_shape)
+    encode = compile_encoder(model.encoder, dataset.example_shape)
     bank = some(dataset.train, _KNN_BANK)
     queries = some(dataset.validation, _KNN_QUERIES)
 
@@ -356,7 +356,7 @@ def _export(model, settings, dataset, run, step_before):
     return export_savedmodel(
         encoder,
         run.encoder,
-        dataset.image_shape,
+        dataset.example_shape,
         class_names=dataset.class_names,
         recipe=run.flags.read_text() if run.flags.exists() else None,
     )

@@ -68,7 +68,7 @@ class SavedEncoder(keras.layers.Layer):
 
     Attributes:
         folder: The version's folder.
-        image_shape: Shape of one example, `(height, width, 3)` or `(width,)`; `None`
+        example_shape: Shape of one example, `(height, width, 3)` or `(width,)`; `None`
             for an axis of any size.
         representation_size: `dim`, or `None` where the signature does not say.
         saved_variables: The encoder's variables.
@@ -95,7 +95,7 @@ class SavedEncoder(keras.layers.Layer):
         (self._input_name,) = names
         spec = inputs[self._input_name]
         self.folder = folder
-        self.image_shape = tuple(spec.shape[1:])
+        self.example_shape = tuple(spec.shape[1:])
         self.representation_size = outputs["representation"].shape[-1]
         self._input_dtype = spec.dtype
         self._signature = signature

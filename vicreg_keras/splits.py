@@ -28,7 +28,7 @@ class Split:
         num_examples: How many examples the split has.
         labels: int64 array of shape `(num_examples,)`, or `None`.
         names: One string for each example: a relative path, or e.g. `"train/17"`.
-        image_shape: `(height, width, 3)`.
+        example_shape: `(height, width, 3)`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Split:
         self._source_names = names
         self._indices = indices
         self.num_examples = len(indices)
-        self.image_shape = tuple(examples.shape)
+        self.example_shape = tuple(examples.shape)
         self.labels = None if labels is None else labels[indices].astype(np.int64)
         self.names = tuple(names[i] for i in indices)
 
@@ -214,7 +214,7 @@ class Split:
         return indices_of
 
     def _images(self, batch_size: int | None) -> tf.TensorSpec:
-        return tf.TensorSpec((batch_size, *self.image_shape), self._examples.dtype)
+        return tf.TensorSpec((batch_size, *self.example_shape), self._examples.dtype)
 
 
 def _labels(batch_size: int) -> tf.TensorSpec:

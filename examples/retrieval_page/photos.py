@@ -26,7 +26,7 @@ class BadPhoto(ValueError):
         self.status = status
 
 
-def decode_photo(content: bytes, image_shape: Sequence[int]) -> np.ndarray:
+def decode_photo(content: bytes, example_shape: Sequence[int]) -> np.ndarray:
     """Pixels of a JPEG or PNG file, as the data sets of vicreg_keras are read.
 
     The photo is turned as its EXIF orientation says, transparency is dropped, the
@@ -34,7 +34,7 @@ def decode_photo(content: bytes, image_shape: Sequence[int]) -> np.ndarray:
 
     Args:
         content: Of the file.
-        image_shape: `(height, width, 3)` of the result.
+        example_shape: `(height, width, 3)` of the result.
 
     Returns:
         uint8 RGB of that shape, in [0, 255].
@@ -48,7 +48,7 @@ def decode_photo(content: bytes, image_shape: Sequence[int]) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             _check_size(image.size)
-            return _as_read(image, image_shape)
+            return _as_read(image, example_shape)
     except BadPhoto:
         raise
     except Image.DecompressionBombError:
@@ -78,14 +78,14 @@ def _too_many(received):
     )
 
 
-def _as_read(image, image_shape):
+def _as_read(image, example_shape):
     # No copies that are not needed: a photo may be large.
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):  # 16-bit grey, which `convert` would clip.
         image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
     if image.mode != "RGB":
         image = image.convert("RGB")
-    height, width, _ = image_shape
+    height, width, _ = example_shape
     if image.size != (width, height):
         # Pillow widens the bilinear filter when it shrinks: that is the antialiasing.
         image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)

@@ -9,7 +9,7 @@ import numpy as np
 from vicreg_keras import load_dataset, load_encoder
 from vicreg_keras.data import Dataset
 from vicreg_keras.evaluate.neighbours import NeighbourIndex
-from vicreg_keras.features import check_image_shape
+from vicreg_keras.features import check_example_shape
 from vicreg_keras.versions import newest_version
 from vicreg_keras.workdir import RunFolder, folder_name
 
@@ -46,7 +46,7 @@ class ImageSearch:
         hint: What to do where the three do not belong together.
 
     Attributes:
-        dataset: Its `image_shape` is what the search takes.
+        dataset: Its `example_shape` is what the search takes.
         num_images: In the index.
 
     Raises:
@@ -61,7 +61,7 @@ class ImageSearch:
         dataset: Dataset,
         hint: str = "Build the index anew.",
     ):
-        check_image_shape(encoder, dataset.image_shape)
+        check_example_shape(encoder, dataset.example_shape)
         self.dataset = dataset
         self.num_images = index.num_rows
         self._encoder = encoder

@@ -100,7 +100,7 @@ def create_app(
 
     @app.get("/")
     def page():
-        height, width, _ = search.dataset.image_shape
+        height, width, _ = search.dataset.example_shape
         return flask.render_template(
             "page.html",
             dataset=search.dataset.name,
@@ -123,7 +123,7 @@ def create_app(
         content, name = _uploaded()
         count = _num_neighbours(flask.request.form, num_neighbours)
         with _slot(slots):
-            image = decode_photo(content, search.dataset.image_shape)
+            image = decode_photo(content, search.dataset.example_shape)
             neighbours = search.near_image(image, count)
         encoded = base64.b64encode(_png(image)).decode()
         query = {"name": name, "image": f"data:image/png;base64,{encoded}"}

@@ -174,7 +174,7 @@ def test_what_cannot_be_evaluated_is_refused(digits):
         linear_eval(quarters, unlabelled)
 
     class Encoder:
-        image_shape = (32, 32, 3)
+        example_shape = (32, 32, 3)
 
     with pytest.raises(ValueError, match="--image_size=32"):
         linear_eval(Encoder(), digits)

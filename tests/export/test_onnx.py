@@ -23,7 +23,7 @@ def test_gives_the_encoders_numbers(saved, encoder, tmp_path):
     if saved:
         source = load_encoder(export_savedmodel(encoder, tmp_path, SHAPE))
     read = onnx.OnnxEncoder(onnx.convert(source, SHAPE))
-    assert read.image_shape == SHAPE
+    assert read.example_shape == SHAPE
     for batch_size in (1, 3, 7):
         expected = encoder(IMAGES[:batch_size], training=False).numpy()
         received = read(IMAGES[:batch_size]).numpy()

@@ -52,7 +52,7 @@ def test_types_are_those_that_are_said(files):
     types = {name: TFLiteEncoder(files[name]).dtypes for name in files}
     assert types.pop("int8_only") == ("uint8", "int8")
     assert set(types.values()) == {("uint8", "float32")}
-    assert TFLiteEncoder(files["float32"]).image_shape == SHAPE
+    assert TFLiteEncoder(files["float32"]).example_shape == SHAPE
     sizes = [len(files[name]) for name in ("float32", "float16", "dynamic_range")]
     assert sizes[0] > sizes[1] > sizes[2]
 

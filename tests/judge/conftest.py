@@ -16,7 +16,7 @@ def digits():
     whole = load_dataset("digits")
     return Dataset(
         name="digits",
-        image_shape=whole.image_shape,
+        example_shape=whole.example_shape,
         class_names=whole.class_names,
         train=whole.train.take(range(300)),
         validation=whole.validation.take(range(60)),
@@ -49,12 +49,12 @@ def unlabelled(digits, encoders, tmp_path):
         return type(split)(split, None, split.names)
 
     split = digits.train.take(range(100))
-    split.shape, split.dtype = split.image_shape, np.dtype(np.uint8)
+    split.shape, split.dtype = split.example_shape, np.dtype(np.uint8)
     held_out = digits.validation.take(range(40))
-    held_out.shape, held_out.dtype = held_out.image_shape, np.dtype(np.uint8)
+    held_out.shape, held_out.dtype = held_out.example_shape, np.dtype(np.uint8)
     dataset = Dataset(
         name="photos",
-        image_shape=digits.image_shape,
+        example_shape=digits.example_shape,
         class_names=None,
         train=bare(split),
         validation=bare(held_out),

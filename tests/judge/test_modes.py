@@ -163,7 +163,7 @@ def test_spectrum_calls_a_collapse_by_its_name(subject, encoders, capsys):
         """The same for every image, but for rounding."""
 
         variables = encoders[0].variables
-        image_shape = (8, 8, 3)
+        example_shape = (8, 8, 3)
 
         def __call__(self, images, training=False):
             return 5.0 + 1e-6 * encoders[0](images, training=False)

@@ -20,7 +20,7 @@ def test_npz(tmp_path, shape, keys):
     path = tmp_path / "a.npz"
     np.savez(path, **{keys[0]: images, keys[1]: labels, "class_names": ["no", "yes"]})
     loaded = load_dataset(f"npz:{path}")
-    assert loaded.image_shape == (8, 6, 3)
+    assert loaded.example_shape == (8, 6, 3)
     assert loaded.class_names == ("no", "yes")
     assert loaded.test.num_examples == 4
     row = int(loaded.train.names[3].removeprefix("train/"))
@@ -36,7 +36,7 @@ def test_npz_with_its_own_parts_and_without_labels(tmp_path):
     loaded = load_dataset(f"npz:{path}", image_size=2)
     splits = (loaded.train, loaded.validation, loaded.test)
     assert [s.num_examples for s in splits] == [6, 2, 3]
-    assert loaded.class_names is None and loaded.image_shape == (2, 2, 3)
+    assert loaded.class_names is None and loaded.example_shape == (2, 2, 3)
     assert loaded.test.names == ("test/0", "test/1", "test/2")
 
 

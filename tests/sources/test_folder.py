@@ -59,7 +59,7 @@ def test_streamed_folder_equals_folder_in_memory(tmp_path, image_size):
     stream = load_dataset(f"folder:{tmp_path}", memory_limit_gib=0, **kwargs)
     assert isinstance(memory.train._examples, sources.ArrayExamples)
     assert isinstance(stream.train._examples, sources.FileExamples)
-    assert memory.image_shape == stream.image_shape
+    assert memory.example_shape == stream.example_shape
     for one, other in zip(
         (memory.train, memory.validation, memory.test),
         (stream.train, stream.validation, stream.test),
@@ -126,7 +126,7 @@ def test_exif_orientation_is_applied_the_same_way_when_streamed(tmp_path):
         Image.fromarray(noise(i, 4, 10)).save(tmp_path / f"{i}.png", exif=exif)
     for limit in (0, 4):
         loaded = load_dataset(f"folder:{tmp_path}", memory_limit_gib=limit)
-        assert loaded.image_shape == (10, 4, 3)
+        assert loaded.example_shape == (10, 4, 3)
         number = int(loaded.train.names[0][0])
         expected = np.rot90(noise(number, 4, 10), -1)
         np.testing.assert_array_equal(loaded.train.read([0])[0], expected)
@@ -137,7 +137,7 @@ def test_sizes_must_agree_without_image_size(tmp_path):
     save_image(tmp_path / "b.png", size=(9, 7))
     with pytest.raises(ValueError, match="8x8.*b.png of 7x9. Use --image_size"):
         load_dataset(f"folder:{tmp_path}")
-    assert load_dataset(f"folder:{tmp_path}", image_size=4).image_shape == (4, 4, 3)
+    assert load_dataset(f"folder:{tmp_path}", image_size=4).example_shape == (4, 4, 3)
 
 
 def test_missing_and_empty_folders(tmp_path):

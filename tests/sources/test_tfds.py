@@ -54,7 +54,7 @@ def tfds_dir(tmp_path_factory):
 
 def test_tfds(tfds_dir):
     loaded = load_dataset("tiny_shapes", data_dir=str(tfds_dir))
-    assert loaded.image_shape == (6, 8, 3)
+    assert loaded.example_shape == (6, 8, 3)
     assert loaded.class_names == ("round", "square")
     splits = (loaded.train, loaded.validation, loaded.test)
     assert [s.num_examples for s in splits] == [36, 4, 10]
@@ -103,7 +103,7 @@ def test_interrupted_decoding_leaves_nothing(tfds_dir, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             load_dataset("tiny_shapes", **kwargs)
     assert set((tfds_dir / "cache").glob("*")) == before
-    assert load_dataset("tiny_shapes", **kwargs).image_shape == (3, 3, 3)
+    assert load_dataset("tiny_shapes", **kwargs).example_shape == (3, 3, 3)
 
 
 def test_full_disk_is_said_before_decoding(tfds_dir, tmp_path, monkeypatch):
@@ -141,7 +141,7 @@ def test_missing_set_without_a_network_names_three_ways_on(tmp_path, monkeypatch
 @pytest.mark.skipif(not CIFAR_DIR.exists(), reason=f"no CIFAR-10 at {CIFAR_DIR}")
 def test_cifar10():
     loaded = load_dataset("cifar10", data_dir=str(CIFAR_DIR))
-    assert loaded.image_shape == (32, 32, 3)
+    assert loaded.example_shape == (32, 32, 3)
     splits = (loaded.train, loaded.validation, loaded.test)
     assert [s.num_examples for s in splits] == [45000, 5000, 10000]
     assert np.bincount(loaded.train.labels).tolist() == [4500] * 10

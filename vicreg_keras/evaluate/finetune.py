@@ -26,7 +26,7 @@ from vicreg_keras.evaluate.labelled_subset import (
     is_better,
 )
 from vicreg_keras.evaluate.linear_heads import MOMENTUM
-from vicreg_keras.features import Progress, check_image_shape, compile_encoder
+from vicreg_keras.features import Progress, check_example_shape, compile_encoder
 from vicreg_keras.optim import make_optimizer, warmup_cosine
 
 # Of the encoder and of the new layer. The first is the authors' for 1 % of ImageNet;
@@ -197,11 +197,11 @@ class _Classifier:
         if encoder.compute_dtype == "float16":
             self._optimizer = keras.optimizers.LossScaleOptimizer(self._optimizer)
         self._optimizer.build(self._trained)
-        self._image_shape, self._seed = dataset.image_shape, seed
+        self._example_shape, self._seed = dataset.example_shape, seed
         # Traced here, since TensorFlow warns of functions that are traced at a call
         # again and again, as happens where many encoders are trained.
         self._classify = compile_encoder(
-            self._logits, dataset.image_shape
+            self._logits, dataset.example_shape
         ).get_concrete_function()
 
     def training_step(
@@ -219,7 +219,7 @@ class _Classifier:
         @tf.function(
             input_signature=[
                 # A batch of known size lets a view be compiled for it.
-                tf.TensorSpec((batch_size, *self._image_shape), tf.uint8),
+                tf.TensorSpec((batch_size, *self._example_shape), tf.uint8),
                 tf.TensorSpec((batch_size,), tf.int64),
                 tf.TensorSpec((), tf.int32),
                 tf.TensorSpec((2,), tf.float32),
@@ -304,7 +304,7 @@ def _check_subject(encoder: keras.Model, dataset: Any) -> None:
             f"{type(encoder).__name__}. A SavedModel can't be trained: build the "
             "encoder and load a checkpoint's weights into it."
         )
-    check_image_shape(encoder, dataset.image_shape)
+    check_example_shape(encoder, dataset.example_shape)
     if dataset.test is None:
         raise ValueError(
             "Expected a data set with a test split. Received: "

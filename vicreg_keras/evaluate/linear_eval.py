@@ -15,7 +15,7 @@ from vicreg_keras.evaluate.augmented_probe import augmented_probe
 from vicreg_keras.evaluate.linear_probe import LinearHead, cached_probe, few_label_probe
 from vicreg_keras.features import (
     Features,
-    check_image_shape,
+    check_example_shape,
     compile_encoder,
     extract_features,
 )
@@ -108,7 +108,7 @@ def linear_eval(
         )
 
     def extract(encoder):
-        encode = compile_encoder(encoder, dataset.image_shape)
+        encode = compile_encoder(encoder, dataset.example_shape)
         return {
             name: extract_features(
                 encode, getattr(dataset, name), batch_size=batch_size, verbose=verbose
@@ -132,7 +132,7 @@ def linear_eval(
         "split": "test",
         "protocol": protocol,
         "seed": int(seed),
-        "image_shape": [int(size) for size in dataset.image_shape],
+        "example_shape": [int(size) for size in dataset.example_shape],
         "num_train": dataset.train.num_examples,
         "num_validation": dataset.validation.num_examples,
         "num_test": dataset.test.num_examples,
@@ -178,7 +178,7 @@ def check(
         )
     for candidate in (encoder, untrained_encoder):
         if candidate is not None:
-            check_image_shape(candidate, dataset.image_shape)
+            check_example_shape(candidate, dataset.example_shape)
 
 
 def chance(dataset: Any) -> dict:
@@ -207,7 +207,7 @@ def pixel_features(split: Any) -> Features:
     Args:
         split: A `vicreg_keras.data.Split`.
     """
-    width = int(np.prod(split.image_shape))
+    width = int(np.prod(split.example_shape))
     rows = np.empty((split.num_examples, width), np.float32)
     for start in range(0, len(rows), 1024):
         indices = np.arange(start, min(start + 1024, len(rows)))
@@ -223,7 +223,7 @@ def why_no_pixels(dataset: Any) -> str | None:
     """
     splits = (getattr(dataset, name) for name in _SPLITS)
     num_examples = sum(split.num_examples for split in splits if split is not None)
-    num_bytes = 4 * num_examples * int(np.prod(dataset.image_shape))
+    num_bytes = 4 * num_examples * int(np.prod(dataset.example_shape))
     if num_bytes <= _RAW_PIXELS_LIMIT_BYTES:
         return None
     return f"{num_bytes / 2**30:.1f} GiB as float32 is over the limit of 2 GiB"

@@ -17,14 +17,14 @@ _JPEG_START = b"\xff\xd8\xff"
 _PNG_SIZE_AT, _PNG_SIZE_BYTES = 16, 8
 
 
-def decode_images(image_bytes: tf.Tensor, image_shape: Sequence[int]) -> tf.Tensor:
+def decode_images(image_bytes: tf.Tensor, example_shape: Sequence[int]) -> tf.Tensor:
     """Pixels of JPEG and PNG files of any size, for use in a graph.
 
     Its size is read from a file's header, and checked, before the file is decoded.
 
     Args:
         image_bytes: `(batch,)` strings.
-        image_shape: `(height, width, 3)` of the result.
+        example_shape: `(height, width, 3)` of the result.
 
     Returns:
         uint8 tensor `(batch, height, width, 3)` in [0, 255].
@@ -34,15 +34,15 @@ def decode_images(image_bytes: tf.Tensor, image_shape: Sequence[int]) -> tf.Tens
             has more than `MOST_PIXELS` pixels.
     """
     return tf.map_fn(
-        lambda content: _decode(content, image_shape),
+        lambda content: _decode(content, example_shape),
         image_bytes,
-        fn_output_signature=tf.TensorSpec(tuple(image_shape), tf.uint8),
+        fn_output_signature=tf.TensorSpec(tuple(example_shape), tf.uint8),
         parallel_iterations=_AT_ONCE,
     )
 
 
-def _decode(content, image_shape):
-    """One file's content, a string, to uint8 pixels of `image_shape`."""
+def _decode(content, example_shape):
+    """One file's content, a string, to uint8 pixels of `example_shape`."""
     start = tf.strings.substr(content, 0, len(_PNG_START))
     is_png = start == _PNG_START
     is_jpeg = tf.strings.substr(content, 0, len(_JPEG_START)) == _JPEG_START
@@ -58,7 +58,7 @@ def _decode(content, image_shape):
         lambda: tf.io.decode_png(content, channels=3),
         lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
     )
-    return _fit(image, image_shape)
+    return _fit(image, example_shape)
 
 
 def _expect(condition, what):
@@ -84,19 +84,19 @@ def _jpeg_size(content):
     return tf.io.extract_jpeg_shape(content, tf.int64)[:2]
 
 
-def _fit(image, image_shape):
+def _fit(image, example_shape):
     """Crops `(h, w, 3)` about the centre and resizes it, as Pillow's `ImageOps.fit`."""
-    target = tf.constant(image_shape[:2], tf.float32)
+    target = tf.constant(example_shape[:2], tf.float32)
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     scale = tf.reduce_max(target / size)
     offset = (target - size * scale) / 2
     resized = tf.raw_ops.ScaleAndTranslate(
         images=image[tf.newaxis],
-        size=image_shape[:2],
+        size=example_shape[:2],
         scale=tf.stack([scale, scale]),
         translation=offset,
         kernel_type="triangle",
         antialias=True,
     )[0]
     pixels = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
-    return tf.ensure_shape(pixels, tuple(image_shape))
+    return tf.ensure_shape(pixels, tuple(example_shape))

@@ -89,7 +89,7 @@ class OnnxEncoder:
         content: of the file.
 
     Attributes:
-        image_shape: shape of one example.
+        example_shape: shape of one example.
     """
 
     def __init__(self, content: bytes):
@@ -100,7 +100,7 @@ class OnnxEncoder:
             content, providers=["CPUExecutionProvider"]
         )
         (self._input,) = self._session.get_inputs()
-        self.image_shape = tuple(self._input.shape[1:])
+        self.example_shape = tuple(self._input.shape[1:])
 
     def __call__(self, images: Any, training: bool = False) -> tf.Tensor:
         """Representations of examples.

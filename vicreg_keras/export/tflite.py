@@ -134,7 +134,7 @@ class TFLiteEncoder:
         num_threads: that it runs on.
 
     Attributes:
-        image_shape: shape of one example.
+        example_shape: shape of one example.
         dtypes: of its input and of its output, as NumPy names them.
     """
 
@@ -148,7 +148,7 @@ class TFLiteEncoder:
             self._interpreter.allocate_tensors()
         (self._input,) = self._interpreter.get_input_details()
         (self._output,) = self._interpreter.get_output_details()
-        self.image_shape = tuple(self._input["shape_signature"][1:].tolist())
+        self.example_shape = tuple(self._input["shape_signature"][1:].tolist())
         self.dtypes = tuple(
             np.dtype(part["dtype"]).name for part in (self._input, self._output)
         )

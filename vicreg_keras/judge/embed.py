@@ -61,7 +61,7 @@ def run_embed(
 def _parts(subject, pattern) -> Iterator[tuple[str, Split, np.ndarray]]:
     """The name of a split, its images, and their representations."""
     if pattern is not None:
-        images = load_images(pattern, subject.dataset.image_shape)
+        images = load_images(pattern, subject.dataset.example_shape)
         yield "", images, extract_features(subject.encoder, images).representations
         return
     for name in subject.features:

@@ -96,7 +96,7 @@ def _export_savedmodel(subject, folder, head):
     version = export_savedmodel(
         subject.encoder,
         folder,
-        subject.dataset.image_shape,
+        subject.dataset.example_shape,
         class_names=class_names,
         recipe=recipe,
         head=subject.head[0] if head else None,
@@ -125,7 +125,7 @@ def _export_tflite(subject, folder, names):
             variant = tflite.VARIANTS[name]
             examples = _calibration(subject) if variant.calibrated else None
             content = tflite.convert(
-                subject.encoder, subject.dataset.image_shape, variant, examples
+                subject.encoder, subject.dataset.example_shape, variant, examples
             )
             encoder = tflite.TFLiteEncoder(content)
             limits = {"least_cosine": variant.least_cosine}
@@ -148,7 +148,7 @@ def _export_onnx(subject, folder):
 
     def write(aside):
         print("Writing encoder.onnx...", flush=True)
-        content = onnx.convert(subject.encoder, subject.dataset.image_shape)
+        content = onnx.convert(subject.encoder, subject.dataset.example_shape)
         encoder = onnx.OnnxEncoder(content)
         compared = Comparison(subject)
         numbers = compared.numbers("encoder.onnx", encoder, tolerance=onnx.TOLERANCE)

@@ -37,7 +37,7 @@ class Comparison:
         held_out = subject.dataset.validation
         count = min(_COMPARED_EXAMPLES, held_out.num_examples)
         self._split = held_out.take(range(count))
-        encode = compile_encoder(subject.encoder, subject.dataset.image_shape)
+        encode = compile_encoder(subject.encoder, subject.dataset.example_shape)
         self._expected = _rows(encode, self._split)
 
     def numbers(
@@ -108,7 +108,7 @@ def show_costs(subject: Subject, files: Sequence[tuple[dict, Any]]) -> list[dict
         what was given, `milliseconds` and, with labels, `linear_top1` and `knn_top1`
         in [0, 1] and `num_test`.
     """
-    encode = compile_encoder(subject.encoder, subject.dataset.image_shape)
+    encode = compile_encoder(subject.encoder, subject.dataset.example_shape)
     image = subject.dataset.validation.read([0])
     judge = _accuracies(subject)
     own = {

@@ -88,7 +88,7 @@ def run_retrieve(
     """
     if query is not None:
         path = subject.output(output, "neighbours.csv")
-        images = load_images(query, subject.dataset.image_shape)
+        images = load_images(query, subject.dataset.example_shape)
         built = open_index(subject, index, search_parameters)
         _find(subject, images, built, num_neighbours, path)
         return None

@@ -9,7 +9,7 @@ from vicreg_keras.data import Dataset
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.positives import nearest_others, shared_neighbours
 from vicreg_keras.evaluate.spectrum import spectrum, verdict
-from vicreg_keras.features import check_image_shape
+from vicreg_keras.features import check_example_shape
 from vicreg_keras.judge.neighbours import open_index
 from vicreg_keras.judge.subject import Subject
 from vicreg_keras.pretrain import pretrain
@@ -70,7 +70,7 @@ def earlier_run(settings: Settings, dataset: Dataset) -> Subject | None:
     if settings.neighbours_from is None:
         return None
     encoder = load_encoder(settings.neighbours_from)
-    check_image_shape(encoder, dataset.image_shape)
+    check_example_shape(encoder, dataset.example_shape)
     run = RunFolder(settings.neighbours_from)
     return Subject(encoder, dataset, run, seed=settings.seed)
 

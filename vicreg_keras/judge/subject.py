@@ -11,7 +11,7 @@ import keras
 from vicreg_keras.data import Dataset
 from vicreg_keras.evaluate import linear_eval, linear_probe
 from vicreg_keras.feature_store import FeatureStore
-from vicreg_keras.features import Features, check_image_shape
+from vicreg_keras.features import Features, check_example_shape
 from vicreg_keras.pretrain import build_encoder, trained_encoder
 from vicreg_keras.saved_encoder import SavedEncoder, load_encoder
 from vicreg_keras.settings import Settings
@@ -191,7 +191,7 @@ def open_subject(
         )
     encoder = load_encoder(saved_model or run.path)
     dataset = load_dataset()
-    check_image_shape(encoder, dataset.image_shape)
+    check_example_shape(encoder, dataset.example_shape)
     if saved_model:
         return Subject(encoder, dataset, run, seed=settings.seed)
 

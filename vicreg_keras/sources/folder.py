@@ -85,13 +85,13 @@ def load_folder(
     return Source(**parts, class_names=class_names)
 
 
-def load_files(pattern: str, *, image_shape: Sequence[int | None]) -> Part:
+def load_files(pattern: str, *, example_shape: Sequence[int | None]) -> Part:
     """Images given by what a person types: a file, a folder, or a glob.
 
     Args:
         pattern: A JPEG or PNG file; a folder, of which every image at any depth is
             taken; or a pattern such as `photos/*.jpg` (`**` reaches any depth).
-        image_shape: `(height, width, 3)` that images are brought to where it is
+        example_shape: `(height, width, 3)` that images are brought to where it is
             square, as `image_size` in `load_dataset`; others must have that shape.
 
     Returns:
@@ -113,10 +113,10 @@ def load_files(pattern: str, *, image_shape: Sequence[int | None]) -> Part:
             "Expected an image file, a folder of images, or a glob that matches some "
             f"({', '.join(_SUFFIXES)}). Received: {pattern}, where there is none."
         )
-    height, width, _ = image_shape
+    height, width, _ = example_shape
     size = height if height == width else None
-    shape = image_shape
-    if None in image_shape:
+    shape = example_shape
+    if None in example_shape:
         size, shape = None, _common_shape(paths, None)
     return Part(FileExamples(paths, shape, size), None, list(map(str, paths)))
 

@@ -1,0 +1,63 @@
+"""What is a column of a table, and what is learnt of it from the training rows?
+
+A row is float32, one number a column, as it was measured: numbers are not scaled, a
+category is its place among the column's categories, and what is missing is NaN. As
+with pixels, all that an encoder does to them is inside the encoder.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: as its header has it.
+        categories: in the order of their codes, or `None` for a column of numbers.
+    """
+
+    name: str
+    categories: tuple[str, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RowStatistics:
+    """What is known of each column from rows, `(num_columns,)` each.
+
+    Attributes:
+        mean: of the numbers that are there; 0 for categories.
+        std: of them, as a population's; 1 for categories and for numbers that are all
+            equal.
+        missing: whether any is missing.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    missing: np.ndarray
+
+
+def row_statistics(rows: np.ndarray, columns: Sequence[Column]) -> RowStatistics:
+    """Mean, spread and gaps of each column.
+
+    Args:
+        rows: `(N, num_columns)`, N above 0, NaN for what is missing.
+        columns: of the table.
+    """
+    rows = np.asarray(rows, np.float64)
+    there = ~np.isnan(rows)
+    counts = np.maximum(there.sum(axis=0), 1)
+    mean = np.where(there, rows, 0).sum(axis=0) / counts
+    squares = np.where(there, np.square(rows - mean), 0).sum(axis=0) / counts
+    std = np.sqrt(squares)
+    # Rounding leaves equal numbers a spread of almost nothing.
+    constant = std <= 1e-7 * np.abs(mean)
+    numbers = np.array([column.categories is None for column in columns])
+    return RowStatistics(
+        mean=np.where(numbers, mean, 0).astype(np.float32),
+        std=np.where(numbers & ~constant, std, 1).astype(np.float32),
+        missing=~there.all(axis=0),
+    )
