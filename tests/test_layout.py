@@ -28,6 +28,7 @@ LEVELS = {
     "augment": 0,
     "losses": 0,
     "models": 0,
+    "row_encoder": 0,
     "optim": 0,
     "distribute": 0,
     "workdir": 0,

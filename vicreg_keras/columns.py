@@ -61,3 +61,45 @@ def row_statistics(rows: np.ndarray, columns: Sequence[Column]) -> RowStatistics
         std=np.where(numbers & ~constant, std, 1).astype(np.float32),
         missing=~there.all(axis=0),
     )
+
+
+def scale_rows(
+    rows: np.ndarray, columns: Sequence[Column], statistics: RowStatistics
+) -> np.ndarray:
+    """Raw rows as the numbers that an encoder of rows begins with.
+
+    First every number's distance from the mean, in standard deviations, 0 where it is
+    missing; then, for columns of numbers of which the training rows lack some, 1 where
+    it is missing; then a column for each category, 1 where it is the row's.
+
+    Args:
+        rows: `(N, num_columns)`.
+        columns: of the table.
+        statistics: of the training rows.
+
+    Returns:
+        float32 `(N, width)`.
+    """
+    rows = np.asarray(rows, np.float32)
+    numbers, indicators, categories = input_columns(columns, statistics)
+    scaled = (rows - statistics.mean) / statistics.std
+    parts = [np.nan_to_num(scaled[:, numbers]), np.isnan(rows[:, indicators])]
+    for place in categories:
+        codes = np.arange(len(columns[place].categories))
+        parts.append(rows[:, [place]] == codes)
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def input_columns(
+    columns: Sequence[Column], statistics: RowStatistics
+) -> tuple[list[int], list[int], list[int]]:
+    """Which columns become numbers, which have an indicator, which are categories.
+
+    Args:
+        columns: of the table.
+        statistics: of the training rows.
+    """
+    numbers = [i for i, column in enumerate(columns) if column.categories is None]
+    indicators = [i for i in numbers if statistics.missing[i]]
+    categories = [i for i in range(len(columns)) if i not in set(numbers)]
+    return numbers, indicators, categories
