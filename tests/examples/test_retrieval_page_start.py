@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -78,6 +79,9 @@ def test_it_serves_until_it_is_interrupted(run, dataset):
         text=True,
         cwd=run.path,
         env=os.environ | {"PYTHONPATH": ""},
+        # Where the tests run in the background, interrupts are ignored, and that is
+        # handed down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         line = process.stdout.readline()
@@ -99,7 +103,7 @@ def test_it_serves_until_it_is_interrupted(run, dataset):
         connection.request("GET", "/", headers={"Host": "rebound.example"})
         assert connection.getresponse().status == 400
     finally:
-        process.send_signal(2)
+        process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=20)
     assert (output, errors) == ("", "")
     assert process.returncode in (0, 130)
