@@ -87,7 +87,7 @@ def test_both_run_one_after_the_other(tmp_path):
         )
     }
     assert top1["VICReg encoder", "cached"] > 90
-    for baseline in ("raw pixels", "untrained encoder"):
+    for baseline in ("raw input", "untrained encoder"):
         few = top1["VICReg encoder", "10 labels a class"]
         assert few > top1[baseline, "10 labels a class"]
 

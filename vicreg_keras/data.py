@@ -1,15 +1,24 @@
-"""Where examples come from: names, splits, raw uint8 pixels and labels.
+"""Where examples come from: names, splits, raw pixels or rows, and labels.
 
 Every image anywhere is uint8, RGB, `(height, width, 3)`, in `[0, 255]`. Grey images
-are repeated over the three channels. Nothing here knows of views or normalisation.
+are repeated over the three channels. Every row of a table is float32, one number a
+column, as `columns` has it. Nothing here knows of views or normalisation.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 
 from vicreg_keras import sources
+from vicreg_keras.columns import (
+    Column,
+    RowStatistics,
+    row_pictures,
+    row_statistics,
+    scale_rows,
+)
 from vicreg_keras.splits import Split, check_seed
 
 # A name is `scheme` or `scheme:location`. Any other name is one of tensorflow-datasets.
@@ -19,6 +28,7 @@ DATASETS = {
     "npz": sources.load_npz,
 }
 
+_STATISTICS_ROWS = 200_000
 _TEST_FRACTION = 0.2
 _TEST_SEED = 0
 
@@ -29,19 +39,59 @@ class Dataset:
 
     Attributes:
         name: As given to `load_dataset`.
-        example_shape: `(height, width, 3)`.
+        example_shape: `(height, width, 3)`, or `(num_columns,)` of a table.
         class_names: A name for each label, or `None` when there are no labels.
         train: What is trained on.
         validation: Held out of training; every choice is made on it.
         test: What a result is reported on, or `None` when there is none.
+        columns: Of a table, or `None` for images.
     """
 
     name: str
-    example_shape: tuple[int, int, int]
+    example_shape: tuple[int, ...]
     class_names: tuple[str, ...] | None
     train: Split
     validation: Split
     test: Split | None
+    columns: tuple[Column, ...] | None = None
+
+    @functools.cached_property
+    def row_statistics(self) -> RowStatistics:
+        """Of a table's training rows; of 200,000 random ones where there are more."""
+        count = min(self.train.num_examples, _STATISTICS_ROWS)
+        random = np.random.default_rng(0)
+        chosen = np.sort(random.permutation(self.train.num_examples)[:count])
+        return row_statistics(self.train.read(chosen), self.columns)
+
+    def inputs(self, split: Split, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Examples as numbers that can be compared: pixels, or scaled rows.
+
+        Args:
+            split: One of this dataset's.
+            indices: Which of its examples.
+
+        Returns:
+            float32 `(len(indices), width)`.
+        """
+        examples = split.read(indices)
+        if self.columns is not None:
+            return scale_rows(examples, self.columns, self.row_statistics)
+        return examples.reshape(len(examples), -1).astype(np.float32)
+
+    def pictures(self, split: Split, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Examples to look at: images as they are, rows as small squares of colour.
+
+        Args:
+            split: One of this dataset's.
+            indices: Which of its examples.
+
+        Returns:
+            uint8 `(len(indices), height, width, 3)`.
+        """
+        examples = split.read(indices)
+        if self.columns is None:
+            return examples
+        return row_pictures(examples, self.columns, self.row_statistics)
 
     @property
     def num_classes(self) -> int | None:

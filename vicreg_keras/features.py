@@ -79,7 +79,7 @@ def extract_features(
 def compile_encoder(
     encoder: Callable[..., Any],
     example_shape: tuple[int | None, ...],
-    dtype: Any = tf.uint8,
+    dtype: Any = None,
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """One `tf.function` that gives float32 representations in inference mode.
 
@@ -89,12 +89,14 @@ def compile_encoder(
 
     Args:
         encoder: Called as `encoder(images, training=False)`.
-        example_shape: Shape of one example, `(H, W, 3)`.
-        dtype: Type of the examples, uint8 for images in [0, 255].
+        example_shape: Shape of one example, `(H, W, 3)` or `(num_columns,)`.
+        dtype: Type of the examples; by default uint8 for images, float32 for rows.
 
     Returns:
-        A `tf.function` from `(N, H, W, 3)` to `(N, D)` float32.
+        A `tf.function` from `(N, *example_shape)` to `(N, D)` float32.
     """
+    if dtype is None:
+        dtype = tf.uint8 if len(example_shape) == 3 else tf.float32
     signature = [tf.TensorSpec((None, *example_shape), dtype)]
 
     # Not compiled by XLA: on a CPU that makes the convolutions several times slower.
@@ -124,8 +126,14 @@ def check_example_shape(encoder: Callable[..., Any], example_shape: Any) -> None
     if expected is None:
         return
     expected, received = tuple(expected), tuple(example_shape)
-    same_rank = len(expected) == len(received)
-    if not same_rank or any(
+    if len(expected) != len(received):
+        kinds = {1: "rows of numbers", 3: "images"}
+        raise ValueError(
+            f"Expected {kinds.get(len(expected), 'examples')} of shape {expected}, "
+            f"which the encoder takes. Received: example_shape={received}. Choose "
+            "another --dataset, or an encoder that was trained on such examples."
+        )
+    if any(
         None not in pair and pair[0] != pair[1]
         for pair in zip(expected, received, strict=True)
     ):

@@ -252,3 +252,18 @@ def test_more_clusters_than_directions_are_refused():
     collapsed = Features(np.ones((50, 4), np.float32), None)
     with pytest.raises(ValueError, match="which allow 1.*collapsed"):
         cluster_eval(collapsed)
+
+
+def test_columns_of_one_scale_instead_of_rows_of_one_length():
+    """Two groups along a line through the origin, in a column of small numbers."""
+    random = np.random.default_rng(0)
+    groups = np.repeat([0, 1], 50)
+    small = 1e-3 * (1 + groups + random.normal(0, 0.05, 100))
+    rows = np.stack([small, random.normal(0, 1, 100)], axis=1)
+    features = Features(rows.astype(np.float32), groups)
+    scaled = cluster_eval(features, unit_length=False).numbers
+    assert scaled["matched_accuracy"] > 0.95 and scaled["unit_length"] is False
+    assert cluster_eval(features).numbers["matched_accuracy"] < 0.8
+    standard = (rows - rows.mean(axis=0)) / rows.std(axis=0)
+    expected = silhouette_score(standard, groups)
+    assert scaled["silhouette_by_class"] == pytest.approx(expected, abs=1e-5)

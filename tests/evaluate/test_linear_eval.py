@@ -12,8 +12,8 @@ from vicreg_keras.evaluate import linear_eval as module
 from vicreg_keras.evaluate.linear_eval import (
     chance,
     format_table,
+    input_features,
     linear_eval,
-    pixel_features,
 )
 from vicreg_keras.features import extract_features
 
@@ -46,8 +46,8 @@ def result(digits):
     )
 
 
-def test_raw_pixels_of_digits_reach_their_known_accuracy(result):
-    pixels = result["results"]["raw_pixels"]["cached"]
+def test_raw_input_of_digits_reaches_its_known_accuracy(result):
+    pixels = result["results"]["raw_input"]["cached"]
     assert 0.95 < pixels["top1"] < 0.99
     assert pixels["converged"]
     assert pixels["representation_size"] == 8 * 8 * 3
@@ -57,7 +57,7 @@ def test_every_row_and_protocol_is_there(result, digits):
     protocols = {name: list(rows) for name, rows in result["results"].items()}
     assert protocols == {
         "chance": ["chance"],
-        "raw_pixels": ["cached", "few_labels"],
+        "raw_input": ["cached", "few_labels"],
         "untrained": ["cached", "augmented", "few_labels"],
         "encoder": ["cached", "augmented", "few_labels"],
     }
@@ -95,7 +95,7 @@ def test_representations_are_computed_once(digits):
         tf.py_function(lambda count: seen.append(int(count)), [tf.shape(images)[0]], [])
         return quarters(images)
 
-    settings = {"raw_pixels": False, "few_label_seeds": 1, "verbose": 0}
+    settings = {"raw_input": False, "few_label_seeds": 1, "verbose": 0}
     linear_eval(encoder, digits, **settings)
     splits = (digits.train, digits.validation, digits.test)
     assert sum(seen) == sum(split.num_examples for split in splits)
@@ -109,7 +109,7 @@ def test_features_at_hand_are_used(digits):
         name: extract_features(quarters, getattr(digits, name))
         for name in ("train", "validation", "test")
     }
-    settings = {"raw_pixels": False, "few_labels": 0, "verbose": 0}
+    settings = {"raw_input": False, "few_labels": 0, "verbose": 0}
     given = linear_eval(encoder, digits, features=features, **settings)
     computed = linear_eval(quarters, digits, **settings)
     assert given == computed
@@ -117,7 +117,7 @@ def test_features_at_hand_are_used(digits):
 
 
 def test_pixels_are_the_pixels(digits):
-    features = pixel_features(digits.test)
+    features = input_features(digits, "test")
     images = digits.test.read(np.arange(digits.test.num_examples))
     np.testing.assert_array_equal(
         features.representations, images.reshape(len(images), -1)
@@ -134,7 +134,7 @@ def test_table_is_aligned_and_names_its_protocol(result):
     assert rows[0].split()[:4] == ["chance", "-", "10.00", "50.00"]
     for row in rows:
         assert row[end - 1].isdigit() and row[end] == " "
-    top1 = result["results"]["raw_pixels"]["cached"]["top1"]
+    top1 = result["results"]["raw_input"]["cached"]["top1"]
     assert f"{100 * top1:.2f}" in rows[1]
     assert rows[-1].startswith("VICReg encoder")
     assert "5 labels a class" in rows[-1] and "±" in rows[-1]
@@ -142,11 +142,11 @@ def test_table_is_aligned_and_names_its_protocol(result):
 
 
 def test_table_says_what_did_not_converge_and_what_has_no_top5(result):
-    numbers = result["results"]["raw_pixels"]["cached"] | {
+    numbers = result["results"]["raw_input"]["cached"] | {
         "top5": None,
         "converged": False,
     }
-    table = format_table(result | {"results": {"raw_pixels": {"cached": numbers}}})
+    table = format_table(result | {"results": {"raw_input": {"cached": numbers}}})
     assert "not converged" in table
     assert " - " in table.splitlines()[-1]
 
@@ -154,7 +154,7 @@ def test_table_says_what_did_not_converge_and_what_has_no_top5(result):
 def test_too_many_pixels_are_left_out_and_said(digits, monkeypatch):
     monkeypatch.setattr(module, "_RAW_PIXELS_LIMIT_BYTES", 1000)
     result = linear_eval(quarters, digits, few_labels=0, verbose=0)
-    assert "top1" not in result["results"]["raw_pixels"]["cached"]
+    assert "top1" not in result["results"]["raw_input"]["cached"]
     assert "left out" in format_table(result)
 
 

@@ -175,7 +175,9 @@ def test_other_numbers_are_refused_and_earlier_versions_stay(
     monkeypatch.setattr(
         savedmodel,
         "_check",
-        lambda encoder, path, shape, head: check(other, path, shape, other_head),
+        lambda encoder, path, shape, head, columns: check(
+            other, path, shape, other_head, columns
+        ),
     )
     with pytest.raises(FloatingPointError, match="numbers. Received: a difference"):
         export_savedmodel(encoder, tmp_path, SHAPE, head=head, class_names=CLASSES)

@@ -81,7 +81,7 @@ def test_eigenvalues_of_several_spectra_in_their_colours(tmp_path):
         assert count(pixels, color) == 0, color
 
     spectrum.eigenvalue_decay(
-        known | {"raw_pixels": decaying(2.0), "a": decaying(0.5), "b": decaying(0.7)},
+        known | {"raw_input": decaying(2.0), "a": decaying(0.5), "b": decaying(0.7)},
         path,
     )
     pixels = read(path)
@@ -92,14 +92,14 @@ def test_eigenvalues_of_several_spectra_in_their_colours(tmp_path):
 def test_legend_tells_the_exponent(monkeypatch, tmp_path):
     spectra = {
         "encoder": decaying(1.234),
-        "raw_pixels": decaying(2.0),
+        "raw_input": decaying(2.0),
         "embedding": without_fit([0.7, 0.3]),
         "collapsed": without_fit([0.0, 0.0]),
     }
     path = tmp_path / "eigenvalues.png"
     assert legend_of(monkeypatch, spectrum.eigenvalue_decay, spectra, path) == [
         r"trained encoder: $\alpha$ = 1.23",
-        r"raw pixels: $\alpha$ = 2.00",
+        r"raw input: $\alpha$ = 2.00",
         "embedding: too few for a power law",
         "collapsed: no variance",
     ]

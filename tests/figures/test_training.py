@@ -18,7 +18,7 @@ NAMES = (
 )
 RESULTS = {
     "chance": {"chance": {"top1": 0.1}},
-    "raw_pixels": {"cached": {"top1": 0.4}},
+    "raw_input": {"cached": {"top1": 0.4}},
     "untrained": {"cached": {"top1": 0.55}},
     "encoder": {"cached": {"top1": 0.8}, "augmented": {"top1": 0.82}},
 }
@@ -99,7 +99,7 @@ def test_accuracy_leaves_out_what_was_not_judged(tmp_path):
     path = tmp_path / "figures" / "accuracy.png"
     results = {
         "chance": RESULTS["chance"],
-        "raw_pixels": {"cached": {"left_out": "too wide"}},
+        "raw_input": {"cached": {"left_out": "too wide"}},
         "encoder": {"augmented": {"top1": 0.82}},
     }
     # Of several evaluations the last one counts.

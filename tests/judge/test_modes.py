@@ -13,7 +13,7 @@ from vicreg_keras.judge.modes import MODES
 from vicreg_keras.judge.neighbours import open_index
 from vicreg_keras.judge.subject import Subject
 
-ROWS = ("VICReg encoder", "untrained encoder", "raw pixels")
+ROWS = ("VICReg encoder", "untrained encoder", "raw input")
 
 
 def last_row(subject, mode):
@@ -38,10 +38,10 @@ def test_knn_eval(subject, capsys):
     MODES["knn_eval"](subject)
     text = capsys.readouterr().out
     results = last_row(subject, "knn_eval")["results"]
-    for name, shown in zip(("encoder", "untrained", "raw_pixels"), ROWS, strict=True):
+    for name, shown in zip(("encoder", "untrained", "raw_input"), ROWS, strict=True):
         assert shown in text
         assert f"{100 * results[name]['top1']:.2f}" in text
-    assert results["raw_pixels"]["top1"] > 0.8
+    assert results["raw_input"]["top1"] > 0.8
 
 
 def test_retrieve_keeps_an_index_and_draws(subject, capsys):
@@ -132,7 +132,7 @@ def test_cluster(subject, capsys):
     assert "matched accuracy" in text and "10 clusters (chosen by: classes)" in text
     row = last_row(subject, "cluster")
     assert row["split"] == "test"
-    assert row["results"]["raw_pixels"]["matched_accuracy"] > 0.5
+    assert row["results"]["raw_input"]["matched_accuracy"] > 0.5
     assert row["projection"]["method"] == "pca"
     with Image.open(subject.run.figures / "clusters.png") as image:
         assert image.size == (960, 600)

@@ -19,7 +19,7 @@ from vicreg_keras.report.pictures import ClusterMap, Mistake, Pictures
 from vicreg_keras.workdir import RunFolder
 
 CLASS_NAMES = ("plane", "car", "bird", "cat", "deer", "dog", "frog")
-SUBJECTS = {"encoder": 3.0, "untrained": 1.0, "raw_pixels": 0.5}
+SUBJECTS = {"encoder": 3.0, "untrained": 1.0, "raw_input": 0.5}
 
 
 @functools.cache
@@ -52,7 +52,7 @@ def _rows():
         neighbours[name] = knn_eval(*splits, **size)
         retrieval[name] = retrieval_metrics(train, test, **size, verbose=0)
         clusters[name] = cluster_eval(test, **size).numbers
-        if name != "raw_pixels":
+        if name != "raw_input":
             spectra[name] = spectrum(train.representations)
     splits = _splits(SUBJECTS["encoder"])
     train, _, test = splits

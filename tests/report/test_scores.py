@@ -7,7 +7,7 @@ import pytest
 from vicreg_keras.report.records import read_records
 from vicreg_keras.report.scores import results_section, retrieval_table
 
-HEADER = ["", "VICReg encoder", "untrained encoder", "raw pixels", "chance"]
+HEADER = ["", "VICReg encoder", "untrained encoder", "raw input", "chance"]
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def group(table, title, number=0):
 def percents(results, *path):
     """A number of each that is judged, as the table has it."""
     found = []
-    for name in ("encoder", "untrained", "raw_pixels"):
+    for name in ("encoder", "untrained", "raw_input"):
         value = results[name]
         for key in path:
             value = value[key]
@@ -91,9 +91,9 @@ def test_few_classes_have_no_top_5(results, rows):
     assert len([row for row in table if row[0] == "top-1"]) == 3
 
 
-def test_raw_pixels_that_were_left_out(results, rows):
+def test_a_raw_input_that_was_left_out(results, rows):
     row = copy.deepcopy(rows["linear_eval"])
-    row["results"]["raw_pixels"] = {"cached": {"protocol": "cached", "left_out": "x"}}
+    row["results"]["raw_input"] = {"cached": {"protocol": "cached", "left_out": "x"}}
     _, cells = group(results({"linear_eval": row}), "Linear evaluation")
     assert cells["top-1"][2] == "-"
 

@@ -14,6 +14,7 @@ from sklearn.metrics import (
     silhouette_score,
 )
 from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from vicreg_keras.evaluate.accuracy import check_features
@@ -49,12 +50,14 @@ def cluster_eval(
     candidates: Iterable[int] = range(2, 21),
     seed: int = 0,
     silhouette_sample: int = 5000,
+    unit_length: bool = True,
 ) -> Clustering:
     """Clusters representations by k-means and compares the clusters with the classes.
 
     Rows are brought to length 1 first, so that "near" means what it means in
     retrieval and in the kNN classifier: a small angle. Otherwise a few long rows
-    would draw the centroids to themselves.
+    would draw the centroids to themselves. Rows of tables, and what is to be compared
+    with them, have every column brought to mean 0 and standard deviation 1 instead.
 
     The number of clusters is `num_clusters` if given; else as many as there are
     classes among the labels; else, without labels or with one class only, the one
@@ -75,6 +78,7 @@ def cluster_eval(
         seed: Of k-means and of the silhouette's sample.
         silhouette_sample: The silhouette compares all pairs; where there are more
             examples than this, it is taken of so many, drawn at random.
+        unit_length: Whether rows are brought to length 1, or columns to one scale.
 
     Returns:
         A `Clustering`, whose `numbers` are `silhouette` in [-1, 1] (`None` where
@@ -107,7 +111,8 @@ def cluster_eval(
     """
     candidates = sorted(set(candidates))
     _check(features, num_clusters, num_classes, candidates, silhouette_sample)
-    rows, labels = unit_rows(features.representations), features.labels
+    rows, labels = features
+    rows = unit_rows(rows) if unit_length else _standardised(rows)
     num_present = 0 if labels is None else len(np.unique(labels))
 
     random = np.random.default_rng(seed)
@@ -154,7 +159,7 @@ def cluster_eval(
         "converged": bool(fitted.n_iter_ < _MAX_ITERATIONS),
         "num_starts": fitted.n_init,
         "max_iterations": _MAX_ITERATIONS,
-        "unit_length": True,
+        "unit_length": unit_length,
         "silhouette_num_examples": len(sample),
         "num_examples": len(rows),
         "representation_size": rows.shape[1],
@@ -194,6 +199,12 @@ def _check(
     elif num_classes is None:
         num_classes = int(np.max(labels, initial=0)) + 1
     check_features("clustered", Features(rows, labels), num_classes=num_classes)
+
+
+def _standardised(rows: np.ndarray) -> np.ndarray:
+    """A float32 copy, every column of mean 0 and standard deviation 1, or of zeros."""
+    scaled = StandardScaler().fit_transform(np.asarray(rows, np.float64))
+    return scaled.astype(np.float32)
 
 
 def _num_distinct(rows: np.ndarray, enough: int) -> int:

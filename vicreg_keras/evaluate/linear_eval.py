@@ -1,6 +1,6 @@
 """What did pretraining add? The encoder's linear accuracy beside what it must beat.
 
-Chance, raw pixels and an untrained encoder are judged by the same protocols on the
+Chance, the raw input and an untrained encoder are judged by the same protocols on the
 same splits, so that every number in the table answers to another.
 """
 
@@ -25,7 +25,7 @@ PROTOCOLS = ("cached", "augmented", "both")
 _SPLITS = ("train", "validation", "test")
 _NAMES = {
     "chance": "chance",
-    "raw_pixels": "raw pixels",
+    "raw_input": "raw input",
     "untrained": "untrained encoder",
     "encoder": "VICReg encoder",
 }
@@ -41,7 +41,7 @@ def linear_eval(
     features: Mapping[str, Features] | None = None,
     untrained_features: Mapping[str, Features] | None = None,
     fitted: tuple[LinearHead, dict] | None = None,
-    raw_pixels: bool = True,
+    raw_input: bool = True,
     few_labels: int = 10,
     few_label_seeds: int = 5,
     seed: int = 0,
@@ -66,7 +66,7 @@ def linear_eval(
             they are known already.
         untrained_features: The untrained encoder's, likewise.
         fitted: What `linear_probe.fit_head` gave for the encoder, likewise.
-        raw_pixels: Whether to judge raw pixels. Sets of more than 2 GiB as float32
+        raw_input: Whether to judge the raw input. Sets of more than 2 GiB as float32
             are left out, and the result says so.
         few_labels: Labels a class of the few-label protocol; 0 leaves it out.
         few_label_seeds: How many draws of them.
@@ -78,7 +78,7 @@ def linear_eval(
 
     Returns:
         A dict that JSON can hold: `dataset`, `split`, `protocol`, `seed`, counts, and
-        `results`, which maps `chance`, `raw_pixels`, `untrained` and `encoder` each
+        `results`, which maps `chance`, `raw_input`, `untrained` and `encoder` each
         to protocols (`cached`, `augmented`, `few_labels`), and these to the dicts that
         the probes return. Accuracies are in [0, 1].
 
@@ -117,8 +117,8 @@ def linear_eval(
         }
 
     results = {"chance": {"chance": chance(dataset)}}
-    if raw_pixels:
-        results["raw_pixels"] = _judge_pixels(judge, dataset)
+    if raw_input:
+        results["raw_input"] = _judge_inputs(judge, dataset)
     if untrained_encoder is not None:
         results["untrained"] = judge(
             untrained_encoder,
@@ -176,6 +176,11 @@ def check(
             f"{', '.join(unlabelled)} examples have no labels. Give the encoder "
             "another, labelled data set to be judged on."
         )
+    if len(dataset.example_shape) == 1 and protocol != "cached":
+        raise ValueError(
+            "Expected protocol=cached for rows of numbers: the others crop and flip "
+            f"images. Received: protocol={protocol}."
+        )
     for candidate in (encoder, untrained_encoder):
         if candidate is not None:
             check_example_shape(candidate, dataset.example_shape)
@@ -201,22 +206,22 @@ def chance(dataset: Any) -> dict:
     }
 
 
-def pixel_features(split: Any) -> Features:
-    """The pixels themselves as representations, float32 `(N, H * W * 3)`, [0, 255].
+def input_features(dataset: Any, name: str) -> Features:
+    """The examples themselves as representations: pixels, or rows scaled.
 
     Args:
-        split: A `vicreg_keras.data.Split`.
+        dataset: A `vicreg_keras.data.Dataset`.
+        name: Of a split.
     """
-    width = int(np.prod(split.example_shape))
-    rows = np.empty((split.num_examples, width), np.float32)
-    for start in range(0, len(rows), 1024):
-        indices = np.arange(start, min(start + 1024, len(rows)))
-        rows[indices] = split.read(indices).reshape(len(indices), width)
+    split = getattr(dataset, name)
+    starts = range(0, split.num_examples, 1024)
+    indices = (np.arange(i, min(i + 1024, split.num_examples)) for i in starts)
+    rows = np.concatenate([dataset.inputs(split, some) for some in indices])
     return Features(rows, split.labels)
 
 
-def why_no_pixels(dataset: Any) -> str | None:
-    """Why raw pixels are left out as a baseline, or `None` if they are not.
+def why_no_inputs(dataset: Any) -> str | None:
+    """Why the raw input is left out as a baseline, or `None` if it is not.
 
     Args:
         dataset: A `vicreg_keras.data.Dataset`.
@@ -281,14 +286,13 @@ def _judge(
     return results
 
 
-def _judge_pixels(judge: Callable[..., dict], dataset: Any) -> dict:
-    """Raw pixels by the cached protocols, or why not."""
-    reason = why_no_pixels(dataset)
+def _judge_inputs(judge: Callable[..., dict], dataset: Any) -> dict:
+    """The raw input by the cached protocols, or why not."""
+    reason = why_no_inputs(dataset)
     if reason is not None:
         return {"cached": {"protocol": "cached", "left_out": reason}}
-    splits = [getattr(dataset, name) for name in _SPLITS]
-    pixels = dict(zip(_SPLITS, map(pixel_features, splits), strict=True))
-    return judge(None, pixels, "cached")
+    inputs = {name: input_features(dataset, name) for name in _SPLITS}
+    return judge(None, inputs, "cached")
 
 
 def _table_row(name: str, numbers: dict) -> tuple[str, str, str, str, str]:

@@ -4,6 +4,8 @@ A version appears whole or not at all, and only after it was read back and every
 signature gave the encoder's own numbers.
 """
 
+import dataclasses
+import json
 import os
 import pathlib
 import tempfile
@@ -13,14 +15,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from vicreg_keras.columns import Column
 from vicreg_keras.evaluate.linear_probe import LinearHead
 from vicreg_keras.export import warmup
+from vicreg_keras.export.cells import decode_cells, encode_cells
 from vicreg_keras.export.image_bytes import decode_images
 from vicreg_keras.saved_encoder import variables_of
 from vicreg_keras.versions import write_version
 
 CLASS_NAMES_FILE = "class_names.txt"
 RECIPE_FILE = "recipe.flags"
+COLUMNS_FILE = "columns.json"
 
 _TOLERANCE = 1e-4  # Of the largest number in a representation.
 _CHECKED_EXAMPLES = 3
@@ -34,6 +39,7 @@ def export_savedmodel(
     class_names: Sequence[str] | None = None,
     recipe: str | None = None,
     head: LinearHead | None = None,
+    columns: Sequence[Column] | None = None,
 ) -> pathlib.Path:
     """Writes the next numbered version of an encoder under `folder`.
 
@@ -48,11 +54,13 @@ def export_savedmodel(
       strings, and `probabilities`, float32, both `(batch, classes)` and the most
       probable first.
 
-    For rows of numbers there are `serving_default` and `classify` alone, and their
-    input is `row`, float32 `(batch, width)`.
+    For rows of numbers the input is `row`, float32 `(batch, width)`, categories as
+    their codes and NaN for what is missing; and `serving_cells` and `classify_cells`
+    take `cells`, strings `(batch, width)` as they stand in a file.
 
-    Beside them lie `assets/class_names.txt` and `assets/recipe.flags`, where there are
-    any, and the requests that TensorFlow Serving sends itself before the first of a
+    Beside them lie, where there are any, `assets/class_names.txt`,
+    `assets/columns.json` (names and categories of a table) and `assets/recipe.flags`;
+    and the requests that TensorFlow Serving sends itself before the first of a
     client's.
 
     Args:
@@ -63,6 +71,7 @@ def export_savedmodel(
         class_names: one for each label.
         recipe: the flags that the encoder was trained with.
         head: adds the signatures that classify; needs `class_names`.
+        columns: of a table whose rows the encoder takes.
 
     Returns:
         The version's folder, `folder/1` for the first.
@@ -79,12 +88,15 @@ def export_savedmodel(
             f"Received: {num_names}."
         )
     encode = make_encode(encoder, example_shape)
-    signatures = _make_signatures(encode, example_shape, head, class_names)
+    signatures = _make_signatures(encode, example_shape, head, class_names, columns)
     texts = {}
     if class_names is not None:
         texts[CLASS_NAMES_FILE] = "".join(f"{name}\n" for name in class_names)
     if recipe is not None:
         texts[RECIPE_FILE] = recipe
+    if columns is not None:
+        described = [dataclasses.asdict(column) for column in columns]
+        texts[COLUMNS_FILE] = json.dumps(described, indent=2) + "\n"
     requests = warmup.make_requests(signatures, example_shape)
 
     def write(aside):
@@ -94,7 +106,7 @@ def export_savedmodel(
                 file.write_text(texts[file.name], encoding="utf-8")
             write_module(aside, encoder, encode, signatures, files)
         warmup.write_requests(aside, requests)
-        _check(encoder, aside, example_shape, head)
+        _check(encoder, aside, example_shape, head, columns)
         warmup.replay(aside)
 
     return write_version(folder, write)
@@ -150,7 +162,7 @@ def write_module(
     tf.saved_model.save(module, str(path), signatures=dict(signatures))
 
 
-def _make_signatures(encode, example_shape, head, class_names):
+def _make_signatures(encode, example_shape, head, class_names, columns):
     """What `export_savedmodel` writes, as `tf.function`s by the signature's name."""
     spec = input_spec(example_shape)
 
@@ -172,13 +184,16 @@ def _make_signatures(encode, example_shape, head, class_names):
     if head is not None:
         answers["classify"] = classify
     signatures = {name: _signature(f, spec) for name, f in answers.items()}
-    if len(example_shape) == 3:
-        content = tf.TensorSpec((None,), tf.string, name="image_bytes")
-        names = {"serving_default": "serving_bytes", "classify": "classify_bytes"}
-        signatures |= {
-            names[name]: _signature(_of_bytes(answer, example_shape), content)
-            for name, answer in answers.items()
-        }
+    others = {"serving_default": "serving", "classify": "classify"}
+    for name, answer in answers.items():
+        if len(example_shape) == 3:
+            content = tf.TensorSpec((None,), tf.string, name="image_bytes")
+            of_bytes = _of_bytes(answer, example_shape)
+            signatures[f"{others[name]}_bytes"] = _signature(of_bytes, content)
+        if columns is not None:
+            cells = tf.TensorSpec((None, len(columns)), tf.string, name="cells")
+            of_cells = _of_cells(answer, columns)
+            signatures[f"{others[name]}_cells"] = _signature(of_cells, cells)
     return signatures
 
 
@@ -192,6 +207,13 @@ def _of_bytes(answer, example_shape):
         return answer(decode_images(_some(image_bytes), example_shape))
 
     return of_bytes
+
+
+def _of_cells(answer, columns):
+    def of_cells(cells):
+        return answer(decode_cells(_some(cells), columns))
+
+    return of_cells
 
 
 def _some(examples):
@@ -210,13 +232,9 @@ def _classes(rows, head, class_names):
     return {"class_names": names, "probabilities": probabilities}
 
 
-def _check(encoder, path, example_shape, head):
+def _check(encoder, path, example_shape, head, columns):
     """Asks every signature of what was written, and the encoder."""
-    random = np.random.default_rng(0)
-    shape = (_CHECKED_EXAMPLES, *example_shape)
-    examples = random.integers(0, 256, shape).astype(
-        input_spec(example_shape).dtype.as_numpy_dtype
-    )
+    examples = _examples(example_shape, columns)
     rows = np.asarray(encoder(tf.constant(examples), training=False), np.float32)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     expected = {
@@ -233,10 +251,24 @@ def _check(encoder, path, example_shape, head):
         given = tf.constant(examples)
         if name.endswith("_bytes"):
             given = tf.stack([tf.io.encode_png(image) for image in examples])
+        if name.endswith("_cells"):
+            given = tf.constant(encode_cells(examples, columns))
         (argument,) = signature.structured_input_signature[1]
         answers = signature(**{argument: given})
         for output in set(answers) & set(expected):
             _compare(f"{name}'s {output}", answers[output].numpy(), expected[output])
+
+
+def _examples(example_shape, columns):
+    """Some that the encoder can be asked about: noise, and codes of categories."""
+    random = np.random.default_rng(0)
+    shape = (_CHECKED_EXAMPLES, *example_shape)
+    dtype = input_spec(example_shape).dtype.as_numpy_dtype
+    examples = random.integers(0, 256, shape).astype(dtype)
+    for place, column in enumerate(columns or ()):
+        if column.categories is not None:
+            examples[:, place] %= len(column.categories)
+    return examples
 
 
 def _compare(what, received, expected):

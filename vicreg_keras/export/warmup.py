@@ -78,7 +78,9 @@ def replay(path: pathlib.Path) -> None:
 
 
 def _request(name, spec, example_shape):
-    if spec.dtype == tf.string:
+    if spec.dtype == tf.string and len(example_shape) == 1:
+        example = tf.fill((1, *example_shape), "")  # All of it is missing.
+    elif spec.dtype == tf.string:
         grey = np.full(example_shape, 128, np.uint8)
         example = tf.constant([tf.io.encode_png(grey).numpy()])
     else:

@@ -20,7 +20,7 @@ from vicreg_keras.figures.style import (
 _KNOWN = {
     "encoder": ("trained encoder", "-", TRAIN),
     "untrained": ("untrained encoder", "--", UNTRAINED),
-    "raw_pixels": ("raw pixels", "-.", RAW),
+    "raw_input": ("raw input", "-.", RAW),
 }
 _OTHERS = (ORANGE, SKY, VERMILION)
 # What lies lower is of no account, and would squeeze what is.
@@ -35,7 +35,7 @@ def eigenvalue_decay(spectra: Mapping[str, dict], path: pathlib.Path) -> None:
 
     Args:
         spectra: results of `spectrum` by name, at most three besides `encoder`,
-            `untrained` and `raw_pixels`, which have colours of their own.
+            `untrained` and `raw_input`, which have colours of their own.
         path: of the PNG.
 
     Raises:

@@ -73,7 +73,7 @@ def accuracy_over_minutes(
     for name, label, color, style in (
         ("encoder", "linear, test (cached)", HELD_OUT, "-"),
         ("untrained", "the same, encoder untrained", UNTRAINED, "--"),
-        ("raw_pixels", "the same, raw pixels", RAW, "-."),
+        ("raw_input", "the same, raw input", RAW, "-."),
         ("chance", "chance", CHANCE, ":"),
     ):
         value = _linear_top1(probes, name)

@@ -74,6 +74,7 @@ def run_cluster(
             num_clusters=clusters,
             num_classes=subject.dataset.num_classes,
             seed=subject.seed,
+            unit_length=subject.dataset.columns is None,
         )
         results[name] = found.numbers
         if name == "encoder":

@@ -83,7 +83,7 @@ def _mistakes(subject, scores, predicted):
         Mistake(
             image, names[test.labels[i]], names[predicted[i]], float(probabilities[i])
         )
-        for i, image in zip(worst, test.read(worst), strict=True)
+        for i, image in zip(worst, subject.dataset.pictures(test, worst), strict=True)
     ]
 
 
@@ -92,7 +92,7 @@ def _map(subject, drawn):
     return ClusterMap(
         points=drawn.plane.points,
         assignments=drawn.clustering.assignments[drawn.picks],
-        images=split.read(drawn.picks),
+        images=subject.dataset.pictures(split, drawn.picks),
         settings=drawn.plane.settings,
         split=drawn.split,
         labels=None if split.labels is None else split.labels[drawn.picks],

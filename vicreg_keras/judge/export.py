@@ -100,6 +100,7 @@ def _export_savedmodel(subject, folder, head):
         class_names=class_names,
         recipe=recipe,
         head=subject.head[0] if head else None,
+        columns=subject.dataset.columns,
     )
     print(f"A SavedModel for TensorFlow Serving, which watches {folder}: {version}")
     return version

@@ -24,6 +24,11 @@ def _finetune(
             "Expected --workdir=RUN for --mode=finetune: a SavedModel alone can't be "
             "trained. Received: none."
         )
+    if subject.dataset.columns is not None:
+        raise ValueError(
+            "Expected images for --mode=finetune. Received: "
+            f"dataset={subject.dataset.name}, rows of numbers. Use --mode=linear_eval."
+        )
     try:
         fractions = [float(text) for text in label_fractions]
     except ValueError as error:

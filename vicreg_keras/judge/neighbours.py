@@ -173,7 +173,10 @@ def _find(subject, images, index, num_neighbours, path):
         _write_neighbours(file, images.names, index, distances, found)
     shown = range(min(_MOST_ROWS, images.num_examples))
     tiles = [
-        Tile(images.read([i])[0], pathlib.Path(images.names[i]).name) for i in shown
+        Tile(
+            subject.dataset.pictures(images, [i])[0], pathlib.Path(images.names[i]).name
+        )
+        for i in shown
     ]
     neighbours = [_tiles(subject, index, distances[i], found[i]) for i in shown]
     picture = path.with_suffix(".png")
@@ -204,7 +207,9 @@ def neighbours_by_class(
     rows = subject.features["test"].representations[picks]
     queries = [
         Tile(image, names[label])
-        for image, label in zip(test.read(picks), labels, strict=True)
+        for image, label in zip(
+            subject.dataset.pictures(test, picks), labels, strict=True
+        )
     ]
     found = zip(*index.search(rows, num_neighbours), labels, strict=True)
     return queries, [_tiles(subject, index, *nearest) for nearest in found]
@@ -235,8 +240,8 @@ def _bank(subject):
 def _bank_image(subject, row):
     train, held_out = subject.dataset.train, subject.dataset.validation
     if row < train.num_examples:
-        return train.read([row])[0]
-    return held_out.read([row - train.num_examples])[0]
+        return subject.dataset.pictures(train, [row])[0]
+    return subject.dataset.pictures(held_out, [row - train.num_examples])[0]
 
 
 def _tiles(subject, index, distances, found, label=None):

@@ -20,7 +20,7 @@ from vicreg_keras.workdir import RunFolder
 NAMES = {
     "encoder": "VICReg encoder",
     "untrained": "untrained encoder",
-    "raw_pixels": "raw pixels",
+    "raw_input": "raw input",
 }
 
 
@@ -92,9 +92,9 @@ class Subject:
             yield "encoder", [self.features[name] for name in splits]
         if self.untrained_features is not None:
             yield "untrained", [self.untrained_features[name] for name in splits]
-        if linear_eval.why_no_pixels(self.dataset) is None:
-            parts = (getattr(self.dataset, name) for name in splits)
-            yield "raw_pixels", [linear_eval.pixel_features(part) for part in parts]
+        if linear_eval.why_no_inputs(self.dataset) is None:
+            inputs = [linear_eval.input_features(self.dataset, name) for name in splits]
+            yield "raw_input", inputs
 
     def require(self, what: str, *, labels: bool = False, test: bool = False) -> None:
         """Refuses, before any work, a data set that lacks what a mode needs.

@@ -11,7 +11,7 @@ from vicreg_keras.report.records import Record, missing
 SUBJECTS = {
     "encoder": "VICReg encoder",
     "untrained": "untrained encoder",
-    "raw_pixels": "raw pixels",
+    "raw_input": "raw input",
     "chance": "chance",
 }
 _AGREEMENT = {
