@@ -26,7 +26,17 @@ DATASETS = {
     "digits": sources.load_digits,
     "folder": sources.load_folder,
     "npz": sources.load_npz,
+    "csv": sources.load_csv,
+    "parquet": sources.load_parquet,
+    "digits_rows": functools.partial(sources.load_bundled_table, table="digits"),
+    "breast_cancer": functools.partial(
+        sources.load_bundled_table, table="breast_cancer"
+    ),
+    "wine": functools.partial(sources.load_bundled_table, table="wine"),
+    "iris": functools.partial(sources.load_bundled_table, table="iris"),
 }
+# Those whose columns have a choice of their own.
+_TABLE_FILES = ("csv", "parquet")
 
 _STATISTICS_ROWS = 200_000
 _TEST_FRACTION = 0.2
@@ -107,6 +117,8 @@ def load_dataset(
     validation_fraction: float = 0.1,
     seed: int = 0,
     memory_limit_gib: float = 4.0,
+    label_column: str | None = None,
+    drop_columns: Sequence[str] = (),
 ) -> Dataset:
     """Loads a dataset by its name.
 
@@ -117,24 +129,30 @@ def load_dataset(
     its own, is held out of the training part, class by class when it has labels.
 
     Args:
-        name: `"digits"`, `"folder:PATH"`, `"npz:PATH"` (see `sources`), or the name
-            of an image set of tensorflow-datasets, e.g. `"cifar10"`,
-            `"name/config"`, `"name:version"`.
+        name: `"digits"`, `"folder:PATH"`, `"npz:PATH"` for images; `"csv:PATH"`,
+            `"parquet:PATH"`, `"npz:PATH"`, `"digits_rows"`, `"breast_cancer"`,
+            `"wine"`, `"iris"` for rows (see `sources`); or the name of an image set
+            of tensorflow-datasets, e.g. `"cifar10"`, `"name/config"`,
+            `"name:version"`.
         data_dir: Where tensorflow-datasets keeps its sets, and, under `cache/`,
             where sets larger than the memory limit are kept decoded. `None`: its
             own default. Not used by the other sources.
         image_size: Height and width in pixels that every image is brought to: the
             shorter side is resized (antialiased bilinear), the longer one is cropped
-            about its centre. `None`: sizes are kept, and must all be equal.
+            about its centre. `None`: sizes are kept, and must all be equal. Rows
+            have none.
         validation_fraction: Part of the training examples held out, in `(0, 1)`.
         seed: Which examples are held out for `validation`.
         memory_limit_gib: Decoded pixels up to this size are held in memory; above it
             files are decoded when they are read, and sets of tensorflow-datasets are
             decoded once into a memory-mapped file. An npz file cannot be mapped:
-            it is always loaded whole.
+            it is always loaded whole, and so are rows.
+        label_column: Of a csv or parquet file, the column that holds the classes:
+            text, whose classes are sorted, or whole numbers. `None`: no labels.
+        drop_columns: Of a csv or parquet file, the columns to leave out.
 
     Returns:
-        A `Dataset` with the same pixels in the same order whichever way it is held.
+        A `Dataset` with the same examples in the same order whichever way it is held.
 
     Raises:
         ValueError: If the name is unknown, an argument is out of range, or a file's
@@ -143,6 +161,13 @@ def load_dataset(
     """
     _check_arguments(image_size, validation_fraction, seed, memory_limit_gib)
     scheme, _, location = name.partition(":")
+    if (label_column is not None or drop_columns) and scheme not in _TABLE_FILES:
+        raise ValueError(
+            "Expected csv:PATH or parquet:PATH with names of columns. Received: "
+            f"name={name!r}, label_column={label_column!r}, "
+            f"drop_columns={list(drop_columns)}. Leave --label_column and "
+            "--drop_columns out."
+        )
     if scheme in DATASETS:
         loader = DATASETS[scheme]
     else:
@@ -153,6 +178,8 @@ def load_dataset(
         image_size=image_size,
         memory_limit_bytes=memory_limit_gib * 2**30,
         schemes=tuple(DATASETS),
+        label_column=label_column,
+        drop_columns=drop_columns,
     )
     train, validation, test = _make_splits(name, source, validation_fraction, seed)
     return Dataset(
@@ -162,6 +189,7 @@ def load_dataset(
         train=train,
         validation=validation,
         test=test,
+        columns=source.columns,
     )
 
 

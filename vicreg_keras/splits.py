@@ -17,7 +17,7 @@ class Split:
     """Examples of one split, readable by index and as `tf.data` batches.
 
     Args:
-        examples: What holds the pixels: `read(indices)`, `shape` and `dtype`
+        examples: What holds the pixels or rows: `read(indices)`, `shape` and `dtype`
             (`sources.ArrayExamples` or `sources.FileExamples`).
         labels: Integers of shape `(num_source_examples,)`, or `None`.
         names: One string for each source example.
@@ -28,7 +28,7 @@ class Split:
         num_examples: How many examples the split has.
         labels: int64 array of shape `(num_examples,)`, or `None`.
         names: One string for each example: a relative path, or e.g. `"train/17"`.
-        example_shape: `(height, width, 3)`.
+        example_shape: `(height, width, 3)`, or `(num_columns,)`.
     """
 
     def __init__(
@@ -53,7 +53,10 @@ class Split:
         return self.num_examples
 
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Returns the images at `indices`: uint8, `(len(indices), H, W, 3)`."""
+        """Returns the examples at `indices`: uint8 `(len(indices), H, W, 3)` or rows.
+
+        Rows are float32 `(len(indices), num_columns)`.
+        """
         indices = np.asarray(indices, dtype=np.int64)
         return self._examples.read(self._indices[indices])
 

@@ -1,8 +1,8 @@
 """How the examples of each kind of dataset are found and decoded.
 
 A source is a function `(location, *, data_dir, image_size, memory_limit_bytes,
-schemes) -> Source`. It says which parts the dataset itself has; `data` makes the
-splits of them.
+schemes, label_column, drop_columns) -> Source`. It says which parts the dataset
+itself has; `data` makes the splits of them.
 """
 
 from vicreg_keras.sources.arrays import load_digits, load_npz
@@ -15,6 +15,7 @@ from vicreg_keras.sources.images import (
     Source,
     decode_image,
 )
+from vicreg_keras.sources.tables import load_bundled_table, load_csv, load_parquet
 from vicreg_keras.sources.tfds import load_tfds
 
 __all__ = [
@@ -24,9 +25,12 @@ __all__ = [
     "Part",
     "Source",
     "decode_image",
+    "load_bundled_table",
+    "load_csv",
     "load_digits",
     "load_files",
     "load_folder",
     "load_npz",
+    "load_parquet",
     "load_tfds",
 ]

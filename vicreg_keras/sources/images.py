@@ -15,6 +15,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageOps
 
+from vicreg_keras.columns import Column
+
 
 class Examples(Protocol):
     """What a split reads from: random access by index to arrays of one shape."""
@@ -84,12 +86,13 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The parts that a dataset has of its own."""
+    """The parts that a dataset has of its own; `columns` where examples are rows."""
 
     train: Part
     validation: Part | None = None
     test: Part | None = None
     class_names: tuple[str, ...] | None = None
+    columns: tuple[Column, ...] | None = None
 
 
 def decode_image(

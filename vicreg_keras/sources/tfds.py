@@ -33,6 +33,7 @@ def load_tfds(
     image_size: int | None,
     memory_limit_bytes: float,
     schemes: Sequence[str],
+    **unused: Any,
 ) -> Source:
     """An image set of tensorflow-datasets, downloaded first if it is not there.
 
@@ -43,6 +44,7 @@ def load_tfds(
         memory_limit_bytes: Above it the images are decoded once into memory-mapped
             files under `data_dir/cache`.
         schemes: The other names that a dataset can have, for the message.
+        **unused: What other sources need.
 
     Returns:
         A source; names are `"train/17"`: the place in the source's part.
@@ -51,6 +53,7 @@ def load_tfds(
         ValueError: If the name is unknown, the set cannot be had, or it is not one
             of uint8 images.
     """
+    del unused
     builder = _prepared_builder(location, data_dir, schemes)
     image_key, label_key = _tfds_keys(location, builder.info)
     splits = {
