@@ -26,6 +26,7 @@ LEVELS = {
     "saved_encoder": 1,
     "data": 0,
     "augment": 0,
+    "row_views": 0,
     "losses": 0,
     "models": 0,
     "row_encoder": 0,
@@ -42,6 +43,8 @@ LEVELS = {
     "sources": -2,
     "random_layers": -1,
     "image_ops": -2,
+    "row_ops": -1,
+    "row_settings": -1,
     "layers": -1,
 }
 # Whose a part is: nobody else imports it.
@@ -50,6 +53,8 @@ PARTS = {
     "sources": ("data", "splits"),
     "random_layers": ("augment",),
     "image_ops": ("random_layers",),
+    "row_ops": ("row_views",),
+    "row_settings": ("row_views",),
     "layers": ("models",),
 }
 
