@@ -17,11 +17,18 @@ _WORKDIR = flags.DEFINE_string(
 _DATASET = flags.DEFINE_string(
     "dataset",
     "digits",
-    "'digits' (always there), 'folder:PATH' (JPEG and PNG, subfolders are classes), "
-    "'npz:PATH', or a name of tensorflow-datasets, such as cifar10.",
+    "Images: 'digits' (always there), 'folder:PATH' (JPEG and PNG, subfolders are "
+    "classes), 'npz:PATH', or a name of tensorflow-datasets, such as cifar10. Rows: "
+    "'csv:PATH', 'parquet:PATH', 'npz:PATH', digits_rows, breast_cancer, wine, iris.",
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Where tensorflow-datasets keeps, or puts, its sets."
+)
+_LABEL_COLUMN = flags.DEFINE_string(
+    "label_column", None, "Column of a csv or parquet file that holds the classes."
+)
+_DROP_COLUMNS = flags.DEFINE_list(
+    "drop_columns", [], "Columns of a csv or parquet file to leave out, with commas."
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size",
@@ -54,7 +61,10 @@ _DETERMINISTIC = flags.DEFINE_bool(
 )
 
 _VIEWS = flags.DEFINE_enum(
-    "views", "cifar", ["cifar", "grey", "paper"], "Named pair of random views."
+    "views",
+    "auto",
+    ["auto", "cifar", "grey", "paper", "rows", "series"],
+    "Named pair of random views; auto takes cifar for images, rows for rows.",
 )
 _CROP_SIZE = flags.DEFINE_integer(
     "crop_size", None, "Pixels a side of a view; by default the image's.", lower_bound=1
@@ -86,12 +96,26 @@ _VIEW_RANGES = {
     }.items()
 }
 
+_ROW_VIEW_NUMBERS = {
+    name: define(name, None, f"Views of rows: {text}; by default the pair's.")
+    for define, name, text in (
+        (flags.DEFINE_float, "corruption", "probability of another row's value"),
+        (flags.DEFINE_float, "noise", "of numbers, in standard deviations"),
+        (flags.DEFINE_float, "masking", "probability of a missing value"),
+        (flags.DEFINE_float, "mixup", "largest share of another row"),
+        (flags.DEFINE_float, "scaling", "spread of a series' factor about 1"),
+        (flags.DEFINE_float, "crop", "least part of a series' window that is kept"),
+        (flags.DEFINE_integer, "channels", "of a series, its columns step by step"),
+    )
+}
+
 _ENCODER = flags.DEFINE_enum(
     "encoder",
-    "resnet18",
-    ["convnet", "resnet18", "resnet34", "resnet50", "small", "tiny"],
-    "Network that is trained.",
+    "auto",
+    ["auto", "convnet", "mlp", "resnet18", "resnet34", "resnet50", "small", "tiny"],
+    "Network that is trained; auto takes resnet18 for images, mlp for rows.",
 )
+_MLP = flags.DEFINE_string("mlp", "256-128", "Widths of the mlp's layers.")
 _STEM = flags.DEFINE_enum(
     "stem",
     "auto",
@@ -292,7 +316,10 @@ _MODE = flags.DEFINE_enum(
 )
 
 # What a run's recipe is made of. A run is continued only with the same values.
-_DATA_FLAGS = (_DATASET, _IMAGE_SIZE, _VALIDATION_FRACTION, _SEED)
+_DATA_FLAGS = (
+    *(_DATASET, _LABEL_COLUMN, _DROP_COLUMNS, _IMAGE_SIZE),
+    *(_VALIDATION_FRACTION, _SEED),
+)
 _RECIPE_FLAGS = (
     *_DATA_FLAGS,
     _BATCH_SIZE,
@@ -302,7 +329,9 @@ _RECIPE_FLAGS = (
     _INTERPOLATION,
     *_VIEW_NUMBERS.values(),
     *_VIEW_RANGES.values(),
+    *_ROW_VIEW_NUMBERS.values(),
     _ENCODER,
+    _MLP,
     _STEM,
     _PROJECTOR,
     _POSITIVES,
@@ -522,6 +551,8 @@ def _settings():
     names = {field.name for field in dataclasses.fields(Settings)}
     values = {name: flags.FLAGS[name].value for name in names & set(flags.FLAGS)}
     values |= {"precision": precision, "view_overrides": overrides}
+    row_overrides = {name: flag.value for name, flag in _ROW_VIEW_NUMBERS.items()}
+    values["row_view_overrides"] = row_overrides
     return Settings(**values)
 
 
@@ -531,6 +562,8 @@ def _load_dataset():
     return load_dataset(
         _DATASET.value,
         data_dir=_DATA_DIR.value,
+        label_column=_LABEL_COLUMN.value,
+        drop_columns=_DROP_COLUMNS.value,
         image_size=_IMAGE_SIZE.value,
         validation_fraction=_VALIDATION_FRACTION.value,
         seed=_SEED.value,

@@ -69,7 +69,7 @@ EXCLUSIVE = {
 FORBIDDEN = {f"{PACKAGE}/losses.py": ("tensorflow", "numpy")}
 
 MAX_LINES = 420
-MAX_LINES_MAIN = 600  # It holds every flag, and a few lines a mode.
+MAX_LINES_MAIN = 660  # It holds every flag, and a few lines a mode.
 
 
 def python_files(*folders):

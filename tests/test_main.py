@@ -3,6 +3,7 @@
 import inspect
 import sys
 
+import keras
 import numpy as np
 import PIL.Image
 import pytest
@@ -10,7 +11,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 import main
-from vicreg_keras import augment, image_ops, models, optim
+from vicreg_keras import augment, image_ops, models, optim, row_views
 from vicreg_keras.evaluate.linear_eval import PROTOCOLS
 from vicreg_keras.evaluate.projection import METHODS
 from vicreg_keras.export import tflite
@@ -36,6 +37,8 @@ def run_main(monkeypatch, capfd):
         return stopped.value.code or 0, out, err
 
     yield run
+    # What a run puts in force for its process.
+    keras.mixed_precision.set_dtype_policy("float32")
     flags.FLAGS.unparse_flags()
     flags.FLAGS(["main.py", "--mode=pretrain"])
 
@@ -61,7 +64,7 @@ def test_digits_from_pretraining_to_the_table(run_main, tmp_path):
         "--mode=linear_eval", f"--workdir={run}", "--few_label_seeds=2"
     )
     assert code == 0, err
-    for row in ("chance", "raw pixels", "untrained encoder", "10 labels a class"):
+    for row in ("chance", "raw input", "untrained encoder", "10 labels a class"):
         assert row in out
     (result,) = RunFolder(run).read_metrics("linear_eval")
     assert result["dataset"] == "digits" and result["num_test"] == 359
@@ -208,8 +211,8 @@ def test_choices_of_the_flags_are_those_of_the_library():
     def choices(name):
         return set(flags.FLAGS[name].parser.enum_values)
 
-    assert choices("encoder") == set(models.ENCODERS)
-    assert choices("views") == set(augment.VIEWS)
+    assert choices("encoder") == {"auto", "mlp", *models.ENCODERS}
+    assert choices("views") == {"auto", *augment.VIEWS, *row_views.ROW_VIEWS}
     assert choices("optimizer") == set(optim.OPTIMIZERS)
     assert choices("precision") == {"auto", *POLICIES}
     assert choices("protocol") == set(PROTOCOLS)
@@ -223,3 +226,5 @@ def test_choices_of_the_flags_are_those_of_the_library():
         assert [flag.name for flag in options] == keywords, mode
     settings = set(inspect.signature(augment.View).parameters) - {"kwargs"}
     assert settings <= set(flags.FLAGS), "a value of a view lacks its flag"
+    settings = set(main._ROW_VIEW_NUMBERS) | {"marginals", "std", "categorical"}
+    assert settings == set(inspect.signature(row_views.RowView).parameters) - {"kwargs"}

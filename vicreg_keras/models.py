@@ -148,8 +148,12 @@ def make_projector(
     return keras.Model(inputs, outputs, name="projector")
 
 
-def parse_widths(text: str) -> tuple[int, ...]:
+def parse_widths(text: str, name: str = "projector") -> tuple[int, ...]:
     """`"2048-2048-2048"` -> `(2048, 2048, 2048)`.
+
+    Args:
+        text: whole numbers of 1 or more joined by `-`.
+        name: what they are the widths of, for the message.
 
     Raises:
         ValueError: if `text` is not whole numbers of 1 or more joined by `-`.
@@ -157,8 +161,8 @@ def parse_widths(text: str) -> tuple[int, ...]:
     parts = text.split("-")
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise ValueError(
-            "Expected projector widths such as 2048-2048-2048 (whole numbers of 1 or "
-            f"more, joined by '-'). Received: projector={text!r}."
+            f"Expected {name} widths such as 2048-2048-2048 (whole numbers of 1 or "
+            f"more, joined by '-'). Received: {name}={text!r}."
         )
     return tuple(int(part) for part in parts)
 

@@ -17,6 +17,8 @@ from vicreg_keras.export.savedmodel import export_savedmodel
 from vicreg_keras.features import compile_encoder, extract_features
 from vicreg_keras.figures import training as figures
 from vicreg_keras.figures.spectrum import dials
+from vicreg_keras.row_encoder import make_row_encoder
+from vicreg_keras.row_views import make_row_views
 from vicreg_keras.settings import Settings
 from vicreg_keras.trainer import VICReg
 from vicreg_keras.versions import newest_version
@@ -26,6 +28,7 @@ from vicreg_keras.workdir import RunFolder
 _KNN_BANK, _KNN_QUERIES = 5000, 2000
 _EMBEDDINGS = 2000
 _STATISTICS_IMAGES = 10000
+_MARGINAL_ROWS = 50_000
 
 
 def pretrain(
@@ -102,6 +105,7 @@ def pretrain(
 
 def build_model(settings: Settings, dataset: Dataset, steps_per_epoch: int) -> VICReg:
     """The compiled model of a run, with the weights its seed starts from."""
+    settings = settings.for_examples(dataset.example_shape)
     models.check_side(settings.encoder, settings.view_overrides.get("crop_size"))
     encoder = build_encoder(settings, dataset)
     synchronized = distribute.num_replicas() > 1
@@ -113,7 +117,7 @@ def build_model(settings: Settings, dataset: Dataset, steps_per_epoch: int) -> V
     model = VICReg(
         encoder,
         projector,
-        make_views(settings.views, **settings.view_overrides),
+        _make_views(settings, dataset),
         invariance_weight=settings.invariance_weight,
         variance_weight=settings.variance_weight,
         covariance_weight=settings.covariance_weight,
@@ -141,8 +145,12 @@ def build_model(settings: Settings, dataset: Dataset, steps_per_epoch: int) -> V
 
 def build_encoder(settings: Settings, dataset: Dataset) -> keras.Model:
     """The untrained encoder of a run: the same weights for the same seed and data."""
-    mean, std = _pixel_statistics(dataset)
+    settings = settings.for_examples(dataset.example_shape)
     keras.utils.set_random_seed(settings.seed)
+    if dataset.columns is not None:
+        widths = models.parse_widths(settings.mlp, "mlp")
+        return make_row_encoder(dataset.columns, dataset.row_statistics, widths)
+    mean, std = _pixel_statistics(dataset)
     return models.make_encoder(
         settings.encoder,
         dataset.example_shape,
@@ -359,6 +367,21 @@ def _export(model, settings, dataset, run, step_before):
         dataset.example_shape,
         class_names=dataset.class_names,
         recipe=run.flags.read_text() if run.flags.exists() else None,
+        columns=dataset.columns,
+    )
+
+
+def _make_views(settings, dataset):
+    if dataset.columns is None:
+        return make_views(settings.views, **settings.view_overrides)
+    random = np.random.default_rng(0)
+    count = min(_MARGINAL_ROWS, dataset.train.num_examples)
+    chosen = np.sort(random.permutation(dataset.train.num_examples)[:count])
+    return make_row_views(
+        settings.views,
+        dataset.train.read(chosen),
+        dataset.columns,
+        **settings.row_view_overrides,
     )
 
 

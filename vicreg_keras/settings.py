@@ -1,9 +1,10 @@
 """What is a run made of, besides its data?"""
 
 import dataclasses
+from collections.abc import Sequence
 
 from vicreg_keras import models
-from vicreg_keras.augment import make_views
+from vicreg_keras.augment import VIEWS, make_views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,11 +12,15 @@ class Settings:
     """Everything a run is made of, besides its data.
 
     Attributes:
-        encoder: a key of `models.ENCODERS`.
+        encoder: a key of `models.ENCODERS`, `"mlp"` for rows, or `"auto"`: resnet18 for
+            images and mlp for rows.
         stem: `"auto"`, `"cifar"` or `"imagenet"`.
+        mlp: widths of the mlp's layers, such as `"256-128"`.
         projector: widths, such as `"2048-2048-2048"`.
-        views: a key of `augment.VIEWS`.
+        views: a key of `augment.VIEWS` or of `row_views.ROW_VIEWS`, or `"auto"`: cifar
+            for images and rows for rows.
         view_overrides: settings of `augment.View` that replace the pair's.
+        row_view_overrides: settings of `row_views.RowView`, likewise.
         invariance_weight, variance_weight, covariance_weight: of the loss.
         optimizer: a key of `optim.OPTIMIZERS`.
         learning_rate: peak, as it is: not scaled by the batch size.
@@ -36,11 +41,13 @@ class Settings:
         checkpoint_minutes: between two checkpoints inside an epoch.
     """
 
-    encoder: str = "resnet18"
+    encoder: str = "auto"
     stem: str = "auto"
+    mlp: str = "256-128"
     projector: str = "2048-2048-2048"
-    views: str = "cifar"
+    views: str = "auto"
     view_overrides: dict = dataclasses.field(default_factory=dict)
+    row_view_overrides: dict = dataclasses.field(default_factory=dict)
     invariance_weight: float = 25.0
     variance_weight: float = 25.0
     covariance_weight: float = 1.0
@@ -70,7 +77,9 @@ class Settings:
             ValueError: if a value is out of range or not known.
         """
         models.parse_widths(self.projector)
-        make_views(self.views, **self.view_overrides)
+        models.parse_widths(self.mlp, "mlp")
+        if self.views in VIEWS:
+            make_views(self.views, **self.view_overrides)
         if self.batch_size < 2:
             raise ValueError(
                 "Expected a batch of 2 images or more: variance and covariance are "
@@ -93,3 +102,34 @@ class Settings:
                 f"Received: positives={self.positives}, "
                 f"neighbours_from={self.neighbours_from}."
             )
+
+    def for_examples(self, example_shape: Sequence[int]) -> "Settings":
+        """The settings with what is left to the data chosen.
+
+        Args:
+            example_shape: `(height, width, 3)`, or `(num_columns,)` of a table.
+
+        Raises:
+            ValueError: if encoder or views are for the other kind of examples.
+        """
+        are_rows = len(example_shape) == 1
+        encoder, views = ("mlp", "rows") if are_rows else ("resnet18", "cifar")
+        chosen = dataclasses.replace(
+            self,
+            encoder=encoder if self.encoder == "auto" else self.encoder,
+            views=views if self.views == "auto" else self.views,
+        )
+        kind = "rows of numbers" if are_rows else "images"
+        if (chosen.encoder == "mlp") != are_rows:
+            known = "mlp" if are_rows else ", ".join(sorted(models.ENCODERS))
+            raise ValueError(
+                f"Expected an encoder of {kind} ({known}). Received: "
+                f"encoder={chosen.encoder}. Use --encoder=auto, or other data."
+            )
+        if (chosen.views in VIEWS) == are_rows:
+            known = "rows, series" if are_rows else ", ".join(VIEWS)
+            raise ValueError(
+                f"Expected views of {kind} ({known}). Received: "
+                f"views={chosen.views}. Use --views=auto, or other data."
+            )
+        return chosen
