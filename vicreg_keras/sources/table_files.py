@@ -67,19 +67,32 @@ class CsvFile:
         parse = pa.csv.ParseOptions(newlines_in_values=True)
         convert = pa.csv.ConvertOptions(
             column_types=self.types,
-            include_columns=list(names),
+            include_columns=list(dict.fromkeys([*names, self._names[-1]])),
             null_values=list(MISSING),
             strings_can_be_null=True,
         )
-        progress = Progress(f"bytes of {self.path.name}", self.path.stat().st_size)
+        num_bytes = self.path.stat().st_size
+        progress = Progress(f"bytes of {self.path.name}", num_bytes)
+        done = 0
         try:
             with pa.OSFile(str(self.path)) as file:
                 reader = pa.csv.open_csv(file, read, parse, convert)
                 for batch in reader:
                     yield batch
-                    progress.update(file.tell())
+                    last = batch.column(self._names[-1])
+                    # Not where the file is: the parser has read far ahead.
+                    done = min(done + _BLOCK_BYTES, num_bytes)
+                    progress.update(done)
         except pa.ArrowInvalid as error:
             raise ValueError(self._message(str(error))) from None
+        # To the parser, a quote that is not closed ends where the file does.
+        if "\n" in (last[-1].as_py() or "") and not self._ends_quoted():
+            raise ValueError(self._message("straddling"))
+
+    def _ends_quoted(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(max(0, self.path.stat().st_size - 256))
+            return file.read().rstrip().endswith(b'"')
 
     def _message(self, reason: str) -> str:
         if found := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", reason):
