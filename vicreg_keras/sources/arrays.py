@@ -1,4 +1,4 @@
-"""Images that lie in arrays: scikit-learn's digits and npz files."""
+"""Images and rows that lie in arrays: scikit-learn's digits and npz files."""
 
 import pathlib
 import zipfile
@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from vicreg_keras.columns import Column
 from vicreg_keras.sources.images import ArrayExamples, Part, Source, as_rgb, resized
+from vicreg_keras.sources.rows import as_float32, check_no_image_size, check_not_empty
 
-# Images and labels of each part: ours, Keras's and MedMNIST's names of them.
+# Examples and labels of each part: ours, Keras's and MedMNIST's names of them.
 _NPZ_KEYS = {
     "train": (
         ("images", "labels"),
+        ("rows", "labels"),
         ("x_train", "y_train"),
         ("train_images", "train_labels"),
     ),
@@ -56,16 +59,20 @@ def load_digits(location: str, *, image_size: int | None, **unused: Any) -> Sour
 def load_npz(location: str, *, image_size: int | None, **unused: Any) -> Source:
     """Arrays in an npz file, loaded whole and never by pickle.
 
-    Keys: images are `images` or `x_train`, with optional labels `labels` or
+    Keys: examples are `images`, `rows` or `x_train`, with optional labels `labels` or
     `y_train`; optional parts of the same form are `x_val`, `y_val` and `x_test`,
     `y_test`. MedMNIST's `train_images`, `train_labels`, `val_images`, ... serve as
     well. Optional `class_names` is an array of strings. Images are uint8 of shape
     `(N, H, W)`, `(N, H, W, 1)` or `(N, H, W, 3)`; labels are integers from 0 of
     shape `(N,)` or `(N, 1)`.
 
+    Rows are numbers of shape `(N, F)`, NaN for those that are missing; optional
+    `column_names` is an array of F strings, without which they are `column_0` and
+    on.
+
     Args:
         location: The file.
-        image_size: As in `load_dataset`.
+        image_size: As in `load_dataset`; `None` for rows.
         **unused: What other sources need.
 
     Returns:
@@ -83,26 +90,36 @@ def load_npz(location: str, *, image_size: int | None, **unused: Any) -> Source:
             f"Received: name={'npz:' + location!r}. Use --dataset=npz:PATH."
         )
     arrays = _read_npz(path)
-    parts = {}
-    for part, keys in _NPZ_KEYS.items():
-        for images_key, labels_key in keys:
-            if images_key in arrays:
-                parts[part] = _npz_part(
-                    part, path, arrays, images_key, labels_key, image_size
-                )
-                break
-    if "train" not in parts:
+    found = _npz_examples(arrays)
+    if "train" not in found:
         raise ValueError(
-            "Expected one of the arrays 'images', 'x_train', 'train_images'. "
+            "Expected one of the arrays 'images', 'rows', 'x_train', 'train_images'. "
             f"Received: {path} with arrays {sorted(arrays)}. Rename the array."
         )
+    parts, columns = {}, None
+    if _holds_rows(arrays, found["train"][0]):
+        check_no_image_size(f"npz:{location}", image_size)
+        columns = _npz_columns(path, arrays, found["train"][0])
+    for part, (key, labels_key) in found.items():
+        if columns is None:
+            examples = _npz_images(path, key, arrays[key], image_size)
+        else:
+            examples = _npz_rows(path, key, arrays[key], columns)
+        labels = arrays.get(labels_key)
+        if labels is not None:
+            labels = _checked_npz_labels(path, labels_key, labels, len(examples))
+        names = [f"{part}/{i}" for i in range(len(examples))]
+        parts[part] = Part(ArrayExamples(examples), labels, names)
     shapes = {part.examples.shape for part in parts.values()}
     if len(shapes) > 1:
         raise ValueError(
             "Expected images of one size in every part. Received: "
             f"{path} with sizes {sorted(s[:2] for s in shapes)}. Use --image_size."
         )
-    return Source(**parts, class_names=_npz_class_names(path, arrays, parts))
+    if columns is not None:
+        check_not_empty(parts["train"].examples.read(slice(None)), path, columns)
+    class_names = _npz_class_names(path, arrays, parts)
+    return Source(**parts, class_names=class_names, columns=columns)
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -120,21 +137,68 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     )
 
 
-def _npz_part(
-    part: str,
-    path: pathlib.Path,
-    arrays: dict[str, np.ndarray],
-    images_key: str,
-    labels_key: str,
-    image_size: int | None,
-) -> Part:
-    images = arrays[images_key]
-    _check_npz_images(path, images_key, images)
-    labels = arrays.get(labels_key)
-    if labels is not None:
-        labels = _checked_npz_labels(path, labels_key, labels, len(images))
-    names = [f"{part}/{i}" for i in range(len(images))]
-    return Part(ArrayExamples(resized(as_rgb(images), image_size)), labels, names)
+def _npz_examples(arrays: dict[str, np.ndarray]) -> dict[str, tuple[str, str]]:
+    """The keys of examples and labels of each part that is there."""
+    found = {}
+    for part, pairs in _NPZ_KEYS.items():
+        for keys in pairs:
+            if keys[0] in arrays:
+                found[part] = keys
+                break
+    return found
+
+
+def _holds_rows(arrays: dict[str, np.ndarray], key: str) -> bool:
+    """Whether the training examples are rows: by their name, or as matrices can be."""
+    return key == "rows" or (key == "x_train" and arrays[key].ndim == 2)
+
+
+def _npz_columns(
+    path: pathlib.Path, arrays: dict[str, np.ndarray], key: str
+) -> tuple[Column, ...]:
+    _check_npz_rows(path, key, arrays[key])
+    num_columns = arrays[key].shape[1]
+    if "column_names" not in arrays:
+        return tuple(Column(f"column_{i}") for i in range(num_columns))
+    names = [str(name) for name in arrays["column_names"].ravel()]
+    if len(set(names)) != num_columns or len(names) != num_columns:
+        raise ValueError(
+            f"Expected {num_columns} column_names, no two alike, as {key} has columns. "
+            f"Received: {path} with {len(names)}, {len(set(names))} of them different. "
+            "Name each column once."
+        )
+    return tuple(map(Column, names))
+
+
+def _npz_rows(
+    path: pathlib.Path, key: str, matrix: np.ndarray, columns: tuple[Column, ...]
+) -> np.ndarray:
+    _check_npz_rows(path, key, matrix)
+    if matrix.shape[1] != len(columns):
+        raise ValueError(
+            f"Expected {len(columns)} columns in every part, as in training. Received: "
+            f"{path} with {key} of shape {matrix.shape}. Make them the same."
+        )
+    rows = np.empty(matrix.shape, np.float32)
+    for place, column in enumerate(columns):
+        rows[:, place] = as_float32(matrix[:, place], path, column.name)
+    return rows
+
+
+def _check_npz_rows(path: pathlib.Path, key: str, matrix: np.ndarray) -> None:
+    if matrix.ndim != 2 or matrix.dtype.kind not in "fiub" or not matrix.size:
+        raise ValueError(
+            "Expected rows that are a matrix of numbers (N, F), not empty. Received: "
+            f"{path} with {key} of shape {matrix.shape} and dtype {matrix.dtype}. "
+            "Reshape or convert the array."
+        )
+
+
+def _npz_images(
+    path: pathlib.Path, key: str, images: np.ndarray, image_size: int | None
+) -> np.ndarray:
+    _check_npz_images(path, key, images)
+    return resized(as_rgb(images), image_size)
 
 
 def _check_npz_images(path: pathlib.Path, key: str, images: np.ndarray) -> None:
@@ -162,7 +226,7 @@ def _check_npz_images(path: pathlib.Path, key: str, images: np.ndarray) -> None:
 
 
 def _checked_npz_labels(
-    path: pathlib.Path, key: str, labels: np.ndarray, num_images: int
+    path: pathlib.Path, key: str, labels: np.ndarray, num_examples: int
 ) -> np.ndarray:
     received = f"{path} with {key} of shape {labels.shape} and dtype {labels.dtype}"
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -172,9 +236,9 @@ def _checked_npz_labels(
             "Expected labels that are integers of shape (N,) or (N, 1). "
             f"Received: {received}. Number the classes from 0."
         )
-    if len(labels) != num_images:
+    if len(labels) != num_examples:
         raise ValueError(
-            f"Expected a label for each of {num_images} images. "
+            f"Expected a label for each of {num_examples} examples. "
             f"Received: {received}. Make them the same length."
         )
     if labels.min() < 0:

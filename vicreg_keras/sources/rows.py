@@ -22,6 +22,7 @@ def as_float32(
     Raises:
         ValueError: If one is infinite, or so large that it would be in float32.
     """
+    values = np.asarray(values, np.float64)
     beyond = np.abs(values) > np.finfo(np.float32).max
     if beyond.any():
         row = int(beyond.argmax())
@@ -52,8 +53,8 @@ def check_not_empty(
         raise ValueError(
             "Expected a value in some row of every column. Received: "
             f"{path} with nothing in {', '.join(map(repr, empty[:5]))}"
-            f"{', ...' if len(empty) > 5 else ''}. Leave such columns out: "
-            f"--drop_columns={','.join(empty)}."
+            f"{', ...' if len(empty) > 5 else ''}. Leave such columns out, of a csv "
+            f"or parquet file by --drop_columns={','.join(empty)}."
         )
 
 

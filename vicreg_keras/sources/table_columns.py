@@ -125,11 +125,17 @@ class _Texts:
         self.num_present += num_present
         if len(self.values) <= _MAX_CATEGORIES:
             self.values |= set(cells.unique().drop_null().to_pylist())
-        if all_numbers or numbers_of(cells) is not None:
+        all_numbers = all_numbers or numbers_of(cells) is not None
+        if all_numbers:
             self.num_numbers += num_present
         else:
             self._count_numbers(cells, start)
-        self._readers = [read for read in self._readers if _reads(read, cells)]
+        self._readers = [
+            read
+            for read in self._readers
+            # Once is enough: it is what most of the time goes into.
+            if (all_numbers if read is _numbers else _reads(read, cells))
+        ]
 
     def reader(self) -> Callable[[pa.Array], np.ndarray] | None:
         """What reads every cell so far as a number, or `None`."""
