@@ -271,8 +271,9 @@ _FORMAT = flags.DEFINE_list(
 )
 _QUANTIZATION = flags.DEFINE_list(
     "quantization",
-    ["float32", "float16", "dynamic_range", "int8", "int8_only"],
-    "Of export: the TFLite files to write.",
+    None,
+    "Of export: the TFLite files to write, of float32, float16, dynamic_range, int8, "
+    "int8_only; by default all, and for rows float32 and dynamic_range.",
 )
 _LABEL_FRACTIONS = flags.DEFINE_list(
     "label_fractions",

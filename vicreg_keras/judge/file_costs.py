@@ -90,7 +90,7 @@ class Comparison:
             raise _too_far(
                 file,
                 f"a cosine of {least_cosine} or more on every image",
-                f"{numbers['least_cosine']:.4f}",
+                f"{numbers['least_cosine']:.6f}",
             )
         return numbers
 
