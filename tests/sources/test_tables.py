@@ -113,6 +113,8 @@ def test_parquet_types(tmp_path):
         {
             "integer": pa.array([1, None, 3, 4], pa.int64()),
             "float": pa.array([0.5, float("nan"), None, 2]),
+            "half": pa.array(np.float16([0.5, np.nan, 1, 2])),
+            "price": pa.array([1, None, 2, 3], pa.decimal128(9, 2)),
             "yes": [True, False, None, True],
             "day": [day, day, None, day],
             "time": pa.array([noon, None, noon, noon], pa.timestamp("ns")),
@@ -127,17 +129,17 @@ def test_parquet_types(tmp_path):
     pa.parquet.write_table(table, path, row_group_size=3)
     source = load_parquet(str(path), image_size=None, drop_columns=["tags"])
     assert [column.name for column in source.columns] == table.column_names[:-1]
-    assert [column.categories for column in source.columns[6:]] == [
+    assert [column.categories for column in source.columns[8:]] == [
         ("a", "b"),
         ("a", "b"),
         None,
     ]
     nan = np.nan
     expected = [
-        [1, 0.5, 1, 2, 1.5, 1.5, 1, 1, 1],
-        [nan, nan, 0, 2, nan, nan, 0, 0, 2],
-        [3, nan, nan, nan, 1.5, 1.5, nan, nan, nan],
-        [4, 2, 1, 2, 1.5, 1.5, 1, 1, 4],
+        [1, 0.5, 0.5, 1, 1, 2, 1.5, 1.5, 1, 1, 1],
+        [nan, nan, nan, nan, 0, 2, nan, nan, 0, 0, 2],
+        [3, nan, 1, 2, nan, nan, 1.5, 1.5, nan, nan, nan],
+        [4, 2, 2, 3, 1, 2, 1.5, 1.5, 1, 1, 4],
     ]
     np.testing.assert_array_equal(rows_of(source), np.float32(expected))
     with pytest.raises(ValueError, match=r"'tags' of list.*--drop_columns=tags"):
@@ -167,14 +169,15 @@ def test_labels(tmp_path, cells, class_names, labels):
     assert source.train.labels[: len(labels)].tolist() == labels
 
 
-def test_parquet_labels(tmp_path):
+def test_parquet_labels(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_files, "_BATCH_ROWS", 3)
     path = tmp_path / "a.parquet"
     table = {
         "a": np.arange(20.0),
         "flag": [False, True] * 10,
         "kind": pa.array(["y", "x"] * 10).dictionary_encode(),
     }
-    pa.parquet.write_table(pa.table(table), path)
+    pa.parquet.write_table(pa.table(table), path, row_group_size=7)
     loaded = load_dataset(f"parquet:{path}", label_column="flag")
     assert loaded.class_names == ("false", "true")
     assert loaded.columns[1] == Column("kind", ("x", "y"))
@@ -237,6 +240,11 @@ NUMBERS = list(range(NUM_ROWS))
             csv_of(a=[1], y=[1, 0.5]),
             {"label_column": "y"},
             "classes: text or whole numbers.*0.5 in row/1",
+        ),
+        (
+            csv_of(a=[1], y=[1, "1e20"]),
+            {"label_column": "y"},
+            r"classes: text or whole numbers.*1e\+20 in row/1",
         ),
         (
             csv_of(a=[1], y=NUMBERS),

@@ -73,20 +73,21 @@ class CsvFile:
         )
         num_bytes = self.path.stat().st_size
         progress = Progress(f"bytes of {self.path.name}", num_bytes)
-        done = 0
+        done, last_cell = 0, None
         try:
             with pa.OSFile(str(self.path)) as file:
                 reader = pa.csv.open_csv(file, read, parse, convert)
                 for batch in reader:
                     yield batch
-                    last = batch.column(self._names[-1])
+                    if batch.num_rows:
+                        last_cell = batch.column(self._names[-1])[-1].as_py()
                     # Not where the file is: the parser has read far ahead.
                     done = min(done + _BLOCK_BYTES, num_bytes)
                     progress.update(done)
         except pa.ArrowInvalid as error:
             raise ValueError(self._message(str(error))) from None
         # To the parser, a quote that is not closed ends where the file does.
-        if "\n" in (last[-1].as_py() or "") and not self._ends_quoted():
+        if "\n" in (last_cell or "") and not self._ends_quoted():
             raise ValueError(self._message("straddling"))
 
     def _ends_quoted(self) -> bool:

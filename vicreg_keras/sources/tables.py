@@ -233,7 +233,8 @@ def _classes(
         classes = sorted(cells.unique().to_pylist())
         labels = pa.compute.index_in(cells, value_set=pa.array(classes)).to_numpy()
     else:
-        fractions = ~np.isfinite(numbers) | (numbers != np.round(numbers))
+        # Above 2**53 a float64 no longer tells whole numbers apart.
+        fractions = (np.abs(numbers) > 2**53) | (numbers != np.round(numbers))
         if fractions.any():
             row = int(fractions.argmax())
             raise ValueError(
