@@ -1,4 +1,4 @@
-"""A messy table, from its file to another program: trained, judged, exported, served."""
+"""A messy table, from its file to another program: trained, judged, and served."""
 
 import csv
 import pathlib

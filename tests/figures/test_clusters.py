@@ -165,3 +165,27 @@ def test_the_silhouette_of_one_candidate(tmp_path):
     path = tmp_path / "figures" / "silhouettes.png"
     clusters.silhouettes([{"num_clusters": 2, "silhouette": 0.5}], path)
     assert read(path).shape == (528, 840, 3)
+
+
+def test_the_same_examples_side_by_side(tmp_path):
+    random = np.random.default_rng(0)
+    groups = np.repeat([0, 1, 2], 20)
+    planes = {
+        title: (random.normal(size=(60, 2)) + 5 * groups[:, np.newaxis], groups)
+        for title in ("scaled input", "representation")
+    }
+    settings = {"method": "pca", "explained_variance_ratio": [0.5, 0.25]}
+    settings |= {"num_rows": 60, "centroids": None, "unit_length": False}
+    path = tmp_path / "both.png"
+    for names in (("a", "b", "$c"), None):
+        clusters.before_and_after(planes, names, path, settings=settings)
+        assert list(tmp_path.iterdir()) == [path] and plt.get_fignums() == []
+        with Image.open(path) as image:
+            width, height = image.size
+            pixels = np.asarray(image.convert("RGB")).astype(int)
+        assert width > 1.4 * height
+        # Every group is on both halves.
+        for color in ("#0072B2", "#D55E00", "#009E73"):
+            wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
+            near = np.abs(pixels - wanted).max(axis=-1) < 60
+            assert near[:, : width // 2].any() and near[:, width // 2 :].any()

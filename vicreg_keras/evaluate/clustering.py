@@ -112,7 +112,7 @@ def cluster_eval(
     candidates = sorted(set(candidates))
     _check(features, num_clusters, num_classes, candidates, silhouette_sample)
     rows, labels = features
-    rows = unit_rows(rows) if unit_length else _standardised(rows)
+    rows = unit_rows(rows) if unit_length else standardised(rows)
     num_present = 0 if labels is None else len(np.unique(labels))
 
     random = np.random.default_rng(seed)
@@ -169,6 +169,16 @@ def cluster_eval(
     return Clustering(numbers, assignments, centroids)
 
 
+def standardised(rows: np.ndarray) -> np.ndarray:
+    """A float32 copy, every column of mean 0 and standard deviation 1, or of zeros.
+
+    Args:
+        rows: `(N, D)`, finite.
+    """
+    scaled = StandardScaler().fit_transform(np.asarray(rows, np.float64))
+    return scaled.astype(np.float32)
+
+
 def _check(
     features: Features,
     num_clusters: int | None,
@@ -199,12 +209,6 @@ def _check(
     elif num_classes is None:
         num_classes = int(np.max(labels, initial=0)) + 1
     check_features("clustered", Features(rows, labels), num_classes=num_classes)
-
-
-def _standardised(rows: np.ndarray) -> np.ndarray:
-    """A float32 copy, every column of mean 0 and standard deviation 1, or of zeros."""
-    scaled = StandardScaler().fit_transform(np.asarray(rows, np.float64))
-    return scaled.astype(np.float32)
 
 
 def _num_distinct(rows: np.ndarray, enough: int) -> int:

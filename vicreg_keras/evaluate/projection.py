@@ -37,6 +37,7 @@ def project(
     centroids: np.ndarray | None = None,
     seed: int = 0,
     perplexity: float = 30.0,
+    unit_length: bool = True,
 ) -> Projection:
     """Puts representations, and cluster centroids beside them, on a plane.
 
@@ -60,6 +61,8 @@ def project(
         seed: Of all that is drawn.
         perplexity: t-SNE's, about the number of neighbours that count, at least 1.
             Where there are few rows it is lowered to a third of the others.
+        unit_length: Whether rows are brought to length 1; otherwise they, and the
+            centroids, are taken as they are.
 
     Returns:
         A `Projection`, whose `settings` have `method`, `num_rows`, `num_centroids`,
@@ -89,7 +92,7 @@ def project(
             f"Expected a perplexity of at least 1. Received: perplexity={perplexity}"
         )
     _check(rows, centroids)
-    rows = unit_rows(rows)
+    rows = unit_rows(rows) if unit_length else np.asarray(rows, np.float32)
     if np.ptp(rows, axis=0).max() <= _SAME:
         raise ValueError(
             f"Expected representations that differ. Received: {len(rows)} of the same "
@@ -109,7 +112,7 @@ def project(
         "num_rows": len(rows),
         "num_centroids": num_centroids,
         "representation_size": rows.shape[1],
-        "unit_length": True,
+        "unit_length": unit_length,
         "seed": int(seed),
         "seconds": round(time.monotonic() - start, 2),
     }

@@ -3,7 +3,7 @@
 import itertools
 import pathlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import patheffects
@@ -101,6 +101,44 @@ def cluster_map(
         _numbers(axes[0, 0], centroids)
     text = f"{title}\n{caption}" if title else caption
     figure.suptitle(text, fontsize=11, parse_math=False)
+    save(figure, path)
+
+
+def before_and_after(
+    planes: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    names: Sequence[str] | None,
+    path: pathlib.Path,
+    *,
+    settings: dict,
+) -> None:
+    """Draws the same examples on several planes, a panel each, by group.
+
+    Args:
+        planes: by title, points `(N, 2)` and integers `(N,)`, the group of each.
+        names: one a group, such as classes; `None` for clusters, which have none.
+        path: of the PNG.
+        settings: of one of the planes' `Projection`, for the caption.
+    """
+    num_groups = 1 + max(int(groups.max()) for _, groups in planes.values())
+    styles = {number: number for number in range(num_groups)}
+    known = [] if names is None else [_name(names, i) for i in range(num_groups)]
+    has_legend = bool(known) and num_groups <= _MOST_STYLES
+    num_rows = -(-len(known) // _num_columns(known)) if has_legend else 0
+    figure, axes = plt.subplots(
+        1,
+        len(planes),
+        figsize=(4 * len(planes), 4.6 + 0.26 * num_rows),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis, (title, (points, groups)) in zip(axes[0], planes.items(), strict=True):
+        handles = _panel(axis, points, groups, styles, num_groups)
+        axis.set_title(title, fontsize=13)
+    if has_legend:
+        _legend(figure, handles, known, _num_columns(known))
+    kind = "class" if names is not None else "k-means cluster"
+    text = f"By {kind}. {_caption(settings)}"
+    figure.suptitle(textwrap.fill(text, 80), fontsize=11, parse_math=False)
     save(figure, path)
 
 
@@ -230,7 +268,10 @@ def _caption(settings):
     if settings["method"] == "pca":
         shares = sum(settings["explained_variance_ratio"])
         method += f" ({100 * shares:.0f} % of the variance)"
-    text = f"{method} of {settings['num_rows']:,} representations of length 1."
+    what = "representations of length 1"
+    if not settings.get("unit_length", True):
+        what = "rows, every column on one scale"
+    text = f"{method} of {settings['num_rows']:,} {what}."
     if settings["centroids"] is not None:
         text += f" Crosses: k-means centroids, {settings['centroids']}."
     return text

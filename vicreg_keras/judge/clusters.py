@@ -7,9 +7,17 @@ import numpy as np
 
 from vicreg_keras import tables
 from vicreg_keras.evaluate import projection as planes
-from vicreg_keras.evaluate.clustering import Clustering, cluster_eval
+from vicreg_keras.evaluate.clustering import (
+    Clustering,
+    cluster_eval,
+    standardised,
+)
 from vicreg_keras.evaluate.spectrum import spectrum, verdict
-from vicreg_keras.figures.clusters import cluster_map, silhouettes
+from vicreg_keras.figures.clusters import (
+    before_and_after,
+    cluster_map,
+    silhouettes,
+)
 from vicreg_keras.figures.spectrum import eigenvalue_decay
 from vicreg_keras.judge.subject import NAMES, Subject
 from vicreg_keras.pretrain import embedding_verdict
@@ -67,7 +75,7 @@ def run_cluster(
     """
     size_inches = _size(figure_inches)
     split = "train" if subject.dataset.test is None else "test"
-    results = {}
+    results, found_by = {}, {}
     for name, (features,) in subject.each((split,)):
         found = cluster_eval(
             features,
@@ -76,7 +84,7 @@ def run_cluster(
             seed=subject.seed,
             unit_length=subject.dataset.columns is None,
         )
-        results[name] = found.numbers
+        results[name], found_by[name] = found.numbers, (features, found)
         if name == "encoder":
             best = found
             # The baselines get as many clusters, so that they can be compared.
@@ -89,6 +97,8 @@ def run_cluster(
         if best.numbers["candidates"]:
             silhouettes(best.numbers["candidates"], subject.figure("silhouettes"))
         print(f"A map of the clusters: {path}")
+        if subject.dataset.columns is not None and "raw_input" in found_by:
+            _draw_both(subject, found_by, drawn, projection)
     subject.keep(
         "cluster",
         {"split": split, "results": results, "projection": drawn.plane.settings},
@@ -189,12 +199,46 @@ def _projected(subject, split, clustering, method, sample_size):
     if method == "tsne" and len(picks) >= _SLOW_POINTS:
         print(f"Placing {len(picks):,} points by t-SNE: up to a minute...", flush=True)
     plane = planes.project(
-        features.representations[picks],
+        _comparable(subject, features)[picks],
         method=method,
         centroids=clustering.centroids,
         seed=subject.seed,
+        unit_length=subject.dataset.columns is None,
     )
     return ClusterPlane(split, picks, plane, clustering)
+
+
+def _comparable(subject, features):
+    """Representations as `cluster_eval` compares them, but for their length."""
+    if subject.dataset.columns is None:
+        return features.representations
+    return standardised(features.representations)
+
+
+def _draw_both(subject, found_by, drawn, method):
+    """The input and the representation of a table, side by side."""
+    features, found = found_by["raw_input"]
+    plane = planes.project(
+        _comparable(subject, features)[drawn.picks],
+        method=method,
+        seed=subject.seed,
+        unit_length=False,
+    )
+    labels = features.labels
+    both = {}
+    for title, points, one in (
+        ("scaled input", plane.points, found),
+        ("representation", drawn.plane.points, drawn.clustering),
+    ):
+        groups = one.assignments if labels is None else labels
+        key = "silhouette" if labels is None else "silhouette_by_class"
+        value = one.numbers[key]
+        text = "-" if value is None else f"{value:.3f}"
+        both[f"{title}, silhouette {text}"] = points, groups[drawn.picks]
+    path = subject.figure("input_and_representation")
+    names = None if labels is None else subject.dataset.class_names
+    before_and_after(both, names, path, settings=plane.settings)
+    print(f"The scaled input and the representation side by side: {path}")
 
 
 def _draw(subject, drawn, size_inches, path):
