@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import re
+import shlex
 import sys
 
 # Before TensorFlow is imported: its start-up notes are not about the user's run.
@@ -292,6 +293,18 @@ _WEIGHTS_GRID = flags.DEFINE_list(
     "Of ablate: weights of invariance, variance and covariance to compare, such as "
     "25-25-1,25-50-1; by default the full loss and each term left out.",
 )
+_SEARCH = (
+    flags.DEFINE_integer("trials", 40, "Of search: in all.", lower_bound=1),
+    flags.DEFINE_enum(
+        "objective",
+        "knn",
+        ["knn", "linear", "silhouette", "rankme"],
+        "Of search: what held-out images judge by.",
+    ),
+    flags.DEFINE_string("space", None, "Of search: YAML file of what may vary."),
+    flags.DEFINE_integer("search_seeds", 5, "Of search: last runs.", lower_bound=1),
+    flags.DEFINE_integer("trial_epochs", None, "By default --epochs.", lower_bound=1),
+)
 _RUNS = flags.DEFINE_list(
     "runs", None, "Of report: folders of runs to compare on one page, with commas."
 )
@@ -311,7 +324,7 @@ JUDGES = {
 _MODE = flags.DEFINE_enum(
     "mode",
     None,
-    ["pretrain", "ablate", "report", *JUDGES],
+    ["pretrain", "ablate", "search", "report", *JUDGES],
     "What to do.",
     required=True,
 )
@@ -422,16 +435,12 @@ def _pretrain():
     from vicreg_keras.judge.positives import run_pretrain
     from vicreg_keras.workdir import RunFolder
 
-    if not _WORKDIR.value:
-        raise ValueError(
-            "Expected --workdir=RUN, a folder for the run. Received: none."
-        )
-    run = RunFolder(_WORKDIR.value)
+    run = _own_folder()
     init_from = RunFolder(_INIT_FROM.value) if _INIT_FROM.value else None
     settings = _settings()
     run.create()
     with run.lock():
-        _claim(run, _flag_texts(settings.precision))
+        _claim(run, settings)
         result = run_pretrain(
             settings,
             _load_dataset(),
@@ -451,23 +460,14 @@ def _pretrain():
 
 def _ablate():
     from vicreg_keras.judge.ablate import VARIANTS, parse_grid, run_ablate
-    from vicreg_keras.workdir import RunFolder
 
-    if not _WORKDIR.value:
-        raise ValueError(
-            "Expected --workdir=FOLDER, for the runs of all variants. Received: none."
-        )
+    run, settings = _own_folder(), _settings()
     variants = parse_grid(_WEIGHTS_GRID.value) if _WEIGHTS_GRID.value else VARIANTS
-    settings = _settings()
 
     def claim(part, chosen):
         varied = ("seed", *(flag.name for flag in _WEIGHTS))
-        texts = {name: str(getattr(chosen, name)) for name in varied}
-        texts |= {"mode": "pretrain", "workdir": str(part.path)}
-        _claim(part, _flag_texts(settings.precision) | texts)
+        _claim(part, settings, **{name: getattr(chosen, name) for name in varied})
 
-    run = RunFolder(_WORKDIR.value)
-    run.create()
     row = run_ablate(
         settings,
         _load_dataset(),
@@ -476,10 +476,38 @@ def _ablate():
         variants=variants,
         num_seeds=_ABLATE_SEEDS.value,
     )
-    if row.get("stopped_by"):
-        print("\nStopped; all is saved. The same command continues.")
-        return 130
-    return 0
+    return _stopped() if row.get("stopped_by") else 0
+
+
+def _search():
+    from vicreg_keras.search.run import run_search
+
+    run, settings = _own_folder(), _settings()
+    options = {flag.name: flag.value for flag in _SEARCH}
+    row = run_search(
+        settings,
+        _load_dataset(),
+        run,
+        claim=lambda part, changes: _claim(part, settings, **changes),
+        **options,
+    )
+    return _stopped() if row.get("stopped_by") else 0
+
+
+def _own_folder():
+    """The run of --workdir, for the modes that train."""
+    from vicreg_keras.workdir import RunFolder
+
+    if not _WORKDIR.value:
+        raise ValueError(
+            "Expected --workdir=RUN, a folder for what is trained. Received: none."
+        )
+    return RunFolder(_WORKDIR.value)
+
+
+def _stopped():
+    print(f"\nStopped; all is saved. Continue:\n  python {shlex.join(sys.argv)}")
+    return 130
 
 
 def _judge():
@@ -516,7 +544,7 @@ def _report():
 
 
 # The modes that do not judge one encoder.
-OTHER_MODES = {"pretrain": _pretrain, "ablate": _ablate, "report": _report}
+OTHER_MODES = dict(pretrain=_pretrain, ablate=_ablate, search=_search, report=_report)
 
 
 @contextlib.contextmanager
@@ -572,9 +600,20 @@ def _load_dataset():
     )
 
 
-def _claim(run, texts):
-    """Holds a run to the recipe that it was started with."""
+def _claim(run, settings, **changes):
+    """Holds a run to the flags that it was started with, but for these changes."""
     free = {flag.name for flag in (*_FREE_FLAGS, _MODE, _WORKDIR, _EPOCHS)}
+    values = {flag.name: flag.value for flag in (*_RECIPE_FLAGS, *_FREE_FLAGS)}
+    values |= {"mode": "pretrain", "workdir": run.path}
+    values |= {"precision": settings.precision, **changes}
+    texts = {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            value = ",".join(value)
+        if isinstance(value, bool):
+            value = str(value).lower()
+        if value is not None:
+            texts[name] = str(value)
     run.claim(texts, may_change=free)
 
 
@@ -589,24 +628,6 @@ def _interval(flag):
             f"--{flag.name}={','.join(flag.value)}."
         ) from error
     return low, high
-
-
-def _flag_texts(precision):
-    """Name and value, as text, of all that a run is started with."""
-    values = {
-        flag.name: flag.value
-        for flag in (*_RECIPE_FLAGS, *_FREE_FLAGS, _MODE, _WORKDIR)
-    }
-    values["precision"] = precision
-    texts = {}
-    for name, value in values.items():
-        if isinstance(value, list):
-            value = ",".join(value)
-        if isinstance(value, bool):
-            value = str(value).lower()
-        if value is not None:
-            texts[name] = str(value)
-    return texts
 
 
 if __name__ == "__main__":

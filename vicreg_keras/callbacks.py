@@ -23,13 +23,22 @@ class Progress(keras.callbacks.Callback):
         batch_size: images a step.
         total_steps: steps of the whole run.
         epochs: epochs of the whole run.
+        verbose: 0 says nothing; the loss is looked at all the same.
 
     Raises:
         FloatingPointError: while fitting, when the loss is no longer a number.
     """
 
-    def __init__(self, batch_size: int, total_steps: int, epochs: int):
+    def __init__(
+        self,
+        batch_size: int,
+        total_steps: int,
+        epochs: int,
+        *,
+        verbose: int | bool = 1,
+    ):
         super().__init__()
+        self._verbose = bool(verbose)
         self._batch_size = batch_size
         self._total_steps = total_steps
         self._epochs = epochs
@@ -80,7 +89,7 @@ class Progress(keras.callbacks.Callback):
             if name in logs
         )
         self._show(terms, end="\n")
-        if logs["embedding_std"] < COLLAPSED_STD:
+        if self._verbose and logs["embedding_std"] < COLLAPSED_STD:
             _say(
                 f"Collapse: the embeddings' standard deviation is "
                 f"{logs['embedding_std']:.2g} (under {COLLAPSED_STD}), so all images "
@@ -95,6 +104,8 @@ class Progress(keras.callbacks.Callback):
         self._marked_step, self._marked_time = self._step, now
 
     def _show(self, text, end=""):
+        if not self._verbose:
+            return
         speed = left = ""
         if self._pace:
             seconds = self._pace * (self._total_steps - self._step)

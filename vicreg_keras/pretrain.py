@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import warnings
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -37,6 +38,9 @@ def pretrain(
     run: RunFolder,
     init_from: RunFolder | None = None,
     positives: np.ndarray | None = None,
+    *,
+    watchers: Sequence[keras.callbacks.Callback] = (),
+    verbose: int | bool = 1,
 ) -> dict:
     """Trains, or continues, a run, and leaves its encoder as a SavedModel.
 
@@ -48,6 +52,9 @@ def pretrain(
         init_from: an earlier run whose weights a new run starts from.
         positives: of `Split.training_pairs`; given if `settings.positives` is
             `"neighbours"`, and only then.
+        watchers: callbacks besides the usual ones, called before them, so that what
+            they add to an epoch's logs is kept with it.
+        verbose: 0 does not show how it goes on.
 
     Returns:
         The last epoch's numbers, `encoder` (the SavedModel's path) and `stopped_by`
@@ -83,13 +90,14 @@ def pretrain(
     total_steps = settings.epochs * steps_per_epoch
     run.write_environment(precision=settings.precision, seed=settings.seed)
     run.forget_after(step)
-    if 0 < step < total_steps:
+    if verbose and 0 < step < total_steps:
         _say(f"Continuing {run.path} at step {step:,} of {total_steps:,}.")
     stopwatch.start()
     saver = callbacks.Checkpoints(manager, stopwatch, settings.checkpoint_minutes)
     if step < total_steps:
         # The saver comes last: when it ends the run, all else is written.
-        watchers = [*_watchers(model, settings, dataset, run, stopwatch), saver]
+        usual = _watchers(model, settings, dataset, run, stopwatch, verbose)
+        watchers = [*watchers, *usual, saver]
         with saver, contextlib.suppress(callbacks.Stopped):
             _fit(model, settings, dataset, positives, watchers)
         draw_figures(run)
@@ -272,11 +280,11 @@ def _training_batches(settings, dataset, positives, step):
     return dataset.train.training_pairs(settings.batch_size, positives, **place)
 
 
-def _watchers(model, settings, dataset, run, stopwatch):
-    steps_per_epoch = dataset.train.num_examples // settings.batch_size
+def _watchers(model, settings, dataset, run, stopwatch, verbose):
+    total_steps = settings.epochs * (dataset.train.num_examples // settings.batch_size)
     watchers = [
         callbacks.Progress(
-            settings.batch_size, settings.epochs * steps_per_epoch, settings.epochs
+            settings.batch_size, total_steps, settings.epochs, verbose=verbose
         ),
         callbacks.History(run.append_metrics, stopwatch),
         keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),

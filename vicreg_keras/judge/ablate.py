@@ -85,6 +85,7 @@ def run_ablate(
     Raises:
         ValueError: as `pretrain`, or if the data set has no labels or no test split.
     """
+    run.create()
     results = {}
     earlier = earlier_run(settings, dataset)
     for seed in range(settings.seed, settings.seed + num_seeds):
