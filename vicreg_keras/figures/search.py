@@ -8,13 +8,16 @@ import numpy as np
 from vicreg_keras.figures.style import BLUE, GREY, VERMILION, plt, save
 
 
-def search_history(trials: Sequence[dict], title: str, path: pathlib.Path) -> None:
+def search_history(
+    trials: Sequence[dict], title: str, scale: float, path: pathlib.Path
+) -> None:
     """Draws the score of every trial, and the best so far.
 
     Args:
         trials: each with its `number`, `state` (`"complete"`, `"pruned"`, ...) and
             `value`, which is `None` where nothing was measured.
-        title: what the score is.
+        title: what the score is, with its unit.
+        scale: from values to that unit.
         path: of the PNG.
     """
     figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
@@ -23,7 +26,7 @@ def search_history(trials: Sequence[dict], title: str, path: pathlib.Path) -> No
         ("pruned", "cut short, last look", GREY, "x"),
     ):
         drawn = [
-            (one["number"], one["value"])
+            (one["number"], scale * one["value"])
             for one in trials
             if one["state"] == state and one["value"] is not None
         ]
@@ -32,7 +35,7 @@ def search_history(trials: Sequence[dict], title: str, path: pathlib.Path) -> No
             axis.scatter(numbers, values, c=color, marker=marker, label=label)
     complete = [one for one in trials if one["state"] == "complete"]
     if complete:
-        best = np.maximum.accumulate([one["value"] for one in complete])
+        best = scale * np.maximum.accumulate([one["value"] for one in complete])
         numbers = [one["number"] for one in complete]
         axis.step(numbers, best, color=VERMILION, where="post", label="best so far")
     axis.set_xlabel("trial", fontsize=11)

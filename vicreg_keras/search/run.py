@@ -170,8 +170,9 @@ def _write_best(search, settings, run, best) -> pathlib.Path:
 
 def _draw(search: Search, run: RunFolder) -> None:
     rows = _rows(search)
-    title = OBJECTIVES[search.name].title
-    search_history(rows, title, run.figures / "search_history.png")
+    objective = OBJECTIVES[search.name]
+    path = run.figures / "search_history.png"
+    search_history(rows, objective.title, 100 if objective.labelled else 1, path)
     complete = [one for one in rows if one["state"] == "complete"]
     # Of trials that are all alike there is nothing to say.
     if len({one["value"] for one in complete}) > 1:

@@ -1,0 +1,124 @@
+"""What may vary: read from YAML, checked in one line, applied to a recipe."""
+
+import dataclasses
+
+import optuna
+import pytest
+
+from vicreg_keras.search import space as spaces
+from vicreg_keras.settings import Settings
+
+SETTINGS = Settings(views="cifar", projector="512-512", warmup_epochs=0.0)
+
+
+def read(tmp_path, text):
+    path = tmp_path / "space.yaml"
+    path.write_text(text)
+    return spaces.read_space(path)
+
+
+def test_ranges_and_choices_are_read(tmp_path):
+    space = read(
+        tmp_path,
+        "learning_rate: {low: 1e-4, high: 1e-2, log: true}\n"
+        "batch_size: {low: 64, high: 250, step: 64}\n"
+        "solarize: {low: 0, high: 0.3}\n"
+        "projector: {choices: [64-64, 128-128]}\n"
+        "clip: {choices: [true, false]}\n"
+        "crop_scale: {choices: [[0.2, 1], '0.4,1']}\n",
+    )
+    assert space["learning_rate"].low == 1e-4 and space["learning_rate"].log
+    assert (space["batch_size"].high, space["batch_size"].step) == (192, 64)
+    assert space["solarize"].high == 0.3
+    assert space["clip"].choices == (True, False)
+    assert space["crop_scale"].choices == ("0.2,1.0", "0.4,1.0")
+    values = {"batch_size": 128, "clip": True, "solarize": 0.25, "crop_scale": "0.4,1"}
+    assert spaces.apply(SETTINGS, values) == dataclasses.replace(
+        SETTINGS,
+        batch_size=128,
+        clip=True,
+        view_overrides={"solarize": 0.25, "crop_scale": (0.4, 1.0)},
+    )
+    study = optuna.create_study()
+    for _ in range(20):
+        values = spaces.suggest(study.ask(), space)
+        assert set(values) == set(space)
+        assert values["batch_size"] in (64, 128, 192)
+        spaces.apply(SETTINGS, values)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("lerning_rate: {low: 1, high: 2}", ["lerning_rate", "Near it: learning_rate"]),
+        ("seed: {low: 1, high: 2}", ["Received: seed", "Near it"]),
+        ("hue: {low: 0.2, high: 0.1}", ["low of at most high", "low=0.2"]),
+        ("hue: {low: much, high: 0.1}", ["a number of 0 or more for hue", "'much'"]),
+        ("hue: {low: -1, high: 0.1}", ["a number of 0 or more for hue", "-1"]),
+        ("hue: {low: 0, high: 0.1, log: true}", ["low above 0", "low=0.0"]),
+        ("hue: {low: 0, high: 0.1, log: 3}", ["log to be true or false", "log=3"]),
+        ("hue: {low: 0, high: 0.1, step: 0}", ["a step above 0"]),
+        ("hue: {low: 0.1}", ["Received: hue: {'low': 0.1}"]),
+        ("hue: {low: 0, high: 0.1, most: 2}", ["choices: [..]", "most"]),
+        ("hue: 0.1", ["Received: hue: 0.1"]),
+        ("hue: {choices: []}", ["a list of choices for hue"]),
+        ("hue: {choices: [true]}", ["a number of 0 or more for hue", "True"]),
+        ("batch_size: {low: 1.5, high: 3}", ["a whole number", "1.5"]),
+        ("projector: {low: 1, high: 2}", ["it is no number"]),
+        ("crop_scale: {low: 0.1, high: 1}", ["it is no number"]),
+        ("crop_scale: {choices: [[0.1, 0.2, 1]]}", ["two numbers for crop_scale"]),
+        ("encoder: {choices: [vgg]}", ["resnet18", "vgg"]),
+        ("clip: {choices: [2]}", ["true or false for clip"]),
+        ("[1, 2", ["to be a YAML file"]),
+        ("- 3", ["Expected lines such as"]),
+        ("", ["Expected lines such as"]),
+    ],
+)
+def test_a_mistake_is_one_line(text, parts, tmp_path):
+    with pytest.raises(ValueError, match="--space") as error:
+        read(tmp_path, text)
+    message = str(error.value)
+    assert message.startswith("Expected ") and "Received: " in message
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(ValueError, match="none.yaml") as error:
+        spaces.read_space(tmp_path / "none.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_the_ends_of_a_space_are_tried_on_the_recipe_first(tmp_path):
+    with pytest.raises(ValueError, match="flip"):
+        spaces.check_space(read(tmp_path, "flip: {low: 0, high: 1.5}"), SETTINGS)
+    with pytest.raises(ValueError, match="x-3"):
+        spaces.check_space(read(tmp_path, "projector: {choices: [x-3]}"), SETTINGS)
+
+
+@pytest.mark.parametrize("views", ["cifar", "grey", "paper"])
+def test_the_default_space_is_around_the_recipe(views):
+    settings = dataclasses.replace(SETTINGS, views=views)
+    space = spaces.default_space(settings)
+    spaces.check_space(space, settings)
+    own = spaces.own_values(settings, space)
+    assert own["projector"] == "512-512" and own["learning_rate"] == 1e-3
+    applied = spaces.apply(settings, own)
+    assert applied.view_overrides.pop("crop_scale")[1] == 1.0
+    # Colour is searched only where the views have it.
+    assert ("hue" in space) == ("saturation" in space) == (views != "grey")
+    assert {"variance_weight", "covariance_weight", "weight_decay"} <= set(space)
+    # Only ratios of the weights matter: their ranges move with the invariance.
+    twice = dataclasses.replace(settings, invariance_weight=50.0)
+    moved = spaces.default_space(twice)["variance_weight"]
+    assert moved.low == 2 * space["variance_weight"].low
+
+
+def test_a_recipe_outside_a_space_has_no_values_there(tmp_path):
+    space = read(tmp_path, "learning_rate: {low: 1, high: 2}")
+    assert spaces.own_values(SETTINGS, space) is None
+    space = read(tmp_path, "batch_size: {low: 100, high: 300, step: 50}")
+    assert spaces.own_values(SETTINGS, space) is None
+    space = read(tmp_path, "batch_size: {low: 128, high: 384, step: 128}")
+    assert spaces.own_values(SETTINGS, space) == {"batch_size": 256}
