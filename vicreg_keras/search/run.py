@@ -20,7 +20,7 @@ from vicreg_keras.search.space import (
     own_values,
     read_space,
 )
-from vicreg_keras.search.study import Claim, Search, first_number
+from vicreg_keras.search.study import Claim, Search, number_of
 from vicreg_keras.settings import Settings
 from vicreg_keras.workdir import RunFolder, write_text
 
@@ -109,7 +109,7 @@ def _finish(
         "dataset": dataset.name,
         "objective": objective,
         "split": "validation",
-        "best_trial": first_number(best),
+        "best_trial": number_of(best),
         "best_values": best.params,
         "default_values": own_values(settings, space),
         "epochs": settings.epochs,
@@ -159,7 +159,7 @@ def _write_best(search, settings, run, best) -> pathlib.Path:
     lines = [
         f"# The best of {len(_rows(search))} trials by {search.name} on held-out "
         f"examples: {text}",
-        f"# (trial {first_number(best)}, {search.settings.epochs} epochs, seed "
+        f"# (trial {number_of(best)}, {search.settings.epochs} epochs, seed "
         f"{settings.seed}).",
         f"#   python main.py --flagfile={path} --workdir=runs/best",
         *(f"--{name}={value}" for name, value in sorted(flags.items())),
@@ -185,8 +185,8 @@ def _rows(search: Search) -> list[dict[str, Any]]:
     """What became of each trial, as JSON can hold it; the last try of each counts."""
     trials = search.study.get_trials(deepcopy=False)
     rows = {
-        first_number(trial): {
-            "number": first_number(trial),
+        number_of(trial): {
+            "number": number_of(trial),
             "state": "diverged"
             if trial.user_attrs.get("diverged")
             else trial.state.name.lower(),
@@ -195,6 +195,7 @@ def _rows(search: Search) -> list[dict[str, Any]]:
             "seconds": trial.duration.total_seconds() if trial.duration else None,
         }
         for trial in trials
+        if number_of(trial) is not None
     }
     return [rows[number] for number in sorted(rows)]
 

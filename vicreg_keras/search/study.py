@@ -132,7 +132,7 @@ class Search:
 
     def folder(self, trial: FrozenTrial) -> RunFolder:
         """Where a trial's run is; one that is taken up again goes on in the same."""
-        return RunFolder(self._run.path / "trials" / f"{first_number(trial):04d}")
+        return RunFolder(self._run.path / "trials" / f"{number_of(trial):04d}")
 
     def go(self, num_trials: int) -> None:
         """Runs trials until there are so many in all, those of others included.
@@ -151,14 +151,15 @@ class Search:
                 optuna.storages.fail_stale_trials(self.study)
                 trials = self.study.get_trials(deepcopy=False)
                 waiting = any(one.state == TrialState.WAITING for one in trials)
-                if waiting or len({first_number(one) for one in trials}) < num_trials:
-                    self._next(num_trials, len(trials), turn)
+                num_begun = len({number_of(one) for one in trials} - {None})
+                if waiting or num_begun < num_trials:
+                    self._next(num_trials, num_begun, turn)
                     continue
             running = self._trials(TrialState.RUNNING)
             if not running:
                 return
             if not said:
-                numbers = ", ".join(str(first_number(one)) for one in running)
+                numbers = ", ".join(str(number_of(one)) for one in running)
                 print(f"Waiting for trials of other processes: {numbers}.", flush=True)
                 said = True
             time.sleep(1)
@@ -225,6 +226,8 @@ class Search:
 
         def objective(trial):
             begun.append(trial.number)
+            if "number" not in trial.user_attrs:
+                trial.set_user_attr("number", num_begun)
             turn.close()
             return self._train(trial)
 
@@ -274,13 +277,12 @@ class Search:
         trial = self._frozen(number)
         if trial.state != TrialState.FAIL:
             return
-        attributes = {**trial.user_attrs, "first_number": first_number(trial)}
         self.study.add_trial(
             optuna.create_trial(
                 state=TrialState.WAITING,
                 params=trial.params,
                 distributions=trial.distributions,
-                user_attrs=attributes,
+                user_attrs=trial.user_attrs,
                 system_attrs=trial.system_attrs,
             )
         )
@@ -288,12 +290,12 @@ class Search:
     def _clear_up(self):
         """Takes from all finished trials but the best what fills a disk."""
         trials = self.study.get_trials(deepcopy=False)
-        kept = {first_number(one) for one in trials if not one.state.is_finished()}
+        kept = {number_of(one) for one in trials if not one.state.is_finished()}
         best = self.best()
         if best is not None:
-            kept.add(first_number(best))
+            kept.add(number_of(best))
         for trial in trials:
-            if first_number(trial) not in kept:
+            if number_of(trial) not in kept:
                 for name in _HEAVY:
                     shutil.rmtree(self.folder(trial).path / name, ignore_errors=True)
 
@@ -316,9 +318,9 @@ class Search:
         best = self.best()
         so_far = "none yet"
         if best is not None:
-            so_far = f"{text(best.value)} (trial {first_number(best)})"
+            so_far = f"{text(best.value)} (trial {number_of(best)})"
         return (
-            f"trial {first_number(trial)}, {outcome}, best {so_far}, {seconds:.1f} s, "
+            f"trial {number_of(trial)}, {outcome}, best {so_far}, {seconds:.1f} s, "
             f"{self._time_left(num_trials)} left"
         )
 
@@ -331,16 +333,16 @@ class Search:
         return f"{minutes} min {seconds:02d} s"
 
 
-def first_number(trial: FrozenTrial) -> int:
-    """A trial's number, or that of the one whose work it takes up again.
+def number_of(trial: FrozenTrial) -> int | None:
+    """A trial's place in the search; Optuna counts each new try at one anew.
 
     Args:
         trial: one of a search.
+
+    Returns:
+        From 0 on; `None` for a trial that has not begun.
     """
-    retried = RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
-    if retried is None:
-        retried = trial.number
-    return trial.user_attrs.get("first_number", retried)
+    return trial.user_attrs.get("number")
 
 
 def forget_models():
