@@ -219,21 +219,7 @@ def make_row_views(
         ValueError: for a name, a setting or a value that does not exist, and for rows
             that are not of these columns.
     """
-    if name not in ROW_VIEWS:
-        names = ", ".join(ROW_VIEWS)
-        reject(f"one of {names}", "name", name, "Choose one of these.")
-    for key, value in overrides.items():
-        if key not in row_settings.ALL_OFF:
-            reject(
-                f"settings among {', '.join(row_settings.ALL_OFF)}",
-                key,
-                value,
-                "Choose among these.",
-            )
-    given = {key: value for key, value in overrides.items() if value is not None}
-    settings = row_settings.check_settings(
-        **{**row_settings.ALL_OFF, **ROW_VIEWS[name], **given}
-    )
+    settings = row_view_settings(name, **overrides)
     rows = np.asarray(rows)
     if rows.ndim != 2 or not len(rows) or rows.shape[1] != len(columns):
         reject(
@@ -256,6 +242,33 @@ def make_row_views(
     )
     # Both views are alike, so one layer serves for both and is compiled once.
     return view, view
+
+
+def row_view_settings(name: str, **overrides) -> dict:
+    """Every value of a named pair's views that is no column's own.
+
+    Args:
+        name: a key of `ROW_VIEWS`.
+        **overrides: settings of `RowView`; `None` leaves the pair's own.
+
+    Raises:
+        ValueError: for a name, a setting or a value that does not exist.
+    """
+    if name not in ROW_VIEWS:
+        names = ", ".join(ROW_VIEWS)
+        reject(f"one of {names}", "name", name, "Choose one of these.")
+    for key, value in overrides.items():
+        if key not in row_settings.ALL_OFF:
+            reject(
+                f"settings among {', '.join(row_settings.ALL_OFF)}",
+                key,
+                value,
+                "Choose among these.",
+            )
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return row_settings.check_settings(
+        **{**row_settings.ALL_OFF, **ROW_VIEWS[name], **given}
+    )
 
 
 def _uniform(shape, seed):

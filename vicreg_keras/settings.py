@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from vicreg_keras import models
 from vicreg_keras.augment import VIEWS, make_views
+from vicreg_keras.row_views import ROW_VIEWS, row_view_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,8 @@ class Settings:
         models.parse_widths(self.mlp, "mlp")
         if self.views in VIEWS:
             make_views(self.views, **self.view_overrides)
+        if self.views in ROW_VIEWS:
+            row_view_settings(self.views, **self.row_view_overrides)
         if self.batch_size < 2:
             raise ValueError(
                 "Expected a batch of 2 images or more: variance and covariance are "
@@ -127,7 +130,7 @@ class Settings:
                 f"encoder={chosen.encoder}. Use --encoder=auto, or other data."
             )
         if (chosen.views in VIEWS) == are_rows:
-            known = "rows, series" if are_rows else ", ".join(VIEWS)
+            known = ", ".join(ROW_VIEWS) if are_rows else ", ".join(VIEWS)
             raise ValueError(
                 f"Expected views of {kind} ({known}). Received: "
                 f"views={chosen.views}. Use --views=auto, or other data."

@@ -100,9 +100,9 @@ def test_the_ends_of_a_space_are_tried_on_the_recipe_first(tmp_path):
 @pytest.mark.parametrize("views", ["cifar", "grey", "paper"])
 def test_the_default_space_is_around_the_recipe(views):
     settings = dataclasses.replace(SETTINGS, views=views)
-    space = spaces.default_space(settings)
+    space = spaces.spaces.default_space(settings)
     spaces.check_space(space, settings)
-    own = spaces.own_values(settings, space)
+    own = spaces.spaces.own_values(settings, space)
     assert own["projector"] == "512-512" and own["learning_rate"] == 1e-3
     applied = spaces.apply(settings, own)
     assert applied.view_overrides.pop("crop_scale")[1] == 1.0
@@ -122,3 +122,20 @@ def test_a_recipe_outside_a_space_has_no_values_there(tmp_path):
     assert spaces.own_values(SETTINGS, space) is None
     space = read(tmp_path, "batch_size: {low: 128, high: 384, step: 128}")
     assert spaces.own_values(SETTINGS, space) == {"batch_size": 256}
+
+
+def test_rows_have_a_space_of_their_own():
+    settings = Settings(encoder="mlp", views="rows", mlp="64-32", projector="32-32")
+    space = spaces.default_space(settings)
+    assert {"mlp", "corruption", "noise", "masking"} < set(space)
+    assert not {"crop_scale", "brightness"} & set(space)
+    assert space["mlp"].choices == ("32-16", "64-32", "128-64")
+    changed = spaces.apply(
+        settings, {"corruption": 0.5, "mlp": "32-16", "learning_rate": 0.1}
+    )
+    assert changed.row_view_overrides == {"corruption": 0.5}
+    assert changed.view_overrides == {} and changed.mlp == "32-16"
+    own = spaces.own_values(settings, space)
+    assert (own["corruption"], own["noise"], own["mlp"]) == (0.3, 0.1, "64-32")
+    with pytest.raises(ValueError, match="corruption=2"):
+        spaces.apply(settings, {"corruption": 2.0})

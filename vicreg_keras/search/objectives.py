@@ -25,12 +25,12 @@ class Objective(NamedTuple):
         title: what is measured, in a few words.
         labelled: whether it needs labels, and the training part's representations.
         score: from training features (`None` if not `labelled`), held-out features and
-            the number of classes.
+            the dataset that they are of.
     """
 
     title: str
     labelled: bool
-    score: Callable[[Features | None, Features, int | None], float]
+    score: Callable[[Features | None, Features, Dataset], float]
 
     def text(self, score: float, std: float | None = None) -> str:
         """A score as a person reads it: accuracies in percent."""
@@ -39,26 +39,30 @@ class Objective(NamedTuple):
         return f"{score:.4g}" + ("" if std is None else f" ± {std:.2g}")
 
 
-def _knn(train, held_out, num_classes):
-    return knn_accuracy(train, held_out, num_classes=num_classes)["top1"]
+def _knn(train, held_out, dataset):
+    return knn_accuracy(train, held_out, num_classes=dataset.num_classes)["top1"]
 
 
-def _linear(train, held_out, num_classes):
+def _linear(train, held_out, dataset):
     # Of the fit on training labels, before it is refitted on both parts.
-    _, numbers = fit_head(train, held_out, num_classes=num_classes)
+    _, numbers = fit_head(train, held_out, num_classes=dataset.num_classes)
     return numbers["validation_top1"]
 
 
-def _silhouette(train, held_out, num_classes):
+def _silhouette(train, held_out, dataset):
     try:
-        numbers = cluster_eval(held_out, num_classes=num_classes).numbers
+        numbers = cluster_eval(
+            held_out,
+            num_classes=dataset.num_classes,
+            unit_length=dataset.columns is None,
+        ).numbers
     except ValueError:
         # Fewer distinct representations than clusters: a collapse, and the worst.
         return -1.0
     return -1.0 if numbers["silhouette"] is None else numbers["silhouette"]
 
 
-def _rankme(train, held_out, num_classes):
+def _rankme(train, held_out, dataset):
     return spectrum(held_out.representations)["rankme"]
 
 
@@ -134,7 +138,7 @@ def make_judge(
             # What a diverged training gives.
             raise FloatingPointError(str(error)) from error
         bank = parts[0] if objective.labelled else None
-        return float(objective.score(bank, parts[-1], dataset.num_classes))
+        return float(objective.score(bank, parts[-1], dataset))
 
     return judge
 

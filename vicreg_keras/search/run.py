@@ -59,6 +59,7 @@ def run_search(
             holds another search.
     """
     check_objective(objective, dataset)
+    settings = settings.for_examples(dataset.example_shape)
     if settings.positives != "views":
         raise ValueError(
             "Expected --positives=views for a search. Received: "

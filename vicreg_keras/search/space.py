@@ -20,11 +20,13 @@ from optuna.distributions import (
 
 from vicreg_keras import models, optim
 from vicreg_keras.augment import VIEWS, View
+from vicreg_keras.row_views import row_view_settings
 from vicreg_keras.settings import Settings
 
 # What a trial is, or runs on, is no part of its recipe.
 _NOT_SEARCHED = {
     "view_overrides",
+    "row_view_overrides",
     "epochs",
     "seed",
     "positives",
@@ -35,7 +37,7 @@ _NOT_SEARCHED = {
     "score_every",
     "checkpoint_minutes",
 }
-_NAMED = {"encoder": models.ENCODERS, "optimizer": optim.OPTIMIZERS}
+_NAMED = {"encoder": [*models.ENCODERS, "mlp"], "optimizer": optim.OPTIMIZERS}
 _KEYS = ("low", "high", "log", "step", "choices")
 
 Space = Mapping[str, BaseDistribution]
@@ -47,7 +49,8 @@ def default_space(settings: Settings) -> dict[str, BaseDistribution]:
     The weights of variance and covariance (the invariance weight is left alone: only
     their ratios matter), learning rate, weight decay, the projector's width and, of the
     views, the crop's least area and the strengths of the colour jitter that the
-    recipe's own views have.
+    recipe's own views have; of rows the mlp's widths, and how much of a row is replaced
+    by other rows' values, noise and gaps.
 
     Args:
         settings: the recipe.
@@ -75,6 +78,8 @@ def default_space(settings: Settings) -> dict[str, BaseDistribution]:
     }
     if widths:
         space["projector"] = CategoricalDistribution(list(dict.fromkeys(projectors)))
+    if settings.views not in VIEWS:
+        return space | _row_space(settings)
     view = _own_view(settings)
     areas = sorted({0.08, 0.2, 0.4, 0.6, view["crop_scale"][0]})
     crops = [_pair_text((area, view["crop_scale"][1])) for area in areas]
@@ -84,6 +89,18 @@ def default_space(settings: Settings) -> dict[str, BaseDistribution]:
             most = 0.5 if name == "hue" else 2.0
             space[name] = FloatDistribution(0.0, min(2 * view[name], most))
     return space
+
+
+def _row_space(settings):
+    """What is searched of an encoder of rows and its views."""
+    widths = models.parse_widths(settings.mlp, "mlp")
+    sizes = ["-".join(str(max(1, round(f * w))) for w in widths) for f in (0.5, 1, 2)]
+    return {
+        "mlp": CategoricalDistribution(list(dict.fromkeys(sizes))),
+        "corruption": FloatDistribution(0.05, 0.6),
+        "noise": FloatDistribution(0.0, 0.5),
+        "masking": FloatDistribution(0.0, 0.3),
+    }
 
 
 def read_space(path: str | pathlib.Path) -> dict[str, BaseDistribution]:
@@ -97,7 +114,7 @@ def read_space(path: str | pathlib.Path) -> dict[str, BaseDistribution]:
             projector: {choices: [512-512-512, 2048-2048-2048]}
             crop_scale: {choices: [[0.2, 1], [0.4, 1]]}
 
-            The names are those of `Settings` and of `augment.View`.
+            The names are those of `Settings`, `augment.View` and `row_views.RowView`.
 
     Returns:
         A distribution of each name.
@@ -169,9 +186,11 @@ def apply(settings: Settings, values: Mapping[str, Any]) -> Settings:
         for name, value in values.items()
         if name not in fields
     }
+    of_rows = {name: overrides.pop(name) for name in _row_types() if name in overrides}
     return dataclasses.replace(
         settings,
         view_overrides={**settings.view_overrides, **overrides},
+        row_view_overrides={**settings.row_view_overrides, **of_rows},
         **{name: value for name, value in values.items() if name in fields},
     )
 
@@ -202,6 +221,8 @@ def own_values(settings: Settings, space: Space) -> dict[str, Any] | None:
 
 def _own_view(settings: Settings) -> dict:
     """Every value of the recipe's first view."""
+    if settings.views not in VIEWS:
+        return row_view_settings(settings.views, **settings.row_view_overrides)
     given = {k: v for k, v in settings.view_overrides.items() if v is not None}
     return {**_view_defaults(), **VIEWS[settings.views][0], **given}
 
@@ -216,8 +237,13 @@ def _types() -> dict[str, Any]:
     views = dict(typing.get_type_hints(View.__init__))
     names = _view_defaults()
     found = {name: kind for name, kind in views.items() if name in names}
-    found |= typing.get_type_hints(Settings)
+    found |= _row_types() | typing.get_type_hints(Settings)
     return {name: kind for name, kind in found.items() if name not in _NOT_SEARCHED}
+
+
+def _row_types() -> dict[str, type]:
+    """The type of every value of a view of rows."""
+    return {name: type(value) for name, value in row_view_settings("rows").items()}
 
 
 def _kind(name: str) -> type:

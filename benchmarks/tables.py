@@ -1,0 +1,116 @@
+"""What does pretraining add on scikit-learn's tables? Over seeds, on test rows.
+
+    python -m benchmarks.tables --seeds 5
+
+Silhouettes, by true class and of k-means clusters, and weighted kNN accuracy (k = 20,
+temperature 0.07), of the scaled input and of the representation: the same scaling
+(every column of mean 0 and standard deviation 1), number of clusters and seeds. Nothing
+is chosen here. Linear discriminant analysis on training labels, judged on the same test
+rows, says what labels would give.
+"""
+
+import argparse
+import contextlib
+import io
+import pathlib
+import tempfile
+import time
+
+import keras
+import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from vicreg_keras import load_dataset, tables
+from vicreg_keras.evaluate.clustering import cluster_eval
+from vicreg_keras.evaluate.knn import knn_accuracy
+from vicreg_keras.evaluate.linear_eval import input_features
+from vicreg_keras.features import Features, extract_features
+from vicreg_keras.pretrain import pretrain, trained_encoder
+from vicreg_keras.settings import Settings
+from vicreg_keras.workdir import RunFolder
+
+# As flags/digits_rows.flags; smaller tables have smaller batches.
+RECIPE = {
+    "mlp": "512-256-64",
+    "projector": "256-256",
+    "epochs": 400,
+    "score_every": 0,
+    "checkpoint_minutes": 1e9,
+}
+BATCH_SIZES = {"digits_rows": 128, "breast_cancer": 128, "wine": 64, "iris": 54}
+MEASURES = ("silhouette by class", "silhouette", "kNN")
+
+
+def judge(features, num_classes, seed):
+    test = features["test"]
+    numbers = cluster_eval(
+        test, num_classes=num_classes, seed=seed, unit_length=False
+    ).numbers
+    knn = knn_accuracy(features["train"], test, num_classes=num_classes)
+    by_class = numbers["silhouette_by_class"]
+    return dict(zip(MEASURES, (by_class, numbers["silhouette"], knn["top1"])))
+
+
+def discriminant(inputs, num_classes, seed):
+    """The input as supervised LDA sees it."""
+    lda = LinearDiscriminantAnalysis().fit(*inputs["train"])
+    return judge(
+        {
+            name: Features(lda.transform(rows).astype(np.float32), labels)
+            for name, (rows, labels) in inputs.items()
+        },
+        num_classes,
+        seed,
+    )
+
+
+def run(name, seed, folder):
+    dataset = load_dataset(name, seed=seed)
+    parts = ("train", "test")
+    inputs = {part: input_features(dataset, part) for part in parts}
+    settings = Settings(**RECIPE, batch_size=BATCH_SIZES[name], seed=seed)
+    run = RunFolder(folder / f"{name}_{seed}")
+    run.create()
+    with contextlib.redirect_stderr(io.StringIO()):
+        pretrain(settings, dataset, run)
+    encoder = trained_encoder(settings, dataset, run)
+    learnt = {
+        part: extract_features(encoder, getattr(dataset, part), verbose=0)
+        for part in parts
+    }
+    keras.backend.clear_session()
+    return {
+        "scaled input": judge(inputs, dataset.num_classes, seed),
+        "representation": judge(learnt, dataset.num_classes, seed),
+        "supervised LDA": discriminant(inputs, dataset.num_classes, seed),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--tables", nargs="+", default=list(BATCH_SIZES))
+    options = parser.parse_args()
+    rows = [("table", "", *MEASURES, "")]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.tables:
+            start = time.monotonic()
+            runs = [run(name, s, pathlib.Path(folder)) for s in range(options.seeds)]
+            seconds = (time.monotonic() - start) / options.seeds
+            for what in runs[0]:
+                cells = []
+                for measure in MEASURES:
+                    values = [one[what][measure] for one in runs]
+                    mean, std = np.mean(values), np.std(values, ddof=1)
+                    if measure == "kNN":
+                        cells.append(tables.percent(mean, std))
+                    else:
+                        cells.append(f"{mean:.3f} ± {std:.3f}")
+                rows.append((name, what, *cells, ""))
+            print(f"{name}: {seconds:.0f} s a seed", flush=True)
+    print(f"Test rows, mean and deviation over {options.seeds} seeds; kNN in percent.")
+    print(tables.format_table(rows, num_left=2))
+
+
+if __name__ == "__main__":
+    main()
