@@ -48,7 +48,9 @@ def judge(features, num_classes, seed):
     ).numbers
     knn = knn_accuracy(features["train"], test, num_classes=num_classes)
     by_class = numbers["silhouette_by_class"]
-    return dict(zip(MEASURES, (by_class, numbers["silhouette"], knn["top1"])))
+    return dict(
+        zip(MEASURES, (by_class, numbers["silhouette"], knn["top1"]), strict=True)
+    )
 
 
 def discriminant(inputs, num_classes, seed):

@@ -100,9 +100,9 @@ def test_the_ends_of_a_space_are_tried_on_the_recipe_first(tmp_path):
 @pytest.mark.parametrize("views", ["cifar", "grey", "paper"])
 def test_the_default_space_is_around_the_recipe(views):
     settings = dataclasses.replace(SETTINGS, views=views)
-    space = spaces.spaces.default_space(settings)
+    space = spaces.default_space(settings)
     spaces.check_space(space, settings)
-    own = spaces.spaces.own_values(settings, space)
+    own = spaces.own_values(settings, space)
     assert own["projector"] == "512-512" and own["learning_rate"] == 1e-3
     applied = spaces.apply(settings, own)
     assert applied.view_overrides.pop("crop_scale")[1] == 1.0
