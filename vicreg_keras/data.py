@@ -38,7 +38,7 @@ DATASETS = {
 # Those whose columns have a choice of their own.
 _TABLE_FILES = ("csv", "parquet")
 
-_STATISTICS_ROWS = 200_000
+_STATISTICS_IMAGES, _STATISTICS_ROWS = 10_000, 200_000
 _TEST_FRACTION = 0.2
 _TEST_SEED = 0
 
@@ -64,6 +64,25 @@ class Dataset:
     validation: Split
     test: Split | None
     columns: tuple[Column, ...] | None = None
+
+    @functools.cached_property
+    def pixel_statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel of the training images.
+
+        Of 10,000 random ones where there are more.
+        """
+        random = np.random.default_rng(0)
+        count = min(_STATISTICS_IMAGES, self.train.num_examples)
+        chosen = np.sort(random.permutation(self.train.num_examples)[:count])
+        total, squares, pixels = np.zeros(3), np.zeros(3), 0
+        for start in range(0, count, 256):
+            images = self.train.read(chosen[start : start + 256]).astype(np.float64)
+            total += images.sum(axis=(0, 1, 2))
+            squares += np.square(images).sum(axis=(0, 1, 2))
+            pixels += images[..., 0].size
+        mean = total / pixels
+        std = np.sqrt(np.maximum(squares / pixels - mean**2, 1.0))
+        return mean.tolist(), std.tolist()
 
     @functools.cached_property
     def row_statistics(self) -> RowStatistics:

@@ -28,7 +28,6 @@ from vicreg_keras.workdir import RunFolder
 # What the scores during training look at, at most: they are dials, not results.
 _KNN_BANK, _KNN_QUERIES = 5000, 2000
 _EMBEDDINGS = 2000
-_STATISTICS_IMAGES = 10000
 _MARGINAL_ROWS = 50_000
 
 
@@ -41,6 +40,7 @@ def pretrain(
     *,
     watchers: Sequence[keras.callbacks.Callback] = (),
     verbose: int | bool = 1,
+    export: bool = True,
 ) -> dict:
     """Trains, or continues, a run, and leaves its encoder as a SavedModel.
 
@@ -55,10 +55,11 @@ def pretrain(
         watchers: callbacks besides the usual ones, called before them, so that what
             they add to an epoch's logs is kept with it.
         verbose: 0 does not show how it goes on.
+        export: whether the encoder is written as a SavedModel, which takes seconds.
 
     Returns:
-        The last epoch's numbers, `encoder` (the SavedModel's path) and `stopped_by`
-        (the name of the signal that ended the run early, or `None`).
+        The last epoch's numbers, `encoder` (the SavedModel's path or `None`) and
+        `stopped_by` (the name of the signal that ended the run early, or `None`).
 
     Raises:
         ValueError: if a setting and the data don't fit, or a checkpoint can't be read.
@@ -106,7 +107,7 @@ def pretrain(
         "encoder": None,
         "stopped_by": saver.stopped_by and saver.stopped_by.name,
     }
-    if saver.stopped_by is None:
+    if export and saver.stopped_by is None:
         result["encoder"] = str(_export(model, settings, dataset, run, step))
     return result
 
@@ -158,7 +159,7 @@ def build_encoder(settings: Settings, dataset: Dataset) -> keras.Model:
     if dataset.columns is not None:
         widths = models.parse_widths(settings.mlp, "mlp")
         return make_row_encoder(dataset.columns, dataset.row_statistics, widths)
-    mean, std = _pixel_statistics(dataset)
+    mean, std = dataset.pixel_statistics
     return models.make_encoder(
         settings.encoder,
         dataset.example_shape,
@@ -391,22 +392,6 @@ def _make_views(settings, dataset):
         dataset.columns,
         **settings.row_view_overrides,
     )
-
-
-def _pixel_statistics(dataset):
-    """Mean and standard deviation of each channel of the training images."""
-    random = np.random.default_rng(0)
-    count = min(_STATISTICS_IMAGES, dataset.train.num_examples)
-    chosen = np.sort(random.permutation(dataset.train.num_examples)[:count])
-    total, squares, pixels = np.zeros(3), np.zeros(3), 0
-    for start in range(0, count, 256):
-        images = dataset.train.read(chosen[start : start + 256]).astype(np.float64)
-        total += images.sum(axis=(0, 1, 2))
-        squares += np.square(images).sum(axis=(0, 1, 2))
-        pixels += images[..., 0].size
-    mean = total / pixels
-    std = np.sqrt(np.maximum(squares / pixels - mean**2, 1.0))
-    return mean.tolist(), std.tolist()
 
 
 def _first_line(error):

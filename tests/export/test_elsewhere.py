@@ -8,6 +8,7 @@ import sysconfig
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from vicreg_keras import load_encoder
 from vicreg_keras.export import warmup
@@ -111,7 +112,7 @@ def test_warm_up_asks_every_signature_once(version):
         ["image"],
         ["image_bytes"],
     ]
-    warmup.replay(version)
+    warmup.replay(version, tf.saved_model.load(str(version)).signatures)
 
 
 def test_a_warm_up_that_fails_is_noticed(version, encoder, tmp_path, monkeypatch):

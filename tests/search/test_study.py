@@ -40,7 +40,7 @@ class Trainings:
         self.folders.append(run.path.name)
         if isinstance(end, Exception):
             raise end
-        for name in ("checkpoints", "encoder", "figures"):
+        for name in ("checkpoints", "figures"):
             (run.path / name).mkdir(exist_ok=True)
         score = self.encoder(settings, dataset, run)
         for watcher in watchers:
@@ -160,7 +160,7 @@ def test_only_the_best_keeps_what_fills_a_disk(trainings, open_search, tmp_path)
         found = (tmp_path / "trials").glob(f"*/{name}")
         return sorted(path.parent.name for path in found)
 
-    assert folders("checkpoints") == folders("encoder") == ["0003"]
+    assert folders("checkpoints") == ["0003"]
     assert len(folders("figures")) == len(folders("flags.flags")) == 5
 
 

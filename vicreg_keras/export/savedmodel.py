@@ -106,8 +106,9 @@ def export_savedmodel(
                 file.write_text(texts[file.name], encoding="utf-8")
             write_module(aside, encoder, encode, signatures, files)
         warmup.write_requests(aside, requests)
-        _check(encoder, aside, example_shape, head, columns)
-        warmup.replay(aside)
+        loaded = tf.saved_model.load(str(aside))
+        _check(encoder, loaded, example_shape, head, columns)
+        warmup.replay(aside, loaded.signatures)
 
     return write_version(folder, write)
 
@@ -232,7 +233,7 @@ def _classes(rows, head, class_names):
     return {"class_names": names, "probabilities": probabilities}
 
 
-def _check(encoder, path, example_shape, head, columns):
+def _check(encoder, loaded, example_shape, head, columns):
     """Asks every signature of what was written, and the encoder."""
     examples = _examples(example_shape, columns)
     rows = np.asarray(encoder(tf.constant(examples), training=False), np.float32)
@@ -246,7 +247,6 @@ def _check(encoder, path, example_shape, head, columns):
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = powers / powers.sum(axis=1, keepdims=True)
         expected["probabilities"] = -np.sort(-probabilities, axis=1)
-    loaded = tf.saved_model.load(str(path))
     for name, signature in loaded.signatures.items():
         given = tf.constant(examples)
         if name.endswith("_bytes"):

@@ -37,7 +37,7 @@ _UNPRUNED_TRIALS = 5
 # Looks at a trial on its way, at most.
 _NUM_GLANCES = 10
 # What a worse trial does not keep. Numbers, flags and the picture of its loss stay.
-_HEAVY = ("checkpoints", "encoder", "tensorboard")
+_HEAVY = ("checkpoints", "tensorboard")
 # What may differ from one start of a search to the next.
 _FREE = ("epochs", "strategy", "score_every", "checkpoint_minutes")
 
@@ -261,7 +261,12 @@ class Search:
                 kept = {"epochs": chosen.epochs, "score_every": chosen.score_every}
                 self._claim(part, values | kept)
                 last = pretrain(
-                    chosen, self._dataset, part, watchers=[watcher], verbose=0
+                    chosen,
+                    self._dataset,
+                    part,
+                    watchers=[watcher],
+                    verbose=0,
+                    export=False,
                 )
                 if last["stopped_by"]:
                     raise KeyboardInterrupt
