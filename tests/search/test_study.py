@@ -35,7 +35,7 @@ class Trainings:
             objectives, "make_judge", lambda *args, **kwargs: lambda encoder: encoder
         )
 
-    def __call__(self, settings, dataset, run, *, watchers, verbose):
+    def __call__(self, settings, dataset, run, *, watchers, verbose, export):
         end = self.ends.get(len(self.folders))
         self.folders.append(run.path.name)
         if isinstance(end, Exception):
