@@ -1,6 +1,7 @@
 """Trials: counted, pruned, put back, cleared up, and shared by processes."""
 
 import dataclasses
+import gc
 import os
 import pathlib
 import signal
@@ -10,12 +11,16 @@ import time
 import types
 
 import keras
+import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from tests.search.conftest import SETTINGS, SPACE
+from vicreg_keras import make_encoder
+from vicreg_keras.features import compile_encoder
 from vicreg_keras.search import objectives, study
+from vicreg_keras.search.memory import forgotten_models
 from vicreg_keras.workdir import RunFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -165,9 +170,19 @@ def test_only_the_best_keeps_what_fills_a_disk(trainings, open_search, tmp_path)
 
 
 def test_models_are_forgotten_and_the_precision_is_not():
+    def num_graphs():
+        gc.collect()
+        return sum(type(one).__name__ == "FuncGraph" for one in gc.get_objects())
+
+    before = num_graphs()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:
-        study.forget_models()
+        with forgotten_models():
+            encoder = make_encoder("tiny", (8, 8, 3))
+            compile_encoder(encoder, (8, 8, 3))(np.zeros((2, 8, 8, 3), np.uint8))
+            del encoder
+            assert num_graphs() > before
+        assert num_graphs() == before
         assert keras.mixed_precision.dtype_policy().name == "mixed_bfloat16"
     finally:
         keras.mixed_precision.set_dtype_policy("float32")

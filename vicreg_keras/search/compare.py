@@ -18,9 +18,10 @@ from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_probe import cached_probe
 from vicreg_keras.features import compile_encoder, extract_features
 from vicreg_keras.pretrain import pretrain, trained_encoder
+from vicreg_keras.search.memory import forgotten_models
 from vicreg_keras.search.objectives import OBJECTIVES, make_judge
 from vicreg_keras.search.space import apply
-from vicreg_keras.search.study import Claim, forget_models
+from vicreg_keras.search.study import Claim
 from vicreg_keras.settings import Settings
 from vicreg_keras.workdir import RunFolder
 
@@ -64,10 +65,9 @@ def train_recipes(
             part = RunFolder(run.path / "compare" / folder)
             part.create()
             print(f"{name}, seed {seed}: {part.path}", flush=True)
-            with part.lock():
+            with part.lock(), forgotten_models():
                 claim(part, {**values, "seed": seed})
                 last = pretrain(chosen, dataset, part)
-            forget_models()
             if last["stopped_by"]:
                 return None
             trained.setdefault(name, []).append((chosen, part))
@@ -93,14 +93,14 @@ def judge_recipes(
     results = {}
     for name, runs in trained.items():
         for chosen, part in runs:
-            encoder = trained_encoder(chosen, dataset, part)
             numbers = {"seed": chosen.seed}
-            judge = make_judge(OBJECTIVES[objective], dataset)
-            numbers["held_out"] = judge(encoder)
-            if dataset.num_classes is not None and dataset.test is not None:
-                numbers |= _test_accuracies(encoder, dataset)
+            with forgotten_models():
+                encoder = trained_encoder(chosen, dataset, part)
+                judge = make_judge(OBJECTIVES[objective], dataset)
+                numbers["held_out"] = judge(encoder)
+                if dataset.num_classes is not None and dataset.test is not None:
+                    numbers |= _test_accuracies(encoder, dataset)
             results.setdefault(name, []).append(numbers)
-            forget_models()
     return results
 
 

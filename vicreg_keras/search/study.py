@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from vicreg_keras.data import Dataset
 from vicreg_keras.pretrain import pretrain, trained_encoder
 from vicreg_keras.search import objectives
+from vicreg_keras.search.memory import forgotten_models
 from vicreg_keras.search.space import Space, apply, own_values, suggest
 from vicreg_keras.settings import Settings
 from vicreg_keras.workdir import RunFolder
@@ -233,15 +234,14 @@ class Search:
 
         started = time.monotonic()
         try:
-            self.study.optimize(
-                objective, n_trials=1, catch=(tf.errors.ResourceExhaustedError,)
-            )
+            with forgotten_models():
+                self.study.optimize(
+                    objective, n_trials=1, catch=(tf.errors.ResourceExhaustedError,)
+                )
         except (KeyboardInterrupt, OSError):
             if begun:
                 self._put_back(begun[0])
             raise
-        finally:
-            forget_models()
         with self._turn():
             self._clear_up()
         trial = self._frozen(begun[0])
@@ -348,11 +348,3 @@ def number_of(trial: FrozenTrial) -> int | None:
         From 0 on; `None` for a trial that has not begun.
     """
     return trial.user_attrs.get("number")
-
-
-def forget_models():
-    """Frees what Keras and TensorFlow keep of models that are done with."""
-    policy = keras.mixed_precision.dtype_policy()
-    keras.backend.clear_session()
-    # The session includes the policy, and the next model is to have the same.
-    keras.mixed_precision.set_dtype_policy(policy)
