@@ -1,0 +1,194 @@
+"""Rows a second through training, and in how much memory, beside a plain PyTorch loop.
+
+    python -m benchmarks.rows
+    python -m benchmarks.rows --torch ~/torch/bin/python
+
+Made rows are written to a parquet file; every contender is a process of its own that
+reads them and trains the same model on batches of 512. Every round has each train the
+same number of steps, in turn, while the others wait, so that what else the machine
+does falls on all alike; the median round counts. The first steps, in which TensorFlow
+traces and compiles, are not counted. The package reads, shuffles and fits as
+`--mode=pretrain` does, without its callbacks.
+
+PyTorch, where `--torch` names a Python that has it, runs the loop of
+`benchmarks/rows_torch.py`, from the same weights; that both have the same loss and
+gradient on the same two views is checked first. It is given the rows as an array
+ready to be used, which the package's memory is not.
+
+Every fifth column holds one of five categories, the others normal numbers of unequal
+means and spreads, mixed from 10 hidden ones; 2 % of all cells are missing.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+HERE = pathlib.Path(__file__).resolve().parent
+BATCH_SIZE = 512
+CATEGORIES = ("a", "b", "c", "d", "e")
+WARM_UP_STEPS = 50
+TOLERANCE = 1e-4
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--columns", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=400, help="a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--torch", metavar="PYTHON", help="a Python that has torch")
+    options = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_rows(pathlib.Path(folder), options)
+        contenders = {
+            f"vicreg_keras, {precision}": Contender(
+                sys.executable, "rows_keras.py", folder, precision
+            )
+            for precision in ("float32", "bfloat16")
+        }
+        if options.torch:
+            contenders["PyTorch, float32"] = Contender(
+                options.torch, "rows_torch.py", folder
+            )
+        print_setting(contenders, options)
+        rates = measure(contenders, options)
+        for contender in contenders.values():
+            contender.stop()
+    print_table(contenders, rates)
+
+
+def write_rows(folder: pathlib.Path, options: argparse.Namespace):
+    """Writes the same rows twice: `rows.parquet` has text, `rows.npy` codes and NaN."""
+    random = np.random.default_rng(0)
+    shape = options.rows, options.columns
+    hidden = random.standard_normal((options.rows, 10), np.float32)
+    rows = hidden @ random.standard_normal((10, options.columns), np.float32)
+    rows += random.standard_normal(shape, np.float32)
+    categorical = np.arange(options.columns) % 5 == 4
+    codes = np.clip(np.rint(rows[:, categorical] / 2) + 2, 0, len(CATEGORIES) - 1)
+    rows *= random.uniform(0.1, 10, options.columns).astype(np.float32)
+    rows += random.normal(0, 10, options.columns).astype(np.float32)
+    rows[:, categorical] = codes
+    rows[random.random(shape, np.float32) < 0.02] = np.nan
+    np.save(folder / "rows.npy", rows)
+    columns = [
+        text_column(rows[:, place]) if categorical[place] else pa.array(rows[:, place])
+        for place in range(options.columns)
+    ]
+    names = [f"column_{place}" for place in range(options.columns)]
+    table = pa.table(columns, names)
+    pyarrow.parquet.write_table(table, folder / "rows.parquet")
+
+
+def text_column(codes: np.ndarray) -> pa.Array:
+    """Returns the categories' names, null for NaN."""
+    missing = np.isnan(codes)
+    places = pa.array(np.nan_to_num(codes).astype(np.int32), mask=missing)
+    return pa.DictionaryArray.from_arrays(places, CATEGORIES).cast(pa.string())
+
+
+class Contender:
+    """A process that trains when it is told to.
+
+    Args:
+        python: what to run.
+        script: its program, in this folder.
+        *arguments: of it.
+
+    Attributes:
+        greeting: what it said first.
+        peak_bytes: the most memory that it has held so far.
+    """
+
+    def __init__(self, python: str, script: str, *arguments: str):
+        self._process = subprocess.Popen(
+            [python, str(HERE / script), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.greeting = self._read()
+
+    def train(self, num_steps: int) -> float:
+        """Returns the seconds that it took."""
+        print(num_steps, file=self._process.stdin, flush=True)
+        said = self._read()
+        self.peak_bytes = said["peak_bytes"]
+        return said["seconds"]
+
+    def stop(self):
+        """Ends the process and waits for it."""
+        self._process.communicate()
+
+    def _read(self) -> dict:
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"Ended with status {self._process.wait()}, see above.")
+        return json.loads(line)
+
+
+def measure(
+    contenders: dict[str, Contender], options: argparse.Namespace
+) -> dict[str, list[float]]:
+    """Returns every round's rows a second, per contender."""
+    rates = {name: [] for name in contenders}
+    for contender in contenders.values():
+        contender.train(WARM_UP_STEPS)
+    for _ in range(options.rounds):
+        for name, contender in contenders.items():
+            seconds = contender.train(options.steps)
+            rates[name].append(options.steps * BATCH_SIZE / seconds)
+    return rates
+
+
+def print_setting(contenders: dict[str, Contender], options: argparse.Namespace):
+    """Prints what is compared, and ends where that is not the same."""
+    print(
+        f"{options.rows:,} rows of {options.columns} columns, batches of {BATCH_SIZE}, "
+        f"{options.rounds} rounds of {options.steps} steps, {os.cpu_count()} cores"
+    )
+    said = {name: contender.greeting for name, contender in contenders.items()}
+    print("; ".join(dict.fromkeys(greeting["version"] for greeting in said.values())))
+    if not options.torch:
+        return
+    ours, theirs = said["vicreg_keras, float32"], said["PyTorch, float32"]
+    for number in ("loss", "gradient"):
+        apart = abs(ours[number] - theirs[number]) / abs(theirs[number])
+        print(
+            f"{number} of the same views: {ours[number]:.6f} and "
+            f"{theirs[number]:.6f} in PyTorch, {apart:.1e} apart"
+        )
+        if not apart < TOLERANCE:
+            sys.exit(f"Expected less than {TOLERANCE:g}: they do not do the same work.")
+
+
+def print_table(contenders: dict[str, Contender], rates: dict[str, list[float]]):
+    """Prints medians, spread, and the median's ratio to the last contender's."""
+    baseline = statistics.median(rates[list(rates)[-1]])
+    print(
+        f"{'':24}{'rows/s':>10}{'lowest':>10}{'highest':>10}{'ms/step':>9}{'ratio':>8}"
+        f"{'read, s':>9}{'peak, GiB':>11}"
+    )
+    for name, values in rates.items():
+        median = statistics.median(values)
+        numbers = f"{median:10,.0f}{min(values):10,.0f}{max(values):10,.0f}"
+        print(
+            f"{name:24}{numbers}{1000 * BATCH_SIZE / median:9.2f}"
+            f"{median / baseline:8.2f}"
+            f"{contenders[name].greeting['read_seconds']:9.1f}"
+            f"{contenders[name].peak_bytes / 2**30:11.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The package's contender of `benchmarks.rows`: a process of its own.
+
+    python benchmarks/rows_keras.py FOLDER PRECISION
+
+Reads `rows.parquet` in the folder as `main.py --dataset=parquet:PATH` does, and builds
+the model that it would train. Every line of standard input is a number of steps to
+train; every line of standard output is JSON. In float32 it leaves `plan.npz`, from
+which `benchmarks/rows_torch.py` builds the same model.
+"""
+
+import json
+import os
+import pathlib
+import re
+import sys
+import time
+import warnings
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from vicreg_keras.columns import input_columns  # noqa: E402
+from vicreg_keras.data import Dataset, load_dataset  # noqa: E402
+from vicreg_keras.losses import vicreg_loss  # noqa: E402
+from vicreg_keras.precision import POLICIES  # noqa: E402
+from vicreg_keras.pretrain import build_model  # noqa: E402
+from vicreg_keras.settings import Settings  # noqa: E402
+from vicreg_keras.trainer import VICReg  # noqa: E402
+
+
+def main():
+    folder, precision = pathlib.Path(sys.argv[1]), sys.argv[2]
+    keras.mixed_precision.set_dtype_policy(POLICIES[precision])
+    settings = Settings(
+        encoder="mlp",
+        mlp="256-128",
+        projector="512-512",
+        views="rows",
+        batch_size=512,
+        precision=precision,
+    )
+    start = time.perf_counter()
+    dataset = load_dataset(f"parquet:{folder / 'rows.parquet'}")
+    greeting = {
+        "version": f"TensorFlow {tf.__version__}, Keras {keras.__version__}",
+        "read_seconds": time.perf_counter() - start,
+        "num_rows": dataset.train.num_examples,
+    }
+    steps_per_epoch = dataset.train.num_examples // settings.batch_size
+    model = build_model(settings, dataset, steps_per_epoch)
+    if precision == "float32":
+        greeting |= write_plan(folder / "plan.npz", model, dataset, settings)
+    answer(greeting)
+    for line in sys.stdin:
+        seconds = train(model, dataset, settings, int(line))
+        answer({"seconds": seconds, "peak_bytes": peak_bytes()})
+
+
+def train(model: VICReg, dataset: Dataset, settings: Settings, num_steps: int) -> float:
+    """Returns the seconds that the next steps took, the start of a fit included."""
+    start = time.perf_counter()
+    batches = dataset.train.training_batches(
+        settings.batch_size, seed=settings.seed, start_step=int(model.step.numpy())
+    )
+    with warnings.catch_warnings():
+        # Keras can't see whether a tf.data.Dataset is shuffled.
+        warnings.filterwarnings("ignore", message=".*shuffle=True.*")
+        model.fit(batches, steps_per_epoch=num_steps, verbose=0)
+    return time.perf_counter() - start
+
+
+def write_plan(
+    path: pathlib.Path, model: VICReg, dataset: Dataset, settings: Settings
+) -> dict[str, float]:
+    """Writes all of the model's numbers; returns loss and gradient of two views."""
+    numbers, indicators, categories = input_columns(
+        dataset.columns, dataset.row_statistics
+    )
+    batches = dataset.train.training_batches(settings.batch_size, seed=settings.seed)
+    view_a, view_b = model.views(next(iter(batches)), (0, 0))
+    with tf.GradientTape() as tape:
+        embeddings = [model.embed(view, training=True) for view in (view_a, view_b)]
+        loss = vicreg_loss(*embeddings)["loss"]
+    gradients = tape.gradient(loss, model.trainable_variables)
+    weights = {f"weight_{i}": w for i, w in enumerate(model.trainable_variables)}
+    view = model.augmenter[0].get_config()
+    np.savez(
+        path,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        numbers=numbers,
+        indicators=indicators,
+        categories=categories,
+        num_categories=[len(dataset.columns[i].categories) for i in categories],
+        mean=dataset.row_statistics.mean,
+        std=dataset.row_statistics.std,
+        marginals=type(model.augmenter[0]).from_config(view)._marginals,
+        corruption=view["corruption"],
+        noise=view["noise"],
+        view_a=view_a,
+        view_b=view_b,
+        **weights,
+    )
+    return {"loss": float(loss), "gradient": float(tf.linalg.global_norm(gradients))}
+
+
+def peak_bytes() -> int:
+    """Returns the most memory that this process has held at once.
+
+    Unlike `ru_maxrss`, it knows nothing of the process that started this one.
+    """
+    status = pathlib.Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+
+
+def answer(values: dict):
+    """Writes one line."""
+    print(json.dumps(values), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""PyTorch's contender of `benchmarks.rows`: a plain loop, a process of its own.
+
+    PYTHON_WITH_TORCH benchmarks/rows_torch.py FOLDER
+
+Needs torch and numpy alone. Reads `rows.npy` and `plan.npz`, in which
+`benchmarks/rows_keras.py` has left its model, weights included. Speaks as that does.
+The learning rate stands still, where the package's rises and falls.
+"""
+
+import json
+import os
+import pathlib
+import re
+import sys
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    torch.set_num_threads(os.cpu_count())
+    torch.manual_seed(0)
+    start = time.perf_counter()
+    rows = torch.from_numpy(np.load(folder / "rows.npy"))
+    with np.load(folder / "plan.npz") as file:
+        plan = {key: torch.from_numpy(np.asarray(file[key])) for key in file.files}
+    model = Model(plan)
+    greeting = {
+        "version": f"PyTorch {torch.__version__}",
+        "read_seconds": time.perf_counter() - start,
+        "num_rows": len(rows),
+    }
+    answer({**greeting, **check(model, plan)})
+    # Fused is the quickest of its three.
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=plan["learning_rate"].item(),
+        weight_decay=plan["weight_decay"].item(),
+        fused=True,
+    )
+    view = View(plan)
+    batches = shuffled(rows, int(plan["batch_size"]))
+    for line in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(int(line)):
+            batch = next(batches)
+            loss = vicreg_loss(model(view(batch)), model(view(batch)))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        answer({"seconds": time.perf_counter() - start, "peak_bytes": peak_bytes()})
+
+
+class Model(nn.Module):
+    """Scaling, encoder and projector, with the weights of the plan."""
+
+    def __init__(self, plan: dict[str, torch.Tensor]):
+        super().__init__()
+        self.numbers, self.indicators = plan["numbers"], plan["indicators"]
+        self.mean = plan["mean"][self.numbers]
+        self.std = plan["std"][self.numbers]
+        # A place and a code for each category of each column.
+        counts = plan["num_categories"]
+        self.places = plan["categories"].repeat_interleave(counts)
+        self.codes = torch.cat([torch.arange(count) for count in counts.tolist()])
+        width = len(self.numbers) + len(self.indicators) + len(self.codes)
+        self.layers = nn.Sequential(
+            nn.Linear(width, 256),
+            nn.ReLU(),
+            nn.Linear(256, 128),
+            nn.ReLU(),
+            nn.Linear(128, 512),
+            nn.BatchNorm1d(512),
+            nn.ReLU(),
+            nn.Linear(512, 512, bias=False),
+        )
+        with torch.no_grad():
+            for i, parameter in enumerate(self.layers.parameters()):
+                parameter.copy_(plan[f"weight_{i}"].T)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        numbers = (rows[:, self.numbers] - self.mean) / self.std
+        parts = [
+            torch.nan_to_num(numbers),
+            torch.isnan(rows[:, self.indicators]).float(),
+            (rows[:, self.places] == self.codes).float(),
+        ]
+        return self.layers(torch.cat(parts, dim=1))
+
+
+class View:
+    """Noise on numbers, then entries replaced by those of other rows."""
+
+    def __init__(self, plan: dict[str, torch.Tensor]):
+        self.marginals = plan["marginals"]
+        self.corruption = plan["corruption"].item()
+        self.spread = plan["noise"].float() * plan["std"]
+        self.spread[plan["categories"]] = 0
+        self.columns = torch.arange(self.marginals.shape[1])
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        rows = rows + self.spread * torch.randn_like(rows)
+        chosen = torch.randint(len(self.marginals), rows.shape)
+        replaced = torch.rand_like(rows) < self.corruption
+        return torch.where(replaced, self.marginals[chosen, self.columns], rows)
+
+
+def vicreg_loss(z_a: torch.Tensor, z_b: torch.Tensor) -> torch.Tensor:
+    """Algorithm 1 of the paper, with the constants of facebookresearch/vicreg."""
+    num_rows, width = z_a.shape
+    loss = 25.0 * functional.mse_loss(z_a, z_b)
+    for z in (z_a, z_b):
+        z = z - z.mean(dim=0)
+        std = torch.sqrt(z.var(dim=0) + 1e-4)
+        loss = loss + 25.0 * functional.relu(1 - std).mean() / 2
+        covariance = (z.T @ z) / (num_rows - 1)
+        diagonal = covariance.diagonal()
+        squares = covariance.pow(2).sum() - diagonal.pow(2).sum()
+        loss = loss + squares / width
+    return loss
+
+
+def shuffled(rows: torch.Tensor, batch_size: int):
+    """Yields batches for ever, in a new order each epoch."""
+    while True:
+        order = torch.randperm(len(rows))
+        for start in range(0, len(rows) - batch_size + 1, batch_size):
+            yield rows[order[start : start + batch_size]]
+
+
+def check(model: Model, plan: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Returns loss and norm of the gradient of the plan's two views."""
+    loss = vicreg_loss(model(plan["view_a"]), model(plan["view_b"]))
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(loss, parameters)
+    squares = sum(gradient.pow(2).sum() for gradient in gradients)
+    return {"loss": loss.item(), "gradient": squares.sqrt().item()}
+
+
+def peak_bytes() -> int:
+    """Returns the most memory that this process has held at once."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+
+
+def answer(values: dict):
+    """Writes one line."""
+    print(json.dumps(values), flush=True)
+
+
+if __name__ == "__main__":
+    main()
