@@ -6,9 +6,10 @@
 Made rows are written to a parquet file; every contender is a process of its own that
 reads them and trains the same model on batches of 512. Every round has each train the
 same number of steps, in turn, while the others wait, so that what else the machine
-does falls on all alike; the median round counts. The first steps, in which TensorFlow
-traces and compiles, are not counted. The package reads, shuffles and fits as
-`--mode=pretrain` does, without its callbacks.
+does falls on all alike; the median round counts. Milliseconds of all cores together
+say what a step costs where other jobs take the cores away. The first steps, in which
+TensorFlow traces and compiles, are not counted. The package reads, shuffles and fits
+as `--mode=pretrain` does, without its callbacks.
 
 PyTorch, where `--torch` names a Python that has it, runs the loop of
 `benchmarks/rows_torch.py`, from the same weights; that both have the same loss and
@@ -34,6 +35,7 @@ import pyarrow.parquet
 
 HERE = pathlib.Path(__file__).resolve().parent
 BATCH_SIZE = 512
+OURS, PYTORCH = "vicreg_keras, float32", "PyTorch, float32"
 CATEGORIES = ("a", "b", "c", "d", "e")
 WARM_UP_STEPS = 50
 TOLERANCE = 1e-4
@@ -57,14 +59,12 @@ def main():
             for precision in ("float32", "bfloat16")
         }
         if options.torch:
-            contenders["PyTorch, float32"] = Contender(
-                options.torch, "rows_torch.py", folder
-            )
+            contenders[PYTORCH] = Contender(options.torch, "rows_torch.py", folder)
         print_setting(contenders, options)
-        rates = measure(contenders, options)
+        rates, cpu_seconds = measure(contenders, options)
         for contender in contenders.values():
             contender.stop()
-    print_table(contenders, rates)
+    print_table(contenders, rates, cpu_seconds)
 
 
 def write_rows(folder: pathlib.Path, options: argparse.Namespace):
@@ -119,12 +119,12 @@ class Contender:
         )
         self.greeting = self._read()
 
-    def train(self, num_steps: int) -> float:
-        """Returns the seconds that it took."""
+    def train(self, num_steps: int) -> tuple[float, float]:
+        """Returns the seconds that it took, on the clock and of all cores."""
         print(num_steps, file=self._process.stdin, flush=True)
         said = self._read()
         self.peak_bytes = said["peak_bytes"]
-        return said["seconds"]
+        return said["seconds"], said["cpu_seconds"]
 
     def stop(self):
         """Ends the process and waits for it."""
@@ -139,16 +139,18 @@ class Contender:
 
 def measure(
     contenders: dict[str, Contender], options: argparse.Namespace
-) -> dict[str, list[float]]:
-    """Returns every round's rows a second, per contender."""
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Returns every round's rows a second and CPU seconds a step, per contender."""
     rates = {name: [] for name in contenders}
+    cpu_seconds = {name: [] for name in contenders}
     for contender in contenders.values():
         contender.train(WARM_UP_STEPS)
     for _ in range(options.rounds):
         for name, contender in contenders.items():
-            seconds = contender.train(options.steps)
+            seconds, used = contender.train(options.steps)
             rates[name].append(options.steps * BATCH_SIZE / seconds)
-    return rates
+            cpu_seconds[name].append(used / options.steps)
+    return rates, cpu_seconds
 
 
 def print_setting(contenders: dict[str, Contender], options: argparse.Namespace):
@@ -161,7 +163,7 @@ def print_setting(contenders: dict[str, Contender], options: argparse.Namespace)
     print("; ".join(dict.fromkeys(greeting["version"] for greeting in said.values())))
     if not options.torch:
         return
-    ours, theirs = said["vicreg_keras, float32"], said["PyTorch, float32"]
+    ours, theirs = said[OURS], said[PYTORCH]
     for number in ("loss", "gradient"):
         apart = abs(ours[number] - theirs[number]) / abs(theirs[number])
         print(
@@ -172,19 +174,24 @@ def print_setting(contenders: dict[str, Contender], options: argparse.Namespace)
             sys.exit(f"Expected less than {TOLERANCE:g}: they do not do the same work.")
 
 
-def print_table(contenders: dict[str, Contender], rates: dict[str, list[float]]):
-    """Prints medians, spread, and the median's ratio to the last contender's."""
-    baseline = statistics.median(rates[list(rates)[-1]])
+def print_table(
+    contenders: dict[str, Contender],
+    rates: dict[str, list[float]],
+    cpu_seconds: dict[str, list[float]],
+):
+    """Prints medians, spread, and the median's ratio to PyTorch's where it ran."""
+    baseline = PYTORCH if PYTORCH in rates else OURS
     print(
-        f"{'':24}{'rows/s':>10}{'lowest':>10}{'highest':>10}{'ms/step':>9}{'ratio':>8}"
-        f"{'read, s':>9}{'peak, GiB':>11}"
+        f"{'':24}{'rows/s':>10}{'lowest':>10}{'highest':>10}{'ratio':>8}"
+        f"{'ms/step':>9}{'CPU ms/step':>13}{'read, s':>9}{'peak, GiB':>11}"
     )
     for name, values in rates.items():
         median = statistics.median(values)
         numbers = f"{median:10,.0f}{min(values):10,.0f}{max(values):10,.0f}"
         print(
-            f"{name:24}{numbers}{1000 * BATCH_SIZE / median:9.2f}"
-            f"{median / baseline:8.2f}"
+            f"{name:24}{numbers}{median / statistics.median(rates[baseline]):8.2f}"
+            f"{1000 * BATCH_SIZE / median:9.2f}"
+            f"{1000 * statistics.median(cpu_seconds[name]):13.2f}"
             f"{contenders[name].greeting['read_seconds']:9.1f}"
             f"{contenders[name].peak_bytes / 2**30:11.2f}"
         )

@@ -56,13 +56,19 @@ def main():
         greeting |= write_plan(folder / "plan.npz", model, dataset, settings)
     answer(greeting)
     for line in sys.stdin:
-        seconds = train(model, dataset, settings, int(line))
-        answer({"seconds": seconds, "peak_bytes": peak_bytes()})
+        start, cpu_start = time.perf_counter(), time.process_time()
+        train(model, dataset, settings, int(line))
+        answer(
+            {
+                "seconds": time.perf_counter() - start,
+                "cpu_seconds": time.process_time() - cpu_start,
+                "peak_bytes": peak_bytes(),
+            }
+        )
 
 
-def train(model: VICReg, dataset: Dataset, settings: Settings, num_steps: int) -> float:
-    """Returns the seconds that the next steps took, the start of a fit included."""
-    start = time.perf_counter()
+def train(model: VICReg, dataset: Dataset, settings: Settings, num_steps: int):
+    """Trains the next steps as one fit, whose start is a part of it."""
     batches = dataset.train.training_batches(
         settings.batch_size, seed=settings.seed, start_step=int(model.step.numpy())
     )
@@ -70,7 +76,6 @@ def train(model: VICReg, dataset: Dataset, settings: Settings, num_steps: int) -
         # Keras can't see whether a tf.data.Dataset is shuffled.
         warnings.filterwarnings("ignore", message=".*shuffle=True.*")
         model.fit(batches, steps_per_epoch=num_steps, verbose=0)
-    return time.perf_counter() - start
 
 
 def write_plan(
