@@ -9,7 +9,8 @@ same number of steps, in turn, while the others wait, so that what else the mach
 does falls on all alike; the median round counts. Milliseconds of all cores together
 say what a step costs where other jobs take the cores away. The first steps, in which
 TensorFlow traces and compiles, are not counted. The package reads, shuffles and fits
-as `--mode=pretrain` does, without its callbacks.
+as `--mode=pretrain` does, without its callbacks; the longest wait at the end of a fit
+is no part of its rate and has a column of its own.
 
 PyTorch, where `--torch` names a Python that has it, runs the loop of
 `benchmarks/rows_torch.py`, from the same weights; that both have the same loss and
@@ -108,6 +109,7 @@ class Contender:
     Attributes:
         greeting: what it said first.
         peak_bytes: the most memory that it has held so far.
+        wait_seconds: the longest that a fit's end has waited so far.
     """
 
     def __init__(self, python: str, script: str, *arguments: str):
@@ -118,12 +120,14 @@ class Contender:
             text=True,
         )
         self.greeting = self._read()
+        self.wait_seconds = 0.0
 
     def train(self, num_steps: int) -> tuple[float, float]:
         """Returns the seconds that it took, on the clock and of all cores."""
         print(num_steps, file=self._process.stdin, flush=True)
         said = self._read()
         self.peak_bytes = said["peak_bytes"]
+        self.wait_seconds = max(self.wait_seconds, said["wait_seconds"])
         return said["seconds"], said["cpu_seconds"]
 
     def stop(self):
@@ -183,7 +187,7 @@ def print_table(
     baseline = PYTORCH if PYTORCH in rates else OURS
     print(
         f"{'':24}{'rows/s':>10}{'lowest':>10}{'highest':>10}{'ratio':>8}"
-        f"{'ms/step':>9}{'CPU ms/step':>13}{'read, s':>9}{'peak, GiB':>11}"
+        f"{'ms/step':>9}{'CPU ms/step':>13}{'wait, s':>9}{'read, s':>9}{'peak, GiB':>11}"
     )
     for name, values in rates.items():
         median = statistics.median(values)
@@ -192,6 +196,7 @@ def print_table(
             f"{name:24}{numbers}{median / statistics.median(rates[baseline]):8.2f}"
             f"{1000 * BATCH_SIZE / median:9.2f}"
             f"{1000 * statistics.median(cpu_seconds[name]):13.2f}"
+            f"{contenders[name].wait_seconds:9.1f}"
             f"{contenders[name].greeting['read_seconds']:9.1f}"
             f"{contenders[name].peak_bytes / 2**30:11.2f}"
         )

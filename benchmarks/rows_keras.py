@@ -56,26 +56,43 @@ def main():
         greeting |= write_plan(folder / "plan.npz", model, dataset, settings)
     answer(greeting)
     for line in sys.stdin:
-        start, cpu_start = time.perf_counter(), time.process_time()
-        train(model, dataset, settings, int(line))
         answer(
             {
-                "seconds": time.perf_counter() - start,
-                "cpu_seconds": time.process_time() - cpu_start,
+                **train(model, dataset, settings, int(line)),
                 "peak_bytes": peak_bytes(),
             }
         )
 
 
-def train(model: VICReg, dataset: Dataset, settings: Settings, num_steps: int):
-    """Trains the next steps as one fit, whose start is a part of it."""
+def train(
+    model: VICReg, dataset: Dataset, settings: Settings, num_steps: int
+) -> dict[str, float]:
+    """Trains the next steps as one fit; returns its seconds, and those of all cores.
+
+    The fit's start is counted. Its end is told apart: there TensorFlow now and then
+    waits, idle, until the autotuning of the dataset next wakes.
+    """
     batches = dataset.train.training_batches(
         settings.batch_size, seed=settings.seed, start_step=int(model.step.numpy())
     )
+    last_step = {}
+
+    def note_end(logs):
+        last_step["seconds"] = time.perf_counter() - start
+        last_step["cpu_seconds"] = time.process_time() - cpu_start
+
+    start, cpu_start = time.perf_counter(), time.process_time()
     with warnings.catch_warnings():
         # Keras can't see whether a tf.data.Dataset is shuffled.
         warnings.filterwarnings("ignore", message=".*shuffle=True.*")
-        model.fit(batches, steps_per_epoch=num_steps, verbose=0)
+        model.fit(
+            batches,
+            steps_per_epoch=num_steps,
+            callbacks=[keras.callbacks.LambdaCallback(on_train_end=note_end)],
+            verbose=0,
+        )
+    whole = time.perf_counter() - start
+    return {**last_step, "wait_seconds": whole - last_step["seconds"]}
 
 
 def write_plan(

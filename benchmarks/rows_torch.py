@@ -56,6 +56,7 @@ def main():
             {
                 "seconds": time.perf_counter() - start,
                 "cpu_seconds": time.process_time() - cpu_start,
+                "wait_seconds": 0.0,
                 "peak_bytes": peak_bytes(),
             }
         )
