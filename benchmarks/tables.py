@@ -93,25 +93,25 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tables", nargs="+", default=list(BATCH_SIZES))
     options = parser.parse_args()
-    rows = [("table", "", *MEASURES, "")]
+    print(f"Test rows, mean and deviation over {options.seeds} seeds; kNN in percent.")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.tables:
             start = time.monotonic()
             runs = [run(name, s, pathlib.Path(folder)) for s in range(options.seeds)]
             seconds = (time.monotonic() - start) / options.seeds
+            rows = [(name, *MEASURES, "")]
             for what in runs[0]:
-                cells = []
-                for measure in MEASURES:
-                    values = [one[what][measure] for one in runs]
-                    mean, std = np.mean(values), np.std(values, ddof=1)
-                    if measure == "kNN":
-                        cells.append(tables.percent(mean, std))
-                    else:
-                        cells.append(f"{mean:.3f} ± {std:.3f}")
-                rows.append((name, what, *cells, ""))
-            print(f"{name}: {seconds:.0f} s a seed", flush=True)
-    print(f"Test rows, mean and deviation over {options.seeds} seeds; kNN in percent.")
-    print(tables.format_table(rows, num_left=2))
+                rows.append((what, *(spread(runs, what, m) for m in MEASURES), ""))
+            print(f"{tables.format_table(rows)}\n{seconds:.0f} s a seed\n", flush=True)
+
+
+def spread(runs, what, measure):
+    """Mean and deviation over seeds, as text."""
+    values = [one[what][measure] for one in runs]
+    mean, std = np.mean(values), np.std(values, ddof=1)
+    if measure == "kNN":
+        return tables.percent(mean, std)
+    return f"{mean:.3f} ± {std:.3f}"
 
 
 if __name__ == "__main__":
