@@ -187,8 +187,8 @@ def print_table(
     baseline = PYTORCH if PYTORCH in rates else OURS
     print(
         f"{'':24}{'rows/s':>10}{'lowest':>10}{'highest':>10}{'ratio':>8}"
-        f"{'ms/step':>9}{'CPU ms/step':>13}{'wait, s':>9}{'read, s':>9}"
-        f"{'peak, GiB':>11}"
+        f"{'ms/step':>9}{'CPU ms/step':>13}"
+        f"{'wait, s':>9}{'read, s':>9}{'peak, GiB':>11}"
     )
     for name, values in rates.items():
         median = statistics.median(values)

@@ -69,8 +69,8 @@ def train(
 ) -> dict[str, float]:
     """Trains the next steps as one fit; returns its seconds, and those of all cores.
 
-    The fit's start is counted. Its end is told apart: there TensorFlow now and then
-    waits, idle, until the autotuning of the dataset next wakes.
+    The fit's start is counted. Its end is told apart: there it now and then waits for
+    seconds, idle, as it seems until tf.data's autotuning next wakes.
     """
     batches = dataset.train.training_batches(
         settings.batch_size, seed=settings.seed, start_step=int(model.step.numpy())

@@ -79,10 +79,10 @@ class Settings:
         """
         models.parse_widths(self.projector)
         models.parse_widths(self.mlp, "mlp")
-        if self.views in VIEWS:
-            make_views(self.views, **self.view_overrides)
         if self.views in ROW_VIEWS:
             row_view_settings(self.views, **self.row_view_overrides)
+        elif self.views != "auto":
+            make_views(self.views, **self.view_overrides)
         if self.batch_size < 2:
             raise ValueError(
                 "Expected a batch of 2 images or more: variance and covariance are "
