@@ -216,7 +216,8 @@ _FEW_LABEL_SEEDS = flags.DEFINE_integer(
 _QUERY = flags.DEFINE_string(
     "query",
     None,
-    "Of retrieve: images of your own to find neighbours of; a file, folder or glob.",
+    "Of retrieve: examples of your own to find neighbours of; images in a file, folder "
+    "or glob, or rows in a csv, parquet or npz file.",
 )
 _INDEX = flags.DEFINE_string(
     "index",
@@ -252,7 +253,7 @@ _FIGURE_INCHES = flags.DEFINE_list(
 _INPUT = flags.DEFINE_string(
     "input",
     None,
-    "Of embed: images to take instead of the data set's; a file, folder or glob.",
+    "Of embed: examples to take instead of the data set's, as of --query.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output",

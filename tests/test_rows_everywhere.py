@@ -136,6 +136,43 @@ def test_representations_are_written_with_their_rows_names(run, tmp_path):
     assert len(rows) == 220 and rows[0]["name"].startswith("row/")
 
 
+def test_rows_of_ones_own_are_represented_and_their_neighbours_found(
+    run, table, tmp_path
+):
+    with open(table) as file:
+        first = list(csv.DictReader(file))[:3]
+    own = tmp_path / "own.csv"
+    with own.open("w", newline="") as file:
+        names = [*reversed(HEADER[:-1])]  # Without labels, and in another order.
+        writer = csv.DictWriter(file, names, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(first)
+
+    output = tmp_path / "own.npz"
+    typed(run.path, "embed", f"--input={own}", f"--output={output}", "--head=linear")
+    cells = np.load(output)
+    assert list(cells["name"]) == ["row/0", "row/1", "row/2"]
+    assert set(cells["class"]) <= {"cat", "dog", "owl"}
+    dataset, encoder = dataset_of(table), load_encoder(run.path)
+    by_name = {
+        name: row
+        for split in (dataset.train, dataset.validation, dataset.test)
+        for name, row in zip(
+            split.names, split.read(range(split.num_examples)), strict=True
+        )
+    }
+    expected = encoder(np.stack([by_name[f"row/{i}"] for i in range(3)])).numpy()
+    np.testing.assert_allclose(cells["representation"], expected, rtol=1e-6, atol=1e-6)
+
+    typed(run.path, "retrieve", f"--query={own}", f"--output={tmp_path / 'near.csv'}")
+    with open(tmp_path / "near.csv") as file:
+        near = list(csv.DictReader(file))
+    assert [row["query"] for row in near[::5]] == ["row/0", "row/1", "row/2"]
+    # A row that was trained on, or its copy further down, is its own neighbour.
+    assert all(float(row["distance"]) < 1e-3 for row in near if row["rank"] == "1")
+    assert (tmp_path / "near.png").stat().st_size > 10_000
+
+
 def test_what_is_for_images_is_one_line(run, capfd):
     for arguments, expected in (
         (["--mode=finetune"], "Expected images for --mode=finetune"),

@@ -2,7 +2,9 @@
 
 Every image anywhere is uint8, RGB, `(height, width, 3)`, in `[0, 255]`. Grey images
 are repeated over the three channels. Every row of a table is float32, one number a
-column, as `columns` has it. Nothing here knows of views or normalisation.
+column, as `columns` has it. Views and normalisation are the model's: nothing that is
+read here has been through either. What a judge compares or a reader looks at
+(`Dataset.inputs`, `Dataset.pictures`) is made of it on request.
 """
 
 import dataclasses
@@ -19,6 +21,7 @@ from vicreg_keras.columns import (
     row_statistics,
     scale_rows,
 )
+from vicreg_keras.pixels import pixel_statistics
 from vicreg_keras.splits import Split, check_seed
 
 # A name is `scheme` or `scheme:location`. Any other name is one of tensorflow-datasets.
@@ -38,7 +41,7 @@ DATASETS = {
 # Those whose columns have a choice of their own.
 _TABLE_FILES = ("csv", "parquet")
 
-_STATISTICS_IMAGES, _STATISTICS_ROWS = 10_000, 200_000
+_STATISTICS_ROWS = 200_000
 _TEST_FRACTION = 0.2
 _TEST_SEED = 0
 
@@ -67,22 +70,8 @@ class Dataset:
 
     @functools.cached_property
     def pixel_statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each channel of the training images.
-
-        Of 10,000 random ones where there are more.
-        """
-        random = np.random.default_rng(0)
-        count = min(_STATISTICS_IMAGES, self.train.num_examples)
-        chosen = np.sort(random.permutation(self.train.num_examples)[:count])
-        total, squares, pixels = np.zeros(3), np.zeros(3), 0
-        for start in range(0, count, 256):
-            images = self.train.read(chosen[start : start + 256]).astype(np.float64)
-            total += images.sum(axis=(0, 1, 2))
-            squares += np.square(images).sum(axis=(0, 1, 2))
-            pixels += images[..., 0].size
-        mean = total / pixels
-        std = np.sqrt(np.maximum(squares / pixels - mean**2, 1.0))
-        return mean.tolist(), std.tolist()
+        """Mean and standard deviation of each channel of the training images."""
+        return pixel_statistics(self.train)
 
     @functools.cached_property
     def row_statistics(self) -> RowStatistics:
@@ -121,6 +110,23 @@ class Dataset:
         if self.columns is None:
             return examples
         return row_pictures(examples, self.columns, self.row_statistics)
+
+    def load_own(self, pattern: str) -> Split:
+        """Examples of a user's own, of the kind that this dataset has, without labels.
+
+        Args:
+            pattern: Images: a file, a folder, or a glob, as of `sources.load_files`,
+                decoded when they are read. Rows: a file with this dataset's columns,
+                as of `sources.load_rows`.
+
+        Raises:
+            ValueError: If there is nothing, or something else than is expected.
+        """
+        if self.columns is None:
+            part = sources.load_files(pattern, example_shape=self.example_shape)
+        else:
+            part = sources.load_rows(pattern, columns=self.columns)
+        return _whole(part)
 
     @property
     def num_classes(self) -> int | None:
@@ -210,20 +216,6 @@ def load_dataset(
         test=test,
         columns=source.columns,
     )
-
-
-def load_images(pattern: str, example_shape: Sequence[int | None]) -> Split:
-    """Image files as one split without labels, decoded when they are read.
-
-    Args:
-        pattern: A file, a folder, or a glob, as of `sources.load_files`.
-        example_shape: What an encoder takes, `(height, width, 3)`.
-
-    Raises:
-        ValueError: If nothing matches, or a file's size is not as expected.
-    """
-    part = sources.load_files(pattern, example_shape=example_shape)
-    return Split(part.examples, part.labels, part.names)
 
 
 def _make_splits(

@@ -100,7 +100,7 @@ def test_query_finds_the_image_itself(subject, photos, what, capsys):
         rows = list(csv.DictReader(file))
     num_images = 1 if what == "/3.png" else 5
     assert len(rows) == 3 * num_images
-    assert f"{num_images} images" in capsys.readouterr().out
+    assert f"{num_images} examples" in capsys.readouterr().out
     for row in rows[::3]:
         number = int(row["query"][-5])
         assert row["neighbour"] == subject.dataset.train.names[number]

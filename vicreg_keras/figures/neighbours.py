@@ -99,7 +99,7 @@ def _check(queries: Sequence[Tile], neighbours: Sequence[Sequence[Tile]]) -> Non
 def _caption(any_wrong: bool, width: float) -> list[str]:
     """Lines of text above the grid."""
     text = (
-        "Left: the query. Beside it: the nearest images by distance between "
+        "Left: the query. Beside it: the nearest by distance between "
         "representations of length 1 (0: the same direction, 2: opposite)."
     )
     if any_wrong:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vicreg_keras.data import Split, load_images
+from vicreg_keras.data import Split
 from vicreg_keras.features import extract_features
 from vicreg_keras.judge.subject import Subject
 from vicreg_keras.workdir import write_file
@@ -18,17 +18,17 @@ def run_embed(
     output: str | None = None,
     head: str | None = None,
 ) -> None:
-    """Writes one row an image: its name, its split, its representation.
+    """Writes one row an example: its name, its split, its representation.
 
     Args:
-        subject: whose encoder it is; without `input`, whose images.
-        input: images to take instead: a file, a folder or a glob.
+        subject: whose encoder it is; without `input`, whose examples.
+        input: a user's own examples, as of `Dataset.load_own`.
         output: a path that ends in `.npz` or `.csv`; by default
             `representations.npz` in the run.
         head: `"linear"` adds the linear head's class and its probability.
 
     Raises:
-        ValueError: for another suffix, images that can't be read, or a head without
+        ValueError: for another suffix, examples that can't be read, or a head without
             labels to fit it to.
     """
     path = subject.output(output, "representations.npz")
@@ -40,13 +40,15 @@ def run_embed(
     if head:
         subject.require("--head=linear", labels=True)
     parts = list(_parts(subject, input))
-    names = [name for _, images, _ in parts for name in images.names]
-    splits = [split for split, images, _ in parts for _ in range(images.num_examples)]
+    names = [name for _, examples, _ in parts for name in examples.names]
+    splits = [
+        split for split, examples, _ in parts for _ in range(examples.num_examples)
+    ]
     columns = {"name": np.array(names), "split": np.array(splits)}
     rows = np.concatenate([rows for _, _, rows in parts])
     known = subject.dataset.class_names
     if known is not None and input is None:
-        labels = np.concatenate([images.labels for _, images, _ in parts])
+        labels = np.concatenate([examples.labels for _, examples, _ in parts])
         columns["label"] = np.array(known)[labels]
     if head:
         scores = subject.head[0].scores(rows).astype(np.float64)
@@ -59,14 +61,14 @@ def run_embed(
 
 
 def _parts(subject, pattern) -> Iterator[tuple[str, Split, np.ndarray]]:
-    """The name of a split, its images, and their representations."""
+    """The name of a split, its examples, and their representations."""
     if pattern is not None:
-        images = load_images(pattern, subject.dataset.example_shape)
-        yield "", images, extract_features(subject.encoder, images).representations
+        examples = subject.dataset.load_own(pattern)
+        yield "", examples, extract_features(subject.encoder, examples).representations
         return
     for name in subject.features:
-        images = getattr(subject.dataset, name)
-        yield name, images, subject.features[name].representations
+        examples = getattr(subject.dataset, name)
+        yield name, examples, subject.features[name].representations
 
 
 def _write_npz(path, columns, rows):

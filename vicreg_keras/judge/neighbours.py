@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from vicreg_keras import tables
-from vicreg_keras.data import load_images
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.neighbours import NeighbourIndex
 from vicreg_keras.evaluate.retrieval import (
@@ -66,34 +65,34 @@ def run_retrieve(
     search_parameters: str | None = None,
     num_neighbours: int = 5,
 ) -> dict | None:
-    """Searches for every test image and judges what is found, or for a user's own.
+    """Searches for every test example and judges what is found, or for a user's own.
 
     Args:
-        subject: whose training images are searched.
-        query: a user's own images: a file, a folder or a glob. Their neighbours are
+        subject: whose training examples are searched.
+        query: a user's own examples, as of `Dataset.load_own`. Their neighbours are
             written as a CSV, and those of the first ones drawn.
         output: of that CSV; the picture lies beside it, with the suffix `.png`. By
             default `neighbours.csv` in the run.
         index: FAISS's factory string.
         search_parameters: of the index, or `None` for the usual ones.
-        num_neighbours: of each image, in pictures and in the CSV.
+        num_neighbours: of each example, in pictures and in the CSV.
 
     Returns:
-        The row that was kept; `None` for a user's own images.
+        The row that was kept; `None` for a user's own examples.
 
     Raises:
-        ValueError: if there are no such images or one can't be read, FAISS can't
+        ValueError: if there are no such examples or one can't be read, FAISS can't
             build such an index, or, without `query`, the data set has no labels or no
             test split.
     """
     if query is not None:
         path = subject.output(output, "neighbours.csv")
-        images = load_images(query, subject.dataset.example_shape)
+        examples = subject.dataset.load_own(query)
         built = open_index(subject, index, search_parameters)
-        _find(subject, images, built, num_neighbours, path)
+        _find(subject, examples, built, num_neighbours, path)
         return None
-    subject.require("retrieval (or --query=PATH for your own images)", labels=True)
-    subject.require("retrieval (or --query=PATH for your own images)", test=True)
+    subject.require("retrieval (or --query=PATH for examples of your own)", labels=True)
+    subject.require("retrieval (or --query=PATH for examples of your own)", test=True)
     return _judge(
         subject, open_index(subject, index, search_parameters), num_neighbours
     )
@@ -102,7 +101,7 @@ def run_retrieve(
 def open_index(
     subject: Subject, spec: str = "Flat", search_parameters: str | None = None
 ) -> NeighbourIndex:
-    """The index of a subject's training images, read if it is kept, or built.
+    """The index of a subject's training examples, read if it is kept, or built.
 
     Args:
         subject: whose training and held-out examples are in it, in this order.
@@ -161,53 +160,51 @@ def _judge(subject, index, num_neighbours):
     path = subject.figure("retrieval")
     if path is not None:
         neighbour_grid(*neighbours_by_class(subject, index, num_neighbours), path)
-        print(f"One image of each class and its nearest: {path}")
+        print(f"One example of each class and its nearest: {path}")
     return subject.keep("retrieve", numbers)
 
 
-def _find(subject, images, index, num_neighbours, path):
-    """Neighbours of a user's own images: a CSV of all, a picture of the first."""
-    queries = extract_features(subject.encoder, images)
+def _find(subject, examples, index, num_neighbours, path):
+    """Neighbours of a user's own examples: a CSV of all, a picture of the first."""
+    queries = extract_features(subject.encoder, examples)
     distances, found = index.search(queries.representations, num_neighbours)
     with write_file(path, "w") as file:
-        _write_neighbours(file, images.names, index, distances, found)
-    shown = range(min(_MOST_ROWS, images.num_examples))
+        _write_neighbours(file, examples.names, index, distances, found)
+    shown = range(min(_MOST_ROWS, examples.num_examples))
+    pictures = subject.dataset.pictures(examples, shown)
     tiles = [
-        Tile(
-            subject.dataset.pictures(images, [i])[0], pathlib.Path(images.names[i]).name
-        )
-        for i in shown
+        Tile(picture, _short(name))
+        for picture, name in zip(pictures, examples.names, strict=False)
     ]
     neighbours = [_tiles(subject, index, distances[i], found[i]) for i in shown]
     picture = path.with_suffix(".png")
     neighbour_grid(tiles, neighbours, picture)
-    print(f"{images.num_examples} images, their nearest {found.shape[1]}: {path}")
-    few = (
-        f", the first {_MOST_ROWS} of them" if images.num_examples > _MOST_ROWS else ""
-    )
+    print(f"{examples.num_examples} examples, their nearest {found.shape[1]}: {path}")
+    more = examples.num_examples > _MOST_ROWS
+    few = f", the first {_MOST_ROWS} of them" if more else ""
     print(f"A picture{few}: {picture}")
 
 
 def neighbours_by_class(
     subject: Subject, index: NeighbourIndex, num_neighbours: int
 ) -> tuple[list[Tile], list[list[Tile]]]:
-    """One random test image of each class, and its nearest training images.
+    """One random test example of each class, and its nearest training examples.
 
     Args:
         subject: with labels and a test split.
         index: as `open_index` gives it.
-        num_neighbours: of each image.
+        num_neighbours: of each example.
 
     Returns:
-        The images, and the neighbours of each, the nearest first.
+        The examples, and the neighbours of each, the nearest first.
     """
     test, names = subject.dataset.test, subject.dataset.class_names
     picks = pick_queries(test.labels, subject.dataset.num_classes, subject.seed)
     labels = test.labels[picks]
     rows = subject.features["test"].representations[picks]
     queries = [
-        Tile(image, names[label])
-        for image, label in zip(
+        Tile(picture, names[label])
+        for picture, label in zip(
             subject.dataset.pictures(test, picks), labels, strict=True
         )
     ]
@@ -233,11 +230,11 @@ def _joined(splits: Sequence[Features]) -> Features:
 
 
 def _bank(subject):
-    """What is searched: all of the training images, those held out behind."""
+    """What is searched: all of the training examples, those held out behind."""
     return _joined([subject.features[name] for name in ("train", "validation")])
 
 
-def _bank_image(subject, row):
+def _bank_picture(subject, row):
     train, held_out = subject.dataset.train, subject.dataset.validation
     if row < train.num_examples:
         return subject.dataset.pictures(train, [row])[0]
@@ -251,15 +248,20 @@ def _tiles(subject, index, distances, found, label=None):
         if row < 0:
             continue
         wrong = label is not None and index.labels[row] != label
-        image = _bank_image(subject, row)
-        tiles.append(Tile(image, _caption(index, row), float(distance), bool(wrong)))
+        picture = _bank_picture(subject, row)
+        tiles.append(Tile(picture, _caption(index, row), float(distance), bool(wrong)))
     return tiles
 
 
 def _caption(index, row):
     if index.labels is None:
-        return pathlib.PurePath(index.names[row]).name
+        return _short(index.names[row])
     return index.class_names[index.labels[row]]
+
+
+def _short(name):
+    """A file's name without its folders."""
+    return pathlib.PurePath(name).name
 
 
 def _write_neighbours(file, names, index, distances, found):
@@ -280,7 +282,7 @@ def _print_retrieval(subject, results):
     measures = ("precision", "recall", "hit_rate")
     print(
         f"Retrieval on {subject.dataset.name}: {results['encoder']['num_queries']} "
-        f"test images against {results['encoder']['num_database']} training images; "
+        f"test examples against {results['encoder']['num_database']} training ones; "
         "cosine similarity; in percent."
     )
     names = list(reversed(results))

@@ -15,6 +15,7 @@ from vicreg_keras.sources.images import (
     Source,
     decode_image,
 )
+from vicreg_keras.sources.own_rows import load_rows
 from vicreg_keras.sources.tables import load_bundled_table, load_csv, load_parquet
 from vicreg_keras.sources.tfds import load_tfds
 
@@ -32,5 +33,6 @@ __all__ = [
     "load_folder",
     "load_npz",
     "load_parquet",
+    "load_rows",
     "load_tfds",
 ]

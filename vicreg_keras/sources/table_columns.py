@@ -4,6 +4,7 @@ Arrow's cells become float64, as it is decided here; NaN is what is missing.
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -61,7 +62,8 @@ def read_columns(
             some cells among numbers are text; if a text has as many values as an
             identifier; or if there are no rows.
     """
-    _check_types(file, names)
+    for name in names:
+        _check_type(file.path, name, file.types[name])
     texts = {name: _Texts() for name in names if _is_text(file.types[name])}
     labels, num_rows = [], 0
     wanted = [*texts] + ([] if label_column is None else [label_column])
@@ -88,6 +90,38 @@ def read_columns(
                 column, values = Column(name, categories), _codes_of(categories)
         columns.append(TableColumn(column, values))
     return columns, labels, num_rows
+
+
+def values_of(
+    cells: pa.Array, column: Column, path: pathlib.Path, start: int
+) -> np.ndarray:
+    """Cells of a column of which it is known what it holds, float64, NaN for missing.
+
+    Args:
+        cells: Some of the column's, text or of a type of their own.
+        column: Name and categories. A category that is none of them is missing.
+        path: Where they are from, for the message.
+        start: The row of the first.
+
+    Raises:
+        ValueError: If the column is one of numbers and these cells are not all
+            numbers, all `true` and `false`, or all times.
+    """
+    if column.categories is not None:
+        return _codes_of(column.categories)(cells.cast(pa.string()))
+    if not _is_text(cells.type):
+        _check_type(path, column.name, cells.type)
+        return _typed_values(cells)
+    text = _Texts()
+    text.add(cells, start)
+    if text.reader() is None:
+        row, value = text.first_text
+        raise ValueError(
+            f"Expected numbers, true, false or times in column {column.name!r}, as in "
+            f"the training data. Received: {path} with {value[:40]!r} in row/{row}, "
+            "counted from 0. Correct or empty the cell."
+        )
+    return text.reader()(cells)
 
 
 def without_missing(cells: pa.Array) -> pa.Array:
@@ -215,26 +249,24 @@ def _as_strings(cells: pa.Array) -> pa.Array:
     return cells.cast(pa.string()) if _is_text(cells.type) else cells
 
 
-def _check_types(file: TableFile, names: Sequence[str]) -> None:
-    for name in names:
-        kind = file.types[name]
-        known = _is_text(kind) or any(
-            check(kind)
-            for check in (
-                pa.types.is_integer,
-                pa.types.is_floating,
-                pa.types.is_decimal,
-                pa.types.is_boolean,
-                pa.types.is_date,
-                pa.types.is_timestamp,
-                pa.types.is_null,
-            )
+def _check_type(path: pathlib.Path, name: str, kind: pa.DataType) -> None:
+    known = _is_text(kind) or any(
+        check(kind)
+        for check in (
+            pa.types.is_integer,
+            pa.types.is_floating,
+            pa.types.is_decimal,
+            pa.types.is_boolean,
+            pa.types.is_date,
+            pa.types.is_timestamp,
+            pa.types.is_null,
         )
-        if not known:
-            raise ValueError(
-                "Expected columns of numbers, text or times. Received: "
-                f"{file.path}, column {name!r} of {kind}. Use --drop_columns={name}."
-            )
+    )
+    if not known:
+        raise ValueError(
+            "Expected columns of numbers, text or times. Received: "
+            f"{path}, column {name!r} of {kind}. Use --drop_columns={name}."
+        )
 
 
 def _check_mixed(file: TableFile, texts: dict[str, _Texts]) -> None:
