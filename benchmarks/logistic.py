@@ -18,9 +18,7 @@ are; labels are drawn with the probabilities of a linear model of the hidden val
 
 import argparse
 import os
-import pathlib
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -33,9 +31,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-
-from vicreg_keras.evaluate.logistic import (  # noqa: E402
+from vicreg_keras.evaluate.logistic import (
     MAX_ITERATIONS,
     fit_logistic,
     moments,

@@ -25,15 +25,12 @@ import argparse
 import os
 import pathlib
 import statistics
-import sys
 import time
 
 import faiss
 import numpy as np
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-
-from vicreg_keras.evaluate.neighbours import NeighbourIndex  # noqa: E402
+from vicreg_keras.evaluate.neighbours import NeighbourIndex
 
 HIDDEN = 64
 CLUSTERS = 10

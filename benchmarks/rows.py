@@ -118,6 +118,7 @@ class Contender:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env={"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ,
         )
         self.greeting = self._read()
         self.wait_seconds = 0.0

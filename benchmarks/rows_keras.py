@@ -9,27 +9,23 @@ which `benchmarks/rows_torch.py` builds the same model.
 """
 
 import json
-import os
 import pathlib
 import re
 import sys
 import time
 import warnings
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import keras
+import numpy as np
+import tensorflow as tf
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-from vicreg_keras.columns import input_columns  # noqa: E402
-from vicreg_keras.data import Dataset, load_dataset  # noqa: E402
-from vicreg_keras.losses import vicreg_loss  # noqa: E402
-from vicreg_keras.precision import POLICIES  # noqa: E402
-from vicreg_keras.pretrain import build_model  # noqa: E402
-from vicreg_keras.settings import Settings  # noqa: E402
-from vicreg_keras.trainer import VICReg  # noqa: E402
+from vicreg_keras.columns import input_columns
+from vicreg_keras.data import Dataset, load_dataset
+from vicreg_keras.losses import vicreg_loss
+from vicreg_keras.precision import POLICIES
+from vicreg_keras.pretrain import build_model
+from vicreg_keras.settings import Settings
+from vicreg_keras.trainer import VICReg
 
 
 def main():

@@ -11,20 +11,15 @@ They do less: no order of the jitter, no antialiasing, no bicubic filter.
 """
 
 import argparse
-import pathlib
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
+import keras_cv
 import numpy as np
 import tensorflow as tf
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-
-import keras_cv  # noqa: E402
-
-from vicreg_keras import augment  # noqa: E402
+from vicreg_keras import augment
 
 
 def main():

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from scipy.special import softmax
 
 from vicreg_keras.columns import Column
 from vicreg_keras.evaluate.linear_probe import LinearHead
@@ -244,9 +245,7 @@ def _check(encoder, loaded, example_shape, head, columns):
     }
     if head is not None:
         logits = head.scores(rows).astype(np.float64)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = powers / powers.sum(axis=1, keepdims=True)
-        expected["probabilities"] = -np.sort(-probabilities, axis=1)
+        expected["probabilities"] = -np.sort(-softmax(logits, axis=1), axis=1)
     for name, signature in loaded.signatures.items():
         given = tf.constant(examples)
         if name.endswith("_bytes"):

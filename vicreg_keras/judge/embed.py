@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.special import softmax
 
 from vicreg_keras.data import Split
 from vicreg_keras.features import extract_features
@@ -52,8 +53,7 @@ def run_embed(
         columns["label"] = np.array(known)[labels]
     if head:
         scores = subject.head[0].scores(rows).astype(np.float64)
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-        probabilities = scores / scores.sum(axis=1, keepdims=True)
+        probabilities = softmax(scores, axis=1)
         columns["class"] = np.array(known)[probabilities.argmax(axis=1)]
         columns["probability"] = probabilities.max(axis=1).astype(np.float32)
     _WRITERS[path.suffix](path, columns, rows)
