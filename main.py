@@ -134,7 +134,10 @@ _POSITIVES = flags.DEFINE_enum(
     "neighbours in the run that --neighbours_from names.",
 )
 _NEIGHBOURS_FROM = flags.DEFINE_string(
-    "neighbours_from", None, "Folder of the run whose encoder says what is near."
+    "neighbours_from",
+    None,
+    "Folder of the run whose encoder says what is near; 'input': raw pixels, or scaled "
+    "rows, themselves.",
 )
 _NUM_POSITIVES = flags.DEFINE_integer(
     "num_positives", 5, "Neighbours to draw a second view from.", lower_bound=1

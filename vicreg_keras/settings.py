@@ -7,6 +7,9 @@ from vicreg_keras import models
 from vicreg_keras.augment import VIEWS, make_views
 from vicreg_keras.row_views import ROW_VIEWS, row_view_settings
 
+# Neighbours of the examples themselves, rather than of an earlier run's folder.
+INPUT = "input"
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -32,8 +35,9 @@ class Settings:
         batch_size: images a step, over all replicas.
         seed: of weights, order and views.
         positives: `"views"`: both views are of one image; `"neighbours"`: the second
-            one is of a random one of its nearest neighbours in an earlier run.
-        neighbours_from: that run's folder.
+            one is of a random one of its nearest neighbours.
+        neighbours_from: whose neighbours: an earlier run's folder, or `"input"`:
+            those of pixels or scaled rows themselves, by cosine similarity.
         num_positives: neighbours of each image.
         precision: a key of `precision.POLICIES`, applied by the caller.
         strategy: as in `distribute.make_strategy`.
@@ -101,8 +105,8 @@ class Settings:
             )
         if (self.positives == "neighbours") != bool(self.neighbours_from):
             raise ValueError(
-                "Expected --positives=neighbours and --neighbours_from=RUN together. "
-                f"Received: positives={self.positives}, "
+                "Expected --positives=neighbours and --neighbours_from=RUN (or input) "
+                f"together. Received: positives={self.positives}, "
                 f"neighbours_from={self.neighbours_from}."
             )
 

@@ -5,12 +5,16 @@ at step `s` sees exactly the batches an uninterrupted run would have seen.
 """
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from vicreg_keras import sources
+
+# Batches that are read at once, and that lie ready beyond these.
+_MAX_READERS, _BATCHES_AHEAD = 16, 4
 
 
 class Split:
@@ -244,10 +248,13 @@ def _map(
         ]
         return tuple(batch) if len(batch) > 1 else batch[0]
 
-    dataset = numbers.map(
-        batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    # Autotuning would choose these two numbers, and make the end of a fit wait for it:
+    # 8 to 15 seconds in some of the fits measured (LOG.md).
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    threads = min(os.cpu_count(), _MAX_READERS)
+    dataset = numbers.map(batch_of, num_parallel_calls=threads, deterministic=True)
+    return dataset.prefetch(_BATCHES_AHEAD).with_options(options)
 
 
 def check_seed(seed: int) -> None:

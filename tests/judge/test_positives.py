@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from vicreg_keras import load_dataset
+from vicreg_keras.evaluate.knn import knn_accuracy
+from vicreg_keras.evaluate.linear_eval import input_features
 from vicreg_keras.judge.positives import run_pretrain
 from vicreg_keras.pretrain import pretrain
 from vicreg_keras.settings import Settings
@@ -58,8 +60,8 @@ def test_trains_on_neighbours_and_compares(earlier, digits, tmp_path, capsys):
     assert 0.1 < row["shared_neighbours"] < 1
     assert row["results"]["this"]["knn"]["num_queries"] == 60
     printed = capsys.readouterr().out
-    assert "of the 3 nearest of 300 training images" in printed
-    assert f"{100 * same:.2f} % of them are of the image's own class" in printed
+    assert "of the 3 nearest of 300 training examples" in printed
+    assert f"{100 * same:.2f} % of them are of the example's own class" in printed
     for numbers in row["results"].values():
         assert f"{100 * numbers['knn']['top1']:.2f}" in printed
 
@@ -70,17 +72,47 @@ def test_trains_on_neighbours_and_compares(earlier, digits, tmp_path, capsys):
     with np.load(run.path / "positives.npz", allow_pickle=False) as kept:
         np.testing.assert_array_equal(kept["positives"], other)
     np.savez(run.path / "positives.npz", positives=other[:9])
-    with pytest.raises(ValueError, match="neighbours of 300 training images. .* 9 in"):
+    with pytest.raises(ValueError, match="of 300 training examples. .* 9 in"):
         run_pretrain(settings(earlier, epochs=3), digits, run)
     (run.path / "positives.npz").write_bytes(b"torn")
     with pytest.raises(ValueError, match="the neighbours that this run was begun"):
         run_pretrain(settings(earlier, epochs=3), digits, run)
 
 
+@pytest.mark.parametrize("name", ["digits", "iris"])
+def test_neighbours_of_the_input_need_no_earlier_run(name, tmp_path, capsys):
+    dataset = load_dataset(name)
+    chosen = {"encoder": "tiny", "views": "grey"} if name == "digits" else {"mlp": "8"}
+    recipe = Settings(
+        **{**RECIPE, "encoder": "auto", "views": "auto", **chosen},
+        positives="neighbours",
+        neighbours_from="input",
+        num_positives=2,
+    )
+    run_pretrain(recipe, dataset, RunFolder(tmp_path))
+    with np.load(tmp_path / "positives.npz", allow_pickle=False) as kept:
+        positives = kept["positives"]
+    rows = input_features(dataset, "train").representations.astype(np.float64)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    similarity = rows @ rows.T
+    np.fill_diagonal(similarity, -np.inf)
+    found = np.take_along_axis(similarity, positives, axis=1)
+    expected = np.sort(similarity, axis=1)[:, :-3:-1]
+    # Rows may be twice there: the similarities tell, not the places.
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    printed = capsys.readouterr().out
+    assert "training examples, as the raw input has them" in printed
+    (row,) = RunFolder(tmp_path).read_metrics("compare")
+    assert row["neighbours_from"] == "the raw input"
+    top1 = row["results"]["earlier"]["knn"]["top1"]
+    splits = [input_features(dataset, name) for name in ("train", "validation")]
+    assert top1 == knn_accuracy(*splits, num_classes=dataset.num_classes)["top1"]
+
+
 def test_what_cannot_be_is_refused(earlier, digits, tmp_path):
-    with pytest.raises(ValueError, match="neighbours_from=RUN together"):
+    with pytest.raises(ValueError, match="neighbours_from=RUN .or input. together"):
         Settings(positives="neighbours")
-    with pytest.raises(ValueError, match="neighbours_from=RUN together"):
+    with pytest.raises(ValueError, match="neighbours_from=RUN .or input. together"):
         Settings(neighbours_from=str(earlier.path))
     with pytest.raises(ValueError, match="num_positives=0"):
         settings(earlier, num_positives=0)

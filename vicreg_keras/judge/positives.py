@@ -1,20 +1,23 @@
-"""Neighbours as positives: found in an earlier run, and what they changed."""
+"""Neighbours as positives: found in an earlier run or the input; what they changed."""
 
 import zipfile
 
+import keras
 import numpy as np
 
 from vicreg_keras import tables
 from vicreg_keras.data import Dataset
 from vicreg_keras.evaluate.knn import knn_accuracy
+from vicreg_keras.evaluate.linear_eval import why_no_inputs
 from vicreg_keras.evaluate.positives import nearest_others, shared_neighbours
 from vicreg_keras.evaluate.spectrum import spectrum, verdict
 from vicreg_keras.features import check_example_shape
 from vicreg_keras.judge.neighbours import open_index
 from vicreg_keras.judge.subject import Subject
 from vicreg_keras.pretrain import pretrain
+from vicreg_keras.row_encoder import RowInputs
 from vicreg_keras.saved_encoder import load_encoder
-from vicreg_keras.settings import Settings
+from vicreg_keras.settings import INPUT, Settings
 from vicreg_keras.workdir import RunFolder, write_file
 
 
@@ -58,17 +61,28 @@ def run_pretrain(
 
 
 def earlier_run(settings: Settings, dataset: Dataset) -> Subject | None:
-    """The run that positives come from, or `None` where both views are of one image.
+    """What positives come from, or `None` where both views are of one example.
 
     Args:
         settings: of the run to be trained.
         dataset: what it is to be trained on.
 
+    Returns:
+        The earlier run; or, without a run, what gives an example's own numbers.
+
     Raises:
-        ValueError: if that run has no encoder, or one for images of another size.
+        ValueError: if that run has no encoder, or one for images of another size, or
+            the input is too large to search.
     """
     if settings.neighbours_from is None:
         return None
+    if settings.neighbours_from == INPUT:
+        if reason := why_no_inputs(dataset):
+            raise ValueError(
+                "Expected --neighbours_from=RUN for so much data. Received: "
+                f"neighbours_from={INPUT}, {reason}. Train a run on it first."
+            )
+        return Subject(_input_encoder(dataset), dataset, seed=settings.seed)
     encoder = load_encoder(settings.neighbours_from)
     check_example_shape(encoder, dataset.example_shape)
     run = RunFolder(settings.neighbours_from)
@@ -83,13 +97,13 @@ def find_positives(
     spec: str = "Flat",
     search_parameters: str | None = None,
 ) -> np.ndarray:
-    """The training images nearest to each training image, as an earlier run sees them.
+    """The training examples nearest to each, as an earlier run or the input has them.
 
     They are kept in the new run's `positives.npz`. A run that has begun to train goes
     on with those that it began with, whatever has become of the earlier run since.
 
     Args:
-        earlier: the earlier run's encoder, on the data set to be trained on.
+        earlier: as `earlier_run` gives it, on the data set to be trained on.
         run: the new run.
         settings: of the new run.
         spec: FAISS's factory string of the earlier run's index.
@@ -112,7 +126,7 @@ def find_positives(
     with write_file(path) as file:
         np.savez(file, positives=positives)
     numbers = {
-        "neighbours_from": str(earlier.run.path),
+        "neighbours_from": settings.neighbours_from,
         "index": index.spec,
         "search_parameters": index.search_parameters,
         "num_train": len(positives),
@@ -120,7 +134,7 @@ def find_positives(
     }
     text = (
         f"Second views are of the {positives.shape[1]} nearest of {len(positives):,} "
-        f"training images, as {earlier.run.path} sees them"
+        f"training examples, as {_name(earlier)} has them"
     )
     if train.labels is not None:
         # Labels are for the reader: nothing is trained on them.
@@ -128,7 +142,7 @@ def find_positives(
         chance = np.square(np.bincount(train.labels) / len(positives)).sum()
         numbers |= {"same_class": float(same), "same_class_by_chance": float(chance)}
         text += (
-            f"; {tables.percent(same)} % of them are of the image's own class "
+            f"; {tables.percent(same)} % of them are of the example's own class "
             f"({tables.percent(chance)} % by chance)"
         )
     print(f"{text}.")
@@ -137,10 +151,10 @@ def find_positives(
 
 
 def compare_runs(earlier: Subject, subject: Subject, positives: np.ndarray) -> dict:
-    """Puts a run beside the one that its positives came from, on held-out images.
+    """Puts a run beside what its positives came from, on held-out examples.
 
     Args:
-        earlier: the earlier run.
+        earlier: as `earlier_run` gives it.
         subject: the run that was trained on its neighbours.
         positives: what `find_positives` gave.
 
@@ -164,7 +178,7 @@ def compare_runs(earlier: Subject, subject: Subject, positives: np.ndarray) -> d
         nearest[name] = nearest_others(open_index(judged), train.representations, k)
     shared = shared_neighbours(nearest["earlier"], nearest["this"])
     rows = [("", "kNN top-1", "effective rank", "RankMe", "representations")]
-    names = {"earlier": str(earlier.run.path), "this": str(subject.run.path)}
+    names = {"earlier": _name(earlier), "this": _name(subject)}
     for name, numbers in found.items():
         top1 = numbers["knn"]["top1"] if "knn" in numbers else None
         rows.append(
@@ -177,9 +191,9 @@ def compare_runs(earlier: Subject, subject: Subject, positives: np.ndarray) -> d
             )
         )
     print(
-        f"The earlier run and this one on {subject.dataset.name}: kNN accuracy in "
-        f"percent on {subject.dataset.validation.num_examples} held-out images; "
-        f"{tables.percent(shared)} % of the {k} nearest training images are the same."
+        f"{names['earlier']} and this run on {subject.dataset.name}: kNN accuracy in "
+        f"percent on {subject.dataset.validation.num_examples} held-out examples; "
+        f"{tables.percent(shared)} % of the {k} nearest training examples are the same."
     )
     print(tables.format_table(rows))
     return subject.keep(
@@ -194,6 +208,20 @@ def compare_runs(earlier: Subject, subject: Subject, positives: np.ndarray) -> d
     )
 
 
+def _name(subject):
+    return "the raw input" if subject.run is None else str(subject.run.path)
+
+
+def _input_encoder(dataset):
+    """A model that gives pixels, or a row's numbers scaled, as `Dataset.inputs`."""
+    inputs = keras.Input(dataset.example_shape)
+    if dataset.columns is None:
+        layer = keras.layers.Flatten(dtype="float32")
+    else:
+        layer = RowInputs.of(dataset.columns, dataset.row_statistics)
+    return keras.Model(inputs, layer(inputs))
+
+
 def _kept(path, num_train):
     """What a run that has begun was begun with."""
     try:
@@ -206,7 +234,7 @@ def _kept(path, num_train):
         ) from error
     if len(positives) != num_train:
         raise ValueError(
-            f"Expected neighbours of {num_train} training images. Received: "
+            f"Expected neighbours of {num_train} training examples. Received: "
             f"{len(positives)} in {path}. Has the data changed? Begin a new run in "
             "another --workdir."
         )
