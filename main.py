@@ -484,15 +484,18 @@ def _ablate():
 
 
 def _search():
+    from vicreg_keras.judge.positives import earlier_run, find_positives
     from vicreg_keras.search.run import run_search
 
-    run, settings = _own_folder(), _settings()
+    run, settings, dataset = _own_folder(), _settings(), _load_dataset()
     options = {flag.name: flag.value for flag in _SEARCH}
+    earlier = earlier_run(settings, dataset)
     row = run_search(
         settings,
-        _load_dataset(),
+        dataset,
         run,
         claim=lambda part, changes: _claim(part, settings, **changes),
+        positives=earlier and find_positives(earlier, run, settings),
         **options,
     )
     return _stopped() if row.get("stopped_by") else 0

@@ -88,6 +88,32 @@ def claim_all(part, changes):
     claim(part, {"mode": "pretrain", "workdir": part.path, **changes})
 
 
+def test_every_run_has_the_neighbours_that_were_found(run_main, tmp_path, monkeypatch):
+    found = []
+
+    def pretrain(settings, dataset, run, *, positives, **kwargs):
+        found.append((run.path.name, positives))
+        return {"stopped_by": None}
+
+    for module in (study, compare):
+        monkeypatch.setattr(module, "pretrain", pretrain)
+        monkeypatch.setattr(
+            module,
+            "trained_encoder",
+            lambda settings, dataset, run: build_encoder(settings, dataset),
+        )
+    arguments = ["--positives=neighbours", "--neighbours_from=input", "--trials=2"]
+    folder = tmp_path / "search"
+    code, _, err = run_main(
+        *("--mode=search", *RECIPE, f"--workdir={folder}", *arguments)
+    )
+    assert code == 0, err
+    kept = np.load(folder / "positives.npz", allow_pickle=False)["positives"]
+    assert kept.shape[1] == 5 and len(found) >= 4
+    for _, positives in found:
+        np.testing.assert_array_equal(positives, kept)
+
+
 def test_without_labels_there_is_no_accuracy(unlabelled, untrained, tmp_path, capsys):
     for objective in ("silhouette", "rankme"):
         row = search(unlabelled, tmp_path / objective, objective=objective, trials=2)
@@ -230,7 +256,7 @@ def test_the_best_recipe_runs_as_it_is(run_main, tmp_path):
         (["--objective=loss"], "silhouette"),
         (["--trial_epochs=2", "--warmup_epochs=3", "--epochs=9"], "warmup_epochs=3"),
         (["--workdir="], "--workdir"),
-        (["--positives=neighbours", "--neighbours_from={tmp}"], "--positives=views"),
+        (["--positives=neighbours", "--neighbours_from={tmp}"], "Expected a SavedModel"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -37,6 +37,7 @@ def train_recipes(
     *,
     num_seeds: int,
     claim: Claim,
+    positives: np.ndarray | None = None,
 ) -> dict[str, list[tuple[Settings, RunFolder]]] | None:
     """Trains each recipe from each seed after the recipe's own; the test part rests.
 
@@ -49,6 +50,7 @@ def train_recipes(
         recipes: values that replace the recipe's, by name.
         num_seeds: runs of each.
         claim: as of `study.Search`.
+        positives: as of `pretrain`, of every run.
 
     Returns:
         Settings and runs of each recipe, or `None` if a signal came.
@@ -67,7 +69,7 @@ def train_recipes(
             print(f"{name}, seed {seed}: {part.path}", flush=True)
             with part.lock(), forgotten_models():
                 claim(part, {**values, "seed": seed})
-                last = pretrain(chosen, dataset, part)
+                last = pretrain(chosen, dataset, part, positives=positives)
             if last["stopped_by"]:
                 return None
             trained.setdefault(name, []).append((chosen, part))

@@ -6,6 +6,7 @@ import pathlib
 import warnings
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.trial import TrialState
 
@@ -14,7 +15,6 @@ from vicreg_keras.figures.search import search_history, search_importance
 from vicreg_keras.search import compare
 from vicreg_keras.search.objectives import OBJECTIVES, check_objective
 from vicreg_keras.search.space import (
-    Space,
     check_space,
     default_space,
     own_values,
@@ -36,6 +36,7 @@ def run_search(
     space: str | pathlib.Path | None = None,
     search_seeds: int = 5,
     trial_epochs: int | None = None,
+    positives: np.ndarray | None = None,
 ) -> dict:
     """Searches, writes the best recipe, and compares it with the one it began with.
 
@@ -50,6 +51,7 @@ def run_search(
         space: a YAML file, as of `space.read_space`; `None` for `space.default_space`.
         search_seeds: runs of the best recipe, and of the default one, at the end.
         trial_epochs: of a trial; `None` for the recipe's.
+        positives: as of `pretrain`, of every run.
 
     Returns:
         The row that was kept, or `stopped_by` alone where a signal came.
@@ -60,11 +62,6 @@ def run_search(
     """
     check_objective(objective, dataset)
     settings = settings.for_examples(dataset.example_shape)
-    if settings.positives != "views":
-        raise ValueError(
-            "Expected --positives=views for a search. Received: "
-            f"positives={settings.positives}."
-        )
     chosen = read_space(space) if space else default_space(settings)
     short = settings
     if trial_epochs is not None:
@@ -76,11 +73,17 @@ def run_search(
         # Heartbeats are years old, and still called experimental.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         search = Search(
-            short, dataset, run, objective=objective, space=chosen, claim=claim
+            short,
+            dataset,
+            run,
+            objective=objective,
+            space=chosen,
+            claim=claim,
+            positives=positives,
         )
         try:
             search.go(trials)
-            return _finish(search, settings, dataset, run, claim, chosen, search_seeds)
+            return _finish(search, settings, dataset, run, claim, search_seeds)
         except KeyboardInterrupt:
             return {"stopped_by": "SIGINT"}
 
@@ -91,10 +94,9 @@ def _finish(
     dataset: Dataset,
     run: RunFolder,
     claim: Claim,
-    space: Space,
     num_seeds: int,
 ) -> dict:
-    best, objective = search.best(), search.name
+    best, objective, space = search.best(), search.name, search.space
     if best is None:
         raise ValueError(
             "Expected one trial or more that runs to its end. Received: none of "
@@ -130,7 +132,13 @@ def _finish(
                 _print(row, flags, run)
                 return row
         trained = compare.train_recipes(
-            settings, dataset, run, recipes, num_seeds=num_seeds, claim=claim
+            settings,
+            dataset,
+            run,
+            recipes,
+            num_seeds=num_seeds,
+            claim=claim,
+            positives=search.positives,
         )
         if trained is None:
             return {"stopped_by": "SIGINT"}

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import optuna
 import tensorflow as tf
 from optuna.distributions import distribution_to_json
@@ -94,10 +95,13 @@ class Search:
         space: what is searched.
         claim: called with a trial's run and what it changes of the recipe, by name,
             before it is trained.
+        positives: as of `pretrain`, of every trial.
 
     Attributes:
         settings: of a trial that nothing is changed of.
         name: the objective's.
+        space: what is searched.
+        positives: of every trial, or `None`.
         study: Optuna's.
 
     Raises:
@@ -113,13 +117,15 @@ class Search:
         objective: str,
         space: Space,
         claim: Claim,
+        positives: np.ndarray | None = None,
     ):
         self.settings = dataclasses.replace(settings, score_every=0)
         self._dataset = dataset
         self._run = run
         self.name = objective
         self._objective = objectives.OBJECTIVES[objective]
-        self._space = space
+        self.space = space
+        self.positives = positives
         self._claim = claim
         self._every = -(-settings.epochs // _NUM_GLANCES)
         # One at a time: two that create the tables together would fail.
@@ -192,7 +198,7 @@ class Search:
                     "another --workdir, or give the same value to go on."
                 )
         study.set_user_attr("about", about)
-        own = own_values(self.settings, self._space)
+        own = own_values(self.settings, self.space)
         if own is not None and not study.get_trials(deepcopy=False):
             # First, the recipe itself: what is best is never worse than that.
             study.enqueue_trial(own)
@@ -206,7 +212,7 @@ class Search:
             "dataset": self._dataset.name,
             "trial_epochs": self.settings.epochs,
             "objective": self.name,
-            "space": {k: distribution_to_json(one) for k, one in self._space.items()},
+            "space": {k: distribution_to_json(one) for k, one in self.space.items()},
         }
         return json.loads(json.dumps(about))
 
@@ -248,7 +254,7 @@ class Search:
         print(self._line(trial, num_trials, time.monotonic() - started), flush=True)
 
     def _train(self, trial):
-        values = suggest(trial, self._space)
+        values = suggest(trial, self.space)
         chosen = apply(self.settings, values)
         part = self.folder(self._frozen(trial.number))
         part.create()
@@ -264,6 +270,7 @@ class Search:
                     chosen,
                     self._dataset,
                     part,
+                    positives=self.positives,
                     watchers=[watcher],
                     verbose=0,
                     export=False,
