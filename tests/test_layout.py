@@ -39,6 +39,7 @@ LEVELS = {
     "tables": 0,
     # Parts of one module that fill a file of their own.
     "columns": -3,
+    "pixels": -1,
     "splits": -1,
     "sources": -2,
     "random_layers": -1,
@@ -50,6 +51,7 @@ LEVELS = {
 # Whose a part is: nobody else imports it.
 PARTS = {
     "splits": ("data",),
+    "pixels": ("data",),
     "sources": ("data", "splits"),
     "random_layers": ("augment",),
     "image_ops": ("random_layers",),

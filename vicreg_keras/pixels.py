@@ -1,17 +1,17 @@
 """What is learnt of pixels from the training images, for an encoder's first layer."""
 
-import numpy as np
+from typing import Any
 
-from vicreg_keras.splits import Split
+import numpy as np
 
 _MAX_IMAGES = 10_000
 
 
-def pixel_statistics(split: Split) -> tuple[list[float], list[float]]:
+def pixel_statistics(split: Any) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel of a split's images.
 
     Args:
-        split: of images. 10,000 random ones are read where there are more.
+        split: A `vicreg_keras.data.Split` of images. 10,000 random ones are read where there are more.
 
     Returns:
         Three numbers each, in `[0, 255]`; a standard deviation is at least 1.

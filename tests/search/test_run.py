@@ -256,7 +256,10 @@ def test_the_best_recipe_runs_as_it_is(run_main, tmp_path):
         (["--objective=loss"], "silhouette"),
         (["--trial_epochs=2", "--warmup_epochs=3", "--epochs=9"], "warmup_epochs=3"),
         (["--workdir="], "--workdir"),
-        (["--positives=neighbours", "--neighbours_from={tmp}"], "Expected a SavedModel"),
+        (
+            ["--positives=neighbours", "--neighbours_from={tmp}"],
+            "Expected a SavedModel",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
