@@ -11,7 +11,8 @@ def pixel_statistics(split: Any) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel of a split's images.
 
     Args:
-        split: A `vicreg_keras.data.Split` of images. 10,000 random ones are read where there are more.
+        split: A `vicreg_keras.data.Split` of images. 10,000 random ones are read where
+            there are more.
 
     Returns:
         Three numbers each, in `[0, 255]`; a standard deviation is at least 1.
