@@ -25,14 +25,18 @@ from vicreg_keras.evaluate.clustering import cluster_eval
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.linear_eval import input_features
 from vicreg_keras.features import Features, extract_features
-from vicreg_keras.pretrain import pretrain, trained_encoder
+from vicreg_keras.judge.positives import run_pretrain
+from vicreg_keras.pretrain import trained_encoder
 from vicreg_keras.settings import Settings
 from vicreg_keras.workdir import RunFolder
 
 # As flags/digits_rows.flags; smaller tables have smaller batches.
 RECIPE = {
-    "mlp": "512-256-64",
+    "mlp": "1024-512-128",
     "projector": "256-256",
+    "row_view_overrides": {"corruption": 0.1, "mixup": 0.5},
+    "positives": "neighbours",
+    "neighbours_from": "input",
     "epochs": 400,
     "score_every": 0,
     "checkpoint_minutes": 1e9,
@@ -73,8 +77,9 @@ def run(name, seed, folder):
     settings = Settings(**RECIPE, batch_size=BATCH_SIZES[name], seed=seed)
     run = RunFolder(folder / f"{name}_{seed}")
     run.create()
-    with contextlib.redirect_stderr(io.StringIO()):
-        pretrain(settings, dataset, run)
+    quiet = io.StringIO()
+    with contextlib.redirect_stderr(quiet), contextlib.redirect_stdout(quiet):
+        run_pretrain(settings, dataset, run)
     encoder = trained_encoder(settings, dataset, run)
     learnt = {
         part: extract_features(encoder, getattr(dataset, part), verbose=0)
