@@ -6,27 +6,43 @@ which TensorFlow kernels do it.
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 _PACKAGE = "vicreg_keras"
 
+# Places of a map up to which a matrix product is faster (LOG.md): 4 x 4; and for the
+# gradient by the kernel 8 x 8 in half precision, 3 x 3 in float32, by bytes a number.
+_LARGEST_AS_PRODUCT = 16
+_LARGEST_KERNEL_GRADIENT = {2: 64, 4: 9, 8: 0}
+
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class Conv2D(keras.layers.Conv2D):
-    """A `keras.layers.Conv2D` whose input gradient is a forward convolution on a CPU.
+    """A `keras.layers.Conv2D` by the kernels that are fastest on a CPU.
 
     TensorFlow's CPU kernel for the gradient of a convolution by its input is many
     times slower than its forward kernel where maps are small (5 x 5 and 2 x 2). For
     an odd kernel, stride 1 and "same" padding the two are one operation: the gradient
     is the convolution of the output's gradient with the kernel turned by 180 degrees.
+
+    On the smallest maps a convolution is faster as one matrix product, of what each
+    place sees and the kernel; and its gradient by the kernel is so on somewhat larger
+    ones, in half precision. Where maps have no static size, neither is done.
+
+    All of this is for training: in inference mode the layer is Keras's, so that files
+    made of it hold convolutions that other programs know.
     """
 
-    def convolution_op(self, inputs, kernel):
-        if not self._gradient_is_a_convolution():
-            return super().convolution_op(inputs, kernel)
-        return _convolve_same(
-            tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel)
+    def call(self, inputs, training=None):
+        if not (training and self._gradient_is_a_convolution()):
+            return super().call(inputs)
+        outputs = _convolve_same(
+            tf.convert_to_tensor(inputs), tf.convert_to_tensor(self.kernel)
         )
+        if self.use_bias:
+            outputs += tf.convert_to_tensor(self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
 
     def _gradient_is_a_convolution(self):
         return (
@@ -85,15 +101,61 @@ def _convolve_same(inputs, kernel):
     """Stride-1 "same" convolution; both gradients by the fastest CPU kernels."""
 
     def gradient(upstream):
-        turned = tf.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
-        by_inputs = tf.nn.conv2d(upstream, turned, strides=1, padding="SAME")
-        by_kernel = tf.compat.v1.nn.conv2d_backprop_filter(
+        # tf.reverse: a slice of step -1 takes longer than the convolution itself.
+        turned = tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
+        return _forward(upstream, turned), _by_kernel(inputs, kernel, upstream)
+
+    return _forward(inputs, kernel), gradient
+
+
+def _forward(inputs, kernel):
+    if not _is_small(inputs, _LARGEST_AS_PRODUCT):
+        return tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME")
+    num_outputs = kernel.shape[-1]
+    outputs = tf.matmul(
+        _seen(inputs, kernel.shape), tf.reshape(kernel, (-1, num_outputs))
+    )
+    return tf.reshape(outputs, (-1, *inputs.shape[1:3], num_outputs))
+
+
+def _by_kernel(inputs, kernel, upstream):
+    if not _is_small(inputs, _LARGEST_KERNEL_GRADIENT[inputs.dtype.size]):
+        return tf.compat.v1.nn.conv2d_backprop_filter(
             inputs,
             tf.shape(kernel),
             upstream,
             strides=(1, 1, 1, 1),
             padding="SAME",
         )
-        return by_inputs, by_kernel
+    upstream = tf.reshape(upstream, (-1, kernel.shape[-1]))
+    product = tf.matmul(_seen(inputs, kernel.shape), upstream, transpose_a=True)
+    return tf.reshape(product, kernel.shape)
 
-    return tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME"), gradient
+
+def _is_small(maps, largest):
+    height, width = maps.shape[1:3]
+    return None not in (height, width) and height * width <= largest
+
+
+def _seen(maps, kernel_shape):
+    """What the kernel sees at each place: a row of `maps` by place, zeros outside.
+
+    Args:
+        maps: `(batch, height, width, channels)`, all but the batch known.
+        kernel_shape: `(rows, columns, channels, ...)`, rows and columns odd.
+
+    Returns:
+        `(batch * height * width, rows * columns * channels)`.
+    """
+    _, height, width, channels = maps.shape
+    places = np.pad(
+        np.arange(height * width, dtype=np.int32).reshape(height, width),
+        [(size // 2, size // 2) for size in kernel_shape[:2]],
+        constant_values=height * width,  # That of the zeros.
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(places, kernel_shape[:2])
+    maps = tf.pad(
+        tf.reshape(maps, (-1, height * width, channels)), ((0, 0), (0, 1), (0, 0))
+    )
+    seen = tf.gather(maps, windows.reshape(height * width, -1), axis=1)
+    return tf.reshape(seen, (-1, windows[0, 0].size * channels))
