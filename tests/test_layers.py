@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 
-from vicreg_keras.layers import BatchNormalization, Conv2D
+from vicreg_keras.layers import BatchNormalization, Conv2D, Gelu
 
 
 def value_and_gradients(layer, x):
@@ -62,6 +63,33 @@ def test_inference_and_maps_of_unknown_size_are_plain_convolutions(training):
         input_signature=[tf.TensorSpec((None, None, None, 4))],
     )
     np.testing.assert_allclose(unknown(x), layer(x, training=training), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gelu_and_its_gradient_are_the_formula(dtype, compiled):
+    x = tf.cast(np.linspace(-9, 9, 1001).reshape(7, 11, 13), dtype)
+    upstream = tf.cast(np.random.default_rng(0).normal(size=x.shape), dtype)
+    layer = Gelu(dtype=dtype)
+
+    @tf.function(jit_compile=compiled)
+    def both(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True)
+        return y, tape.gradient(y, x, upstream)
+
+    exact, given = (np.asarray(tf.cast(a, tf.float64)) for a in (x, upstream))
+    cdf = scipy.stats.norm.cdf(exact)
+    slope = cdf + exact * scipy.stats.norm.pdf(exact)
+    digits = {"float32": 1e-6, "bfloat16": 2**-8, "float16": 2**-10}[dtype]
+    y, gradient = both(x)
+    assert y.dtype == gradient.dtype == dtype
+    for received, expected in ((y, exact * cdf), (gradient, given * slope)):
+        received = np.asarray(tf.cast(received, tf.float64))
+        np.testing.assert_allclose(received, expected, rtol=digits, atol=digits)
+    inference = np.asarray(tf.cast(layer(x), tf.float64))
+    np.testing.assert_allclose(inference, exact * cdf, rtol=5 * digits, atol=5 * digits)
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (5, 3, 3, 4)])

