@@ -191,8 +191,8 @@ def compare_runs(earlier: Subject, subject: Subject, positives: np.ndarray) -> d
             )
         )
     print(
-        f"This run beside {names['earlier']} on {subject.dataset.name}: kNN accuracy in "
-        f"percent on {subject.dataset.validation.num_examples} held-out examples; "
+        f"This run beside {names['earlier']} on {subject.dataset.name}: kNN accuracy "
+        f"in percent on {subject.dataset.validation.num_examples} held-out examples; "
         f"{tables.percent(shared)} % of the {k} nearest training examples are the same."
     )
     print(tables.format_table(rows))
