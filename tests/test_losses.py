@@ -1,5 +1,7 @@
 """The loss against its formulas in float64, worked by hand, and where others failed."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -43,6 +45,11 @@ def reference_gradient(z, other, weights):
     return weights[0] * invariance + weights[1] * variance + weights[2] * covariance
 
 
+def by_name(weights):
+    names = ("invariance_weight", "variance_weight", "covariance_weight")
+    return dict(zip(names, map(float, weights), strict=True))
+
+
 def views(batch, dim, seed=0):
     """Two correlated views, with stds on both sides of 1 and means away from 0."""
     rng = np.random.default_rng(seed)
@@ -52,10 +59,18 @@ def views(batch, dim, seed=0):
     return z_a.astype("float32"), z_b.astype("float32")
 
 
+def more_views(num_views, batch, dim):
+    """Views of the same examples, each at a distance of its own from the first."""
+    rng = np.random.default_rng(num_views)
+    first, _ = views(batch, dim)
+    noise = rng.normal(size=(num_views, batch, dim))
+    return [(first + 0.3 * i * noise[i]).astype("float32") for i in range(num_views)]
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_terms_and_loss_equal_the_formulas(shape):
     z_a, z_b = views(*shape)
-    terms = losses.vicreg_loss(z_a, z_b, 3.0, 5.0, 7.0)
+    terms = losses.vicreg_loss(z_a, z_b, **by_name((3, 5, 7)))
     expected = reference_terms(z_a.astype("float64"), z_b.astype("float64"))
     expected["loss"] = (
         3.0 * expected["invariance_loss"]
@@ -78,7 +93,7 @@ def test_gradient_equals_the_analytic_one(shape, weights):
     z_a, z_b = tf.constant(z_a), tf.constant(z_b)
     with tf.GradientTape() as tape:
         tape.watch([z_a, z_b])
-        loss = losses.vicreg_loss(z_a, z_b, *map(float, weights))["loss"]
+        loss = losses.vicreg_loss(z_a, z_b, **by_name(weights))["loss"]
     gradients = tape.gradient(loss, [z_a, z_b])
     a, b = z_a.numpy().astype("float64"), z_b.numpy().astype("float64")
     for gradient, z, other in zip(gradients, (a, b), (b, a), strict=True):
@@ -100,6 +115,51 @@ def test_the_reference_gradient_is_the_slope_of_the_reference():
         step[i] = 1e-6
         slope = (loss(z_a + step) - loss(z_a - step)) / 2e-6
         np.testing.assert_allclose(slope, gradient[i], rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("num_views", [3, 4])
+def test_terms_of_more_views_are_the_mean_over_all_pairs(num_views, shape):
+    several = more_views(num_views, *shape)
+    terms = losses.vicreg_loss(*several, **by_name((3, 5, 7)))
+    exact = [z.astype("float64") for z in several]
+    pairs = [reference_terms(a, b) for a, b in itertools.combinations(exact, 2)]
+    expected = {name: np.mean([pair[name] for pair in pairs]) for name in pairs[0]}
+    expected["loss"] = np.dot((3, 5, 7), list(expected.values()))
+    assert set(terms) == set(expected)
+    for name, value in terms.items():
+        assert keras.ops.shape(value) == () and value.dtype == tf.float32, name
+        np.testing.assert_allclose(value, expected[name], rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("num_views", [3, 4])
+@pytest.mark.parametrize("weights", [(1, 0, 0), (25, 25, 1)], ids=str)
+def test_gradient_of_more_views_is_the_mean_over_all_pairs(weights, num_views, shape):
+    several = [tf.constant(z) for z in more_views(num_views, *shape)]
+    with tf.GradientTape() as tape:
+        tape.watch(several)
+        loss = losses.vicreg_loss(*several, **by_name(weights))["loss"]
+    gradients = tape.gradient(loss, several)
+    exact = [z.numpy().astype("float64") for z in several]
+    for i, gradient in enumerate(gradients):
+        others = exact[:i] + exact[i + 1 :]
+        sums = sum(reference_gradient(exact[i], other, weights) for other in others)
+        expected = sums / (num_views * (num_views - 1) / 2)
+        error = np.linalg.norm(gradient - expected)
+        assert error <= 1e-5 * np.linalg.norm(expected) + 1e-12
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_two_views_are_their_one_pair_to_the_bit(shape):
+    z_a, z_b = map(tf.constant, views(*shape))
+    terms = losses.vicreg_loss(z_a, z_b)
+    variances = losses.variance_loss(z_a) + losses.variance_loss(z_b)
+    covariances = losses.covariance_loss(z_a) + losses.covariance_loss(z_b)
+    invariance = tf.reduce_mean(tf.square(z_a - z_b))
+    np.testing.assert_array_equal(terms["invariance_loss"], invariance)
+    np.testing.assert_array_equal(terms["variance_loss"], variances / 2)
+    np.testing.assert_array_equal(terms["covariance_loss"], covariances)
 
 
 def test_default_weights_are_the_papers():
@@ -265,6 +325,13 @@ def test_wrong_shapes_are_refused():
         losses.vicreg_loss(ones((2, 3)), ones((2, 4)))
     with pytest.raises(ValueError, match=r"shapes.*\(2, 3\).*\(4, 3\)"):
         losses.invariance_loss(ones((2, 3)), ones((4, 3)))
+    with pytest.raises(ValueError, match=r"\(2, 3\), \(2, 3\), \(2, 1\)\."):
+        losses.vicreg_loss(ones((2, 3)), ones((2, 3)), ones((2, 1)))
+    for too_few in ((), (ones((2, 3)),), ([ones((2, 3)), ones((2, 3))],)):
+        with pytest.raises(ValueError, match=f"two views or more.*: {len(too_few)}\\."):
+            losses.vicreg_loss(*too_few)
+    with pytest.raises(ValueError, match=r"embeddings\[2\]=25.0. Give weights by name"):
+        losses.vicreg_loss(ones((2, 3)), ones((2, 3)), 25.0)
     for term in (losses.variance_loss, losses.covariance_loss, losses.embedding_std):
         with pytest.raises(ValueError, match="needs at least 2"):
             term(ones((1, 3)))

@@ -15,38 +15,47 @@ Reference:
       the width too, and the variance term is averaged, not added, over the views.
 """
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
 
 def vicreg_loss(
-    z_a: keras.KerasTensor,
-    z_b: keras.KerasTensor,
+    *embeddings: keras.KerasTensor,
     invariance_weight: float = 25.0,
     variance_weight: float = 25.0,
     covariance_weight: float = 1.0,
 ) -> dict[str, keras.KerasTensor]:
-    """Returns the VICReg loss of two views' embeddings, and its terms by name.
+    """Returns the VICReg loss of two or more views' embeddings, and its terms by name.
+
+    Of more than two views it is, term by term, the mean of the losses of all pairs of
+    them: its scale stays, and so do the weights that suit it.
+
+    Example:
+    >>> vicreg_loss(z_a, z_b, variance_weight=50.0)["loss"]
 
     Args:
-        z_a: `(batch, dim)` embeddings of the first view, of the global batch.
-        z_b: `(batch, dim)` embeddings of the second view, in the same order.
+        *embeddings: `(batch, dim)` embeddings, of the global batch, one matrix a view;
+            all in the same order.
         invariance_weight: Weight of the invariance term (lambda in the paper).
         variance_weight: Weight of the variance term (mu in the paper).
         covariance_weight: Weight of the covariance term (nu in the paper).
 
     Returns:
         Float32 scalars: `"loss"`, the weighted sum, and its unweighted terms
-        `"invariance_loss"`, `"variance_loss"` (averaged over the two views) and
-        `"covariance_loss"` (added over the two views).
+        `"invariance_loss"` (averaged over the pairs of views), `"variance_loss"`
+        (averaged over the views) and `"covariance_loss"` (twice its average over the
+        views: of two views, their sum).
 
     Raises:
-        ValueError: If the embeddings are not two matrices of the same shape with at
-            least two rows.
+        ValueError: If the embeddings are not two or more matrices of the same shape
+            with at least two rows.
     """
-    invariance = invariance_loss(z_a, z_b)
-    variance = (variance_loss(z_a) + variance_loss(z_b)) / 2.0
-    covariance = covariance_loss(z_a) + covariance_loss(z_b)
+    num_views = len(embeddings)
+    invariance = invariance_loss(*embeddings)
+    variance = sum(variance_loss(z) for z in embeddings) / num_views
+    covariance = sum(covariance_loss(z) for z in embeddings) * (2.0 / num_views)
     loss = (
         invariance_weight * invariance
         + variance_weight * variance
@@ -60,32 +69,37 @@ def vicreg_loss(
     }
 
 
-def invariance_loss(
-    z_a: keras.KerasTensor, z_b: keras.KerasTensor
-) -> keras.KerasTensor:
-    """Returns the mean squared difference of two views' embeddings.
+def invariance_loss(*embeddings: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns the mean squared difference of the views' embeddings, over all pairs.
+
+    Of n views it is computed from their distances to m, the mean of the views, instead
+    of from all pairs: it is `2 / (n - 1) * sum_i (z_i - m)^2`, averaged over the batch
+    and the width. For, with `y_i = z_i - m`, whose sum is 0,
+
+        sum_ij (z_i - z_j)^2 = 2 n sum_i y_i^2 - 2 (sum_i y_i)^2 = 2 n sum_i y_i^2.
+
+    That sum has each pair twice, and each view with itself, which adds 0. There are
+    n (n - 1) / 2 pairs: their mean is the sum divided by n (n - 1).
 
     Args:
-        z_a: `(batch, dim)` embeddings of the first view.
-        z_b: `(batch, dim)` embeddings of the second view, in the same order.
+        *embeddings: `(batch, dim)` embeddings, one matrix a view; all in the same
+            order.
 
     Returns:
-        Float32 scalar, the mean over the batch and over the width.
+        Float32 scalar, the mean over the pairs, the batch and the width.
 
     Raises:
-        ValueError: If the embeddings are not two matrices of the same shape.
+        ValueError: If the embeddings are not two or more matrices of the same shape.
     """
-    _check_matrix(z_a, "z_a")
-    _check_matrix(z_b, "z_b")
-    for size_a, size_b in zip(z_a.shape, z_b.shape, strict=True):
-        # A size of None is not known before the step runs.
-        if None not in (size_a, size_b) and size_a != size_b:
-            raise ValueError(
-                "Expected the embeddings of two views of the same examples, of equal "
-                f"shapes. Received: z_a.shape={tuple(z_a.shape)}, "
-                f"z_b.shape={tuple(z_b.shape)}."
-            )
-    return ops.mean(ops.square(_float32(z_a) - _float32(z_b)))
+    _check_views(embeddings)
+    num_views = len(embeddings)
+    views = [_float32(z) for z in embeddings]
+    if num_views == 2:
+        # The one pair itself, which rounds less than two distances to a mean do.
+        return ops.mean(ops.square(views[0] - views[1]))
+    center = sum(views) / num_views
+    spread = sum(ops.mean(ops.square(z - center)) for z in views)
+    return spread * (2.0 / (num_views - 1))
 
 
 def variance_loss(
@@ -204,3 +218,26 @@ def _check_matrix(z: keras.KerasTensor, name: str) -> None:
             "Expected embeddings of shape (batch, dim). "
             f"Received: {name}.shape={tuple(z.shape)}."
         )
+
+
+def _check_views(embeddings: Sequence[keras.KerasTensor]) -> None:
+    if len(embeddings) < 2:
+        raise ValueError(
+            "Expected the embeddings of two views or more. Received: "
+            f"{len(embeddings)}. Give each view's as an argument of its own."
+        )
+    for i, z in enumerate(embeddings):
+        if not hasattr(z, "shape"):
+            raise ValueError(
+                "Expected embeddings of shape (batch, dim). Received: "
+                f"embeddings[{i}]={z!r}. Give weights by name."
+            )
+        _check_matrix(z, f"embeddings[{i}]")
+    for sizes in zip(*(z.shape for z in embeddings), strict=True):
+        # A size of None is not known before the step runs.
+        if len({size for size in sizes if size is not None}) > 1:
+            shapes = ", ".join(str(tuple(z.shape)) for z in embeddings)
+            raise ValueError(
+                "Expected the embeddings of views of the same examples, of equal "
+                f"shapes. Received: {shapes}."
+            )
