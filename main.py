@@ -67,6 +67,13 @@ _VIEWS = flags.DEFINE_enum(
     ["auto", "cifar", "grey", "paper", "rows", "series"],
     "Named pair of random views; auto takes cifar for images, rows for rows.",
 )
+_NUM_VIEWS = flags.DEFINE_integer(
+    "num_views",
+    2,
+    "Random views of each example in a step, the pair's in turn; time and memory grow "
+    "with them.",
+    lower_bound=2,
+)
 _CROP_SIZE = flags.DEFINE_integer(
     "crop_size", None, "Pixels a side of a view; by default the image's.", lower_bound=1
 )
@@ -130,8 +137,8 @@ _POSITIVES = flags.DEFINE_enum(
     "positives",
     "views",
     ["neighbours", "views"],
-    "The second view is of the image itself, or of a random one of its nearest "
-    "neighbours in the run that --neighbours_from names.",
+    "The second view, and of more every second one, is of the image itself, or of a "
+    "random one of its nearest neighbours in the run that --neighbours_from names.",
 )
 _NEIGHBOURS_FROM = flags.DEFINE_string(
     "neighbours_from",
@@ -343,6 +350,7 @@ _RECIPE_FLAGS = (
     _BATCH_SIZE,
     _PRECISION,
     _VIEWS,
+    _NUM_VIEWS,
     _CROP_SIZE,
     _INTERPOLATION,
     *_VIEW_NUMBERS.values(),

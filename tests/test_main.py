@@ -109,6 +109,18 @@ def test_digits_from_pretraining_to_the_table(run_main, tmp_path):
     assert_one_line(code, err, "--image_size")
 
 
+def test_four_views_an_image_train_and_are_part_of_the_recipe(run_main, tmp_path):
+    start = ("--mode=pretrain", *SHORT, f"--workdir={tmp_path}")
+    code, _, err = run_main(*start, "--num_views=4")
+    assert code == 0, err
+    (row,) = RunFolder(tmp_path).read_metrics("pretrain")
+    assert row["step"] == 5 and np.isfinite(row["loss"]) and row["val_loss"] > 0
+    recipe = tmp_path / "encoder" / "1" / "assets" / "recipe.flags"
+    assert "--num_views=4\n" in recipe.read_text()
+    code, _, err = run_main(*start)
+    assert_one_line(code, err, "--num_views=4", "--num_views=2")
+
+
 def test_unlabelled_pictures_train_and_say_that_they_cannot_be_judged(
     run_main, photos, tmp_path
 ):
@@ -149,6 +161,7 @@ def test_no_network_and_no_data_names_three_ways_on(run_main, tmp_path):
         (["--dataset=npz:{tmp}/none.npz"], "none.npz"),
         (["--dataset=npz:{tmp}/text/notes.png"], "notes.png"),
         (["--dataset=npz:{tmp}/floats.npz"], "uint8"),
+        (["--num_views=1"], "num_views"),
         (["--batch_size=5000"], "batch_size=5000"),
         (["--batch_size=1"], "batch_size=1"),
         (["--batch_size=many"], "batch_size"),

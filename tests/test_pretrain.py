@@ -188,6 +188,7 @@ def test_a_broken_checkpoint_is_named(digits, tmp_path):
     ("change", "message"),
     [
         ({"projector": "2048,x"}, "projector='2048,x'"),
+        ({"num_views": 1}, "two views of an image or more.*num_views=1"),
         ({"batch_size": 1}, "batch of 2 images or more.*batch_size=1"),
         ({"warmup_epochs": 5.0}, "warmup_epochs=5, epochs=2"),
         ({"views": "blue"}, "blue"),
@@ -224,12 +225,12 @@ RECIPE = """
 """
 
 
-def start(tmp_path, name):
+def start(tmp_path, name, *flags):
     recipe = tmp_path / "recipe.flags"
     recipe.write_text(RECIPE)
     command = [
         *(sys.executable, str(ROOT / "main.py"), f"--flagfile={recipe}"),
-        f"--workdir={tmp_path / name}",
+        *(f"--workdir={tmp_path / name}", *flags),
     ]
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -241,9 +242,12 @@ def newest_step(folder):
     return max(steps, default=0)
 
 
-def test_killed_in_an_epoch_it_ends_with_the_weights_of_the_unkilled_run(tmp_path):
-    whole = start(tmp_path, "whole")
-    victim = start(tmp_path, "killed")
+@pytest.mark.parametrize("flag", ["--num_views=2", "--num_views=3"])
+def test_killed_in_an_epoch_it_ends_with_the_weights_of_the_unkilled_run(
+    flag, tmp_path
+):
+    whole = start(tmp_path, "whole", flag)
+    victim = start(tmp_path, "killed", flag)
     checkpoints = RunFolder(tmp_path / "killed").checkpoints
     deadline = time.monotonic() + 600
     while newest_step(checkpoints) < 27:  # An epoch has 20 steps.
@@ -254,7 +258,7 @@ def test_killed_in_an_epoch_it_ends_with_the_weights_of_the_unkilled_run(tmp_pat
     victim.communicate()
     killed_at = newest_step(checkpoints)
     assert 20 < killed_at < 60 and killed_at % 20
-    second = start(tmp_path, "killed")
+    second = start(tmp_path, "killed", flag)
     out, err = second.communicate(timeout=600)
     assert second.returncode == 0, err
     # A kill between a checkpoint and the note that names it goes on one step before.

@@ -295,6 +295,16 @@ def test_a_model_learns_from_rows_and_is_saved_with_its_views(view, tmp_path):
     assert np.any(view_a.numpy() != view_b.numpy())
 
 
+def test_rows_have_more_views_than_two(view):
+    model = small_model(view, num_views=3)
+    several = model.views(ROWS, (0, 9))
+    two = small_model(view).views(ROWS, (0, 9))
+    np.testing.assert_array_equal(several[:2], two)
+    assert not any(np.array_equal(several[2], one, equal_nan=True) for one in two)
+    history = model.fit(ROWS, batch_size=64, shuffle=False, verbose=0).history
+    assert np.isfinite(history["loss"][0]) and history["invariance_loss"][0] > 0
+
+
 def test_a_step_compiled_by_xla_takes_the_same_views():
     view, found = RowView(masking=0.3), []
     for compiled, seed in ((False, 0), (True, 0), (True, 1)):

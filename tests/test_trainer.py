@@ -1,5 +1,7 @@
 """One step of VICReg: what it minimises, repeats and saves."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -110,6 +112,59 @@ def test_views_differ_from_each_other_and_from_step_to_step():
         assert not np.array_equal(view, IMAGES.astype("float32"))
 
 
+def test_more_views_take_the_layers_and_the_positives_in_turn():
+    images, others = IMAGES[:4], IMAGES[4:8]
+    model = make_model((Shift(), lambda images: -images), num_views=5)
+    found = model.views(images.astype("float32"), (0, 0), others.astype("float32"))
+    even, odd = images + np.float32(1), -others.astype("float32")
+    for view, expected in zip(found, (even, odd, even, odd, even), strict=True):
+        np.testing.assert_array_equal(view, expected)
+
+
+def test_more_views_all_differ_and_begin_with_the_two():
+    several = make_model(num_views=4).views(IMAGES, (0, 1))
+    again = make_model(num_views=4).views(IMAGES, (0, 1))
+    np.testing.assert_array_equal(several, again)
+    for a, b in itertools.combinations(several, 2):
+        assert not np.array_equal(a, b)
+    np.testing.assert_array_equal(several[:2], make_model().views(IMAGES, (0, 1)))
+
+
+def test_step_on_more_views_follows_the_mean_gradient_over_their_pairs():
+    model, twin = make_model(num_views=3), make_model(num_views=3)
+    views = twin.views(IMAGES, tf.constant([0, 0], tf.int64))
+    with tf.GradientTape() as tape:
+        embeddings = [twin.embed(view, training=True) for view in views]
+        pairs = itertools.combinations(embeddings, 2)
+        loss = sum(losses.vicreg_loss(a, b)["loss"] for a, b in pairs) / 3
+    gradients = tape.gradient(loss, twin.trainable_variables)
+    before = [v.numpy() for v in model.trainable_variables]
+    history = fit(model, steps=1)
+    assert history["loss"][0] == pytest.approx(float(loss), rel=1e-5)
+    std = np.mean([losses.embedding_std(z) for z in embeddings])
+    assert history["embedding_std"][0] == pytest.approx(std, rel=1e-5)
+    for old, new, gradient in zip(
+        before, model.trainable_variables, gradients, strict=True
+    ):
+        np.testing.assert_allclose(new, old - 0.01 * gradient, atol=1e-5)
+    # Batch norm has seen each view by itself, in the same order.
+    for expected, weight in zip(
+        twin.non_trainable_variables, model.non_trainable_variables, strict=True
+    ):
+        if "moving" in weight.path:
+            np.testing.assert_allclose(weight, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_held_out_loss_is_of_as_many_views():
+    def invariance(num_views):
+        model = make_model((Shift(), lambda images: -images), num_views=num_views)
+        images = IMAGES.astype("float32")
+        return model.evaluate(images, verbose=0, return_dict=True)["invariance_loss"]
+
+    # Layers without a seed: of four views, four pairs of six differ.
+    assert invariance(4) == pytest.approx(invariance(2) * 4 / 6, rel=1e-4)
+
+
 def test_same_seed_same_weights_other_seed_other_weights():
     def weights(seed):
         model = make_model(seed=seed)
@@ -201,6 +256,11 @@ def test_save_and_load_go_on_as_one(tmp_path):
     assert fit(loaded, steps=2)["loss"] == pytest.approx(fit(model, steps=2)["loss"])
 
 
+def test_the_number_of_views_is_saved():
+    model = make_model(make_views("grey"), num_views=3)
+    assert VICReg.from_config(model.get_config()).num_views == 3
+
+
 def test_cpu_step_is_not_compiled_by_xla():
     assert make_model().jit_compile is False
 
@@ -210,6 +270,8 @@ def test_cpu_step_is_not_compiled_by_xla():
     [
         ({"augmenter": None}, "augmenter=None. Two views without randomness"),
         ({"augmenter": [Shift()]}, "one layer or a pair"),
+        ({"num_views": 1}, "num_views to be a whole number of 2 or more.*num_views=1"),
+        ({"num_views": 2.5}, "num_views=2.5"),
         ({"variance_weight": -1}, "variance_weight of 0 or more"),
         ({"covariance_weight": float("nan")}, "covariance_weight of 0 or more"),
     ],

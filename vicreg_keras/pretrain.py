@@ -127,6 +127,7 @@ def build_model(settings: Settings, dataset: Dataset, steps_per_epoch: int) -> V
         encoder,
         projector,
         _make_views(settings, dataset),
+        num_views=settings.num_views,
         invariance_weight=settings.invariance_weight,
         variance_weight=settings.variance_weight,
         covariance_weight=settings.covariance_weight,

@@ -25,6 +25,7 @@ class Settings:
             for images and rows for rows.
         view_overrides: settings of `augment.View` that replace the pair's.
         row_view_overrides: settings of `row_views.RowView`, likewise.
+        num_views: random views of each example in a step; the pair's in turn.
         invariance_weight, variance_weight, covariance_weight: of the loss.
         optimizer: a key of `optim.OPTIMIZERS`.
         learning_rate: peak, as it is: not scaled by the batch size.
@@ -34,7 +35,7 @@ class Settings:
         final_learning_rate_fraction: last learning rate over the peak.
         batch_size: images a step, over all replicas.
         seed: of weights, order and views.
-        positives: `"views"`: both views are of one image; `"neighbours"`: the second
+        positives: `"views"`: all views are of one example; `"neighbours"`: every second
             one is of a random one of its nearest neighbours.
         neighbours_from: whose neighbours: an earlier run's folder, or `"input"`:
             those of pixels or scaled rows themselves, by cosine similarity.
@@ -53,6 +54,7 @@ class Settings:
     views: str = "auto"
     view_overrides: dict = dataclasses.field(default_factory=dict)
     row_view_overrides: dict = dataclasses.field(default_factory=dict)
+    num_views: int = 2
     invariance_weight: float = 25.0
     variance_weight: float = 25.0
     covariance_weight: float = 1.0
@@ -87,6 +89,11 @@ class Settings:
             row_view_settings(self.views, **self.row_view_overrides)
         elif self.views != "auto":
             make_views(self.views, **self.view_overrides)
+        if self.num_views < 2:
+            raise ValueError(
+                "Expected two views of an image or more: the loss compares them. "
+                f"Received: num_views={self.num_views}."
+            )
         if self.batch_size < 2:
             raise ValueError(
                 "Expected a batch of 2 images or more: variance and covariance are "

@@ -1,6 +1,7 @@
 """How does a batch of examples become a step of VICReg?"""
 
 import inspect
+import numbers
 from collections.abc import Callable, Sequence
 
 import keras
@@ -32,10 +33,14 @@ class VICReg(keras.Model):
         projector: `keras.Model` from representations to embeddings, or `None` to
             put the loss on the representations themselves.
         augmenter: a layer that gives one random view of a batch of images, used for
-            both views; or a pair of layers, one a view. A layer whose `call` takes a
-            `seed` is given `(2,)` integers that depend on `seed` and the step alone.
-        invariance_weight: weight of the mean squared distance of the two views
-            (lambda in the paper).
+            all views; or a pair of layers, which the views take in turn. A layer whose
+            `call` takes a `seed` is given `(2,)` integers that depend on `seed` and the
+            step alone.
+        num_views: random views of each image in a step. Each has its own forward pass,
+            and the activations of all are held until the backward pass: n views are
+            n / 2 times the work of two, and hold n / 2 times their activations.
+        invariance_weight: weight of the mean squared distance of the views, averaged
+            over all pairs of them (lambda in the paper).
         variance_weight: weight of the hinge on the standard deviation (mu).
         covariance_weight: weight of the squared covariances (nu).
         seed: what all randomness of the views comes from, with the step's number.
@@ -44,8 +49,11 @@ class VICReg(keras.Model):
         step: int64 variable, steps trained; saved with the weights.
 
     Reference:
-        Bardes, Ponce, LeCun, "VICReg", ICLR 2022, algorithm 1; constants as in
-        facebookresearch/vicreg, main_vicreg.py.
+        - Bardes, Ponce, LeCun, "VICReg", ICLR 2022, algorithm 1; constants as in
+          facebookresearch/vicreg, main_vicreg.py.
+        - More than two views: Tong, Chen, Ma, LeCun, "EMP-SSL: Towards Self-Supervised
+          Learning in One Training Epoch", 2023 (https://arxiv.org/abs/2304.03977).
+          Differs from the paper: the loss is VICReg's.
     """
 
     def __init__(
@@ -54,6 +62,7 @@ class VICReg(keras.Model):
         projector: keras.Model | None = None,
         augmenter: Callable | Sequence[Callable] | None = None,
         *,
+        num_views: int = 2,
         invariance_weight: float = 25.0,
         variance_weight: float = 25.0,
         covariance_weight: float = 1.0,
@@ -64,6 +73,7 @@ class VICReg(keras.Model):
         self.encoder = encoder
         self.projector = projector
         self.augmenter = _pair(augmenter)
+        self.num_views = _count(num_views)
         self.invariance_weight = _weight("invariance_weight", invariance_weight)
         self.variance_weight = _weight("variance_weight", variance_weight)
         self.covariance_weight = _weight("covariance_weight", covariance_weight)
@@ -120,23 +130,21 @@ class VICReg(keras.Model):
             self.projector.build(self.encoder.compute_output_shape(input_shape))
         self.built = True
 
-    def views(self, images, seed, positives=None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Two random views of `images`; the same for the same `(2,)` seed.
+    def views(self, images, seed, positives=None) -> tuple[tf.Tensor, ...]:
+        """`num_views` random views of `images`; the same for the same `(2,)` seed.
 
         Args:
             images: `(batch, height, width, 3)`.
             seed: `(2,)` integers.
-            positives: the images that the second view is of, if it is of others.
+            positives: the images that every second view is of, if it is of others.
         """
-        # Each view folds its own number into the seed.
-        seeds = [
-            tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int64), i)
-            for i in range(2)
-        ]
         sources = (images, images if positives is None else positives)
-        return tuple(
-            _view(*parts) for parts in zip(self.augmenter, sources, seeds, strict=True)
-        )
+        views = []
+        for i in range(self.num_views):
+            # Each view folds its own number into the seed.
+            own = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int64), i)
+            views.append(_view(self.augmenter[i % 2], sources[i % 2], own))
+        return tuple(views)
 
     def embed(self, images, training=False):
         """Embeddings of `images`, `(batch, width)`: what the loss sees."""
@@ -150,7 +158,7 @@ class VICReg(keras.Model):
 
         Args:
             data: images, `(batch, height, width, 3)` in [0, 255], or a tuple that
-                starts with them, or `{"images": ..., "positives": ...}`, where the
+                starts with them, or `{"images": ..., "positives": ...}`, where every
                 second view is one of the positive in an image's place.
 
         Returns:
@@ -158,12 +166,10 @@ class VICReg(keras.Model):
             the current `learning_rate`.
         """
         images, positives = _images(data)
-        view_a, view_b = self.views(
-            images, self._seeds(_TRAINING_STREAM, self.step), positives
-        )
+        seed = self._seeds(_TRAINING_STREAM, self.step)
+        views = self.views(images, seed, positives)
         with tf.GradientTape() as tape:
-            # Two passes: batch norm's statistics are each view's own.
-            terms = self._terms(view_a, view_b, training=True)
+            terms = self._terms(views, training=True)
             # The optimizer adds up the replicas' gradients, and each replica holds
             # the loss of the whole batch.
             objective = self.optimizer.scale_loss(
@@ -185,10 +191,8 @@ class VICReg(keras.Model):
         """
         batch = tf.cast(self._trackers["loss"].count, tf.int64)
         images, positives = _images(data)
-        view_a, view_b = self.views(
-            images, self._seeds(_HELD_OUT_STREAM, batch), positives
-        )
-        return self._update(self._terms(view_a, view_b, training=False))
+        views = self.views(images, self._seeds(_HELD_OUT_STREAM, batch), positives)
+        return self._update(self._terms(views, training=False))
 
     def get_config(self) -> dict:
         """Everything needed to build the model again, encoder and views included."""
@@ -198,6 +202,7 @@ class VICReg(keras.Model):
             "encoder": serialize(self.encoder),
             "projector": self.projector and serialize(self.projector),
             "augmenter": [serialize(layer) for layer in self.augmenter],
+            "num_views": self.num_views,
             "invariance_weight": self.invariance_weight,
             "variance_weight": self.variance_weight,
             "covariance_weight": self.covariance_weight,
@@ -222,17 +227,18 @@ class VICReg(keras.Model):
             ]
         )
 
-    def _terms(self, view_a, view_b, training):
-        z_a = distribute.gather(self.embed(view_a, training=training))
-        z_b = distribute.gather(self.embed(view_b, training=training))
+    def _terms(self, views, training):
+        # A pass each: batch norm's statistics are each view's own.
+        embeddings = [
+            distribute.gather(self.embed(view, training=training)) for view in views
+        ]
         terms = losses.vicreg_loss(
-            z_a,
-            z_b,
+            *embeddings,
             invariance_weight=self.invariance_weight,
             variance_weight=self.variance_weight,
             covariance_weight=self.covariance_weight,
         )
-        std = (losses.embedding_std(z_a) + losses.embedding_std(z_b)) / 2
+        std = sum(losses.embedding_std(z) for z in embeddings) / len(embeddings)
         return {**terms, "embedding_std": tf.stop_gradient(std)}
 
     def _update(self, terms):
@@ -242,7 +248,7 @@ class VICReg(keras.Model):
 
 
 def _pair(augmenter):
-    """The two views' layers, from one, two or none."""
+    """The layers of even and odd views, from one, two or none."""
     if augmenter is None:
         raise ValueError(
             "Expected augmenter to be a layer that gives a random view of a batch of "
@@ -256,6 +262,15 @@ def _pair(augmenter):
             f"augmenter={augmenter!r}."
         )
     return layers
+
+
+def _count(num_views):
+    if not (isinstance(num_views, numbers.Integral) and num_views >= 2):
+        raise ValueError(
+            "Expected num_views to be a whole number of 2 or more: the loss compares "
+            f"views. Received: num_views={num_views!r}."
+        )
+    return int(num_views)
 
 
 def _weight(name, value):

@@ -115,6 +115,15 @@ def test_the_default_space_is_around_the_recipe(views):
     assert moved.low == 2 * space["variance_weight"].low
 
 
+def test_the_number_of_views_may_vary(tmp_path):
+    space = read(tmp_path, "num_views: {low: 2, high: 4}")
+    spaces.check_space(space, SETTINGS)
+    assert spaces.own_values(SETTINGS, space) == {"num_views": 2}
+    assert spaces.apply(SETTINGS, {"num_views": 4}).num_views == 4
+    with pytest.raises(ValueError, match="num_views=1"):
+        spaces.check_space(read(tmp_path, "num_views: {low: 1, high: 4}"), SETTINGS)
+
+
 def test_a_recipe_outside_a_space_has_no_values_there(tmp_path):
     space = read(tmp_path, "learning_rate: {low: 1, high: 2}")
     assert spaces.own_values(SETTINGS, space) is None

@@ -61,7 +61,7 @@ def run_pretrain(
 
 
 def earlier_run(settings: Settings, dataset: Dataset) -> Subject | None:
-    """What positives come from, or `None` where both views are of one example.
+    """What positives come from, or `None` where all views are of one example.
 
     Args:
         settings: of the run to be trained.
