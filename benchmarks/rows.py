@@ -22,11 +22,9 @@ means and spreads, mixed from 10 hidden ones; 2 % of all cells are missing.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 
@@ -34,12 +32,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-HERE = pathlib.Path(__file__).resolve().parent
+from benchmarks.contender import Contender, check_same_work
+
 BATCH_SIZE = 512
 OURS, PYTORCH = "vicreg_keras, float32", "PyTorch, float32"
 CATEGORIES = ("a", "b", "c", "d", "e")
 WARM_UP_STEPS = 50
-TOLERANCE = 1e-4
 
 
 def main():
@@ -55,12 +53,14 @@ def main():
         write_rows(pathlib.Path(folder), options)
         contenders = {
             f"vicreg_keras, {precision}": Contender(
-                sys.executable, "rows_keras.py", folder, precision
+                sys.executable, "benchmarks.rows_keras", folder, precision
             )
             for precision in ("float32", "bfloat16")
         }
         if options.torch:
-            contenders[PYTORCH] = Contender(options.torch, "rows_torch.py", folder)
+            contenders[PYTORCH] = Contender(
+                options.torch, "benchmarks.rows_torch", folder
+            )
         print_setting(contenders, options)
         rates, cpu_seconds = measure(contenders, options)
         for contender in contenders.values():
@@ -98,50 +98,6 @@ def text_column(codes: np.ndarray) -> pa.Array:
     return pa.DictionaryArray.from_arrays(places, CATEGORIES).cast(pa.string())
 
 
-class Contender:
-    """A process that trains when it is told to.
-
-    Args:
-        python: what to run.
-        script: its program, in this folder.
-        *arguments: of it.
-
-    Attributes:
-        greeting: what it said first.
-        peak_bytes: the most memory that it has held so far.
-        wait_seconds: the longest that a fit's end has waited so far.
-    """
-
-    def __init__(self, python: str, script: str, *arguments: str):
-        self._process = subprocess.Popen(
-            [python, str(HERE / script), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ,
-        )
-        self.greeting = self._read()
-        self.wait_seconds = 0.0
-
-    def train(self, num_steps: int) -> tuple[float, float]:
-        """Returns the seconds that it took, on the clock and of all cores."""
-        print(num_steps, file=self._process.stdin, flush=True)
-        said = self._read()
-        self.peak_bytes = said["peak_bytes"]
-        self.wait_seconds = max(self.wait_seconds, said["wait_seconds"])
-        return said["seconds"], said["cpu_seconds"]
-
-    def stop(self):
-        """Ends the process and waits for it."""
-        self._process.communicate()
-
-    def _read(self) -> dict:
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit(f"Ended with status {self._process.wait()}, see above.")
-        return json.loads(line)
-
-
 def measure(
     contenders: dict[str, Contender], options: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
@@ -166,17 +122,8 @@ def print_setting(contenders: dict[str, Contender], options: argparse.Namespace)
     )
     said = {name: contender.greeting for name, contender in contenders.items()}
     print("; ".join(dict.fromkeys(greeting["version"] for greeting in said.values())))
-    if not options.torch:
-        return
-    ours, theirs = said[OURS], said[PYTORCH]
-    for number in ("loss", "gradient"):
-        apart = abs(ours[number] - theirs[number]) / abs(theirs[number])
-        print(
-            f"{number} of the same views: {ours[number]:.6f} and "
-            f"{theirs[number]:.6f} in PyTorch, {apart:.1e} apart"
-        )
-        if not apart < TOLERANCE:
-            sys.exit(f"Expected less than {TOLERANCE:g}: they do not do the same work.")
+    if options.torch:
+        check_same_work(said[OURS], said[PYTORCH])
 
 
 def print_table(

@@ -1,16 +1,14 @@
 """The package's contender of `benchmarks.rows`: a process of its own.
 
-    python benchmarks/rows_keras.py FOLDER PRECISION
+    python -m benchmarks.rows_keras FOLDER PRECISION
 
 Reads `rows.parquet` in the folder as `main.py --dataset=parquet:PATH` does, and builds
-the model that it would train. Every line of standard input is a number of steps to
-train; every line of standard output is JSON. In float32 it leaves `plan.npz`, from
-which `benchmarks/rows_torch.py` builds the same model.
+the model that it would train; trains as many steps as `benchmarks.contender` asks for.
+In float32 it leaves `plan.npz`, from which `benchmarks/rows_torch.py` builds the same
+model.
 """
 
-import json
 import pathlib
-import re
 import sys
 import time
 import warnings
@@ -19,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.contender import serve
 from vicreg_keras.columns import input_columns
 from vicreg_keras.data import Dataset, load_dataset
 from vicreg_keras.losses import vicreg_loss
@@ -50,14 +49,7 @@ def main():
     model = build_model(settings, dataset, steps_per_epoch)
     if precision == "float32":
         greeting |= write_plan(folder / "plan.npz", model, dataset, settings)
-    answer(greeting)
-    for line in sys.stdin:
-        answer(
-            {
-                **train(model, dataset, settings, int(line)),
-                "peak_bytes": peak_bytes(),
-            }
-        )
+    serve(greeting, {"train": lambda n: train(model, dataset, settings, n)})
 
 
 def train(
@@ -125,20 +117,6 @@ def write_plan(
         **weights,
     )
     return {"loss": float(loss), "gradient": float(tf.linalg.global_norm(gradients))}
-
-
-def peak_bytes() -> int:
-    """Returns the most memory that this process has held at once.
-
-    Unlike `ru_maxrss`, it knows nothing of the process that started this one.
-    """
-    status = pathlib.Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
-
-
-def answer(values: dict):
-    """Writes one line."""
-    print(json.dumps(values), flush=True)
 
 
 if __name__ == "__main__":

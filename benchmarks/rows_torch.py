@@ -1,23 +1,24 @@
 """PyTorch's contender of `benchmarks.rows`: a plain loop, a process of its own.
 
-    PYTHON_WITH_TORCH benchmarks/rows_torch.py FOLDER
+    PYTHON_WITH_TORCH -m benchmarks.rows_torch FOLDER
 
 Needs torch and numpy alone. Reads `rows.npy` and `plan.npz`, in which
-`benchmarks/rows_keras.py` has left its model, weights included. Speaks as that does.
-The learning rate stands still, where the package's rises and falls.
+`benchmarks/rows_keras.py` has left its model, weights included, and is told what to do
+as that is. The learning rate stands still, where the package's rises and falls.
 """
 
-import json
 import os
 import pathlib
-import re
 import sys
 import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+
+from benchmarks.contender import serve
 
 
 def main():
@@ -34,7 +35,7 @@ def main():
         "read_seconds": time.perf_counter() - start,
         "num_rows": len(rows),
     }
-    answer({**greeting, **check(model, plan)})
+    greeting |= check(model, plan)
     # Fused is the quickest of its three.
     optimizer = torch.optim.AdamW(
         model.parameters(),
@@ -44,22 +45,7 @@ def main():
     )
     view = View(plan)
     batches = shuffled(rows, int(plan["batch_size"]))
-    for line in sys.stdin:
-        start, cpu_start = time.perf_counter(), time.process_time()
-        for _ in range(int(line)):
-            batch = next(batches)
-            loss = vicreg_loss(model(view(batch)), model(view(batch)))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        answer(
-            {
-                "seconds": time.perf_counter() - start,
-                "cpu_seconds": time.process_time() - cpu_start,
-                "wait_seconds": 0.0,
-                "peak_bytes": peak_bytes(),
-            }
-        )
+    serve(greeting, {"train": lambda n: train(model, optimizer, view, batches, n)})
 
 
 class Model(nn.Module):
@@ -123,21 +109,44 @@ def vicreg_loss(z_a: torch.Tensor, z_b: torch.Tensor) -> torch.Tensor:
     loss = 25.0 * functional.mse_loss(z_a, z_b)
     for z in (z_a, z_b):
         z = z - z.mean(dim=0)
-        std = torch.sqrt(z.var(dim=0) + 1e-4)
+        variance = z.var(dim=0)
+        std = torch.sqrt(variance + 1e-4)
         loss = loss + 25.0 * functional.relu(1 - std).mean() / 2
-        covariance = (z.T @ z) / (num_rows - 1)
-        diagonal = covariance.diagonal()
-        squares = covariance.pow(2).sum() - diagonal.pow(2).sum()
+        # Both products have the same sum of squares; the package forms the smaller.
+        product = z @ z.T if 2 * num_rows <= width else z.T @ z
+        squares = (product / (num_rows - 1)).pow(2).sum() - variance.pow(2).sum()
         loss = loss + squares / width
     return loss
 
 
-def shuffled(rows: torch.Tensor, batch_size: int):
+def shuffled(rows: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
     """Yields batches for ever, in a new order each epoch."""
     while True:
         order = torch.randperm(len(rows))
         for start in range(0, len(rows) - batch_size + 1, batch_size):
             yield rows[order[start : start + batch_size]]
+
+
+def train(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    view: Callable[[torch.Tensor], torch.Tensor],
+    batches: Iterator[torch.Tensor],
+    num_steps: int,
+) -> dict[str, float]:
+    """Trains the next steps; returns their seconds, and those of all cores."""
+    start, cpu_start = time.perf_counter(), time.process_time()
+    for _ in range(num_steps):
+        batch = next(batches)
+        loss = vicreg_loss(model(view(batch)), model(view(batch)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return {
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": time.process_time() - cpu_start,
+        "wait_seconds": 0.0,
+    }
 
 
 def check(model: Model, plan: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -147,17 +156,6 @@ def check(model: Model, plan: dict[str, torch.Tensor]) -> dict[str, float]:
     gradients = torch.autograd.grad(loss, parameters)
     squares = sum(gradient.pow(2).sum() for gradient in gradients)
     return {"loss": loss.item(), "gradient": squares.sqrt().item()}
-
-
-def peak_bytes() -> int:
-    """Returns the most memory that this process has held at once."""
-    status = pathlib.Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
-
-
-def answer(values: dict):
-    """Writes one line."""
-    print(json.dumps(values), flush=True)
 
 
 if __name__ == "__main__":
