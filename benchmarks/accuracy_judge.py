@@ -1,0 +1,62 @@
+"""The judge of `benchmarks.accuracy`: a process of its own.
+
+    python -m benchmarks.accuracy_judge WORKDIR
+
+Says, each as a line of JSON, test accuracies of a run's encoder as soon as the linear
+probe knows them, then those by kNN and of the untrained encoder.
+"""
+
+import json
+import sys
+
+from vicreg_keras import load_dataset, load_encoder
+from vicreg_keras.evaluate.knn import knn_eval
+from vicreg_keras.evaluate.linear_probe import cached_probe
+from vicreg_keras.features import extract_features
+from vicreg_keras.pretrain import build_encoder
+from vicreg_keras.settings import Settings
+from vicreg_keras.workdir import RunFolder
+
+
+def main():
+    (folder,) = sys.argv[1:]
+    flags = RunFolder(folder).read_settings()
+    dataset = load_dataset(
+        flags["dataset"],
+        data_dir=flags.get("data_dir") or None,
+        image_size=int(flags["image_size"]) if flags.get("image_size") else None,
+        validation_fraction=float(flags["validation_fraction"]),
+        seed=int(flags["seed"]),
+    )
+    number = dataset.num_classes
+    splits = features_of(load_encoder(folder), dataset)
+    say({"linear": cached_probe(*splits, num_classes=number)["top1"]})
+    settings = Settings(
+        encoder=flags["encoder"],
+        stem=flags["stem"],
+        mlp=flags["mlp"],
+        seed=int(flags["seed"]),
+    )
+    untrained = features_of(build_encoder(settings, dataset), dataset)
+    say(
+        {
+            "knn": knn_eval(*splits, num_classes=number)["top1"],
+            "untrained": cached_probe(*untrained, num_classes=number)["top1"],
+        }
+    )
+
+
+def features_of(encoder, dataset):
+    """Representations of the three splits, in the order that judges take them."""
+    return [
+        extract_features(encoder, split, verbose=0)
+        for split in (dataset.train, dataset.validation, dataset.test)
+    ]
+
+
+def say(numbers):
+    print(json.dumps(numbers), flush=True)
+
+
+if __name__ == "__main__":
+    main()
