@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from vicreg_keras import load_encoder
-from vicreg_keras.data import load_images
 from vicreg_keras.evaluate.neighbours import NeighbourIndex
+from vicreg_keras.sources import load_files
 
 ORIENTATION = 0x0112
 
@@ -165,7 +165,8 @@ def test_photos_are_read_as_the_data_sets_are(client, tmp_path):
     ):
         content = encoded(image, kind)
         (tmp_path / name).write_bytes(content)
-        expected = load_images(str(tmp_path / name), (8, 8, 3)).read([0])[0]
+        expected = load_files(str(tmp_path / name), example_shape=(8, 8, 3))
+        expected = expected.examples.read([0])[0]
         answer = send(client, content, name).json
         seen = base64.b64decode(answer["query"]["image"].partition(",")[2])
         with Image.open(io.BytesIO(seen)) as shown:
