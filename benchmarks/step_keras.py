@@ -125,10 +125,7 @@ def write_plan(
             # A block's last is 0 at first: the rest of it would have no gradient.
             layer.gamma.assign(tf.ones_like(layer.gamma))
     view_a, view_b = model.views(images, (0, 0))
-    with tf.GradientTape() as tape:
-        embeddings = [model.embed(view, training=True) for view in (view_a, view_b)]
-        loss = vicreg_loss(*embeddings)["loss"]
-    gradients = tape.gradient(loss, model.trainable_variables)
+    loss, gradients = loss_and_gradients(model, view_a, view_b)
     weights = {
         f"{layer.name}/{weight.name}": weight
         for layer in (*model.encoder.layers, *model.projector.layers)
@@ -151,6 +148,17 @@ def write_plan(
         **weights,
     )
     return {"loss": float(loss), "gradient": float(tf.linalg.global_norm(gradients))}
+
+
+@tf.function  # As training is: run eagerly it would take more memory, and keep it.
+def loss_and_gradients(
+    model: VICReg, view_a: tf.Tensor, view_b: tf.Tensor
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Returns the loss of two views, and its gradient by every weight."""
+    with tf.GradientTape() as tape:
+        embeddings = [model.embed(view, training=True) for view in (view_a, view_b)]
+        loss = vicreg_loss(*embeddings)["loss"]
+    return loss, tape.gradient(loss, model.trainable_variables)
 
 
 if __name__ == "__main__":
