@@ -120,7 +120,8 @@ _ROW_VIEW_NUMBERS = {
 _ENCODER = flags.DEFINE_enum(
     "encoder",
     "auto",
-    ["auto", "convnet", "mlp", "resnet18", "resnet34", "resnet50", "small", "tiny"],
+    ["auto", "convnet", "mlp", "resnet18", "resnet34", "resnet50", "small", "tiny"]
+    + ["whitened4", "whitened6"],
     "Network that is trained; auto takes resnet18 for images, mlp for rows.",
 )
 _MLP = flags.DEFINE_string("mlp", "256-128", "Widths of the mlp's layers.")
@@ -172,6 +173,9 @@ _WEIGHT_DECAY = flags.DEFINE_float(
 _MOMENTUM = flags.DEFINE_float("momentum", 0.9, "Of lars and sgd.", lower_bound=0)
 _ETA = flags.DEFINE_float("eta", 0.001, "Trust coefficient of lars.", lower_bound=0)
 _CLIP = flags.DEFINE_bool("clip", False, "Bound the local learning rates of lars.")
+_GLOBAL_CLIPNORM = flags.DEFINE_float(
+    "global_clipnorm", 0.0, "Greatest norm of the gradient; 0: any.", lower_bound=0
+)
 _EPOCHS = flags.DEFINE_integer(
     "epochs", 100, "Of the whole run; larger extends a finished one.", lower_bound=1
 )
@@ -370,6 +374,7 @@ _RECIPE_FLAGS = (
     _MOMENTUM,
     _ETA,
     _CLIP,
+    _GLOBAL_CLIPNORM,
     _EPOCHS,
     _WARMUP_EPOCHS,
     _FINAL_LEARNING_RATE_FRACTION,

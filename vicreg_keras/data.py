@@ -21,7 +21,7 @@ from vicreg_keras.columns import (
     row_statistics,
     scale_rows,
 )
-from vicreg_keras.pixels import pixel_statistics
+from vicreg_keras.pixels import pixel_statistics, whitening_kernel
 from vicreg_keras.splits import Split, check_seed
 
 # A name is `scheme` or `scheme:location`. Any other name is one of tensorflow-datasets.
@@ -72,6 +72,11 @@ class Dataset:
     def pixel_statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel of the training images."""
         return pixel_statistics(self.train)
+
+    @functools.cached_property
+    def whitening_kernel(self) -> np.ndarray:
+        """Of a first layer that whitens patches of the training images."""
+        return whitening_kernel(self.train, *self.pixel_statistics)
 
     @functools.cached_property
     def row_statistics(self) -> RowStatistics:

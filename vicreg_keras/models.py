@@ -5,9 +5,11 @@ layer normalises, so everything downstream feeds it raw pixels. A projector (the
 paper's expander) turns representations into the embeddings that the loss sees.
 """
 
+import functools
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import layers
 
 from vicreg_keras.layers import BatchNormalization, Conv2D, Gelu
@@ -26,7 +28,9 @@ _TORCH_DENSE = {
     "config": {"scale": 1 / 3, "mode": "fan_in", "distribution": "uniform"},
 }
 # Below this side, in pixels, pooling would leave nothing.
-_LEAST_SIDE = {"convnet": 15, "small": 7, "tiny": 2}
+_LEAST_SIDE = {"convnet": 15, "small": 7, "tiny": 2, "whitened4": 10, "whitened6": 10}
+# Filters of a first layer that could whiten 3 x 3 patches: both signs of 27 components.
+_WHITENING_FILTERS = 54
 # Up to this side, in pixels, a ResNet keeps its input's resolution in its stem.
 _LARGEST_CIFAR_STEM = 64
 
@@ -38,6 +42,7 @@ def make_encoder(
     stem: str = "auto",
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
+    whitening: np.ndarray | None = None,
     synchronized: bool = False,
 ) -> keras.Model:
     """An untrained encoder by name.
@@ -51,6 +56,9 @@ def make_encoder(
             max pooling) or `"auto"`: CIFAR's up to 64 pixels. Only ResNets have one.
         mean: mean of each channel, in [0, 255].
         std: standard deviation of each channel, in [0, 255].
+        whitening: `(3, 3, 3, filters)`, the kernel of the first convolution of the
+            whitened encoders, such as `data.Dataset.whitening_kernel`: it stays as it
+            is. `None`: theirs is learnt, as all others'. The other encoders have none.
         synchronized: whether batch norm shares statistics between replicas.
 
     Returns:
@@ -80,8 +88,9 @@ def make_encoder(
     normalised = layers.Normalization(
         mean=list(mean), variance=[s**2 for s in std], name="normalise", dtype="float32"
     )(inputs)
-    maps = build(normalised, stem, synchronized)
-    pooled = layers.GlobalAveragePooling2D(name="pool")(maps)
+    if name in WHITENED:
+        build = functools.partial(build, whitening=whitening)
+    pooled = _pool(build(normalised, stem, synchronized))
     outputs = layers.Activation("linear", dtype="float32", name="representation")(
         pooled
     )
@@ -250,6 +259,62 @@ def _convnet(widths):
     return build
 
 
+def _whitened(widths, residual_stages):
+    """A shallow net on whitened patches, of which the last two stages are pooled.
+
+    A 3 x 3 convolution that whitens, then one a stage, pooled behind it, and in some
+    stages another one beside an identity. Three stages need images of 10 pixels a side
+    or more.
+
+    Reference:
+        Whitened patches, and pooling before batch norm, as in
+        KellerJordan/cifar10-airbench (airbench94.py); blocks as in David Page's
+        "How to Train Your ResNet".
+    """
+
+    def build(x, stem, synchronized, whitening):
+        del stem  # It has one of its own.
+        filters, start = _WHITENING_FILTERS, _HE_FAN_OUT
+        if whitening is not None:
+            filters = whitening.shape[-1]
+            start = keras.initializers.Constant(whitening)
+        x = Conv2D(
+            filters,
+            3,
+            use_bias=False,
+            kernel_initializer=start,
+            trainable=whitening is None,
+            name="whitening",
+        )(x)
+        x = Gelu(name="whitening_gelu")(x)
+        maps = []
+        for stage, width in enumerate(widths, start=1):
+            name = f"stage{stage}"
+            x = _conv(x, width, 3, 1, f"{name}_1")
+            x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
+            x = _norm_gelu(x, f"{name}_1", synchronized)
+            if stage in residual_stages:
+                y = _norm_gelu(
+                    _conv(x, width, 3, 1, f"{name}_2"), f"{name}_2", synchronized
+                )
+                x = layers.Add(name=f"{name}_add")([x, y])
+            maps.append(x)
+        return maps[-2:]
+
+    return build
+
+
+def _pool(maps):
+    """The mean over a map, or of several maps side by side."""
+    if not isinstance(maps, list):
+        return layers.GlobalAveragePooling2D(name="pool")(maps)
+    pooled = [
+        layers.GlobalAveragePooling2D(name=f"pool_{i}")(one)
+        for i, one in enumerate(maps, start=1)
+    ]
+    return layers.Concatenate(name="pool")(pooled)
+
+
 def _tiny(x, stem, synchronized):
     """Two convolutions: for tests and first tries."""
     del stem
@@ -298,4 +363,8 @@ ENCODERS = {
     "resnet50": _resnet(_bottleneck_block, (3, 4, 6, 3)),
     "small": _convnet((32, 128, 256)),
     "tiny": _tiny,
+    "whitened4": _whitened((64, 256, 256), residual_stages=()),
+    "whitened6": _whitened((64, 256, 256), residual_stages=(2, 3)),
 }
+# Those whose first layer may whiten.
+WHITENED = ("whitened4", "whitened6")

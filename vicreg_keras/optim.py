@@ -27,6 +27,7 @@ def make_optimizer(
     momentum: float = 0.9,
     eta: float = 0.001,
     clip: bool = False,
+    global_clipnorm: float = 0.0,
 ) -> keras.optimizers.Optimizer:
     """Returns the optimizer called `name`.
 
@@ -38,6 +39,8 @@ def make_optimizer(
         momentum: Momentum of `lars` and `sgd`; the others do not read it.
         eta: Trust coefficient of `lars`; the others do not read it.
         clip: Whether `lars` bounds its local rate; the others do not read it.
+        global_clipnorm: Greatest norm of the gradient of all weights together, a
+            longer one is scaled down to it; 0 for none.
 
     Returns:
         A Keras optimizer, not yet built.
@@ -56,6 +59,8 @@ def make_optimizer(
                 "Give 0 to go without."
             )
     settings = {"learning_rate": learning_rate, "weight_decay": float(weight_decay)}
+    if global_clipnorm:
+        settings["global_clipnorm"] = global_clipnorm
     if name in ("lars", "sgd"):
         settings["momentum"] = float(momentum)
     if name == "lars":

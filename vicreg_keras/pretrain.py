@@ -147,6 +147,7 @@ def build_model(settings: Settings, dataset: Dataset, steps_per_epoch: int) -> V
         momentum=settings.momentum,
         eta=settings.eta,
         clip=settings.clip,
+        global_clipnorm=settings.global_clipnorm,
     )
     model.compile(optimizer)
     model.optimizer.build(model.trainable_variables)
@@ -161,12 +162,14 @@ def build_encoder(settings: Settings, dataset: Dataset) -> keras.Model:
         widths = models.parse_widths(settings.mlp, "mlp")
         return make_row_encoder(dataset.columns, dataset.row_statistics, widths)
     mean, std = dataset.pixel_statistics
+    whitened = settings.encoder in models.WHITENED
     return models.make_encoder(
         settings.encoder,
         dataset.example_shape,
         stem=settings.stem,
         mean=mean,
         std=std,
+        whitening=dataset.whitening_kernel if whitened else None,
         synchronized=distribute.num_replicas() > 1,
     )
 

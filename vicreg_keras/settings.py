@@ -30,6 +30,7 @@ class Settings:
         optimizer: a key of `optim.OPTIMIZERS`.
         learning_rate: peak, as it is: not scaled by the batch size.
         weight_decay, momentum, eta, clip: as in `optim.make_optimizer`.
+        global_clipnorm: greatest norm of the gradient of all weights; 0 for none.
         epochs: of the whole run.
         warmup_epochs: of them, with a rising learning rate.
         final_learning_rate_fraction: last learning rate over the peak.
@@ -64,6 +65,7 @@ class Settings:
     momentum: float = 0.9
     eta: float = 0.001
     clip: bool = False
+    global_clipnorm: float = 0.0
     epochs: int = 100
     warmup_epochs: float = 1.0
     final_learning_rate_fraction: float = 0.0
