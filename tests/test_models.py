@@ -149,7 +149,34 @@ def test_wrong_names_list_the_choices():
         models.make_projector(8, ())
 
 
-@pytest.mark.parametrize(("name", "side"), [("convnet", 15), ("small", 7), ("tiny", 2)])
+def test_a_whitening_layer_stays_as_it_is():
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 20)).astype("float32")
+    encoder = models.make_encoder("whitened4", whitening=kernel)
+    layer = encoder.get_layer("whitening")
+    np.testing.assert_array_equal(layer.kernel, kernel)
+    assert not layer.trainable_variables
+    learnt = models.make_encoder("whitened4").get_layer("whitening")
+    assert len(learnt.trainable_variables) == 1
+    assert learnt.kernel.shape == (3, 3, 3, 54)
+
+
+def test_last_two_stages_are_pooled_side_by_side(tmp_path):
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 54)).astype("float32")
+    encoder = models.make_encoder("whitened6", whitening=kernel)
+    images = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    layers = [encoder.get_layer(f"stage{stage}_add") for stage in (2, 3)]
+    maps = keras.Model(encoder.input, [layer.output for layer in layers])(images)
+    expected = np.concatenate([np.mean(one, axis=(1, 2)) for one in maps], axis=1)
+    np.testing.assert_allclose(encoder(images), expected, rtol=1e-5, atol=1e-6)
+    encoder.save(tmp_path / "encoder.keras")
+    loaded = keras.models.load_model(tmp_path / "encoder.keras")
+    np.testing.assert_array_equal(encoder(images), loaded(images))
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("convnet", 15), ("small", 7), ("tiny", 2), ("whitened4", 10), ("whitened6", 10)],
+)
 def test_images_that_pooling_would_leave_nothing_of(name, side):
     encoder = models.make_encoder(name, (side, side, 3))
     images = np.ones((1, side, side, 3), "float32")

@@ -288,6 +288,24 @@ def test_make_optimizer_refuses_what_it_does_not_know():
         optim.make_optimizer("sgd", 0.1, weight_decay=-1.0)
     with pytest.raises(ValueError, match="momentum=1.5"):
         optim.make_optimizer("lars", 0.1, momentum=1.5)
+    with pytest.raises(ValueError, match="global_clipnorm=-1"):
+        optim.make_optimizer("adamw", 0.1, global_clipnorm=-1.0)
+
+
+def test_long_gradients_are_scaled_down_together():
+    gradients = [np.array([3.0, 0.0]), np.array([[0.0, 4.0]])]  # Together of norm 5.
+
+    def moved(**settings):
+        weights = [keras.Variable(np.zeros_like(g, "float32")) for g in gradients]
+        optimizer = optim.make_optimizer("sgd", 1.0, momentum=0.0, **settings)
+        optimizer.apply([keras.ops.cast(g, "float32") for g in gradients], weights)
+        return values(weights)
+
+    for got, gradient in zip(moved(global_clipnorm=1.0), gradients, strict=True):
+        np.testing.assert_allclose(got, -gradient / 5, rtol=1e-6)
+    for settings in ({"global_clipnorm": 6.0}, {}):
+        for got, gradient in zip(moved(**settings), gradients, strict=True):
+            np.testing.assert_allclose(got, -gradient, rtol=1e-6)
 
 
 def test_warmup_cosine_equals_the_authors():

@@ -58,6 +58,11 @@ def make_optimizer(
                 f"Expected {key} in [0, 1). Received: {key}={value}. "
                 "Give 0 to go without."
             )
+    if not global_clipnorm >= 0:
+        raise ValueError(
+            "Expected global_clipnorm above 0, or 0 for gradients of any norm. "
+            f"Received: global_clipnorm={global_clipnorm}."
+        )
     settings = {"learning_rate": learning_rate, "weight_decay": float(weight_decay)}
     if global_clipnorm:
         settings["global_clipnorm"] = global_clipnorm
