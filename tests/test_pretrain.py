@@ -18,7 +18,12 @@ from vicreg_keras import sources
 from vicreg_keras.data import Split, load_dataset
 from vicreg_keras.evaluate.spectrum import spectrum
 from vicreg_keras.features import extract_features
-from vicreg_keras.pretrain import build_encoder, embedding_verdict, pretrain
+from vicreg_keras.pretrain import (
+    build_encoder,
+    embedding_verdict,
+    pretrain,
+    trained_encoder,
+)
 from vicreg_keras.saved_encoder import load_encoder, variables_of
 from vicreg_keras.settings import Settings
 from vicreg_keras.workdir import RunFolder
@@ -57,6 +62,27 @@ def checkpoint_weights(run):
         for name in names
         if "VARIABLE_VALUE" in name and "save_counter" not in name
     }
+
+
+def test_a_whitening_layer_is_of_the_data_trained_on(tmp_path):
+    digits = load_dataset("digits", image_size=10)
+    settings = dataclasses.replace(
+        SETTINGS, encoder="whitened4", epochs=1, warmup_epochs=0, score_every=0
+    )
+    run = RunFolder(tmp_path)
+    run.create()
+    pretrain(settings, digits, run)
+    others = load_dataset("digits", image_size=12)
+    assert not np.allclose(others.whitening_kernel, digits.whitening_kernel, atol=0.01)
+    trained, untrained = (
+        trained_encoder(settings, others, run),
+        build_encoder(settings, digits),
+    )
+    for encoder in (trained, untrained):
+        kernel = encoder.get_layer("whitening").kernel
+        np.testing.assert_array_equal(kernel, digits.whitening_kernel)
+    moved = [encoder.get_layer("stage1_1").kernel for encoder in (trained, untrained)]
+    assert not np.allclose(*moved, atol=1e-4)
 
 
 def test_leaves_what_a_run_leaves(finished):
