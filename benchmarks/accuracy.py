@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -69,18 +70,10 @@ def run(recipe: str, seed: int, folder: str, more: list[str]) -> dict[str, float
         *more,
     )
     trained = time.monotonic()
-    judge = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.accuracy_judge", folder],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ,
-    )
-    linear = json.loads(judge.stdout.readline() or "{}")
+    judge = answers("-m", "benchmarks.accuracy_judge", folder)
+    linear = next(judge)
     known = time.monotonic()
-    others = json.loads(judge.stdout.readline() or "{}")
-    if judge.wait():
-        sys.exit(f"The judge ended with status {judge.returncode}, see above.")
+    (others,) = judge
     minutes = {"train": (trained - start) / 60, "minutes": (known - start) / 60}
     return {**minutes, **linear, **others}
 
@@ -92,6 +85,22 @@ def call(*arguments: str):
     ).returncode
     if status:
         sys.exit(f"{arguments[0]} ended with status {status}, see above.")
+
+
+def answers(*arguments: str) -> Iterator[dict]:
+    """Runs Python and gives what it says, a line of JSON at a time."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ,
+    )
+    for line in process.stdout:
+        yield json.loads(line)
+    if process.wait():
+        name = " ".join(arguments[:2])
+        sys.exit(f"{name} ended with status {process.returncode}, see above.")
 
 
 def rows_of(results: list[dict[str, float]]) -> list[tuple[str, ...]]:

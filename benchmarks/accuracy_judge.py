@@ -29,7 +29,8 @@ def main():
         seed=int(flags["seed"]),
     )
     number = dataset.num_classes
-    splits = features_of(load_encoder(folder), dataset)
+    parts = (dataset.train, dataset.validation, dataset.test)
+    splits = features_of(load_encoder(folder), parts)
     say({"linear": cached_probe(*splits, num_classes=number)["top1"]})
     settings = Settings(
         encoder=flags["encoder"],
@@ -37,7 +38,7 @@ def main():
         mlp=flags["mlp"],
         seed=int(flags["seed"]),
     )
-    untrained = features_of(build_encoder(settings, dataset), dataset)
+    untrained = features_of(build_encoder(settings, dataset), parts)
     say(
         {
             "knn": knn_eval(*splits, num_classes=number)["top1"],
@@ -46,12 +47,9 @@ def main():
     )
 
 
-def features_of(encoder, dataset):
-    """Representations of the three splits, in the order that judges take them."""
-    return [
-        extract_features(encoder, split, verbose=0)
-        for split in (dataset.train, dataset.validation, dataset.test)
-    ]
+def features_of(encoder, parts):
+    """Representations of the parts, in the order that judges take them."""
+    return [extract_features(encoder, part, verbose=0) for part in parts]
 
 
 def say(numbers):
