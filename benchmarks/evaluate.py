@@ -1,0 +1,112 @@
+"""How long does it take to judge a run, and what takes it?
+
+    python -m benchmarks.evaluate RUN
+
+The whole command `--mode=linear_eval` first, a process of its own on a copy of the run
+without what it has kept; then its parts one by one, and kNN and retrieval, in this
+process. Training is not counted: how good an encoder is makes no difference.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+from benchmarks.log import append_entry, commit, machine, markdown_table
+from benchmarks.memory import ROOT, copy_run
+from vicreg_keras import load_dataset, load_encoder
+from vicreg_keras.evaluate.knn import knn_eval
+from vicreg_keras.evaluate.linear_eval import input_features
+from vicreg_keras.evaluate.linear_probe import cached_probe, few_label_probe
+from vicreg_keras.evaluate.neighbours import NeighbourIndex
+from vicreg_keras.features import extract_features
+from vicreg_keras.workdir import RunFolder
+
+SPLITS = ("train", "validation", "test")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("run", help="the folder of a finished run")
+    parser.add_argument("--log", metavar="LOG.md", help="the table becomes an entry")
+    options = parser.parse_args()
+    rows = [("", "seconds")]
+    rows.append(
+        ("`--mode=linear_eval`, all of it", f"{whole_command(options.run):.1f}")
+    )
+    for name, seconds in parts(options.run):
+        rows.append((name, f"{seconds:.1f}"))
+        print(f"{name}: {seconds:.1f} s", file=sys.stderr, flush=True)
+    table = markdown_table(rows)
+    flags = RunFolder(options.run).read_settings()
+    recipe = f"encoder {flags['encoder']}, stem {flags['stem']}, {flags['dataset']}"
+    setting = f"{machine()}; commit {commit()}; {recipe}"
+    print(f"{setting}\n{table}")
+    if options.log:
+        command = f"python -m benchmarks.evaluate {options.run}"
+        question = "how long does it take to judge a run?"
+        append_entry(options.log, question, command, setting, table)
+
+
+def whole_command(run: str) -> float:
+    """Seconds from typing the command until it has ended."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = copy_run(run, folder)
+        start = time.monotonic()
+        status = subprocess.run(
+            [sys.executable, "main.py", "--mode=linear_eval", f"--workdir={copy}"],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            env={"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ,
+            check=False,
+        ).returncode
+    if status:
+        sys.exit(f"main.py ended with status {status}, see above.")
+    return time.monotonic() - start
+
+
+def parts(run: str):
+    """Yields what is done, and its seconds."""
+    flags = RunFolder(run).read_settings()
+    dataset, seconds = timed(
+        load_dataset,
+        flags["dataset"],
+        data_dir=flags.get("data_dir") or None,
+        image_size=int(flags["image_size"]) if flags.get("image_size") else None,
+        validation_fraction=float(flags["validation_fraction"]),
+        seed=int(flags["seed"]),
+    )
+    yield "reading the images", seconds
+    encoder, seconds = timed(load_encoder, run)
+    yield "loading the SavedModel", seconds
+    parts = [getattr(dataset, name) for name in SPLITS]
+    features, seconds = timed(
+        lambda: [extract_features(encoder, part, verbose=0) for part in parts]
+    )
+    number = sum(part.num_examples for part in parts)
+    yield f"representations ({number / seconds:,.0f} images/s)", seconds
+    classes = {"num_classes": dataset.num_classes}
+    yield "linear probe, all labels", timed(cached_probe, *features, **classes)[1]
+    few = timed(few_label_probe, features[0], features[2], **classes)[1]
+    yield "linear probe, 10 labels a class, 5 draws", few
+    inputs, seconds = timed(lambda: [input_features(dataset, name) for name in SPLITS])
+    yield "raw input as rows", seconds
+    yield "linear probe of the raw input", timed(cached_probe, *inputs, **classes)[1]
+    yield "kNN, k and temperature chosen", timed(knn_eval, *features, **classes)[1]
+    index, seconds = timed(NeighbourIndex.build, features[0].representations)
+    queries = features[2].representations
+    yield "index of the training images", seconds
+    yield f"{len(queries):,} queries", timed(index.search, queries, 10)[1]
+
+
+def timed(function, *arguments, **settings):
+    """Returns what a call gives, and its seconds."""
+    start = time.monotonic()
+    result = function(*arguments, **settings)
+    return result, time.monotonic() - start
+
+
+if __name__ == "__main__":
+    main()

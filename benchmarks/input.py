@@ -1,0 +1,94 @@
+"""Images a second that tf.data hands to training, without views or steps.
+
+    python -m benchmarks.input --data_dir DIR
+
+CIFAR-10 from memory, and a folder of photographs-to-be (made images of 256 pixels a
+side, JPEG and PNG, resized to 128): held in memory, and decoded anew at every read, as
+sets over `--memory_limit_gib` are. Every round reads from each in turn; the median
+round counts. Reading a set for the first time, which decodes it, is timed apart.
+"""
+
+import argparse
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.log import append_entry, commit, machine, markdown_table
+from vicreg_keras import load_dataset
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--dataset", default="cifar10", help="as main.py's")
+    parser.add_argument("--data_dir", help="as main.py's")
+    parser.add_argument("--batch_size", type=int, default=256)
+    parser.add_argument("--files", type=int, default=2000, help="of the made folder")
+    parser.add_argument("--seconds", type=float, default=2, help="of a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--log", metavar="LOG.md", help="the table becomes an entry")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        make_files(pathlib.Path(folder), options.files)
+        made = {"name": f"folder:{folder}", "image_size": 128}
+        sources = {
+            options.dataset: {"name": options.dataset, "data_dir": options.data_dir},
+            "files, in memory": made,
+            "files, decoded as read": {**made, "memory_limit_gib": 1e-6},
+        }
+        rates, first = measure(sources, options)
+    rows = [("", "images/s", "lowest", "highest", "seconds to open")]
+    for name, values in rates.items():
+        numbers = (statistics.median(values), min(values), max(values))
+        rows.append((name, *(f"{x:,.0f}" for x in numbers), f"{first[name]:.1f}"))
+    table = markdown_table(rows)
+    setting = f"{machine()}; commit {commit()}; batches of {options.batch_size}"
+    print(f"{setting}\n{table}")
+    if options.log:
+        command = " ".join(["python -m benchmarks.input", *sys.argv[1:]])
+        question = "how many images a second does tf.data hand over?"
+        append_entry(options.log, question, command, setting, table)
+
+
+def measure(sources: dict[str, dict], options) -> tuple[dict, dict]:
+    """Returns every round's images a second, and the seconds to open, by source."""
+    batches, first = {}, {}
+    for name, settings in sources.items():
+        start = time.monotonic()
+        train = load_dataset(**settings).train
+        size = min(options.batch_size, train.num_examples)
+        batches[name] = iter(train.training_batches(size, seed=0))
+        next(batches[name])
+        first[name] = time.monotonic() - start
+    rates = {name: [] for name in sources}
+    for _ in range(options.rounds):
+        for name, iterator in batches.items():
+            # What was read ahead while others were measured is not counted.
+            for _ in range(4):
+                next(iterator)
+            rates[name].append(images_a_second(iterator, options.seconds))
+    return rates, first
+
+
+def images_a_second(iterator, seconds: float) -> float:
+    start, number = time.monotonic(), 0
+    while (passed := time.monotonic() - start) < seconds or not number:
+        number += len(next(iterator))
+    return number / passed
+
+
+def make_files(folder: pathlib.Path, number: int):
+    """Writes images of smooth noise, every second one as PNG."""
+    random = np.random.default_rng(0)
+    for i in range(number):
+        small = random.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+        image = Image.fromarray(small).resize((256, 256), Image.Resampling.BICUBIC)
+        image.save(folder / f"{i}.{'png' if i % 2 else 'jpg'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""How much memory does each mode take, at its peak?
+
+    python -m benchmarks.memory flags/cifar10.flags --data_dir DIR
+    python -m benchmarks.memory --workdir RUN
+
+Recipes are trained for some seconds and then stopped, as by a signal, which leaves a
+checkpoint; of a finished run every mode that judges is typed, on a copy without what it
+has kept. Each is a process of its own, whose peak of resident memory the kernel counts.
+"""
+
+import argparse
+import math
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from benchmarks.log import append_entry, commit, machine, markdown_table
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+STOPPED = 130  # main.py's status after a signal, all being saved.
+MODES = ("linear_eval", "knn_eval", "retrieve", "cluster", "spectrum", "export")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("recipes", nargs="*", help="flag files to train")
+    parser.add_argument("--workdir", help="a finished run, to judge")
+    parser.add_argument("--seconds", type=float, default=90, help="of training")
+    parser.add_argument("--log", metavar="LOG.md", help="the table becomes an entry")
+    options, more = parser.parse_known_args()
+    if not options.recipes and not options.workdir:
+        parser.error("expected flag files, --workdir=RUN or both. Received: neither.")
+    rows = [("", "peak GiB", "seconds")]
+    for recipe in options.recipes:
+        with tempfile.TemporaryDirectory() as folder:
+            numbers = peak_of([f"--flagfile={recipe}", *more], folder, options.seconds)
+        rows.append(row(f"pretrain, {pathlib.Path(recipe).stem}", *numbers))
+    for mode in MODES if options.workdir else ():
+        with tempfile.TemporaryDirectory() as folder:
+            copy = copy_run(options.workdir, folder)
+            numbers = peak_of([f"--mode={mode}", *more], copy)
+        rows.append(row(mode, *numbers))
+    table = markdown_table(rows)
+    setting = f"{machine()}; commit {commit()}"
+    print(f"{setting}\n{table}")
+    if options.log:
+        command = " ".join(["python -m benchmarks.memory", *sys.argv[1:]])
+        question = "how much memory does each mode take?"
+        append_entry(options.log, question, command, setting, table)
+
+
+def peak_of(
+    flags: list[str], run: str | pathlib.Path, seconds: float | None = None
+) -> tuple[int, float]:
+    """Types one command.
+
+    Args:
+        flags: of main.py.
+        run: the folder it works in.
+        seconds: of training, after which it is told to stop, or `None`.
+
+    Returns:
+        Peak resident memory in bytes, and how long it ran.
+    """
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "main.py", f"--workdir={run}", *flags],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+    )
+    # Written when all is read and made, and the first step comes next.
+    begun = pathlib.Path(run) / "environment.json"
+    end = None
+    while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+        if seconds is not None and end is None and begun.exists():
+            end = time.monotonic() + seconds
+        if end is not None and time.monotonic() > end:
+            process.send_signal(signal.SIGTERM)
+            end = math.inf
+        time.sleep(0.1)
+    _, status, usage = ended
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, STOPPED):
+        sys.exit(f"main.py ended with status {process.returncode}, see above.")
+    return usage.ru_maxrss * 1024, time.monotonic() - start
+
+
+def copy_run(run: str, folder: str) -> pathlib.Path:
+    """Copies a run but for the representations and indexes that it has kept."""
+    kept = shutil.ignore_patterns("features", "index", "tensorboard")
+    return pathlib.Path(shutil.copytree(run, pathlib.Path(folder) / "run", ignore=kept))
+
+
+def row(name: str, peak: int, seconds: float) -> tuple[str, str, str]:
+    return name, f"{peak / 2**30:.2f}", f"{seconds:.0f}"
+
+
+if __name__ == "__main__":
+    main()
