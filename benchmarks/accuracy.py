@@ -1,6 +1,6 @@
 """What does a recipe reach, and how long does it take? Over seeds, on test examples.
 
-    python -m benchmarks.accuracy flags/cifar10_quick.flags --data_dir DIR --seeds 3
+    python -m benchmarks.accuracy flags/cifar10_fast.flags --data_dir DIR --seeds 3
 
 Each seed is trained by `python main.py --flagfile=...`, a process of its own, and then
 judged by another: the linear probe (protocol cached, the regularisation chosen on
