@@ -454,13 +454,13 @@ def _pretrain():
 
     run = _own_folder()
     init_from = RunFolder(_INIT_FROM.value) if _INIT_FROM.value else None
-    settings = _settings()
+    settings = settings_from_flags()
     run.create()
     with run.lock():
         _claim(run, settings)
         result = run_pretrain(
             settings,
-            _load_dataset(),
+            dataset_from_flags(),
             run,
             init_from,
             index=_INDEX.value,
@@ -478,7 +478,7 @@ def _pretrain():
 def _ablate():
     from vicreg_keras.judge.ablate import VARIANTS, parse_grid, run_ablate
 
-    run, settings = _own_folder(), _settings()
+    run, settings = _own_folder(), settings_from_flags()
     variants = parse_grid(_WEIGHTS_GRID.value) if _WEIGHTS_GRID.value else VARIANTS
 
     def claim(part, chosen):
@@ -487,7 +487,7 @@ def _ablate():
 
     row = run_ablate(
         settings,
-        _load_dataset(),
+        dataset_from_flags(),
         run,
         claim=claim,
         variants=variants,
@@ -500,7 +500,7 @@ def _search():
     from vicreg_keras.judge.positives import earlier_run, find_positives
     from vicreg_keras.search.run import run_search
 
-    run, settings, dataset = _own_folder(), _settings(), _load_dataset()
+    run, settings, dataset = _own_folder(), settings_from_flags(), dataset_from_flags()
     options = {flag.name: flag.value for flag in _SEARCH}
     earlier = earlier_run(settings, dataset)
     row = run_search(
@@ -538,7 +538,9 @@ def _judge():
     from vicreg_keras.workdir import RunFolder
 
     run = RunFolder(_WORKDIR.value) if _WORKDIR.value else None
-    subject = open_subject(_settings(), _load_dataset, run, _SAVED_MODEL.value)
+    subject = open_subject(
+        settings_from_flags(), dataset_from_flags, run, _SAVED_MODEL.value
+    )
     options = {flag.name: flag.value for flag in JUDGES[_MODE.value]}
     MODES[_MODE.value](subject, **options)
     if subject.run is not None and subject.run.metrics.exists():
@@ -581,7 +583,7 @@ def _silent_stderr():
         os.close(kept)
 
 
-def _settings():
+def settings_from_flags():
     """The recipe that the flags make, its precision put in force."""
     import keras
     import tensorflow as tf
@@ -605,7 +607,8 @@ def _settings():
     return Settings(**values)
 
 
-def _load_dataset():
+def dataset_from_flags():
+    """The data set that the flags name."""
     from vicreg_keras.data import load_dataset
 
     return load_dataset(

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.log import append_entry, commit, machine, markdown_table
+from benchmarks.log import commit, machine, markdown_table, report
 from vicreg_keras import tables
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -45,11 +45,8 @@ def main():
         print(f"seed {seed}: {json.dumps(results[-1])}", flush=True)
     table = markdown_table(rows_of(results))
     name = pathlib.Path(options.recipe).stem
-    print(f"{name}, {options.seeds} seeds; {machine()}; commit {commit()}\n{table}")
-    if options.log:
-        command = " ".join(["python -m benchmarks.accuracy", *sys.argv[1:]])
-        setting = f"{machine()}; commit {commit()}; seeds 0 to {options.seeds - 1}"
-        append_entry(options.log, f"what does {name} reach?", command, setting, table)
+    setting = f"{machine()}; commit {commit()}; seeds 0 to {options.seeds - 1}"
+    report(options.log, "accuracy", f"what does {name} reach?", setting, table)
 
 
 def run(recipe: str, seed: int, folder: str, more: list[str]) -> dict[str, float]:

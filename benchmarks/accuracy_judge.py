@@ -21,13 +21,7 @@ from vicreg_keras.workdir import RunFolder
 def main():
     (folder,) = sys.argv[1:]
     flags = RunFolder(folder).read_settings()
-    dataset = load_dataset(
-        flags["dataset"],
-        data_dir=flags.get("data_dir") or None,
-        image_size=int(flags["image_size"]) if flags.get("image_size") else None,
-        validation_fraction=float(flags["validation_fraction"]),
-        seed=int(flags["seed"]),
-    )
+    dataset = dataset_of(flags)
     number = dataset.num_classes
     parts = (dataset.train, dataset.validation, dataset.test)
     splits = features_of(load_encoder(folder), parts)
@@ -44,6 +38,17 @@ def main():
             "knn": knn_eval(*splits, num_classes=number)["top1"],
             "untrained": cached_probe(*untrained, num_classes=number)["top1"],
         }
+    )
+
+
+def dataset_of(flags):
+    """The data set that a run's flags name."""
+    return load_dataset(
+        flags["dataset"],
+        data_dir=flags.get("data_dir") or None,
+        image_size=int(flags["image_size"]) if flags.get("image_size") else None,
+        validation_fraction=float(flags["validation_fraction"]),
+        seed=int(flags["seed"]),
     )
 
 

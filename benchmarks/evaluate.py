@@ -14,9 +14,10 @@ import sys
 import tempfile
 import time
 
-from benchmarks.log import append_entry, commit, machine, markdown_table
+from benchmarks.accuracy_judge import dataset_of
+from benchmarks.log import commit, machine, markdown_table, report
 from benchmarks.memory import ROOT, copy_run
-from vicreg_keras import load_dataset, load_encoder
+from vicreg_keras import load_encoder
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_eval import input_features
 from vicreg_keras.evaluate.linear_probe import cached_probe, few_label_probe
@@ -43,11 +44,8 @@ def main():
     flags = RunFolder(options.run).read_settings()
     recipe = f"encoder {flags['encoder']}, stem {flags['stem']}, {flags['dataset']}"
     setting = f"{machine()}; commit {commit()}; {recipe}"
-    print(f"{setting}\n{table}")
-    if options.log:
-        command = f"python -m benchmarks.evaluate {options.run}"
-        question = "how long does it take to judge a run?"
-        append_entry(options.log, question, command, setting, table)
+    question = "how long does it take to judge a run?"
+    report(options.log, "evaluate", question, setting, table)
 
 
 def whole_command(run: str) -> float:
@@ -70,22 +68,15 @@ def whole_command(run: str) -> float:
 def parts(run: str):
     """Yields what is done, and its seconds."""
     flags = RunFolder(run).read_settings()
-    dataset, seconds = timed(
-        load_dataset,
-        flags["dataset"],
-        data_dir=flags.get("data_dir") or None,
-        image_size=int(flags["image_size"]) if flags.get("image_size") else None,
-        validation_fraction=float(flags["validation_fraction"]),
-        seed=int(flags["seed"]),
-    )
+    dataset, seconds = timed(dataset_of, flags)
     yield "reading the images", seconds
     encoder, seconds = timed(load_encoder, run)
     yield "loading the SavedModel", seconds
-    parts = [getattr(dataset, name) for name in SPLITS]
+    splits = [getattr(dataset, name) for name in SPLITS]
     features, seconds = timed(
-        lambda: [extract_features(encoder, part, verbose=0) for part in parts]
+        lambda: [extract_features(encoder, part, verbose=0) for part in splits]
     )
-    number = sum(part.num_examples for part in parts)
+    number = sum(part.num_examples for part in splits)
     yield f"representations ({number / seconds:,.0f} images/s)", seconds
     classes = {"num_classes": dataset.num_classes}
     yield "linear probe, all labels", timed(cached_probe, *features, **classes)[1]

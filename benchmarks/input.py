@@ -11,14 +11,13 @@ round counts. Reading a set for the first time, which decodes it, is timed apart
 import argparse
 import pathlib
 import statistics
-import sys
 import tempfile
 import time
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.log import append_entry, commit, machine, markdown_table
+from benchmarks.log import commit, machine, markdown_table, report
 from vicreg_keras import load_dataset
 
 
@@ -47,11 +46,8 @@ def main():
         rows.append((name, *(f"{x:,.0f}" for x in numbers), f"{first[name]:.1f}"))
     table = markdown_table(rows)
     setting = f"{machine()}; commit {commit()}; batches of {options.batch_size}"
-    print(f"{setting}\n{table}")
-    if options.log:
-        command = " ".join(["python -m benchmarks.input", *sys.argv[1:]])
-        question = "how many images a second does tf.data hand over?"
-        append_entry(options.log, question, command, setting, table)
+    question = "how many images a second does tf.data hand over?"
+    report(options.log, "input", question, setting, table)
 
 
 def measure(sources: dict[str, dict], options) -> tuple[dict, dict]:

@@ -6,10 +6,35 @@ import pathlib
 import platform
 import re
 import subprocess
+import sys
 import textwrap
 from collections.abc import Sequence
 
 _WIDTH = 90
+
+
+def report(
+    log: str | os.PathLike | None,
+    module: str,
+    question: str,
+    setting: str,
+    table: str,
+):
+    """Prints a table and, where `log` is not `None`, makes it an entry.
+
+    Args:
+        log: As `append_entry`'s path.
+        module: of this package, that was run; its arguments are those of this process.
+        question: As of `append_entry`.
+        setting: As of `append_entry`.
+        table: As of `append_entry`.
+    """
+    print(f"{setting}\n{table}")
+    if log is not None:
+        # Where something lies on this machine helps nobody elsewhere.
+        words = [re.sub(r"(^|=)/.*", r"\1PATH", word) for word in sys.argv[1:]]
+        command = " ".join([f"python -m benchmarks.{module}", *words])
+        append_entry(log, question, command, setting, table)
 
 
 def append_entry(

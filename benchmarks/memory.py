@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from benchmarks.log import append_entry, commit, machine, markdown_table
+from benchmarks.log import commit, machine, markdown_table, report
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STOPPED = 130  # main.py's status after a signal, all being saved.
@@ -47,11 +47,8 @@ def main():
         rows.append(row(mode, *numbers))
     table = markdown_table(rows)
     setting = f"{machine()}; commit {commit()}"
-    print(f"{setting}\n{table}")
-    if options.log:
-        command = " ".join(["python -m benchmarks.memory", *sys.argv[1:]])
-        question = "how much memory does each mode take?"
-        append_entry(options.log, question, command, setting, table)
+    question = "how much memory does each mode take?"
+    report(options.log, "memory", question, setting, table)
 
 
 def peak_of(
@@ -92,6 +89,11 @@ def peak_of(
 
 def copy_run(run: str, folder: str) -> pathlib.Path:
     """Copies a run but for the representations and indexes that it has kept."""
+    if not (pathlib.Path(run) / "encoder").is_dir():
+        sys.exit(
+            "Expected the folder of a finished run, which has encoder/. Received: "
+            f"{run}. Pretrain first."
+        )
     kept = shutil.ignore_patterns("features", "index", "tensorboard")
     return pathlib.Path(shutil.copytree(run, pathlib.Path(folder) / "run", ignore=kept))
 

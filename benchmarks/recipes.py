@@ -18,7 +18,7 @@ import json
 import pathlib
 
 from benchmarks.accuracy import ROOT, answers
-from benchmarks.log import append_entry, commit, machine, markdown_table
+from benchmarks.log import commit, machine, markdown_table, report
 from vicreg_keras import tables
 
 
@@ -33,7 +33,6 @@ def main():
             f"minutes={options.minutes}, views={options.views}. Give --minutes or "
             "--views, or both."
         )
-    command = command_of(budgets, options.recipes, more)
     if options.data_dir:
         more.append(f"--data_dir={options.data_dir}")
     results = []
@@ -49,10 +48,8 @@ def main():
         f"{machine()}; commit {commit()}; n = 1; judged on {judged:,} held-out "
         "training images"
     )
-    print(f"{setting}\n{table}")
-    if options.log:
-        question = "what do the recipes of CIFAR-10 reach on one budget?"
-        append_entry(options.log, question, command, setting, table)
+    question = "what do the recipes of CIFAR-10 reach on one budget?"
+    report(options.log, "recipes", question, setting, table)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -99,13 +96,6 @@ def rows_of(results: list[dict]) -> list[tuple[str, ...]]:
         budget = f"{amount:,g} {unit}" if unit == "minutes" else f"{amount:,} {unit}"
         rows.append((one["recipe"], budget, f"{one['views']:,}", minutes, *scores))
     return rows
-
-
-def command_of(budgets: dict[str, float], recipes: list[str], more: list[str]) -> str:
-    """The command as it can be repeated elsewhere: no path of this machine."""
-    words = [f"flags/{pathlib.Path(recipe).name}" for recipe in recipes]
-    words += [f"--{unit} {amount}" for unit, amount in budgets.items()]
-    return " ".join(["python -m benchmarks.recipes", *words, "--data_dir DIR", *more])
 
 
 if __name__ == "__main__":

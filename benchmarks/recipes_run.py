@@ -18,7 +18,7 @@ import tensorflow as tf
 from absl import flags
 
 from benchmarks.accuracy_judge import features_of, say
-from main import _load_dataset, _settings
+from main import dataset_from_flags, settings_from_flags
 from vicreg_keras.data import Dataset
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_probe import cached_probe
@@ -39,7 +39,7 @@ def main():
     options, more = parser.parse_known_args()
     try:
         flags.FLAGS(["main.py", *more])
-        settings, dataset = _settings(), _load_dataset()
+        settings, dataset = settings_from_flags(), dataset_from_flags()
         budget = BUDGETS[options.unit](options.amount)
         model, numbers = train(settings, dataset, budget)
         if numbers.pop("finite"):

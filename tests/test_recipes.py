@@ -256,7 +256,7 @@ def built(request, tmp_path_factory):
     arguments = [f"--flagfile={FLAGS / request.param}.flags", "--precision=float32"]
     with flagsaver.flagsaver():
         flags.FLAGS(["main.py", *arguments])
-        settings = main._settings()
+        settings = main.settings_from_flags()
     path = tmp_path_factory.mktemp("data") / "images.npz"
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
     np.savez(path, images=images)

@@ -46,6 +46,11 @@ def test_a_copy_has_the_encoder_and_nothing_kept(run, tmp_path):
     assert RunFolder(copy).read_settings() == RunFolder(run).read_settings()
 
 
+def test_a_folder_without_an_encoder_is_said_in_one_line(tmp_path):
+    with pytest.raises(SystemExit, match="Expected the folder of a finished run"):
+        memory.copy_run(str(tmp_path / "nowhere"), str(tmp_path))
+
+
 def test_every_part_of_judging_is_timed(run):
     names, seconds = zip(*evaluate.parts(str(run)), strict=True)
     assert all(value >= 0 for value in seconds)

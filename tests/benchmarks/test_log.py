@@ -1,8 +1,9 @@
 """Tests of how a measurement gets into the log."""
 
 import datetime
+import sys
 
-from benchmarks.log import append_entry, commit, machine, markdown_table
+from benchmarks.log import append_entry, commit, machine, markdown_table, report
 
 TABLE = markdown_table([("", "images/s"), ("ours", "12.5"), ("ceiling", "1,000.0")])
 HEADER = "# Log\n\nAn entry:\n\n    ## YYYY-MM-DD: the question\n\n"
@@ -41,6 +42,19 @@ def test_a_log_without_entries_gets_its_first(tmp_path):
     text = path.read_text()
     assert text.startswith(HEADER)
     assert 0 < text.index(": two?") < text.index(": one?")
+
+
+def test_a_report_is_printed_and_logged_only_where_asked(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "LOG.md"
+    path.write_text(HEADER)
+    words = ["log", "flags/a.flags", "--data_dir", str(tmp_path), f"--log={path}"]
+    monkeypatch.setattr(sys, "argv", words)
+    report(None, "step", "how fast?", "here", TABLE)
+    assert capsys.readouterr().out == f"here\n{TABLE}\n"
+    assert path.read_text() == HEADER
+    report(path, "step", "how fast?", "here", TABLE)
+    command = "python -m benchmarks.step flags/a.flags --data_dir PATH --log=PATH"
+    assert f"- Command: `{command}`\n" in path.read_text()
 
 
 def test_hardware_and_commit_are_named():

@@ -142,8 +142,8 @@ def test_both_budgets_are_compared(tmp_path, monkeypatch, capsys):
     assert len(re.findall(r"^  \| four ", entry, re.M)) == 2
     command = " ".join(re.search(r"Command: `(.*?)`", entry, re.S)[1].split())
     assert command == (
-        "python -m benchmarks.recipes flags/four.flags --minutes 0.005 --views 1001 "
-        "--data_dir DIR --seed=3"
+        "python -m benchmarks.recipes PATH --minutes=0.005 --views=1001 --log=PATH "
+        "--seed=3"
     )
     assert str(tmp_path) not in entry
 
