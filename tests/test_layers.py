@@ -6,6 +6,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
+from vicreg_keras import cpu
 from vicreg_keras.layers import BatchNormalization, Conv2D, Gelu
 
 
@@ -17,15 +18,16 @@ def value_and_gradients(layer, x):
     return y, tape.gradient(objective, [x, *layer.trainable_variables])
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 5), (3, 3), (4, 4), (8, 8)])
-@pytest.mark.parametrize("kernel_size", [1, 3, (3, 5)])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("bias", [False, True])
-def test_convolution_and_its_gradients_are_kerass(size, kernel_size, dtype, bias):
+@pytest.fixture(params=[False, True], ids=["without_amx", "with_amx"])
+def amx(request, monkeypatch):
+    """Either CPU's choice of kernels, whichever this one is."""
+    monkeypatch.setattr(cpu, "has_amx", lambda: request.param)
+    return request.param
+
+
+def check_it_is_kerass(size, kernel_size, dtype, channels=4, **options):
     random = np.random.default_rng(0)
-    x = random.normal(size=(3, *size, 4)).astype("float32")
-    options = {"padding": "same", "use_bias": bias, "bias_initializer": "normal"}
-    options |= {"activation": "tanh" if bias else None}
+    x = random.normal(size=(3, *size, channels)).astype("float32")
     fast = Conv2D(6, kernel_size, **options)
     stock = keras.layers.Conv2D(6, kernel_size, **options)
     if dtype == "bfloat16":
@@ -44,8 +46,79 @@ def test_convolution_and_its_gradients_are_kerass(size, kernel_size, dtype, bias
         np.testing.assert_allclose(a, b, atol=tolerance)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 5), (3, 3), (4, 4), (8, 8)])
+@pytest.mark.parametrize("kernel_size", [1, 3, (3, 5)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_convolution_and_its_gradients_are_kerass(amx, size, kernel_size, dtype, bias):
+    options = {"padding": "same", "use_bias": bias, "bias_initializer": "normal"}
+    options |= {"activation": "tanh" if bias else None}
+    check_it_is_kerass(size, kernel_size, dtype, **options)
+
+
+@pytest.mark.parametrize("size", [(3, 3), (4, 4), (5, 8), (10, 10), (18, 18)])
+@pytest.mark.parametrize("kernel_size", [1, 3, (2, 3)])
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_so_it_is_with_strides(amx, size, kernel_size, stride, dtype):
+    options = {"strides": stride, "use_bias": False}
+    check_it_is_kerass(size, kernel_size, dtype, channels=16, **options)
+
+
+def operations_of_a_step(layer, size, channels):
+    """Of value and gradients, by the names of TensorFlow's kernels."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, size, size, channels))])
+    def step(x):
+        return value_and_gradients_of(layer, x)
+
+    graph = step.get_concrete_function().graph
+    return {operation.type for operation in graph.get_operations()}
+
+
+def value_and_gradients_of(layer, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, training=True)
+    return tape.gradient(y, [x, *layer.trainable_variables])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stride", "size", "with_amx", "without_amx"),
+    [
+        # The output's places, and those up to which the CPU has a product for them.
+        ("mixed_bfloat16", 1, 8, True, True),
+        ("mixed_bfloat16", 1, 9, False, True),
+        ("mixed_bfloat16", 1, 10, False, False),
+        ("float32", 1, 2, True, True),
+        ("float32", 1, 3, True, False),
+        ("float32", 1, 4, False, False),
+        ("mixed_bfloat16", 2, 17, True, True),
+        ("mixed_bfloat16", 2, 33, False, True),
+        ("mixed_bfloat16", 2, 35, False, False),
+        ("float32", 2, 7, True, True),
+        ("float32", 2, 33, False, True),
+    ],
+)
+def test_the_gradient_by_a_small_maps_kernel_is_a_product(
+    amx, dtype, stride, size, with_amx, without_amx
+):
+    padding = "same" if stride == 1 else "valid"
+    layer = Conv2D(6, 3, strides=stride, padding=padding, dtype=dtype)
+    layer.build((None, None, None, 16))
+    expected = with_amx if amx else without_amx
+    kernels = operations_of_a_step(layer, size, 16)
+    assert ("Conv2DBackpropFilter" in kernels) != expected
+
+
+def test_the_gradient_by_a_pictures_kernel_is_no_product(amx):
+    layer = Conv2D(6, 3, strides=2)
+    layer.build((None, None, None, 3))
+    assert "Conv2DBackpropFilter" in operations_of_a_step(layer, 7, 3)
+
+
 @pytest.mark.parametrize("training", [True, False])
-def test_inference_and_maps_of_unknown_size_are_plain_convolutions(training):
+def test_inference_and_maps_of_unknown_size_are_plain_convolutions(amx, training):
     layer = Conv2D(6, 3, padding="same")
     layer.build((None, None, None, 4))
 
@@ -56,7 +129,7 @@ def test_inference_and_maps_of_unknown_size_are_plain_convolutions(training):
         return {operation.type for operation in graph.get_operations()}
 
     assert "Conv2D" in operations(None) and "Conv2D" in operations(8)
-    assert ("Conv2D" in operations(2)) == (not training)
+    assert ("Conv2D" in operations(2)) == (not training or not amx)
     x = np.random.default_rng(0).normal(size=(2, 3, 3, 4)).astype("float32")
     unknown = tf.function(
         lambda x: layer(x, training=training),

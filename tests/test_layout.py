@@ -47,6 +47,7 @@ LEVELS = {
     "row_ops": -1,
     "row_settings": -1,
     "layers": -1,
+    "cpu": -2,
 }
 # Whose a part is: nobody else imports it.
 PARTS = {
@@ -58,6 +59,7 @@ PARTS = {
     "row_ops": ("row_views",),
     "row_settings": ("row_views",),
     "layers": ("models",),
+    "cpu": ("layers", "precision"),
 }
 
 # What only these files import; a folder ends in a slash.

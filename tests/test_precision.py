@@ -4,7 +4,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from vicreg_keras import precision
+from vicreg_keras import cpu, precision
 
 
 @pytest.fixture
@@ -27,20 +27,9 @@ def machine(monkeypatch):
         monkeypatch.setattr(
             tf.config.experimental, "get_device_details", get_device_details
         )
-        monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: bfloat16)
+        monkeypatch.setattr(cpu, "has_bfloat16", lambda: bfloat16)
 
     return describe
-
-
-def cpu_flags(monkeypatch, tmp_path, flags):
-    path = tmp_path / "cpuinfo"
-    path.write_text(f"processor\t: 0\nflags\t\t: fpu vme {flags} sse2\nbugs\t\t:\n")
-
-    def open_cpuinfo(name, *args):
-        assert name == "/proc/cpuinfo"
-        return open(path, *args)
-
-    monkeypatch.setattr(precision, "open", open_cpuinfo, raising=False)
 
 
 @pytest.mark.parametrize(
@@ -68,28 +57,6 @@ def test_auto_on_an_unknown_gpu_is_float32(machine):
 def test_auto_on_a_cpu_goes_by_its_instructions(machine, bfloat16, name):
     machine(bfloat16=bfloat16)
     assert precision.choose_precision("auto") == name
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ("avx512f avx512_bf16 avx512_vnni", True),
-        ("amx_tile amx_bf16 amx_int8", True),
-        ("avx2 avx512f avx512_vnni", False),
-        ("not_avx512_bf16 avx512_bf16x", False),
-    ],
-)
-def test_reads_the_cpus_instructions(monkeypatch, tmp_path, flags, expected):
-    cpu_flags(monkeypatch, tmp_path, flags)
-    assert precision._cpu_has_bfloat16() is expected
-
-
-def test_cpu_that_says_nothing_has_no_bfloat16(monkeypatch):
-    def missing(name):
-        raise FileNotFoundError(name)
-
-    monkeypatch.setattr(precision, "open", missing, raising=False)
-    assert precision._cpu_has_bfloat16() is False
 
 
 @pytest.mark.parametrize("name", sorted(precision.POLICIES))

@@ -1,8 +1,8 @@
 """In which precision does this machine train best?"""
 
-import re
-
 import tensorflow as tf
+
+from vicreg_keras import cpu
 
 POLICIES = {
     "float32": "float32",
@@ -36,13 +36,4 @@ def choose_precision(name: str) -> str:
         if major >= 8:
             return "bfloat16"
         return "float16" if major == 7 else "float32"
-    return "bfloat16" if _cpu_has_bfloat16() else "float32"
-
-
-def _cpu_has_bfloat16() -> bool:
-    try:
-        with open("/proc/cpuinfo") as file:
-            flags = file.read()
-    except OSError:  # Not Linux.
-        return False
-    return re.search(r"\b(avx512_bf16|amx_bf16)\b", flags) is not None
+    return "bfloat16" if cpu.has_bfloat16() else "float32"
