@@ -72,7 +72,6 @@ class Conv2D(keras.layers.Conv2D):
         strided = (
             self.padding == "valid"
             and self.strides[0] == self.strides[1] > 1
-            and self.kernel_size != (1, 1)
         )
         return (
             (same or strided)
