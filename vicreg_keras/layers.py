@@ -69,10 +69,7 @@ class Conv2D(keras.layers.Conv2D):
             and self.strides == (1, 1)
             and all(size % 2 for size in self.kernel_size)
         )
-        strided = (
-            self.padding == "valid"
-            and self.strides[0] == self.strides[1] > 1
-        )
+        strided = self.padding == "valid" and self.strides[0] == self.strides[1] > 1
         return (
             (same or strided)
             and self.dilation_rate == (1, 1)

@@ -52,6 +52,55 @@ def tfds_dir(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def coloured_dir(tmp_path):
+    """A small prepared set of coloured PNGs of one size, `tiny_colours`."""
+    import tensorflow_datasets as tfds
+
+    features = {"image": tfds.features.Image(shape=(6, 8, 3))}
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="tiny_colours",
+        version="1.0.0",
+        data_dir=tmp_path,
+        split_datasets={"train": [(i, {"image": noise(i, 6, 8)}) for i in range(20)]},
+        features=tfds.features.FeaturesDict(features),
+        disable_shuffling=True,
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("image_size", [None, 4])
+def test_coloured_pngs_are_the_same_pixels_whoever_decodes_them(
+    coloured_dir, image_size, monkeypatch
+):
+    files = []
+
+    def decode_into(images, pool, some, names, image_size):
+        files.extend(names)
+        return images_decode_into(images, pool, some, names, image_size)
+
+    images_decode_into = source.decode_into
+    monkeypatch.setattr(source, "decode_into", decode_into)
+    loaded = load_dataset(
+        "tiny_colours", data_dir=str(coloured_dir), image_size=image_size
+    )
+    # Pillow is needed where they are resized.
+    assert len(files) == (0 if image_size is None else 20)
+    for split in (loaded.train, loaded.validation):
+        for i, name in enumerate(split.names):
+            expected = noise(int(name.removeprefix("train/")), 6, 8)[np.newaxis]
+            expected = images.resized(expected, image_size)
+            np.testing.assert_array_equal(split.read([i]), expected)
+
+
+def test_a_damaged_file_is_named_in_one_line(coloured_dir):
+    (path,) = coloured_dir.glob("tiny_colours/1.0.0/*.tfrecord*")
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ValueError, match="whole files of .*1.0.0.*Remove") as error:
+        load_dataset("tiny_colours", data_dir=str(coloured_dir))
+    assert "\n" not in str(error.value)
+
+
 def test_tfds(tfds_dir):
     loaded = load_dataset("tiny_shapes", data_dir=str(tfds_dir))
     assert loaded.example_shape == (6, 8, 3)
