@@ -25,6 +25,7 @@ from vicreg_keras.evaluate.logistic import (
     MAX_ITERATIONS,
     TOLERANCE,
     Logistic,
+    Problem,
     fit_logistic,
     fit_path,
     moments,
@@ -100,12 +101,14 @@ def fit_head(
     rows -= mean
     rows /= scale
 
+    problem = Problem(rows[:num_train], train.labels)
     path, chosen, chosen_fit = _chosen_on_validation(
+        problem,
         Features(rows[:num_train], train.labels),
         Features(rows[num_train:], validation.labels),
         num_classes,
     )
-    final = fit_logistic(rows, labels, chosen["C"], chosen_fit)
+    final = Problem(rows, labels, problem).fit(chosen["C"], chosen_fit)
     head = LinearHead(mean, scale, *final.coefficients(num_classes))
     return head, {
         "validation_top1": chosen["validation_top1"],
@@ -286,11 +289,11 @@ def _check(num_classes: int, *, train: Features, **others: Features) -> None:
 
 
 def _chosen_on_validation(
-    train: Features, validation: Features, num_classes: int
+    problem: Problem, train: Features, validation: Features, num_classes: int
 ) -> tuple[list[dict], dict, Logistic]:
     """What was tried of REGULARISATIONS, the entry that was best, and its fit."""
     path, best, best_fit = [], None, None
-    for fit in fit_path(*train, REGULARISATIONS):
+    for fit in problem.path(REGULARISATIONS):
         accuracies = {
             f"{name}_top1": top_k_accuracy(fit.scores(rows, num_classes), labels, 1)
             for name, (rows, labels) in (("validation", validation), ("train", train))

@@ -96,10 +96,7 @@ def fit_path(
     Yields:
         The fits, in order.
     """
-    problem, fit = _Problem(rows, labels), None
-    for value in values:
-        fit = problem.fit(value, fit)
-        yield fit
+    return Problem(rows, labels).path(values)
 
 
 def fit_logistic(
@@ -118,7 +115,7 @@ def fit_logistic(
     Returns:
         The fit.
     """
-    return _Problem(rows, labels).fit(C, start)
+    return Problem(rows, labels).fit(C, start)
 
 
 def moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -142,13 +139,21 @@ def moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), scale.astype(np.float32)
 
 
-class _Problem:
+class Problem:
     """Rows and labels, and what serves the fits of every C.
 
-    Coefficients are `(D + 1, K)` float64, the biases last.
+    Args:
+        rows: As of `fit_logistic`.
+        labels: As of `fit_logistic`.
+        first: The problem of as many of these rows as it has, the first ones. What is
+            known of them is not computed again.
     """
 
-    def __init__(self, rows: np.ndarray, labels: np.ndarray):
+    # Coefficients are `(D + 1, K)` float64, the biases last.
+
+    def __init__(
+        self, rows: np.ndarray, labels: np.ndarray, first: "Problem | None" = None
+    ):
         self.classes, self.targets = np.unique(labels, return_inverse=True)
         self.basis = None
         with _blas_threads(rows):
@@ -157,11 +162,25 @@ class _Problem:
                 # span the problem is the same, and smaller.
                 self.basis = np.linalg.qr(rows.T)[0]  # (D, N)
                 rows = rows @ self.basis
-            self.second_moments = _second_moments(rows)
+            if first is None or first.basis is not None:
+                self.second_moments = _second_moments(rows)
+            else:
+                share = len(first.rows) / len(rows)
+                others = _second_moments(rows[len(first.rows) :])
+                self.second_moments = (
+                    share * first.second_moments + (1 - share) * others
+                )
         self.rows = rows
 
+    def path(self, values: Iterable[float]) -> Iterator[Logistic]:
+        """As `fit_path`."""
+        fit = None
+        for value in values:
+            fit = self.fit(value, fit)
+            yield fit
+
     def fit(self, C: float, start: Logistic | None) -> Logistic:
-        """The best classifier for this C."""
+        """As `fit_logistic`."""
         num_threads = _num_threads(self.rows)
         with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
             search = _Search(self, C, pool.map if num_threads > 1 else map)
@@ -205,7 +224,7 @@ class _Search:
         arrived: Whether L-BFGS has moved to a place that is flat enough.
     """
 
-    def __init__(self, problem: _Problem, C: float, apply: Callable):
+    def __init__(self, problem: Problem, C: float, apply: Callable):
         self._problem, self._apply = problem, apply
         num_classes = len(problem.classes)
         # Of two classes, scikit-learn penalises the difference of the weights, whose
@@ -216,6 +235,9 @@ class _Search:
         hessian = problem.second_moments / num_classes
         penalised = np.arange(len(hessian) - 1)
         hessian[penalised, penalised] += self._penalty
+        # What rounding may have taken from an eigenvalue.
+        precision = np.finfo(problem.rows.dtype).eps
+        np.einsum("ii->i", hessian)[:] += precision * np.trace(hessian)
         with _blas_threads(problem.rows):
             self._factor = cholesky(
                 hessian, lower=True, overwrite_a=True, check_finite=False
@@ -291,14 +313,14 @@ class _Search:
 def _second_moments(rows: np.ndarray) -> np.ndarray:
     """Mean outer product `(D + 1, D + 1)` of the rows with a one at their end.
 
-    In float64, as rounding must not make an eigenvalue negative.
+    The products have the rows' precision, their sum is in float64.
     """
     total = np.zeros((rows.shape[1] + 1,) * 2)
     for first in range(0, len(rows), 4096):
-        part = rows[first : first + 4096].astype(np.float64)
+        part = rows[first : first + 4096]
         part = np.pad(part, ((0, 0), (0, 1)), constant_values=1)
         total += part.T @ part
-    return total / len(rows)
+    return total / max(len(rows), 1)
 
 
 def _norm(gradient: np.ndarray) -> float:
