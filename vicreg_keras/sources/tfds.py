@@ -181,11 +181,19 @@ def _tfds_blobs(
     feature = builder.info.features[image_key]
     # Where nothing is said of it, arrays have become PNGs.
     decoded = feature.encoding_format in (None, "png") and feature.shape == shape
+    options = tf.data.Options()
+    options.autotune.enabled = False  # Its end waits seconds for the next tuning.
+    read_config = tfds.ReadConfig(
+        options=options,
+        try_autocache=False,
+        interleave_cycle_length=1,
+        num_parallel_calls_for_decode=os.cpu_count(),
+    )
     dataset = builder.as_dataset(
         split=part,
         shuffle_files=False,
         decoders=None if decoded else {image_key: tfds.decode.SkipDecoding()},
-        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+        read_config=read_config,
     )
     keys = [image_key] if label_key is None else [image_key, label_key]
     dataset = dataset.map(lambda example: {key: example[key] for key in keys})
