@@ -3,8 +3,8 @@
     python -m benchmarks.step_ceiling_keras FOLDER
 
 Reads `operations.json` in the folder, as `benchmarks/step_keras.py` lists them, and
-times each as many times as `benchmarks.step` asks for. Where the package's convolution
-has ways of its own, at stride 1, they are tried besides TensorFlow's three kernels.
+times each as many times as `benchmarks.step` asks for. The ways of the package's
+convolution are tried besides TensorFlow's three kernels.
 """
 
 import json
@@ -98,11 +98,10 @@ def convolution(
         "by input": {"TensorFlow": (by_input, weights, outputs)},
         "by kernel": {"TensorFlow": (by_kernel, inputs, outputs)},
     }
-    if stride == 1:
-        layer = Conv2D(num_out, kernel, padding="same", use_bias=False, dtype=dtype)
-        layer.build(inputs.shape)
-        for part, function in of_layer(layer).items():
-            parts[part]["vicreg_keras"] = (function, inputs, outputs)
+    layer = Conv2D(num_out, kernel, use_bias=False, dtype=dtype, **options)
+    layer.build(inputs.shape)
+    for part, function in of_layer(layer).items():
+        parts[part]["vicreg_keras"] = (function, inputs, outputs)
     return parts
 
 
