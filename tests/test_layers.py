@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from vicreg_keras import cpu
+from vicreg_keras import cpu, winograd
 from vicreg_keras.layers import BatchNormalization, Conv2D, Gelu
 
 
@@ -25,14 +25,14 @@ def amx(request, monkeypatch):
     return request.param
 
 
-def check_it_is_kerass(size, kernel_size, dtype, channels=4, **options):
+def check_it_is_kerass(size, kernel_size, dtype, channels=4, filters=6, **options):
     random = np.random.default_rng(0)
     x = random.normal(size=(3, *size, channels)).astype("float32")
-    fast = Conv2D(6, kernel_size, **options)
-    stock = keras.layers.Conv2D(6, kernel_size, **options)
+    fast = Conv2D(filters, kernel_size, **options)
+    stock = keras.layers.Conv2D(filters, kernel_size, **options)
     if dtype == "bfloat16":
         # Each rounds on its own way; in float32 the two are equal to the last digits.
-        fast = Conv2D(6, kernel_size, dtype="mixed_bfloat16", **options)
+        fast = Conv2D(filters, kernel_size, dtype="mixed_bfloat16", **options)
     for layer in (fast, stock):
         layer.build(x.shape)
     stock.set_weights(fast.get_weights())
@@ -109,6 +109,46 @@ def test_the_gradient_by_a_small_maps_kernel_is_a_product(
     expected = with_amx if amx else without_amx
     kernels = operations_of_a_step(layer, size, 16)
     assert ("Conv2DBackpropFilter" in kernels) != expected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "channels", "filters", "expected"),
+    [
+        (4, 3, 128, 128, True),
+        (9, 3, 128, 160, True),
+        (16, 3, 128, 128, True),
+        # The map, the kernel, the channels or the filters do not suit it.
+        (3, 3, 128, 128, False),
+        (17, 3, 128, 128, False),
+        (16, 5, 128, 128, False),
+        (16, 1, 128, 128, False),
+        (16, 3, 127, 128, False),
+        (16, 3, 128, 127, False),
+    ],
+)
+def test_wide_3_x_3_kernels_have_winograds_gradient_without_amx(
+    amx, monkeypatch, dtype, size, kernel_size, channels, filters, expected
+):
+    calls = []
+    original = winograd.gradient_by_kernel
+    monkeypatch.setattr(
+        winograd,
+        "gradient_by_kernel",
+        lambda *maps: calls.append(maps) or original(*maps),
+    )
+    layer = Conv2D(filters, kernel_size, padding="same", dtype=dtype)
+    layer.build((None, None, None, channels))
+    operations_of_a_step(layer, size, channels)
+    assert len(calls) == (expected and not amx)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (5, 8)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_its_gradients_are_kerass(monkeypatch, size, dtype):
+    monkeypatch.setattr(cpu, "has_amx", lambda: False)
+    options = {"padding": "same", "kernel_initializer": "he_normal"}
+    check_it_is_kerass(size, 3, dtype, channels=128, filters=128, **options)
 
 
 def test_the_gradient_by_a_pictures_kernel_is_no_product(amx):

@@ -47,7 +47,9 @@ LEVELS = {
     "row_ops": -1,
     "row_settings": -1,
     "layers": -1,
-    "cpu": -2,
+    "convolution": -2,
+    "winograd": -3,
+    "cpu": -3,
 }
 # Whose a part is: nobody else imports it.
 PARTS = {
@@ -59,7 +61,9 @@ PARTS = {
     "row_ops": ("row_views",),
     "row_settings": ("row_views",),
     "layers": ("models",),
-    "cpu": ("layers", "precision"),
+    "convolution": ("layers",),
+    "winograd": ("convolution",),
+    "cpu": ("convolution", "precision"),
 }
 
 # What only these files import; a folder ends in a slash.

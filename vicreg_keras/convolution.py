@@ -1,5 +1,6 @@
 """Which of its kernels convolves fastest on this CPU, forward and for each gradient?"""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -9,12 +10,14 @@ from vicreg_keras import cpu, winograd
 
 
 class _Largest(NamedTuple):
-    """Places of the output's map up to which a matrix product is faster (LOG.md)."""
+    """Places of the output's map up to which other kernels are faster (LOG.md).
+
+    They are one matrix product or, by Winograd, several with fewer multiplications.
+    """
 
     forward: int = 0
     by_kernel: int = 0
     by_kernel_strided: int = 0
-    # By fewer multiplications, of 3 x 3 kernels with enough channels and filters.
     by_kernel_winograd: int = 0
 
 
@@ -27,8 +30,9 @@ _LARGEST_WITHOUT_AMX = {
 }
 # Windows of fewer channels, such as a picture's three, are slow to gather.
 _FEWEST_CHANNELS = 16
-# With fewer, cutting into tiles takes longer than it saves.
+# With fewer, or on smaller maps, cutting into tiles takes longer than it saves.
 _FEWEST_CHANNELS_WINOGRAD = 128
+_FEWEST_PLACES_WINOGRAD = 16
 
 
 def convolve(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
@@ -76,12 +80,7 @@ def _by_input(inputs, kernel, upstream, stride):
 
 def _by_kernel(inputs, kernel, upstream, stride):
     largest = _largest(inputs.dtype)
-    if (
-        stride == 1
-        and kernel.shape[:2] == (3, 3)
-        and min(kernel.shape[2:]) >= _FEWEST_CHANNELS_WINOGRAD
-        and _is_small(upstream, largest.by_kernel_winograd)
-    ):
+    if stride == 1 and _is_for_winograd(upstream, kernel):
         return winograd.gradient_by_kernel(inputs, upstream)
     places = largest.by_kernel if stride == 1 else largest.by_kernel_strided
     if not _is_small(upstream, places) or inputs.shape[-1] < _FEWEST_CHANNELS:
@@ -95,6 +94,15 @@ def _by_kernel(inputs, kernel, upstream, stride):
     seen = _seen(inputs, kernel.shape, stride)
     upstream = tf.reshape(upstream, (-1, kernel.shape[-1]))
     return tf.reshape(tf.matmul(seen, upstream, transpose_a=True), kernel.shape)
+
+
+def _is_for_winograd(upstream, kernel):
+    return (
+        kernel.shape[:2] == (3, 3)
+        and min(kernel.shape[2:]) >= _FEWEST_CHANNELS_WINOGRAD
+        and _is_small(upstream, _largest(upstream.dtype).by_kernel_winograd)
+        and math.prod(upstream.shape[1:3]) >= _FEWEST_PLACES_WINOGRAD
+    )
 
 
 def _padding(stride):

@@ -26,8 +26,9 @@ class Conv2D(keras.layers.Conv2D):
 
     On small maps the gradient by the kernel is faster as one matrix product, of what
     each place sees and the output's gradient, also with strides and no padding; and
-    on the smallest, on a CPU with AMX, so is the convolution itself. Where maps have
-    no static size, neither is done.
+    on the smallest, on a CPU with AMX, so is the convolution itself. Without AMX, with
+    3 x 3 kernels and many channels, Winograd's algorithm is faster still. Where maps
+    have no static size, none of this is done.
 
     All of this is for training: in inference mode the layer is Keras's, so that files
     made of it hold convolutions that other programs know.
