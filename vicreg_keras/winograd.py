@@ -36,7 +36,9 @@ def gradient_by_kernel(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     # Whole tiles: behind an odd side they see one row of zeros more.
     odd_rows, odd_columns = height % 2, width % 2
     around = ((0, 0), (1, 1 + odd_rows), (1, 1 + odd_columns), (0, 0))
-    inputs = tf.pad(inputs, around)
+    # Not before they are needed: tiles hold four times as many numbers as the map.
+    with tf.control_dependencies([upstream]):
+        inputs = tf.pad(inputs, around)
     if odd_rows or odd_columns:
         upstream = tf.pad(upstream, ((0, 0), (0, odd_rows), (0, odd_columns), (0, 0)))
     products = [
