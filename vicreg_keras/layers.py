@@ -109,7 +109,9 @@ class Gelu(keras.layers.Layer):
 
     TensorFlow makes a dozen passes over the map, most of them in half precision: four
     times as long on a CPU. Here XLA compiles each way into one, that computes in
-    float32 and rounds once. In inference mode it is Keras's own.
+    float32 and rounds once. In inference mode it is Keras's own; in float32 by `erf`,
+    which is faster than Keras's `erfc` and errs by less than 1e-6, in the one form that
+    TFLite takes for its own GELU.
 
     Reference:
         Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016
@@ -118,7 +120,9 @@ class Gelu(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         if not training:
-            return keras.activations.gelu(inputs, approximate=False)
+            if inputs.dtype != "float32":
+                return keras.activations.gelu(inputs, approximate=False)
+            return (inputs * 0.5) * (1.0 + tf.math.erf(inputs * math.sqrt(0.5)))
         return _gelu(tf.convert_to_tensor(inputs))
 
     def compute_output_shape(self, input_shape):

@@ -30,9 +30,21 @@ def test_gives_the_encoders_numbers(saved, encoder, tmp_path):
         assert np.abs(received - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-def test_an_encoder_with_gelu():
-    """TensorFlow makes it of erfc, which ONNX lacks."""
-    encoder = models.make_encoder("small", (16, 16, 3))
+def kerass_gelu():
+    images = keras.Input((16, 16, 3))
+    maps = keras.layers.Rescaling(1 / 64, offset=-2)(images)
+    maps = keras.layers.Activation("gelu")(maps)
+    return keras.Model(images, keras.layers.GlobalAveragePooling2D()(maps))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: models.make_encoder("small", (16, 16, 3)), kerass_gelu],
+    ids=["ours", "of_keras"],
+)
+def test_an_encoder_with_gelu(make):
+    """TensorFlow makes Keras's of erfc, which ONNX lacks."""
+    encoder = make()
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype("uint8")
     read = onnx.OnnxEncoder(onnx.convert(encoder, (16, 16, 3)))
     expected = encoder(images, training=False).numpy()

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from vicreg_keras import load_encoder, models
 from vicreg_keras.export.savedmodel import export_savedmodel
@@ -39,6 +40,17 @@ def test_gives_the_encoders_numbers(name, batch_size, encoder, files):
         assert difference < 1e-5
     else:
         assert 1e-5 < difference < 0.1  # It is another file.
+
+
+def test_gelu_is_tflites_own():
+    encoder = models.make_encoder("small", (8, 8, 3))
+    content = convert(encoder, (8, 8, 3), VARIANTS["float32"], IMAGES)
+    interpreter = tf.lite.Interpreter(model_content=content)
+    kinds = [one["op_name"] for one in interpreter._get_ops_details()]
+    assert kinds.count("GELU") == 5 and "ERF" not in kinds
+    expected = encoder(IMAGES[:3], training=False).numpy()
+    received = TFLiteEncoder(content)(IMAGES[:3]).numpy()
+    assert np.abs(received - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def test_one_by_one_is_as_many_at_once(files):
