@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from vicreg_keras import load_encoder, models
 from vicreg_keras.export.savedmodel import export_savedmodel
@@ -45,8 +44,8 @@ def test_gives_the_encoders_numbers(name, batch_size, encoder, files):
 def test_gelu_is_tflites_own():
     encoder = models.make_encoder("small", (8, 8, 3))
     content = convert(encoder, (8, 8, 3), VARIANTS["float32"], IMAGES)
-    interpreter = tf.lite.Interpreter(model_content=content)
-    kinds = [one["op_name"] for one in interpreter._get_ops_details()]
+    operations = TFLiteEncoder(content)._interpreter._get_ops_details()
+    kinds = [operation["op_name"] for operation in operations]
     assert kinds.count("GELU") == 5 and "ERF" not in kinds
     expected = encoder(IMAGES[:3], training=False).numpy()
     received = TFLiteEncoder(content)(IMAGES[:3]).numpy()
