@@ -126,10 +126,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, models):
         self._models = models
 
-    def Predict(self, request, context):  # noqa: N802
+    def Predict(self, request, context):  # noqa: N802  gRPC's name.
         return _answer(context, lambda: self._predict(request))
 
-    def GetModelMetadata(self, request, context):  # noqa: N802
+    def GetModelMetadata(self, request, context):  # noqa: N802  gRPC's name.
         return _answer(context, lambda: self._metadata(request))
 
     def _predict(self, request):
@@ -204,11 +204,11 @@ def _answer(context, work):
 class RestHandler(http.server.BaseHTTPRequestHandler):
     """The REST interface; `models` is set by the double."""
 
-    def do_POST(self):  # noqa: N802
+    def do_POST(self):  # noqa: N802  http.server's name.
         length = int(self.headers["Content-Length"])
         self._answer(self._predict, self.rfile.read(length))
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):  # noqa: N802  http.server's name.
         self._answer(self._status)
 
     def log_message(self, *_):
