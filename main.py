@@ -64,7 +64,7 @@ _DETERMINISTIC = flags.DEFINE_bool(
 _VIEWS = flags.DEFINE_enum(
     "views",
     "auto",
-    ["auto", "cifar", "grey", "paper", "rows", "series"],
+    ["auto", "cifar", "gray", "paper", "rows", "series"],
     "Named pair of random views; auto takes cifar for images, rows for rows.",
 )
 _NUM_VIEWS = flags.DEFINE_integer(
@@ -84,12 +84,12 @@ _VIEW_NUMBERS = {
     name: flags.DEFINE_float(name, None, f"Views: {text}; by default the pair's.")
     for name, text in {
         "flip": "probability of a horizontal flip",
-        "jitter": "probability of colour jitter",
+        "jitter": "probability of color jitter",
         "brightness": "strength of brightness jitter",
         "contrast": "strength of contrast jitter",
         "saturation": "strength of saturation jitter",
         "hue": "strength of hue jitter, in turns",
-        "grey": "probability of losing the colour",
+        "gray": "probability of losing the color",
         "blur": "probability of a Gaussian blur",
         "solarize": "probability of solarization",
         "solarize_threshold": "first pixel value that solarization inverts",
@@ -137,18 +137,18 @@ _PROJECTOR = flags.DEFINE_string(
 _POSITIVES = flags.DEFINE_enum(
     "positives",
     "views",
-    ["neighbours", "views"],
+    ["neighbors", "views"],
     "The second view, and of more every second one, is of the image itself, or of a "
-    "random one of its nearest neighbours in the run that --neighbours_from names.",
+    "random one of its nearest neighbors in the run that --neighbors_from names.",
 )
-_NEIGHBOURS_FROM = flags.DEFINE_string(
-    "neighbours_from",
+_NEIGHBORS_FROM = flags.DEFINE_string(
+    "neighbors_from",
     None,
     "Folder of the run whose encoder says what is near; 'input': raw pixels, or scaled "
     "rows, themselves.",
 )
 _NUM_POSITIVES = flags.DEFINE_integer(
-    "num_positives", 5, "Neighbours to draw a second view from.", lower_bound=1
+    "num_positives", 5, "Neighbors to draw a second view from.", lower_bound=1
 )
 _WEIGHTS = [
     flags.DEFINE_float(
@@ -230,20 +230,20 @@ _FEW_LABEL_SEEDS = flags.DEFINE_integer(
 _QUERY = flags.DEFINE_string(
     "query",
     None,
-    "Of retrieve: examples of your own to find neighbours of; images in a file, folder "
+    "Of retrieve: examples of your own to find neighbors of; images in a file, folder "
     "or glob, or rows in a csv, parquet or npz file.",
 )
 _INDEX = flags.DEFINE_string(
     "index",
     "Flat",
-    "Of retrieve and --neighbours_from: FAISS's factory string. Flat is exact; "
+    "Of retrieve and --neighbors_from: FAISS's factory string. Flat is exact; "
     "IVF256,Flat and HNSW32 are faster, IVF1024,PQ32 smaller.",
 )
 _SEARCH_PARAMETERS = flags.DEFINE_string(
     "search_parameters", None, "Of that index, such as nprobe=16 or efSearch=64."
 )
-_NUM_NEIGHBOURS = flags.DEFINE_integer(
-    "num_neighbours", 5, "Of retrieve: in the picture and for --query.", lower_bound=1
+_NUM_NEIGHBORS = flags.DEFINE_integer(
+    "num_neighbors", 5, "Of retrieve: in the picture and for --query.", lower_bound=1
 )
 _CLUSTERS = flags.DEFINE_integer(
     "clusters",
@@ -267,7 +267,7 @@ _FIGURE_INCHES = flags.DEFINE_list(
 _INPUT = flags.DEFINE_string(
     "input",
     None,
-    "Of embed: examples to take instead of the data set's, as of --query.",
+    "Of embed: examples to take instead of the dataset's, as of --query.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output",
@@ -328,7 +328,7 @@ _RUNS = flags.DEFINE_list(
 JUDGES = {
     "linear_eval": (_PROTOCOL, _PROBE_EPOCHS, _FEW_LABELS, _FEW_LABEL_SEEDS),
     "knn_eval": (),
-    "retrieve": (_QUERY, _OUTPUT, _INDEX, _SEARCH_PARAMETERS, _NUM_NEIGHBOURS),
+    "retrieve": (_QUERY, _OUTPUT, _INDEX, _SEARCH_PARAMETERS, _NUM_NEIGHBORS),
     "cluster": (_CLUSTERS, _PROJECTION, _SAMPLE_SIZE, _FIGURE_INCHES),
     "spectrum": (),
     "embed": (_INPUT, _OUTPUT, _HEAD),
@@ -365,7 +365,7 @@ _RECIPE_FLAGS = (
     _STEM,
     _PROJECTOR,
     _POSITIVES,
-    _NEIGHBOURS_FROM,
+    _NEIGHBORS_FROM,
     _NUM_POSITIVES,
     *_WEIGHTS,
     _OPTIMIZER,
@@ -441,7 +441,7 @@ def _parse(argv):
 
 def _own_flags(workdir):
     with _silent_stderr():
-        from vicreg_keras.workdir import RunFolder
+        from vicreg_keras.workdir.run_folder import RunFolder
 
     own = RunFolder(workdir).read_settings()
     known = {flag.name for flag in (*_RECIPE_FLAGS, *_FREE_FLAGS)}
@@ -449,8 +449,8 @@ def _own_flags(workdir):
 
 
 def _pretrain():
-    from vicreg_keras.judge.positives import run_pretrain
-    from vicreg_keras.workdir import RunFolder
+    from vicreg_keras.training.positives import run_pretrain
+    from vicreg_keras.workdir.run_folder import RunFolder
 
     run = _own_folder()
     init_from = RunFolder(_INIT_FROM.value) if _INIT_FROM.value else None
@@ -476,7 +476,7 @@ def _pretrain():
 
 
 def _ablate():
-    from vicreg_keras.judge.ablate import VARIANTS, parse_grid, run_ablate
+    from vicreg_keras.modes.ablate import VARIANTS, parse_grid, run_ablate
 
     run, settings = _own_folder(), settings_from_flags()
     variants = parse_grid(_WEIGHTS_GRID.value) if _WEIGHTS_GRID.value else VARIANTS
@@ -497,8 +497,8 @@ def _ablate():
 
 
 def _search():
-    from vicreg_keras.judge.positives import earlier_run, find_positives
     from vicreg_keras.search.run import run_search
+    from vicreg_keras.training.positives import earlier_run, find_positives
 
     run, settings, dataset = _own_folder(), settings_from_flags(), dataset_from_flags()
     options = {flag.name: flag.value for flag in _SEARCH}
@@ -516,7 +516,7 @@ def _search():
 
 def _own_folder():
     """The run of --workdir, for the modes that train."""
-    from vicreg_keras.workdir import RunFolder
+    from vicreg_keras.workdir.run_folder import RunFolder
 
     if not _WORKDIR.value:
         raise ValueError(
@@ -532,21 +532,21 @@ def _stopped():
 
 def _judge():
     """Judges a run's encoder, or a SavedModel, as the mode says."""
-    from vicreg_keras.judge.modes import MODES
-    from vicreg_keras.judge.subject import open_subject
-    from vicreg_keras.pretrain import draw_figures
-    from vicreg_keras.workdir import RunFolder
+    from vicreg_keras.modes.context import open_context
+    from vicreg_keras.modes.registry import MODES
+    from vicreg_keras.training.pretrain import draw_figures
+    from vicreg_keras.workdir.run_folder import RunFolder
 
     run = RunFolder(_WORKDIR.value) if _WORKDIR.value else None
-    subject = open_subject(
+    context = open_context(
         settings_from_flags(), dataset_from_flags, run, _SAVED_MODEL.value
     )
     options = {flag.name: flag.value for flag in JUDGES[_MODE.value]}
-    MODES[_MODE.value](subject, **options)
-    if subject.run is not None and subject.run.metrics.exists():
-        draw_figures(subject.run)
+    MODES[_MODE.value](context, **options)
+    if context.run is not None and context.run.metrics.exists():
+        draw_figures(context.run)
         print(
-            f"Numbers are in {subject.run.metrics}, pictures in {subject.run.figures}."
+            f"Numbers are in {context.run.metrics}, pictures in {context.run.figures}."
         )
     return 0
 
@@ -555,7 +555,7 @@ def _report():
     import pathlib
 
     from vicreg_keras.report.page import build_report
-    from vicreg_keras.workdir import RunFolder
+    from vicreg_keras.workdir.run_folder import RunFolder
 
     if not _RUNS.value:
         raise ValueError("Expected --runs=RUN,RUN: folders of runs. Received: none.")
@@ -588,7 +588,7 @@ def settings_from_flags():
     import keras
     import tensorflow as tf
 
-    from vicreg_keras.precision import POLICIES, choose_precision
+    from vicreg_keras.hardware.precision import POLICIES, choose_precision
     from vicreg_keras.settings import Settings
 
     precision = choose_precision(_PRECISION.value)
@@ -608,8 +608,8 @@ def settings_from_flags():
 
 
 def dataset_from_flags():
-    """The data set that the flags name."""
-    from vicreg_keras.data import load_dataset
+    """The dataset that the flags name."""
+    from vicreg_keras.data.dataset import load_dataset
 
     return load_dataset(
         _DATASET.value,

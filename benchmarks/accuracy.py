@@ -3,7 +3,7 @@
     python -m benchmarks.accuracy flags/cifar10_fast.flags --data_dir DIR --seeds 3
 
 Each seed is trained by `python main.py --flagfile=...`, a process of its own, and then
-judged by another: the linear probe (protocol cached, the regularisation chosen on
+judged by another: the linear probe (protocol cached, the regularization chosen on
 held-out examples) and weighted kNN (k and temperature chosen there, too). The minutes
 are a clock's, from the start of the first process until the probe's accuracy is known:
 imports, data, training, the SavedModel, representations and the probe. The same
@@ -24,7 +24,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.log import commit, machine, markdown_table, report
-from vicreg_keras import tables
+from vicreg_keras.modes import text_table
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -122,7 +122,7 @@ def cells(results: list[dict[str, float]]) -> list[str]:
             texts.append(f"{values.mean():.2f}{spread}")
         else:
             spread = (values.std(ddof=1),) if several else ()
-            texts.append(tables.percent(values.mean(), *spread))
+            texts.append(text_table.percent(values.mean(), *spread))
     return texts
 
 

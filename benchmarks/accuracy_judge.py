@@ -10,12 +10,12 @@ import json
 import sys
 
 from vicreg_keras import load_dataset, load_encoder
+from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_probe import cached_probe
-from vicreg_keras.features import extract_features
-from vicreg_keras.pretrain import build_encoder
 from vicreg_keras.settings import Settings
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.training.pretrain import build_encoder
+from vicreg_keras.workdir.run_folder import RunFolder
 
 
 def main():
@@ -42,7 +42,7 @@ def main():
 
 
 def dataset_of(flags):
-    """The data set that a run's flags name."""
+    """The dataset that a run's flags name."""
     return load_dataset(
         flags["dataset"],
         data_dir=flags.get("data_dir") or None,

@@ -18,12 +18,12 @@ from benchmarks.accuracy_judge import dataset_of
 from benchmarks.log import commit, machine, markdown_table, report
 from benchmarks.memory import ROOT, copy_run
 from vicreg_keras import load_encoder
+from vicreg_keras.evaluate.features import extract_features
+from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_eval import input_features
 from vicreg_keras.evaluate.linear_probe import cached_probe, few_label_probe
-from vicreg_keras.evaluate.neighbours import NeighbourIndex
-from vicreg_keras.features import extract_features
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.workdir.run_folder import RunFolder
 
 SPLITS = ("train", "validation", "test")
 
@@ -86,7 +86,7 @@ def parts(run: str):
     yield "raw input as rows", seconds
     yield "linear probe of the raw input", timed(cached_probe, *inputs, **classes)[1]
     yield "kNN, k and temperature chosen", timed(knn_eval, *features, **classes)[1]
-    index, seconds = timed(NeighbourIndex.build, features[0].representations)
+    index, seconds = timed(NeighborIndex.build, features[0].representations)
     queries = features[2].representations
     yield "index of the training images", seconds
     yield f"{len(queries):,} queries", timed(index.search, queries, 10)[1]

@@ -7,12 +7,12 @@ Every round fits each contender once, in turn, from zero, so that what else the 
 does falls on both alike; the median round counts. Both have the same C, the same
 limit of iterations and the tolerance that each defines for itself: scikit-learn stops
 at a largest entry of the gradient of 1e-4, the package at a largest norm of a class's,
-which is stricter. Loss is what both minimise: the mean over examples and the penalty,
+which is stricter. Loss is what both minimize: the mean over examples and the penalty,
 computed in float64. scikit-learn gets one thread of OpenMP, whose busy loops would
 wait for those of BLAS.
 
 The rows are made up: as many hidden directions as columns, whose variance falls as a
-power of the index, mixed into columns and standardised, as pixels and representations
+power of the index, mixed into columns and standardized, as pixels and representations
 are; labels are drawn with the probabilities of a linear model of the hidden values.
 """
 
@@ -31,11 +31,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from vicreg_keras.evaluate.logistic import (
-    MAX_ITERATIONS,
-    fit_logistic,
-    moments,
-)
+from vicreg_keras.evaluate.logistic import MAX_ITERATIONS, fit_logistic, mean_and_std
 
 NUM_CLASSES = 10
 BASELINE = "scikit-learn"
@@ -80,7 +76,7 @@ def problem(
     chances = softmax(logits, axis=1).cumsum(axis=1)
     labels = (random.random((num_rows, 1)) > chances[:, :-1]).sum(axis=1)
     rows = hidden * scales @ random.standard_normal((width, width), np.float32)
-    mean, scale = moments(rows)
+    mean, scale = mean_and_std(rows)
     rows -= mean
     rows /= scale
     return rows, labels

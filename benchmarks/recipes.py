@@ -19,7 +19,7 @@ import pathlib
 
 from benchmarks.accuracy import ROOT, answers
 from benchmarks.log import commit, machine, markdown_table, report
-from vicreg_keras import tables
+from vicreg_keras.modes import text_table
 
 
 def main():
@@ -89,7 +89,7 @@ def rows_of(results: list[dict]) -> list[tuple[str, ...]]:
     for one in results:
         unit, amount = one["budget"]
         scores = [
-            tables.percent(one[name]) if name in one else "diverged"
+            text_table.percent(one[name]) if name in one else "diverged"
             for name in ("linear", "knn")
         ]
         minutes = f"{one['minutes']:.2f}"

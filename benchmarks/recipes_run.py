@@ -19,13 +19,13 @@ from absl import flags
 
 from benchmarks.accuracy_judge import features_of, say
 from main import dataset_from_flags, settings_from_flags
-from vicreg_keras.data import Dataset
+from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_probe import cached_probe
-from vicreg_keras.optim import Schedule, warmup_cosine
-from vicreg_keras.pretrain import build_model
+from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
-from vicreg_keras.trainer import VICReg
+from vicreg_keras.training.optim import Schedule, warmup_cosine
+from vicreg_keras.training.pretrain import build_model
 
 # Steps that a schedule is divided into, however many are trained.
 _RESOLUTION = 100_000

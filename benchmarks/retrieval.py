@@ -1,4 +1,4 @@
-"""Queries a second and neighbours found: exact search beside approximate indexes.
+"""Queries a second and neighbors found: exact search beside approximate indexes.
 
     python -m benchmarks.retrieval
     python -m benchmarks.retrieval --indexes Flat IVF256,Flat:nprobe=16 HNSW16
@@ -18,7 +18,7 @@ representations of a trained encoder have: clusters of unequal spread, a spectru
 falls as a power of the index (variance 1/i over 64 hidden directions), a ramp that
 leaves no negative numbers, and a little noise in all directions. Queries are drawn from
 the same distribution. Rows without such structure (Gaussian noise in all directions)
-have no near neighbours, and no index finds them.
+have no near neighbors, and no index finds them.
 """
 
 import argparse
@@ -30,7 +30,7 @@ import time
 import faiss
 import numpy as np
 
-from vicreg_keras.evaluate.neighbours import NeighbourIndex
+from vicreg_keras.evaluate.index import NeighborIndex
 
 HIDDEN = 64
 CLUSTERS = 10
@@ -51,7 +51,7 @@ def main():
     parser.add_argument("--num_rows", type=int, default=50_000)
     parser.add_argument("--num_queries", type=int, default=10_000)
     parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--k", type=int, default=5, help="neighbours a query")
+    parser.add_argument("--k", type=int, default=5, help="neighbors a query")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--indexes", nargs="+", default=INDEXES)
@@ -75,12 +75,12 @@ def representations(num_rows: int, options: argparse.Namespace) -> np.ndarray:
     """Returns rows as the module's docstring describes them, float32."""
     random = np.random.default_rng(options.seed)
     scales = np.arange(1, HIDDEN + 1) ** -0.5
-    centres = scales * random.normal(size=(CLUSTERS, HIDDEN))
+    centers = scales * random.normal(size=(CLUSTERS, HIDDEN))
     spreads = random.uniform(0.5, 1.0, (CLUSTERS, 1))
     ramp = random.normal(size=(HIDDEN, options.width)).astype(np.float32)
     clusters = random.integers(0, CLUSTERS, num_rows)
     hidden = scales * random.normal(size=(num_rows, HIDDEN))
-    hidden = (centres[clusters] + spreads[clusters] * hidden).astype(np.float32)
+    hidden = (centers[clusters] + spreads[clusters] * hidden).astype(np.float32)
     rows = np.maximum(hidden @ ramp, 0)
     rows += 0.1 * random.standard_normal(rows.shape, np.float32)
     return rows
@@ -92,25 +92,25 @@ def read(path: pathlib.Path) -> np.ndarray:
         return kept["representations"]
 
 
-def build(rows: np.ndarray, names: list[str]) -> dict[str, NeighbourIndex]:
+def build(rows: np.ndarray, names: list[str]) -> dict[str, NeighborIndex]:
     """Returns an index for each name; one that differs in parameters is not rebuilt."""
     built, contenders = {}, {}
     for name in names:
         spec, _, parameters = name.partition(":")
         if spec not in built:
-            built[spec] = NeighbourIndex.build(rows, spec=spec)
-        contender = NeighbourIndex(**vars(built[spec]))
+            built[spec] = NeighborIndex.build(rows, spec=spec)
+        contender = NeighborIndex(**vars(built[spec]))
         contender.set_search_parameters(parameters or None)
         contenders[name] = contender
     return contenders
 
 
 def measure(
-    contenders: dict[str, NeighbourIndex],
+    contenders: dict[str, NeighborIndex],
     queries: np.ndarray,
     options: argparse.Namespace,
 ) -> tuple[dict[str, list], dict[str, list], dict[str, np.ndarray]]:
-    """Returns seconds for all queries, seconds a query one by one, and neighbours."""
+    """Returns seconds for all queries, seconds a query one by one, and neighbors."""
     seconds = {name: [] for name in contenders}
     single = {name: [] for name in contenders}
     found = {}
@@ -129,7 +129,7 @@ def measure(
 
 
 def print_table(
-    contenders: dict[str, NeighbourIndex],
+    contenders: dict[str, NeighborIndex],
     seconds: dict[str, list],
     single: dict[str, list],
     found: dict[str, np.ndarray],

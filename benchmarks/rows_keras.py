@@ -18,13 +18,13 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.contender import serve
-from vicreg_keras.columns import input_columns
-from vicreg_keras.data import Dataset, load_dataset
+from vicreg_keras.data.columns import input_columns
+from vicreg_keras.data.dataset import Dataset, load_dataset
+from vicreg_keras.hardware.precision import POLICIES
 from vicreg_keras.losses import vicreg_loss
-from vicreg_keras.precision import POLICIES
-from vicreg_keras.pretrain import build_model
+from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
-from vicreg_keras.trainer import VICReg
+from vicreg_keras.training.pretrain import build_model
 
 
 def main():

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from benchmarks.contender import serve
-from vicreg_keras.layers import Conv2D
+from vicreg_keras.models.layers import Conv2D
 
 
 def main():

@@ -20,12 +20,12 @@ import tensorflow as tf
 
 from benchmarks.contender import serve
 from benchmarks.rows_keras import train
-from vicreg_keras.data import Dataset, load_dataset
+from vicreg_keras.data.dataset import Dataset, load_dataset
+from vicreg_keras.hardware.precision import POLICIES
 from vicreg_keras.losses import vicreg_loss
-from vicreg_keras.precision import POLICIES
-from vicreg_keras.pretrain import build_model
+from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
-from vicreg_keras.trainer import VICReg
+from vicreg_keras.training.pretrain import build_model
 
 
 def main():
@@ -134,7 +134,7 @@ def write_plan(
     mean, std = dataset.pixel_statistics
     view = model.augmenter[0].get_config()
     names = ("crop_scale", "crop_ratio", "flip", "brightness", "contrast", "saturation")
-    names += ("hue", "jitter", "grey", "solarize", "solarize_threshold")
+    names += ("hue", "jitter", "gray", "solarize", "solarize_threshold")
     np.savez(
         path,
         batch_size=settings.batch_size,

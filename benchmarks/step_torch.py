@@ -58,7 +58,7 @@ def main():
 
 
 class Model(nn.Module):
-    """Normalisation, encoder and projector, with the weights of the plan.
+    """Normalization, encoder and projector, with the weights of the plan.
 
     Layers bear the package's names, by which their weights are found.
     """

@@ -1,8 +1,8 @@
 """The `cifar` pair's views in plain PyTorch, on the CPU, a whole batch at a time.
 
 What torchvision's transforms do to an image, drawn for each image by itself: a random
-resized crop (antialiased bicubic, as PIL's), flip, colour jitter in a random order,
-grey, solarize. Of what was tried this took the least CPU time: crops by two products
+resized crop (antialiased bicubic, as PIL's), flip, color jitter in a random order,
+gray, solarize. Of what was tried this took the least CPU time: crops by two products
 with matrices of resampling weights, looked up by the box (grid_sample, which does not
 antialias, took twice as much, interpolating crop by crop three times); each operation
 of the jitter on the images whose turn it is (image by image took seven times as much,
@@ -15,15 +15,15 @@ import torch
 
 _TRIES = 10  # torchvision's, before a crop falls back to all of the image
 _SETTINGS = ("crop_scale", "crop_ratio", "flip", "brightness", "contrast")
-_SETTINGS += ("saturation", "hue", "jitter", "grey", "solarize", "solarize_threshold")
-_GREY = torch.tensor([[0.299, 0.587, 0.114]])
+_SETTINGS += ("saturation", "hue", "jitter", "gray", "solarize", "solarize_threshold")
+_GRAY = torch.tensor([[0.299, 0.587, 0.114]])
 
 
 class View:
     """Random views of a batch of images.
 
     Args:
-        plan: has the settings of `vicreg_keras.augment.View`, by their names.
+        plan: has the settings of `vicreg_keras.views.image_views.View`, by their names.
         side: of the images, in pixels.
         new_side: of the views.
     """
@@ -39,8 +39,8 @@ class View:
         """Returns float32 `(batch, 3, height, width)` of uint8 NHWC images."""
         planes = self.crop_and_flip(images)
         self.jitter(planes)
-        grey = drawn(len(planes), self.settings["grey"])
-        planes[grey] = grey_of(planes[grey]).expand(-1, 3, -1, -1)
+        gray = drawn(len(planes), self.settings["gray"])
+        planes[gray] = gray_of(planes[gray]).expand(-1, 3, -1, -1)
         bright = drawn(len(planes), self.settings["solarize"])
         chosen = planes[bright]
         threshold = self.settings["solarize_threshold"]
@@ -81,7 +81,7 @@ class View:
         return *places, heights, widths
 
     def jitter(self, planes: torch.Tensor):
-        """Changes colours in place: four operations, in an order an image."""
+        """Changes colors in place: four operations, in an order an image."""
         order = torch.rand(len(planes), 4).argsort(dim=1)
         order[torch.rand(len(planes)) >= self.settings["jitter"]] = -1
         operations = (brightness, contrast, saturation, hue)
@@ -97,12 +97,12 @@ def brightness(planes: torch.Tensor, strength: float) -> torch.Tensor:
 
 
 def contrast(planes: torch.Tensor, strength: float) -> torch.Tensor:
-    mean = (planes.mean(dim=(2, 3)) @ _GREY.T)[:, :, None, None]
+    mean = (planes.mean(dim=(2, 3)) @ _GRAY.T)[:, :, None, None]
     return torch.lerp(mean, planes, factors(planes, strength)).clamp_(0, 255)
 
 
 def saturation(planes: torch.Tensor, strength: float) -> torch.Tensor:
-    mixed = torch.lerp(grey_of(planes), planes, factors(planes, strength))
+    mixed = torch.lerp(gray_of(planes), planes, factors(planes, strength))
     return mixed.clamp_(0, 255)
 
 
@@ -147,8 +147,8 @@ def resampling_weights(
     return weights / weights.sum(dim=-1, keepdim=True)
 
 
-def grey_of(planes: torch.Tensor) -> torch.Tensor:
-    return (_GREY @ planes.flatten(2)).unflatten(2, planes.shape[2:])
+def gray_of(planes: torch.Tensor) -> torch.Tensor:
+    return (_GRAY @ planes.flatten(2)).unflatten(2, planes.shape[2:])
 
 
 def factors(planes: torch.Tensor, strength: float) -> torch.Tensor:

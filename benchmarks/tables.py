@@ -20,20 +20,21 @@ import keras
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from vicreg_keras import load_dataset, tables
+from vicreg_keras import load_dataset
 from vicreg_keras.evaluate.clustering import cluster_eval
+from vicreg_keras.evaluate.features import Features, extract_features
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.linear_eval import input_features
-from vicreg_keras.features import Features, extract_features
-from vicreg_keras.judge.positives import run_pretrain
-from vicreg_keras.pretrain import trained_encoder
+from vicreg_keras.modes import text_table
 from vicreg_keras.settings import Settings
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.training.positives import run_pretrain
+from vicreg_keras.training.pretrain import trained_encoder
+from vicreg_keras.workdir.run_folder import RunFolder
 
 # As flags/digits_rows.flags and flags/small_table.flags.
 SHARED = {
-    "positives": "neighbours",
-    "neighbours_from": "input",
+    "positives": "neighbors",
+    "neighbors_from": "input",
     "score_every": 0,
     "checkpoint_minutes": 1e9,
 }
@@ -94,14 +95,14 @@ def run(name, seed, folder):
     with contextlib.redirect_stderr(quiet), contextlib.redirect_stdout(quiet):
         run_pretrain(settings, dataset, run)
     encoder = trained_encoder(settings, dataset, run)
-    learnt = {
+    learned = {
         part: extract_features(encoder, getattr(dataset, part), verbose=0)
         for part in parts
     }
     keras.backend.clear_session()
     return {
         "scaled input": judge(inputs, dataset.num_classes, seed),
-        "representation": judge(learnt, dataset.num_classes, seed),
+        "representation": judge(learned, dataset.num_classes, seed),
         "supervised LDA": discriminant(inputs, dataset.num_classes, seed),
     }
 
@@ -120,7 +121,9 @@ def main():
             rows = [(name, *MEASURES, "")]
             for what in runs[0]:
                 rows.append((what, *(spread(runs, what, m) for m in MEASURES), ""))
-            print(f"{tables.format_table(rows)}\n{seconds:.0f} s a seed\n", flush=True)
+            print(
+                f"{text_table.format_table(rows)}\n{seconds:.0f} s a seed\n", flush=True
+            )
 
 
 def spread(runs, what, measure):
@@ -128,7 +131,7 @@ def spread(runs, what, measure):
     values = [one[what][measure] for one in runs]
     mean, std = np.mean(values), np.std(values, ddof=1)
     if measure == "kNN":
-        return tables.percent(mean, std)
+        return text_table.percent(mean, std)
     return f"{mean:.3f} ± {std:.3f}"
 
 

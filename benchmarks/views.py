@@ -19,7 +19,7 @@ import keras_cv
 import numpy as np
 import tensorflow as tf
 
-from vicreg_keras import augment
+from vicreg_keras.views import image_views
 
 
 def main():
@@ -33,9 +33,11 @@ def main():
     images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     images = tf.constant(images)
 
-    contenders = {name: seeded_pair(name, images) for name in augment.VIEWS}
+    contenders = {name: seeded_pair(name, images) for name in image_views.VIEWS}
     contenders["cifar, 16 pixels"] = seeded_pair("cifar", images, crop_size=16)
-    contenders["cifar, in tf.data"] = in_dataset(images, augment.make_views("cifar"))
+    contenders["cifar, in tf.data"] = in_dataset(
+        images, image_views.make_views("cifar")
+    )
     contenders["keras-cv, in tf.data"] = in_dataset(
         images, keras_cv_pair(options.image_size)
     )
@@ -45,7 +47,7 @@ def main():
 
 def seeded_pair(name: str, images: tf.Tensor, **overrides) -> Callable[[int], None]:
     """Returns a function that makes both views of a number of batches, one by one."""
-    first, second = augment.make_views(name, **overrides)
+    first, second = image_views.make_views(name, **overrides)
 
     def run(num_batches: int):
         for step in range(num_batches):
@@ -62,7 +64,7 @@ def in_dataset(images: tf.Tensor, pair: tuple) -> Callable[[int], None]:
     def views(step):
         return [
             layer(images, seed=tf.stack([k, step]))
-            if isinstance(layer, augment.View)
+            if isinstance(layer, image_views.View)
             else layer(tf.cast(images, tf.float32))
             for k, layer in enumerate(pair)
         ]

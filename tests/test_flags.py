@@ -11,7 +11,7 @@ RECIPES = sorted((ROOT / "flags").glob("*.flags"))
 
 by_name = pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 
-# What a header names, and how it is recognised.
+# What a header names, and how it is recognized.
 HEADER = {
     "the time it takes": r"\d[\d.,]* *(?:s|min|h|seconds?|minutes?|hours?|days?)\b",
     "the hardware": r"\b(?:CPUs?|GPUs?|TPUs?|cores?|[HAVTL]\d{1,3})\b",

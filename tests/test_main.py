@@ -11,15 +11,17 @@ from absl import flags
 from absl.testing import flagsaver
 
 import main
-from vicreg_keras import augment, image_ops, models, optim, row_views
 from vicreg_keras.evaluate.linear_eval import PROTOCOLS
 from vicreg_keras.evaluate.projection import METHODS
 from vicreg_keras.export import tflite
-from vicreg_keras.judge.modes import MODES
-from vicreg_keras.precision import POLICIES
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.hardware.precision import POLICIES
+from vicreg_keras.models import encoders
+from vicreg_keras.modes.registry import MODES
+from vicreg_keras.training import optim
+from vicreg_keras.views import image_ops, image_views, table_views
+from vicreg_keras.workdir.run_folder import RunFolder
 
-TINY = ["--encoder=tiny", "--projector=16-16", "--views=grey", "--jitter=0"]
+TINY = ["--encoder=tiny", "--projector=16-16", "--views=gray", "--jitter=0"]
 SHORT = [*TINY, "--crop_scale=1,1", "--flip=0.5", "--epochs=1", "--warmup_epochs=0"]
 
 
@@ -121,7 +123,7 @@ def test_four_views_an_image_train_and_are_part_of_the_recipe(run_main, tmp_path
     assert_one_line(code, err, "--num_views=4", "--num_views=2")
 
 
-def test_unlabelled_pictures_train_and_say_that_they_cannot_be_judged(
+def test_unlabeled_pictures_train_and_say_that_they_cannot_be_judged(
     run_main, photos, tmp_path
 ):
     data = [f"--dataset=folder:{photos}", "--batch_size=8"]
@@ -224,8 +226,8 @@ def test_choices_of_the_flags_are_those_of_the_library():
     def choices(name):
         return set(flags.FLAGS[name].parser.enum_values)
 
-    assert choices("encoder") == {"auto", "mlp", *models.ENCODERS}
-    assert choices("views") == {"auto", *augment.VIEWS, *row_views.ROW_VIEWS}
+    assert choices("encoder") == {"auto", "mlp", *encoders.ENCODERS}
+    assert choices("views") == {"auto", *image_views.VIEWS, *table_views.ROW_VIEWS}
     assert choices("optimizer") == set(optim.OPTIMIZERS)
     assert choices("precision") == {"auto", *POLICIES}
     assert choices("protocol") == set(PROTOCOLS)
@@ -235,9 +237,11 @@ def test_choices_of_the_flags_are_those_of_the_library():
     assert choices("interpolation") == set(image_ops.INTERPOLATIONS)
     assert set(main.JUDGES) == set(MODES)
     for mode, options in main.JUDGES.items():
-        subject, *keywords = inspect.signature(MODES[mode]).parameters
+        context, *keywords = inspect.signature(MODES[mode]).parameters
         assert [flag.name for flag in options] == keywords, mode
-    settings = set(inspect.signature(augment.View).parameters) - {"kwargs"}
+    settings = set(inspect.signature(image_views.View).parameters) - {"kwargs"}
     assert settings <= set(flags.FLAGS), "a value of a view lacks its flag"
     settings = set(main._ROW_VIEW_NUMBERS) | {"marginals", "std", "categorical"}
-    assert settings == set(inspect.signature(row_views.RowView).parameters) - {"kwargs"}
+    assert settings == set(inspect.signature(table_views.RowView).parameters) - {
+        "kwargs"
+    }

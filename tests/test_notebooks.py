@@ -7,7 +7,7 @@ import nbformat
 import pytest
 
 from notebooks.execute import NOTEBOOKS, execute
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.workdir.run_folder import RunFolder
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

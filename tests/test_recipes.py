@@ -16,10 +16,10 @@ from absl import flags
 from absl.testing import flagsaver
 
 import main
-from vicreg_keras import optim
-from vicreg_keras.data import load_dataset
+from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.losses import vicreg_loss
-from vicreg_keras.pretrain import build_model
+from vicreg_keras.training import optim
+from vicreg_keras.training.pretrain import build_model
 
 FLAGS = pathlib.Path(__file__).resolve().parent.parent / "flags"
 STEPS_PER_EPOCH = 10
@@ -68,7 +68,7 @@ def alexandre_martel(z_a, z_b):
     return 25 * mean_squared_error(z_a, z_b) + 25 * variance + covariance
 
 
-def reserve_judgement(z_a, z_b, representation_width=128):
+def reserve_judgment(z_a, z_b, representation_width=128):
     covariance = sum(off_diagonal(z).sum() for z in (z_a, z_b)) / representation_width
     return (
         25 * mean_squared_error(z_a, z_b) + 25 * (hinge(z_a) + hinge(z_b)) + covariance
@@ -122,7 +122,7 @@ def view(**changes):
         "contrast": 0.4,
         "saturation": 0.2,
         "hue": 0.1,
-        "grey": 0.2,
+        "gray": 0.2,
         "blur": 0.0,
         "solarize": 0.1,
         "solarize_threshold": 128,
@@ -203,9 +203,9 @@ PUBLISHED = {
         ),
     ),
     "cifar10_adam30": Recipe(
-        source="ReserveJudgement/VICReg-Reproduction 24b5d9b: VICReg.py; the view is "
+        source="ReserveJudgment/VICReg-Reproduction 24b5d9b: VICReg.py; the view is "
         "its second one, its first is the image",
-        loss=reserve_judgement,
+        loss=reserve_judgment,
         optimizer=optim.Adam,
         optimizer_settings={"coupled_weight_decay": 1e-6},
         peak=3e-4,

@@ -3,9 +3,8 @@
 Learns an encoder from images without labels, judges it, and hands it on.
 """
 
-from vicreg_keras.augment import VIEWS, View, make_views
-from vicreg_keras.data import load_dataset
-from vicreg_keras.features import extract_features
+from vicreg_keras.data.dataset import load_dataset
+from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.losses import (
     covariance_loss,
     embedding_std,
@@ -13,10 +12,11 @@ from vicreg_keras.losses import (
     variance_loss,
     vicreg_loss,
 )
-from vicreg_keras.models import ENCODERS, make_encoder, make_projector
-from vicreg_keras.optim import LARS, make_optimizer, warmup_cosine
-from vicreg_keras.saved_encoder import load_encoder
-from vicreg_keras.trainer import VICReg
+from vicreg_keras.model import VICReg
+from vicreg_keras.models.encoders import ENCODERS, make_encoder, make_projector
+from vicreg_keras.models.saved_encoder import load_encoder
+from vicreg_keras.training.optim import LARS, make_optimizer, warmup_cosine
+from vicreg_keras.views.image_views import VIEWS, View, make_views
 
 __all__ = [
     "ENCODERS",

@@ -1,4 +1,4 @@
-"""What is minimised: VICReg's invariance, variance and covariance terms.
+"""What is minimized: VICReg's invariance, variance and covariance terms.
 
 Every function is pure, takes `(batch, dim)` embeddings and computes in float32
 whatever the dtype it is given: in half precision a covariance over- and underflows.

@@ -8,7 +8,7 @@ Ctrl-C. What was uploaded is searched in memory and forgotten. There are no acco
 there is no encryption: this is for one's own desk, not for the internet. Needs Flask
 (pip install flask).
 
-`photos` turns a file into pixels, `search` pixels into neighbours, `server` answers
+`photos` turns a file into pixels, `search` pixels into neighbors, `server` answers
 requests; `page.html`, `page.css` and `page.js` are what a browser gets.
 """
 
@@ -26,7 +26,7 @@ _EXAMPLES = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(_EXAMPLES), str(_EXAMPLES.parent)]
 
 from retrieval_page.server import (  # noqa: E402
-    MOST_NEIGHBOURS,
+    MAX_NEIGHBORS,
     Handler,
     create_app,
 )
@@ -74,8 +74,8 @@ def _parse(arguments):
     parser.add_argument("--seed", type=int, help="which images were held out")
     parser.add_argument("--validation_fraction", type=float, help="how many were")
     parser.add_argument(
-        "--neighbours",
-        type=_integer(1, MOST_NEIGHBOURS),
+        "--neighbors",
+        type=_integer(1, MAX_NEIGHBORS),
         default=12,
         help="shown at first (default: 12)",
     )
@@ -117,7 +117,7 @@ def _listen(host, port):
 def _serve(listener, search, options):
     host, port = listener.getsockname()
     known = None if host == _EVERY_HOST else [host, options.host, "localhost"]
-    app = create_app(search, num_neighbours=options.neighbours, trusted_hosts=known)
+    app = create_app(search, num_neighbors=options.neighbors, trusted_hosts=known)
     server = make_server(
         host,
         port,

@@ -32,15 +32,15 @@ async function search(query) {
 }
 
 async function ask(query, signal) {
-  const neighbours = element("count").value;
-  let address = `images/${query.row}/neighbours?neighbours=${neighbours}`;
+  const neighbors = element("count").value;
+  let address = `images/${query.row}/neighbors?neighbors=${neighbors}`;
   const options = { signal };
   if (query.file) {
     address = "search";
     options.method = "POST";
     options.body = new FormData();
     options.body.append("image", query.file, query.file.name);
-    options.body.append("neighbours", neighbours);
+    options.body.append("neighbors", neighbors);
   }
   let response, answer;
   try {
@@ -92,11 +92,11 @@ function show(query, answer) {
   if (query.file) element("crop-image").src = image;
   element("crop-image").alt = "the same photo, resized and cropped";
 
-  const total = answer.neighbours.length;
+  const total = answer.neighbors.length;
   const bars = answer.votes.map(({ class_name, count }) => bar(class_name, count, total));
   element("votes").hidden = !bars.length;
   element("bars").replaceChildren(...bars);
-  element("neighbours").replaceChildren(...answer.neighbours.map(neighbour));
+  element("neighbors").replaceChildren(...answer.neighbors.map(neighbor));
   element("results").hidden = false;
   const first = answer.votes[0];
   const vote = first ? `; ${first.count} of class ${first.class_name}` : "";
@@ -113,7 +113,7 @@ function bar(className, count, total) {
   return item;
 }
 
-function neighbour({ row, name, class_name: className, distance, image }) {
+function neighbor({ row, name, class_name: className, distance, image }) {
   const words = className ?? name;
   const button = document.createElement("button");
   const picture = document.createElement("img");

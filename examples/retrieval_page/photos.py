@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
-MOST_PIXELS = 2**26  # Of one photo: 8,192 x 8,192, in memory 256 MiB.
+MAX_PIXELS = 2**26  # Of one photo: 8,192 x 8,192, in memory 256 MiB.
 
 
 class BadPhoto(ValueError):
@@ -27,10 +27,10 @@ class BadPhoto(ValueError):
 
 
 def decode_photo(content: bytes, example_shape: Sequence[int]) -> np.ndarray:
-    """Pixels of a JPEG or PNG file, as the data sets of vicreg_keras are read.
+    """Pixels of a JPEG or PNG file, as the datasets of vicreg_keras are read.
 
     The photo is turned as its EXIF orientation says, transparency is dropped, the
-    shorter side is resized and the longer one cropped about its centre.
+    shorter side is resized and the longer one cropped about its center.
 
     Args:
         content: Of the file.
@@ -41,7 +41,7 @@ def decode_photo(content: bytes, example_shape: Sequence[int]) -> np.ndarray:
 
     Raises:
         BadPhoto: If it is another kind of file, cut off or broken, or has more than
-            `MOST_PIXELS` pixels.
+            `MAX_PIXELS` pixels.
     """
     if not content:
         raise BadPhoto("Expected a photo. Received: an empty file.", 400)
@@ -67,13 +67,13 @@ def decode_photo(content: bytes, example_shape: Sequence[int]) -> np.ndarray:
 
 def _check_size(size):
     width, height = size
-    if width * height > MOST_PIXELS:
+    if width * height > MAX_PIXELS:
         raise BadPhoto(_too_many(f"{width} x {height}"), 413)
 
 
 def _too_many(received):
     return (
-        f"Expected a photo of at most {MOST_PIXELS:,} pixels. Received: {received}. "
+        f"Expected a photo of at most {MAX_PIXELS:,} pixels. Received: {received}. "
         "Send a smaller copy."
     )
 
@@ -81,7 +81,7 @@ def _too_many(received):
 def _as_read(image, example_shape):
     # No copies that are not needed: a photo may be large.
     ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I"):  # 16-bit grey, which `convert` would clip.
+    if image.mode.startswith("I"):  # 16-bit gray, which `convert` would clip.
         image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
     if image.mode != "RGB":
         image = image.convert("RGB")

@@ -7,20 +7,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vicreg_keras import load_dataset, load_encoder
-from vicreg_keras.data import Dataset
-from vicreg_keras.evaluate.neighbours import NeighbourIndex
-from vicreg_keras.features import check_example_shape
-from vicreg_keras.versions import newest_version
-from vicreg_keras.workdir import RunFolder, folder_name
+from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.evaluate.features import check_example_shape
+from vicreg_keras.evaluate.index import NeighborIndex
+from vicreg_keras.workdir.files import folder_name
+from vicreg_keras.workdir.run_folder import RunFolder
+from vicreg_keras.workdir.versions import newest_version
 
 # Images of the index that are searched for at the start. An index of codes gives
 # distances that are not 0, and one that is not exact misses some.
 _NUM_PROBES = 16
-_PROBE_NEIGHBOURS = 10
+_PROBE_NEIGHBORS = 10
 _SAME_DISTANCE = 0.05
 
 
-class Neighbour(NamedTuple):
+class Neighbor(NamedTuple):
     """An image of the index that was found.
 
     Attributes:
@@ -41,7 +42,7 @@ class ImageSearch:
 
     Args:
         encoder: Called as `encoder(images, training=False)`.
-        index: Of the data set's training images and, behind them, the held-out ones.
+        index: Of the dataset's training images and, behind them, the held-out ones.
         dataset: Read as it was for the index.
         hint: What to do where the three do not belong together.
 
@@ -51,13 +52,13 @@ class ImageSearch:
 
     Raises:
         ValueError: If the encoder takes images of another shape, the index has other
-            images than the data set, or was not made by this encoder.
+            images than the dataset, or was not made by this encoder.
     """
 
     def __init__(
         self,
         encoder: Callable[..., Any],
-        index: NeighbourIndex,
+        index: NeighborIndex,
         dataset: Dataset,
         hint: str = "Build the index anew.",
     ):
@@ -80,7 +81,7 @@ class ImageSearch:
             return train.read([row])[0]
         return held_out.read([row - train.num_examples])[0]
 
-    def describe(self, row: int, distance: float = 0.0) -> Neighbour:
+    def describe(self, row: int, distance: float = 0.0) -> Neighbor:
         """What is known of an image of the index.
 
         Args:
@@ -90,31 +91,31 @@ class ImageSearch:
         index, name = self._index, None
         if index.labels is not None:
             name = index.class_names[index.labels[row]]
-        return Neighbour(int(row), index.names[row], name, float(distance))
+        return Neighbor(int(row), index.names[row], name, float(distance))
 
-    def near_image(self, image: np.ndarray, num_neighbours: int) -> list[Neighbour]:
+    def near_image(self, image: np.ndarray, num_neighbors: int) -> list[Neighbor]:
         """The nearest images of the index, the nearest first.
 
         Args:
-            image: uint8, of the data set's shape, in [0, 255].
-            num_neighbours: At least 1.
+            image: uint8, of the dataset's shape, in [0, 255].
+            num_neighbors: At least 1.
         """
-        distances, rows = self._index.search(self._encode([image]), num_neighbours)
+        distances, rows = self._index.search(self._encode([image]), num_neighbors)
         # An index that is not exact marks with -1 what it did not find.
         found = zip(rows[0], distances[0], strict=True)
         return [self.describe(row, distance) for row, distance in found if row >= 0]
 
-    def near_row(self, row: int, num_neighbours: int) -> list[Neighbour]:
+    def near_row(self, row: int, num_neighbors: int) -> list[Neighbor]:
         """The nearest of the others to an image of the index.
 
         Args:
             row: As of `image`.
-            num_neighbours: At least 1.
+            num_neighbors: At least 1.
         """
-        found = self.near_image(self.image(row), num_neighbours + 1)
+        found = self.near_image(self.image(row), num_neighbors + 1)
         # Not simply the first: a copy of the image is as near.
-        others = [neighbour for neighbour in found if neighbour.row != row]
-        return others[:num_neighbours]
+        others = [neighbor for neighbor in found if neighbor.row != row]
+        return others[:num_neighbors]
 
     def _encode(self, images):
         return np.asarray(self._encoder(np.stack(images), training=False))
@@ -139,7 +140,7 @@ class ImageSearch:
                 f"Expected an index of representations that are {width} wide, as this "
                 f"encoder's. Received: width={self._index.width}. {hint}"
             )
-        distances, found = self._index.search(representations, _PROBE_NEIGHBOURS)
+        distances, found = self._index.search(representations, _PROBE_NEIGHBORS)
         itself = (found == rows[:, np.newaxis]).any(axis=1)
         itself |= distances[:, 0] < _SAME_DISTANCE
         if 2 * itself.sum() < len(rows):
@@ -170,9 +171,9 @@ def open_search(
         validation_fraction: How many.
 
     Raises:
-        ValueError: If there is no such run, it has no index of this data set, or its
+        ValueError: If there is no such run, it has no index of this dataset, or its
             index is of other images or of another encoder.
-        FileNotFoundError: If the data set does not exist.
+        FileNotFoundError: If the dataset does not exist.
     """
     run = RunFolder(workdir)
     own = run.read_settings()
@@ -205,6 +206,6 @@ def open_search(
             f"which has none. Run `{command}` first."
         )
     encoder = load_encoder(run.path)
-    index = NeighbourIndex.load(folder)
-    hint = f"Give the run's own data set and --seed, or run `{command}` again."
+    index = NeighborIndex.load(folder)
+    hint = f"Give the run's own dataset and --seed, or run `{command}` again."
     return ImageSearch(encoder, index, load_dataset(name, **settings), hint)

@@ -21,14 +21,14 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler
 
 if TYPE_CHECKING:  # It starts TensorFlow.
-    from retrieval_page.search import ImageSearch, Neighbour
+    from retrieval_page.search import ImageSearch, Neighbor
 
-MOST_BYTES = 16 * 2**20  # Of a request.
-MOST_NEIGHBOURS = 100
-MOST_AT_ONCE = 4  # Searches: a large photo takes half a gigabyte while it is decoded.
+MAX_BYTES = 16 * 2**20  # Of a request.
+MAX_NEIGHBORS = 100
+MAX_AT_ONCE = 4  # Searches: a large photo takes half a gigabyte while it is decoded.
 
 _HERE = pathlib.Path(__file__).resolve().parent
-_MOST_PARTS = 8  # Of a form.
+_MAX_PARTS = 8  # Of a form.
 _SMALL_SIDE = 96  # Pixels: smaller images are drawn with visible pixels.
 _HEADERS = {
     "Content-Security-Policy": "; ".join(
@@ -74,29 +74,29 @@ class Handler(WSGIRequestHandler):
 def create_app(
     search: "ImageSearch",
     *,
-    num_neighbours: int = 12,
+    num_neighbors: int = 12,
     trusted_hosts: list[str] | None = None,
 ) -> flask.Flask:
     """The application: one page, and what its script asks for.
 
     - `GET /`: the page.
-    - `POST /search`: a form with one file `image`, and perhaps `neighbours`.
+    - `POST /search`: a form with one file `image`, and perhaps `neighbors`.
     - `GET /images/ROW`: an image of the index, PNG.
-    - `GET /images/ROW/neighbours`: as `/search`, for an image of the index.
+    - `GET /images/ROW/neighbors`: as `/search`, for an image of the index.
 
     Args:
         search: What answers.
-        num_neighbours: That the page asks for at first.
+        num_neighbors: That the page asks for at first.
         trusted_hosts: Names this server may be asked by; `None` for all. Without
             them another site could have its name lead here, and read what it gets.
     """
     app = _App(__name__, template_folder=str(_HERE), static_folder=None)
     app.config.update(
-        MAX_CONTENT_LENGTH=MOST_BYTES,
-        MAX_FORM_PARTS=_MOST_PARTS,
+        MAX_CONTENT_LENGTH=MAX_BYTES,
+        MAX_FORM_PARTS=_MAX_PARTS,
         TRUSTED_HOSTS=trusted_hosts,
     )
-    slots = threading.BoundedSemaphore(MOST_AT_ONCE)
+    slots = threading.BoundedSemaphore(MAX_AT_ONCE)
 
     @app.get("/")
     def page():
@@ -108,9 +108,9 @@ def create_app(
             height=height,
             width=width,
             is_small=max(height, width) <= _SMALL_SIDE,
-            num_neighbours=num_neighbours,
-            most_neighbours=MOST_NEIGHBOURS,
-            most_bytes=MOST_BYTES,
+            num_neighbors=num_neighbors,
+            max_neighbors=MAX_NEIGHBORS,
+            max_bytes=MAX_BYTES,
         )
 
     @app.get("/page.css")
@@ -121,26 +121,26 @@ def create_app(
     @app.post("/search")
     def search_for_photo():
         content, name = _uploaded()
-        count = _num_neighbours(flask.request.form, num_neighbours)
+        count = _num_neighbors(flask.request.form, num_neighbors)
         with _slot(slots):
             image = decode_photo(content, search.dataset.example_shape)
-            neighbours = search.near_image(image, count)
+            neighbors = search.near_image(image, count)
         encoded = base64.b64encode(_png(image)).decode()
         query = {"name": name, "image": f"data:image/png;base64,{encoded}"}
-        return _answer(query, neighbours)
+        return _answer(query, neighbors)
 
     @app.get("/images/<int:row>")
     def image(row):
         _check_row(row, search)
         return flask.Response(_png(search.image(row)), mimetype="image/png")
 
-    @app.get("/images/<int:row>/neighbours")
+    @app.get("/images/<int:row>/neighbors")
     def search_for_row(row):
         _check_row(row, search)
-        count = _num_neighbours(flask.request.args, num_neighbours)
+        count = _num_neighbors(flask.request.args, num_neighbors)
         with _slot(slots):
-            neighbours = search.near_row(row, count)
-        return _answer(_as_json(search.describe(row)), neighbours)
+            neighbors = search.near_row(row, count)
+        return _answer(_as_json(search.describe(row)), neighbors)
 
     @app.after_request
     def add_headers(response):
@@ -164,7 +164,7 @@ def create_app(
 def _words(error):
     if error.code == 413:
         return (
-            f"Expected one photo of at most {MOST_BYTES // 2**20} MiB. Received: more. "
+            f"Expected one photo of at most {MAX_BYTES // 2**20} MiB. Received: more. "
             "Send a smaller copy."
         )
     return error.description
@@ -183,15 +183,15 @@ def _uploaded() -> tuple[bytes, str]:
     return file.read(), file.filename or "photo"
 
 
-def _num_neighbours(given, otherwise):
-    text = given.get("neighbours", str(otherwise))
+def _num_neighbors(given, otherwise):
+    text = given.get("neighbors", str(otherwise))
     # No sign and no more than needed: `int` also takes " +1_0 ".
     if text.isascii() and text.isdecimal() and len(text) < 9:
-        if 1 <= int(text) <= MOST_NEIGHBOURS:
+        if 1 <= int(text) <= MAX_NEIGHBORS:
             return int(text)
     flask.abort(
         400,
-        f"Expected neighbours from 1 to {MOST_NEIGHBOURS}. Received: {text[:20]!r}.",
+        f"Expected neighbors from 1 to {MAX_NEIGHBORS}. Received: {text[:20]!r}.",
     )
 
 
@@ -209,7 +209,7 @@ def _slot(slots: threading.Semaphore) -> Iterator[None]:
     if not slots.acquire(blocking=False):
         flask.abort(
             503,
-            f"Expected at most {MOST_AT_ONCE} searches at a time. Received: one more. "
+            f"Expected at most {MAX_AT_ONCE} searches at a time. Received: one more. "
             "Try again in a second.",
             retry_after=1,
         )
@@ -219,31 +219,31 @@ def _slot(slots: threading.Semaphore) -> Iterator[None]:
         slots.release()
 
 
-def _answer(query: dict, neighbours: "list[Neighbour]") -> dict:
+def _answer(query: dict, neighbors: "list[Neighbor]") -> dict:
     return {
         "query": query,
-        "neighbours": [
-            _as_json(neighbour) | {"distance": neighbour.distance}
-            for neighbour in neighbours
+        "neighbors": [
+            _as_json(neighbor) | {"distance": neighbor.distance}
+            for neighbor in neighbors
         ],
         "votes": [
-            {"class_name": name, "count": count} for name, count in _votes(neighbours)
+            {"class_name": name, "count": count} for name, count in _votes(neighbors)
         ],
     }
 
 
-def _votes(neighbours):
+def _votes(neighbors):
     """Classes with their numbers, the most first; of equals that of the nearer."""
-    names = [neighbour.class_name for neighbour in neighbours]
-    return collections.Counter(name for name in names if name is not None).most_common()
+    names = [neighbor.class_name for neighbor in neighbors]
+    return collections.Counter(name for name in names if name is not None).max_common()
 
 
-def _as_json(neighbour: "Neighbour") -> dict:
+def _as_json(neighbor: "Neighbor") -> dict:
     return {
-        "row": neighbour.row,
-        "name": neighbour.name,
-        "class_name": neighbour.class_name,
-        "image": f"images/{neighbour.row}",
+        "row": neighbor.row,
+        "name": neighbor.name,
+        "class_name": neighbor.class_name,
+        "image": f"images/{neighbor.row}",
     }
 
 

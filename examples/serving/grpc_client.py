@@ -3,7 +3,7 @@
     python examples/serving/grpc_client.py photo.jpg --index=runs/cifar10/index/cifar10
 
 It needs numpy, faiss, Pillow and tensorflow-serving-api, which brings grpcio along, and
-neighbours.py beside it.
+neighbors.py beside it.
 """
 
 import importlib.util
@@ -11,7 +11,7 @@ import sys
 import types
 
 import grpc
-import neighbours
+import neighbors
 
 # The messages lie in TensorFlow's package and need nothing else of it: a stand-in with
 # the package's path spares the seconds that importing TensorFlow takes. A program that
@@ -29,7 +29,7 @@ from tensorflow_serving.apis import (  # noqa: E402
 _SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
-def connect(server: str, timeout: float) -> neighbours.Ask:
+def connect(server: str, timeout: float) -> neighbors.Ask:
     """A way to ask a server about one photo.
 
     Args:
@@ -45,7 +45,7 @@ def connect(server: str, timeout: float) -> neighbours.Ask:
 
     def ask(signature, content):
         request = predict_pb2.PredictRequest()
-        request.model_spec.name = neighbours.MODEL
+        request.model_spec.name = neighbors.MODEL
         request.model_spec.signature_name = signature
         tensor = request.inputs["image_bytes"]
         tensor.dtype = types_pb2.DT_STRING
@@ -62,7 +62,7 @@ def connect(server: str, timeout: float) -> neighbours.Ask:
                     "--server=HOST:PORT or a larger --timeout."
                 ) from error
             raise ValueError(
-                f"Expected an answer of the model {neighbours.MODEL} at {server}. "
+                f"Expected an answer of the model {neighbors.MODEL} at {server}. "
                 f"Received: {code.name}, {text}"
             ) from error
         return {name: _values(output) for name, output in response.outputs.items()}
@@ -78,4 +78,4 @@ def _values(output):
 
 
 if __name__ == "__main__":
-    neighbours.run(__doc__.partition("\n")[0], 8500, connect)
+    neighbors.run(__doc__.partition("\n")[0], 8500, connect)

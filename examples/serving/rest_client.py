@@ -2,7 +2,7 @@
 
     python examples/serving/rest_client.py photo.jpg --index=runs/cifar10/index/cifar10
 
-It needs numpy, faiss and Pillow, and neighbours.py beside it.
+It needs numpy, faiss and Pillow, and neighbors.py beside it.
 """
 
 import base64
@@ -11,10 +11,10 @@ import json
 import urllib.error
 import urllib.request
 
-import neighbours
+import neighbors
 
 
-def connect(server: str, timeout: float) -> neighbours.Ask:
+def connect(server: str, timeout: float) -> neighbors.Ask:
     """A way to ask a server about one photo.
 
     Args:
@@ -25,7 +25,7 @@ def connect(server: str, timeout: float) -> neighbours.Ask:
         A function that raises `ConnectionError` where no answer comes, and
         `ValueError` where the server refuses.
     """
-    url = f"http://{server}/v1/models/{neighbours.MODEL}:predict"
+    url = f"http://{server}/v1/models/{neighbors.MODEL}:predict"
 
     def ask(signature, content):
         instance = {"image_bytes": {"b64": base64.b64encode(content).decode("ascii")}}
@@ -37,7 +37,7 @@ def connect(server: str, timeout: float) -> neighbours.Ask:
                 answer = response.read()
         except urllib.error.HTTPError as error:
             raise ValueError(
-                f"Expected an answer of the model {neighbours.MODEL} at {server}. "
+                f"Expected an answer of the model {neighbors.MODEL} at {server}. "
                 f"Received: status {error.code}, {_reason(error.read())}"
             ) from error
         except (OSError, http.client.HTTPException) as error:
@@ -73,4 +73,4 @@ def _first_prediction(answer, server):
 
 
 if __name__ == "__main__":
-    neighbours.run(__doc__.partition("\n")[0], 8501, connect)
+    neighbors.run(__doc__.partition("\n")[0], 8501, connect)

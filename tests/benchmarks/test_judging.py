@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from benchmarks import evaluate, input, memory
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.workdir.run_folder import RunFolder
 
 TINY = (
     "--mode=pretrain",

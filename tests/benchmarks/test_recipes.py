@@ -20,14 +20,14 @@ from benchmarks.recipes_run import (
     judge,
     train,
 )
-from vicreg_keras.data import load_dataset
-from vicreg_keras.pretrain import build_encoder
+from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.settings import Settings
+from vicreg_keras.training.pretrain import build_encoder
 
 SETTINGS = Settings(
     encoder="tiny",
     projector="8-8",
-    views="grey",
+    views="gray",
     # One cheap operation, so that little is compiled.
     view_overrides={"jitter": 0.0, "crop_scale": (1.0, 1.0), "flip": 0.5},
     learning_rate=0.01,
@@ -39,7 +39,7 @@ SETTINGS = Settings(
 )
 RECIPE = """--mode=pretrain
 --dataset=digits
---views=grey
+--views=gray
 --jitter=0
 --crop_scale=1,1
 --flip=0.5
@@ -176,7 +176,7 @@ def test_a_budget_is_needed(arguments, monkeypatch, capsys):
     [
         ("--no_such_flag=1", "no_such_flag"),
         ("--batch_size=5000", "Received: batch_size=5000"),
-        ("--positives=neighbours", "Expected --positives=neighbours and"),
+        ("--positives=neighbors", "Expected --positives=neighbors and"),
         ("--flagfile=nowhere.flags", "nowhere.flags"),
     ],
 )

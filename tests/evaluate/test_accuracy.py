@@ -3,12 +3,8 @@
 import numpy as np
 import pytest
 
-from vicreg_keras.evaluate.accuracy import (
-    check_features,
-    top1_and_top5,
-    top_k_accuracy,
-)
-from vicreg_keras.features import Features
+from vicreg_keras.evaluate.accuracy import check_features, top1_and_top5, top_k_accuracy
+from vicreg_keras.evaluate.features import Features
 
 
 def test_top_k_counts_labels_among_the_best():

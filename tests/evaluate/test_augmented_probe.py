@@ -1,4 +1,4 @@
-"""Tests of the authors' linear evaluation on images whose class is their colour."""
+"""Tests of the authors' linear evaluation on images whose class is their color."""
 
 import json
 
@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vicreg_keras.data import Split
+from vicreg_keras.data.dataset import Split
+from vicreg_keras.data.sources import ArrayExamples
 from vicreg_keras.evaluate.augmented_probe import augmented_probe, crop_and_flip
-from vicreg_keras.features import Features, extract_features
-from vicreg_keras.sources import ArrayExamples
+from vicreg_keras.evaluate.features import Features, extract_features
 
 
-# Images whose class is their colour, and an encoder with every state there is.
-def colour_split(num_examples, seed, num_classes=6):
+# Images whose class is their color, and an encoder with every state there is.
+def color_split(num_examples, seed, num_classes=6):
     random = np.random.default_rng(seed)
     labels = np.arange(num_examples) % num_classes
-    colours = np.array(
+    colors = np.array(
         [[200, 30, 30], [30, 200, 30], [30, 30, 200], [9, 9, 9], [240, 240, 240]]
         + [[120, 20, 200]]
     )
-    images = colours[labels][:, None, None] + random.integers(
+    images = colors[labels][:, None, None] + random.integers(
         -9, 10, (num_examples, 8, 8, 3)
     )
     names = [str(index) for index in range(num_examples)]
@@ -44,10 +44,10 @@ def encoder():
 
 
 @pytest.fixture(scope="module")
-def colours(encoder):
+def colors(encoder):
     """A split to train on, and the features of two others."""
     train, *held_out = (
-        colour_split(size, seed) for seed, size in enumerate((100, 31, 37))
+        color_split(size, seed) for seed, size in enumerate((100, 31, 37))
     )
     return train, *(extract_features(encoder, split) for split in held_out)
 
@@ -58,10 +58,10 @@ def flip(images, seed):
     return tf.image.stateless_random_flip_left_right(images, seed)
 
 
-def test_augmented_probe_learns_and_leaves_the_encoder_alone(encoder, colours):
+def test_augmented_probe_learns_and_leaves_the_encoder_alone(encoder, colors):
     before = [variable.numpy().copy() for variable in encoder.variables]
     result = augmented_probe(
-        encoder, *colours, num_classes=6, epochs=15, batch_size=32, verbose=0, seed=1
+        encoder, *colors, num_classes=6, epochs=15, batch_size=32, verbose=0, seed=1
     )
     assert result["view"]["config"]["crop_scale"] == [0.08, 1.0]
     assert result["top1"] >= 0.95
@@ -75,10 +75,10 @@ def test_augmented_probe_learns_and_leaves_the_encoder_alone(encoder, colours):
     json.dumps(result)
 
 
-def test_augmented_probe_is_a_function_of_its_seed(encoder, colours):
+def test_augmented_probe_is_a_function_of_its_seed(encoder, colors):
     settings = {"epochs": 1, "batch_size": 32, "view": flip, "verbose": 0}
     first, again, other = (
-        augmented_probe(encoder, *colours, num_classes=6, seed=seed, **settings)
+        augmented_probe(encoder, *colors, num_classes=6, seed=seed, **settings)
         for seed in (1, 1, 2)
     )
     assert first == again
@@ -121,8 +121,8 @@ def test_augmented_probe_is_the_authors_sgd():
     assert result["top1"] == 0.75
 
 
-def test_head_choice_does_not_see_test_labels(encoder, colours):
-    train, validation, test = colours
+def test_head_choice_does_not_see_test_labels(encoder, colors):
+    train, validation, test = colors
     shuffled = Features(test.representations, np.roll(test.labels, 1))
     settings = {"epochs": 3, "batch_size": 32, "view": flip, "verbose": 0}
     first = augmented_probe(encoder, train, validation, test, num_classes=6, **settings)
@@ -141,7 +141,7 @@ def test_encoder_sees_views_in_inference_mode():
         seen.append((images.dtype, training))
         return tf.reduce_mean(tf.cast(images, tf.float32), axis=(1, 2)) / 255
 
-    split = colour_split(12, 0)
+    split = color_split(12, 0)
     plain = Features(np.zeros((12, 3), np.float32), split.labels)
     augmented_probe(
         encoder, split, plain, plain, num_classes=6, epochs=1, batch_size=5, verbose=0
@@ -150,34 +150,34 @@ def test_encoder_sees_views_in_inference_mode():
     assert {dtype for dtype, _ in seen} == {tf.float32}
 
 
-def test_default_view_crops_and_flips_and_leaves_colours():
+def test_default_view_crops_and_flips_and_leaves_colors():
     config = crop_and_flip().get_config()
     assert tuple(config["crop_scale"]) == (0.08, 1.0)
     assert config["flip"] == 0.5
-    for name in ("jitter", "grey", "blur", "solarize"):
+    for name in ("jitter", "gray", "blur", "solarize"):
         assert config[name] == 0.0
 
 
-def test_diverged_heads_are_passed_over(encoder, colours):
+def test_diverged_heads_are_passed_over(encoder, colors):
     settings = {"epochs": 2, "batch_size": 32, "view": flip, "verbose": 0}
     result = augmented_probe(
-        encoder, *colours, num_classes=6, learning_rates=(1e38, 0.3), **settings
+        encoder, *colors, num_classes=6, learning_rates=(1e38, 0.3), **settings
     )
     assert result["learning_rate"] == pytest.approx(0.3)
     assert result["path"][0]["validation_top1"] is None
     json.dumps(result, allow_nan=False)
     with pytest.raises(ValueError, match="all of which diverged"):
         augmented_probe(
-            encoder, *colours, num_classes=6, learning_rates=(1e38,), **settings
+            encoder, *colors, num_classes=6, learning_rates=(1e38,), **settings
         )
 
 
-def test_augmented_settings_are_checked(encoder, colours):
+def test_augmented_settings_are_checked(encoder, colors):
     for settings in ({"epochs": 0}, {"batch_size": 0}, {"weight_decay": -1.0}):
         with pytest.raises(ValueError, match=next(iter(settings))):
-            augmented_probe(encoder, *colours, num_classes=6, **settings)
+            augmented_probe(encoder, *colors, num_classes=6, **settings)
     with pytest.raises(ValueError, match="learning_rates"):
-        augmented_probe(encoder, *colours, num_classes=6, learning_rates=())
+        augmented_probe(encoder, *colors, num_classes=6, learning_rates=())
     train = Split(ArrayExamples(np.zeros((2, 8, 8, 3), np.uint8)), None, ["a", "b"])
     with pytest.raises(ValueError, match="labels for train"):
-        augmented_probe(encoder, train, *colours[1:], num_classes=6)
+        augmented_probe(encoder, train, *colors[1:], num_classes=6)

@@ -9,7 +9,7 @@ from sklearn.metrics import silhouette_score
 
 from vicreg_keras.evaluate import clustering
 from vicreg_keras.evaluate.clustering import cluster_eval
-from vicreg_keras.features import Features
+from vicreg_keras.evaluate.features import Features
 
 
 def blobs(num_blobs, num_each=30, width=16, spread=0.05, seed=0):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vicreg_keras.data import Dataset, Split, load_dataset
+from vicreg_keras.data.dataset import Dataset, Split, load_dataset
+from vicreg_keras.data.sources import ArrayExamples
 from vicreg_keras.evaluate.augmented_probe import crop_and_flip
+from vicreg_keras.evaluate.few_labels import draw_labeled
 from vicreg_keras.evaluate.finetune import LEARNING_RATES, finetune
-from vicreg_keras.evaluate.labelled_subset import draw_labelled
-from vicreg_keras.models import make_encoder
-from vicreg_keras.sources import ArrayExamples
+from vicreg_keras.models.encoders import make_encoder
 
 ONE_PAIR = ((0.1, 0.3),)
 
@@ -46,7 +46,7 @@ def run(encoder, dataset, **settings):
     defaults = {
         "label_fraction": 0.2,
         "epochs": 1,
-        "least_steps": 10,
+        "min_steps": 10,
         "learning_rates": ONE_PAIR,
         "view": plain,
         "verbose": 0,
@@ -61,19 +61,19 @@ def copies(encoder):
 def test_learns_in_place_and_says_how(digits):
     encoder = new_encoder()
     before = copies(encoder)
-    result = run(encoder, digits, least_steps=80, seed=3)
+    result = run(encoder, digits, min_steps=80, seed=3)
     assert result["top1"] > 0.7
     assert result["top5"] > result["top1"]
     assert result["validation_top1"] > 0.7
-    # What was handed in has learnt, batch norm's statistics included.
+    # What was handed in has learned, batch norm's statistics included.
     for old, new in zip(before, copies(encoder), strict=True):
         assert not np.array_equal(old, new)
     settings = {
         "protocol": "finetune",
         "label_fraction": 0.2,
-        "num_labelled": 259,
+        "num_labeled": 259,
         "epochs": 1,
-        "least_steps": 80,
+        "min_steps": 80,
         "num_steps": 80,
         "batch_size": 256,
         "learning_rates": [[0.1, 0.3]],
@@ -137,7 +137,7 @@ def test_test_labels_choose_nothing(digits):
     test = digits.test
     images = ArrayExamples(test.read(np.arange(len(test))))
     wrong = Split(images, (test.labels + 1) % 10, test.names)
-    settings = {"learning_rates": ((0.001, 0.01), (0.1, 0.3)), "least_steps": 30}
+    settings = {"learning_rates": ((0.001, 0.01), (0.1, 0.3)), "min_steps": 30}
     first = run(new_encoder(), digits, **settings)
     second = run(new_encoder(), dataclasses.replace(digits, test=wrong), **settings)
     chosen = first["encoder_learning_rate"], first["head_learning_rate"]
@@ -149,16 +149,16 @@ def test_test_labels_choose_nothing(digits):
     assert second["top1"] < first["top1"] - 0.2
 
 
-# What is left of an encoder that sees one colour only: two linear layers.
-def one_colour_set():
+# What is left of an encoder that sees one color only: two linear layers.
+def one_color_set():
     labels = np.array([0, 0, 0, 1])
     images = ArrayExamples(np.zeros((4, 2, 2, 3), np.uint8))
     split = Split(images, labels, list("abcd"))
-    return Dataset("colour", (2, 2, 3), ("a", "b"), split, split, split)
+    return Dataset("color", (2, 2, 3), ("a", "b"), split, split, split)
 
 
 def test_is_sgd_with_a_learning_rate_for_each_part():
-    colour = np.array([0.5, -1.0, 2.0])
+    color = np.array([0.5, -1.0, 2.0])
     inputs = keras.Input((2, 2, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(inputs)
     outputs = keras.layers.Dense(2, use_bias=False)(pooled)
@@ -167,14 +167,14 @@ def test_is_sgd_with_a_learning_rate_for_each_part():
     num_steps, rates, seed = 5, (0.05, 0.4), 7
     result = run(
         encoder,
-        one_colour_set(),
+        one_color_set(),
         label_fraction=1.0,
         epochs=num_steps,
-        least_steps=1,
+        min_steps=1,
         learning_rates=(rates,),
         seed=seed,
-        # What is learnt from is the view; the images themselves are black.
-        view=lambda images, seed: tf.ones_like(images, tf.float32) * colour,
+        # What is learned from is the view; the images themselves are black.
+        view=lambda images, seed: tf.ones_like(images, tf.float32) * color,
     )
 
     start = keras.initializers.RandomNormal(stddev=0.01, seed=seed)((2, 2))
@@ -183,13 +183,13 @@ def test_is_sgd_with_a_learning_rate_for_each_part():
     velocities = [np.zeros_like(values) for values in parameters]
     for step in range(num_steps):
         encoder_weights, head, biases = parameters
-        representation = colour @ encoder_weights
+        representation = color @ encoder_weights
         logits = representation @ head + biases
         probabilities = np.exp(logits) / np.exp(logits).sum()
         loss = -(3 * np.log(probabilities[0]) + np.log(probabilities[1])) / 4
         error = probabilities - [0.75, 0.25]
         gradients = [
-            np.outer(colour, head @ error),
+            np.outer(color, head @ error),
             np.outer(representation, error),
             error,
         ]
@@ -208,7 +208,7 @@ def test_is_sgd_with_a_learning_rate_for_each_part():
 def test_steps_are_those_of_the_epochs_or_the_least(digits):
     few = dataclasses.replace(digits, train=digits.train.take(np.arange(50)))
     settings = {"label_fraction": 0.5, "learning_rates": ((1e-3, 1e-3),)}
-    for batch_size, epochs, least_steps, expected in (
+    for batch_size, epochs, min_steps, expected in (
         (10, 3, 1, (10, 6)),
         (256, 1, 4, (25, 4)),
     ):
@@ -217,16 +217,16 @@ def test_steps_are_those_of_the_epochs_or_the_least(digits):
             few,
             batch_size=batch_size,
             epochs=epochs,
-            least_steps=least_steps,
+            min_steps=min_steps,
             **settings,
         )
         assert (result["batch_size"], result["num_steps"]) == expected
-        assert result["num_labelled"] == 25
+        assert result["num_labeled"] == 25
 
 
-def test_only_the_drawn_labels_are_learnt_from(digits):
+def test_only_the_drawn_labels_are_learned_from(digits):
     train = digits.train
-    picks = draw_labelled(train.labels, 0.05, seed=0)
+    picks = draw_labeled(train.labels, 0.05, seed=0)
     images = ArrayExamples(train.read(np.arange(len(train))))
     read = images.read
     seen = set()
@@ -241,7 +241,7 @@ def test_only_the_drawn_labels_are_learnt_from(digits):
         new_encoder(),
         dataclasses.replace(digits, train=watched_train),
         label_fraction=0.05,
-        least_steps=3,
+        min_steps=3,
     )
     assert seen == set(picks.tolist())
 
@@ -251,7 +251,7 @@ def test_in_mixed_precision(digits, policy, precision):
     policy(precision)
     encoder = new_encoder()
     # Some arithmetic of half the width is slow on a CPU.
-    result = run(encoder, digits, label_fraction=0.02, least_steps=30)
+    result = run(encoder, digits, label_fraction=0.02, min_steps=30)
     assert result["precision"] == precision
     assert result["top1"] > 0.4
     assert result["path"][0]["loss"] < 1.0
@@ -263,7 +263,7 @@ def test_default_pairs_and_view_are_the_authors(digits):
         new_encoder(),
         digits,
         label_fraction=0.02,
-        least_steps=1,
+        min_steps=1,
         view=None,
         learning_rates=LEARNING_RATES,
     )
@@ -278,7 +278,7 @@ def test_bad_input_is_refused(digits):
     encoder = new_encoder()
     for settings, message in (
         ({"epochs": 0}, "epochs=0"),
-        ({"least_steps": 0}, "least_steps=0"),
+        ({"min_steps": 0}, "min_steps=0"),
         ({"batch_size": 1}, "batch_size=1"),
         ({"learning_rates": ()}, r"learning_rates=\[\]"),
         ({"learning_rates": ((0.1, 0.0),)}, "learning_rates"),

@@ -1,12 +1,12 @@
-"""Tests of the nearest-neighbour accuracies on points whose answer is visible."""
+"""Tests of the nearest-neighbor accuracies on points whose answer is visible."""
 
 import json
 
 import numpy as np
 import pytest
 
-from vicreg_keras.evaluate.knn import NEIGHBOURS, TEMPERATURES, knn_accuracy, knn_eval
-from vicreg_keras.features import Features
+from vicreg_keras.evaluate.features import Features
+from vicreg_keras.evaluate.knn import NEIGHBORS, TEMPERATURES, knn_accuracy, knn_eval
 
 
 def features(rows, labels):
@@ -25,7 +25,7 @@ def test_nearest_direction_wins_whatever_the_length():
 
 
 def test_weights_are_exponentials_of_similarity():
-    # One neighbour at cosine 1 against two at cosine c: they win if 2 exp(c / T) is
+    # One neighbor at cosine 1 against two at cosine c: they win if 2 exp(c / T) is
     # more than exp(1 / T), that is c above 1 - T log 2 = 0.9515 for T = 0.07.
     for cosine, expected in ((0.96, 1.0), (0.94, 0.0)):
         sine = np.sqrt(1 - cosine**2)
@@ -137,7 +137,7 @@ def test_grid_scores_are_those_of_the_single_classifier():
         validation,
         test,
         num_classes=7,
-        neighbours=(1, 5, 20, 60),
+        neighbors=(1, 5, 20, 60),
         temperatures=(0.05, 0.5),
     )
     assert len(result["path"]) == 8
@@ -169,7 +169,7 @@ def test_default_grid_holds_the_published_setting():
     result = knn_eval(noisy(300, 0), noisy(50, 1), noisy(50, 2), num_classes=7)
     tried = [(entry["k"], entry["temperature"]) for entry in result["path"]]
     assert (20, 0.07) in tried
-    assert len(tried) == len(NEIGHBOURS) * len(TEMPERATURES)
+    assert len(tried) == len(NEIGHBORS) * len(TEMPERATURES)
     assert result == knn_eval(noisy(300, 0), noisy(50, 1), noisy(50, 2), num_classes=7)
 
 
@@ -177,7 +177,7 @@ def test_what_is_chosen_is_what_the_held_out_part_needs():
     # The nearest is right; the two behind it, which outvote it, are wrong.
     train = features([[1, 0], [1, 0.1], [1, 0.1]], [0, 1, 1])
     validation = features([[1, -0.1]], [0])
-    settings = {"num_classes": 2, "neighbours": (1, 3), "temperatures": (1.0,)}
+    settings = {"num_classes": 2, "neighbors": (1, 3), "temperatures": (1.0,)}
     result = knn_eval(train, validation, train, **settings)
     assert (result["k"], result["validation_top1"]) == (1, 1.0)
     # And the other way round.
@@ -191,8 +191,8 @@ def test_of_equals_the_nearest_to_the_published_setting_wins():
     rows = [[1, 0]] * 60 + [[0, 1]] * 60
     train = features(rows, [0] * 60 + [1] * 60)
     queries = features([[1, 0.01], [0.01, 1]], [0, 1])
-    for neighbours, temperatures, expected in (
-        (NEIGHBOURS, TEMPERATURES, (20, 0.07)),
+    for neighbors, temperatures, expected in (
+        (NEIGHBORS, TEMPERATURES, (20, 0.07)),
         ((1, 50), (0.2, 0.03), (50, 0.03)),
         ((100, 5, 15), (0.07,), (15, 0.07)),
         # A step in k by 2 is nearer than one in temperature by 3, and so on.
@@ -203,7 +203,7 @@ def test_of_equals_the_nearest_to_the_published_setting_wins():
             queries,
             queries,
             num_classes=2,
-            neighbours=neighbours,
+            neighbors=neighbors,
             temperatures=temperatures,
         )
         assert result["validation_top1"] == 1.0
@@ -227,21 +227,21 @@ def test_test_labels_choose_nothing():
     assert chosen[0] == chosen[1]
 
 
-def test_more_neighbours_than_training_examples_become_all_of_them():
+def test_more_neighbors_than_training_examples_become_all_of_them():
     train = features([[1, 0], [0, 1], [1, 0.1]], [0, 1, 0])
     result = knn_eval(train, train, train, num_classes=2)
     assert {tried["k"] for tried in result["path"]} == {1, 3}
-    assert result["neighbours"] == list(NEIGHBOURS)
+    assert result["neighbors"] == list(NEIGHBORS)
     assert result["k"] in (1, 3)
 
 
 def test_collapse_and_duplicates_are_chance_for_the_grid_too():
     labels = np.arange(40) % 10
     collapsed = features(np.ones((40, 3)), labels)
-    result = knn_eval(collapsed, collapsed, collapsed, num_classes=10, neighbours=(80,))
+    result = knn_eval(collapsed, collapsed, collapsed, num_classes=10, neighbors=(80,))
     np.testing.assert_allclose(result["validation_top1"], 0.1)
     one = features([[1, 0], [1, 0]], [0, 1])
-    result = knn_eval(one, one, one, num_classes=2, neighbours=(2,))
+    result = knn_eval(one, one, one, num_classes=2, neighbors=(2,))
     assert result["validation_top1"] == 0.5
 
 
@@ -267,8 +267,8 @@ def test_bad_input_of_the_grid_is_refused():
         with pytest.raises(ValueError, match=message):
             knn_eval(*splits, num_classes=2)
     for grid, message in (
-        ({"neighbours": ()}, "neighbours=()"),
-        ({"neighbours": (0, 5)}, r"neighbours=\(0, 5\)"),
+        ({"neighbors": ()}, "neighbors=()"),
+        ({"neighbors": (0, 5)}, r"neighbors=\(0, 5\)"),
         ({"temperatures": ()}, r"temperatures=\(\)"),
         ({"temperatures": (0.1, 0.0)}, r"temperatures=\(0.1, 0.0\)"),
         ({"temperatures": (float("nan"),)}, "temperatures="),

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vicreg_keras.data import load_dataset
+from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.evaluate import linear_eval as module
+from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.evaluate.linear_eval import (
     chance,
     format_table,
     input_features,
     linear_eval,
 )
-from vicreg_keras.features import extract_features
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_too_many_pixels_are_left_out_and_said(digits, monkeypatch):
 
 
 def without_labels(split):
-    return dataclasses.make_dataclass("Unlabelled", ["num_examples", "labels"])(
+    return dataclasses.make_dataclass("Unlabeled", ["num_examples", "labels"])(
         split.num_examples, None
     )
 
@@ -169,9 +169,9 @@ def test_what_cannot_be_evaluated_is_refused(digits):
         linear_eval(quarters, digits, protocol="linear")
     with pytest.raises(ValueError, match="test split.*digits"):
         linear_eval(quarters, dataclasses.replace(digits, test=None))
-    unlabelled = dataclasses.replace(digits, train=without_labels(digits.train))
-    with pytest.raises(ValueError, match="labelled data set.*train"):
-        linear_eval(quarters, unlabelled)
+    unlabeled = dataclasses.replace(digits, train=without_labels(digits.train))
+    with pytest.raises(ValueError, match="labeled dataset.*train"):
+        linear_eval(quarters, unlabeled)
 
     class Encoder:
         example_shape = (32, 32, 3)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from vicreg_keras.evaluate import linear_probe, logistic
+from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.linear_probe import (
     cached_probe,
     draw_balanced,
     few_label_probe,
 )
-from vicreg_keras.features import Features
 
 # The points below are of six classes.
 cached = functools.partial(cached_probe, num_classes=6)
@@ -20,11 +20,11 @@ few_labels = functools.partial(few_label_probe, num_classes=6)
 
 
 def blobs(per_class, num_classes=6, width=4, spread=0.1, seed=0):
-    """Clusters about fixed centres, the same whatever the seed."""
-    centres = np.random.default_rng(99).normal(size=(num_classes, width)) * 3
+    """Clusters about fixed centers, the same whatever the seed."""
+    centers = np.random.default_rng(99).normal(size=(num_classes, width)) * 3
     labels = np.tile(np.arange(num_classes), per_class)
     noise = np.random.default_rng(seed).normal(size=(len(labels), width))
-    rows = (centres[labels] + spread * noise).astype(np.float32)
+    rows = (centers[labels] + spread * noise).astype(np.float32)
     return Features(rows, labels.astype(np.int64))
 
 
@@ -56,7 +56,7 @@ def test_path_goes_from_strong_to_weak_until_log_loss_no_longer_falls():
     result = cached(*splits(spread=3.0))
     path = result["path"]
     values = [tried["C"] for tried in path]
-    assert values == list(linear_probe.REGULARISATIONS[: len(values)])
+    assert values == list(linear_probe.REGULARIZATIONS[: len(values)])
     losses = [tried["validation_log_loss"] for tried in path]
     assert all(np.diff(losses[:-1]) < 0)
     assert losses[-1] > losses[-2]
@@ -64,7 +64,7 @@ def test_path_goes_from_strong_to_weak_until_log_loss_no_longer_falls():
     assert result["validation_top1"] == path[-2]["validation_top1"]
 
 
-def test_strong_regularisation_is_not_taken_for_a_tie_in_accuracy():
+def test_strong_regularization_is_not_taken_for_a_tie_in_accuracy():
     # All are perfect on the validation part; a weaker C is surer of it.
     result = cached(*splits())
     assert {tried["validation_top1"] for tried in result["path"][2:]} == {1.0}
@@ -91,7 +91,7 @@ def test_choice_follows_validation_labels():
 
 
 def test_final_fit_uses_the_validation_examples(monkeypatch):
-    monkeypatch.setattr(linear_probe, "REGULARISATIONS", (10.0,))
+    monkeypatch.setattr(linear_probe, "REGULARIZATIONS", (10.0,))
     train, validation, test = splits()
     # Class 5 has no training example: only the refit can know it.
     known = train.labels < 5

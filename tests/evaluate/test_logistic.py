@@ -8,16 +8,16 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from vicreg_keras.evaluate import logistic
-from vicreg_keras.evaluate.logistic import Problem, fit_logistic, fit_path, moments
+from vicreg_keras.evaluate.logistic import Problem, fit_logistic, fit_path, mean_and_std
 
 
 def test_moments_leave_constant_columns_at_zero():
     rows = np.array([[1, 5, 0.1], [3, 5, 0.1]], np.float32)
-    mean, scale = moments(rows)
+    mean, scale = mean_and_std(rows)
     np.testing.assert_allclose(mean, [2, 5, 0.1], rtol=1e-6)
     np.testing.assert_array_equal(scale, [1, 1, 1])
     many = np.random.default_rng(0).normal(3, 2, (9000, 2)).astype(np.float32)
-    mean, scale = moments(many)
+    mean, scale = mean_and_std(many)
     np.testing.assert_allclose(mean, many.mean(0, np.float64), rtol=1e-5)
     np.testing.assert_allclose(scale, many.std(0, dtype=np.float64), rtol=1e-5)
 
@@ -123,7 +123,7 @@ def test_no_convergence_is_noted_not_warned(monkeypatch):
 
 
 def correlated(num_examples=400, width=30, num_classes=10, seed=0):
-    """Rows whose columns differ little, as neighbouring pixels do."""
+    """Rows whose columns differ little, as neighboring pixels do."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, num_classes, num_examples)
     hidden = random.normal(size=(num_examples, width))
@@ -135,7 +135,7 @@ def correlated(num_examples=400, width=30, num_classes=10, seed=0):
     return rows.astype(np.float32), labels
 
 
-def uncentred():
+def uncentered():
     """With columns that are constant, doubled, or far from zero."""
     rows, labels = correlated(width=8, num_classes=3)
     ones = np.ones_like(rows[:, :1])
@@ -160,7 +160,7 @@ PROBLEMS = {
     "wider than long, two classes": lambda: correlated(20, 90, num_classes=2),
     "missing class": missing_class,
     "rare class": rare_class,
-    "uncentred": uncentred,
+    "uncentered": uncentered,
 }
 
 

@@ -1,10 +1,10 @@
-"""The nearest other examples: on rows whose neighbours are visible."""
+"""The nearest other examples: on rows whose neighbors are visible."""
 
 import numpy as np
 import pytest
 
-from vicreg_keras.evaluate.neighbours import NeighbourIndex
-from vicreg_keras.evaluate.positives import nearest_others, shared_neighbours
+from vicreg_keras.evaluate.index import NeighborIndex
+from vicreg_keras.evaluate.positives import nearest_others, shared_neighbors
 
 
 def on_a_circle(num_rows):
@@ -14,11 +14,11 @@ def on_a_circle(num_rows):
 
 
 def nearest(rows, k, num_examples=None, **options):
-    index = NeighbourIndex.build(rows, **options)
+    index = NeighborIndex.build(rows, **options)
     return nearest_others(index, rows[:num_examples], k, verbose=0)
 
 
-def test_neighbours_on_a_circle():
+def test_neighbors_on_a_circle():
     found = nearest(on_a_circle(12), 2)
     assert found.shape == (12, 2) and found.dtype == np.int32
     for i, pair in enumerate(found):
@@ -32,7 +32,7 @@ def test_the_nearest_comes_first():
     )
 
 
-def test_no_example_is_its_own_neighbour_even_among_duplicates():
+def test_no_example_is_its_own_neighbor_even_among_duplicates():
     rows = np.repeat(on_a_circle(5), 30, axis=0)
     found = nearest(rows, 4)
     own = np.arange(len(rows))[:, None]
@@ -67,37 +67,37 @@ def test_as_direct_computation_over_several_blocks():
 
 def test_an_approximate_index_that_finds_too_few_repeats_them(monkeypatch):
     rows = on_a_circle(6)
-    index = NeighbourIndex.build(rows)
-    exact = NeighbourIndex.search
+    index = NeighborIndex.build(rows)
+    exact = NeighborIndex.search
 
     def short(self, queries, k):
-        distances, neighbours = exact(self, queries, k)
-        neighbours[:, 3:] = -1
-        return distances, neighbours
+        distances, neighbors = exact(self, queries, k)
+        neighbors[:, 3:] = -1
+        return distances, neighbors
 
-    monkeypatch.setattr(NeighbourIndex, "search", short)
+    monkeypatch.setattr(NeighborIndex, "search", short)
     found = nearest_others(index, rows, 5, verbose=0)
     for i, row in enumerate(found):
         assert set(row) == {(i - 1) % 6, (i + 1) % 6}
 
     def nothing(self, queries, k):
-        distances, neighbours = exact(self, queries, k)
-        return distances, np.full_like(neighbours, -1)
+        distances, neighbors = exact(self, queries, k)
+        return distances, np.full_like(neighbors, -1)
 
-    monkeypatch.setattr(NeighbourIndex, "search", nothing)
+    monkeypatch.setattr(NeighborIndex, "search", nothing)
     with pytest.raises(ValueError, match="none of example 0. Use --index=Flat"):
         nearest_others(index, rows, 2, verbose=0)
 
 
 @pytest.mark.parametrize(("num_rows", "k"), [(5, 0), (1, 2), (9, 1)])
-def test_what_has_no_neighbours_is_refused(num_rows, k):
-    index = NeighbourIndex.build(on_a_circle(8))
-    with pytest.raises(ValueError, match="Expected one neighbour or more"):
+def test_what_has_no_neighbors_is_refused(num_rows, k):
+    index = NeighborIndex.build(on_a_circle(8))
+    with pytest.raises(ValueError, match="Expected one neighbor or more"):
         nearest_others(index, on_a_circle(num_rows), k)
 
 
-def test_shared_neighbours_counts_without_order():
+def test_shared_neighbors_counts_without_order():
     first = np.array([[1, 2], [0, 2], [0, 1], [4, 5]])
-    assert shared_neighbours(first, first[:, ::-1]) == 1.0
-    assert shared_neighbours(first, first + 10) == 0.0
-    assert shared_neighbours(first, np.array([[2, 9], [8, 9], [1, 0], [7, 4]])) == 0.5
+    assert shared_neighbors(first, first[:, ::-1]) == 1.0
+    assert shared_neighbors(first, first + 10) == 0.0
+    assert shared_neighbors(first, np.array([[2, 9], [8, 9], [1, 0], [7, 4]])) == 0.5

@@ -69,7 +69,7 @@ def test_centroids_lie_amid_their_points(method, num_blobs):
 
 def test_tsne_centroids_are_rows_among_rows_and_no_means_of_the_plane(monkeypatch):
     # Brought to length 1 once more, rows may change in their last bit.
-    monkeypatch.setattr(projection, "unit_rows", lambda rows: rows)
+    monkeypatch.setattr(projection, "l2_normalize", lambda rows: rows)
     rows, labels = blobs(3)
     rows, centroids = unit(rows), unit(means(rows, labels))
     beside = project(rows, centroids=centroids)
@@ -157,14 +157,14 @@ def test_umap_sees_points_and_centroids(fake_umap):
     expected = np.concatenate([unit(rows), centroids])
     np.testing.assert_allclose(stacked, expected, atol=1e-6)
     np.testing.assert_allclose(found.centroids, centroids[:, :2], atol=1e-6)
-    assert found.settings["num_neighbours"] == 15
+    assert found.settings["num_neighbors"] == 15
     assert found.settings["min_dist"] == 0.1
     json.dumps(found.settings)
 
 
 def test_umap_of_few_rows(fake_umap):
     found = project(np.eye(4), method="umap")
-    assert found.settings["num_neighbours"] == 3
+    assert found.settings["num_neighbors"] == 3
 
 
 def test_umap_missing_is_one_line(monkeypatch):
@@ -219,7 +219,7 @@ def test_a_sample_is_seeded_ascending_and_without_repetition():
         sample(5, 0, 0)
 
 
-def test_a_sample_of_labelled_examples_is_balanced():
+def test_a_sample_of_labeled_examples_is_balanced():
     # 100 of class 0, 50 of class 3, 4 of class 7: the last gives all it has.
     labels = np.random.default_rng(0).permutation([0] * 100 + [3] * 50 + [7] * 4)
     chosen = sample(154, 24, 0, labels)

@@ -8,13 +8,13 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from vicreg_keras.evaluate import retrieval
-from vicreg_keras.evaluate.neighbours import NeighbourIndex
+from vicreg_keras.evaluate.features import Features
+from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.retrieval import (
     compare_index,
     pick_queries,
     retrieval_metrics,
 )
-from vicreg_keras.features import Features
 
 
 def at(degrees, labels):
@@ -142,7 +142,7 @@ def test_collapse_is_chance_in_any_order_of_the_rows():
     assert result["mean_average_precision"] == pytest.approx(0.25)
 
 
-def test_a_copy_of_the_query_is_a_neighbour_like_any_other():
+def test_a_copy_of_the_query_is_a_neighbor_like_any_other():
     database = at([0, 90], [0, 1])
     result = retrieval_metrics(
         database, at([0], [0]), num_classes=2, ks=(1,), verbose=0
@@ -191,26 +191,26 @@ def test_an_index_is_judged_by_what_it_finds():
     database, queries = random_features(300, 6), random_features(50, 7)
     settings = {"num_classes": 5, "ks": (1, 5), "verbose": 0}
     exact = retrieval_metrics(database, queries, **settings)
-    flat = NeighbourIndex.build(database.representations)
+    flat = NeighborIndex.build(database.representations)
     same = retrieval_metrics(database, queries, index=flat, **settings)
     for name in ("precision", "recall", "hit_rate", "precision_by_class"):
         assert same[name] == pytest.approx(exact[name])
     assert (exact["index"], same["index"]) == ("exact", "Flat")
     # Rows of another class under the right number: the index finds the wrong ones.
-    wrong = NeighbourIndex.build(-database.representations)
+    wrong = NeighborIndex.build(-database.representations)
     worse = retrieval_metrics(database, queries, index=wrong, **settings)
     assert worse["precision"]["5"] < exact["precision"]["5"] / 2
     assert worse["mean_average_precision"] == exact["mean_average_precision"]
 
 
-def test_neighbours_that_an_index_does_not_find_are_not_relevant():
-    class Blind(NeighbourIndex):
+def test_neighbors_that_an_index_does_not_find_are_not_relevant():
+    class Blind(NeighborIndex):
         def search(self, queries, k):
             missing = np.full((len(queries), k), -1)
             return np.full(missing.shape, np.inf, np.float32), missing
 
     database = at([0, 90], [1, 0])
-    index = Blind(**vars(NeighbourIndex.build(database.representations)))
+    index = Blind(**vars(NeighborIndex.build(database.representations)))
     # The last row, which -1 would stand for elsewhere, is of the query's class.
     result = retrieval_metrics(
         database, at([0], [0]), num_classes=2, ks=(1,), index=index, verbose=0
@@ -225,9 +225,9 @@ def test_neighbours_that_an_index_does_not_find_are_not_relevant():
 def test_index_compared_with_exact_search():
     rows = random_features(500, 8).representations
     queries = random_features(40, 9).representations
-    index = NeighbourIndex.build(rows, spec="IVF16,Flat", search_parameters="nprobe=1")
+    index = NeighborIndex.build(rows, spec="IVF16,Flat", search_parameters="nprobe=1")
     few = compare_index(index, rows, queries)
-    _, exact = NeighbourIndex.build(rows).search(queries, 5)
+    _, exact = NeighborIndex.build(rows).search(queries, 5)
     _, found = index.search(queries, 5)
     shared = [len(set(a) & set(b)) for a, b in zip(exact, found, strict=True)]
     assert few["recall"] == pytest.approx(np.mean(shared) / 5)
@@ -244,16 +244,16 @@ def test_index_compared_with_exact_search():
 
 
 def test_equal_rows_can_stand_for_each_other():
-    class Mirrored(NeighbourIndex):
+    class Mirrored(NeighborIndex):
         """Finds the copy in the other half."""
 
         def search(self, queries, k):
-            distances, neighbours = super().search(queries, k)
-            return distances, (neighbours + 50) % 100
+            distances, neighbors = super().search(queries, k)
+            return distances, (neighbors + 50) % 100
 
     half = random_features(50, 10, width=64).representations
     rows = np.concatenate([half, half])
-    index = Mirrored(**vars(NeighbourIndex.build(rows)))
+    index = Mirrored(**vars(NeighborIndex.build(rows)))
     queries = random_features(30, 11, width=64).representations
     assert compare_index(index, rows, queries, k=3)["recall"] == 1
 
@@ -290,7 +290,7 @@ def test_bad_input_is_refused():
     for ks in ((), (0, 1)):
         with pytest.raises(ValueError, match="ks="):
             retrieval_metrics(good, good, num_classes=2, ks=ks)
-    other = NeighbourIndex.build(np.ones((3, 2)))
+    other = NeighborIndex.build(np.ones((3, 2)))
     with pytest.raises(ValueError, match=r"shape \(2, 2\).*shape \(3, 2\)"):
         retrieval_metrics(good, good, num_classes=2, index=other)
     with pytest.raises(ValueError, match="index of the data base"):

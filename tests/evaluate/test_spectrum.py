@@ -1,4 +1,4 @@
-"""Tests of ranks, decay and verdict on rows whose spectrum is known."""
+"""Tests of ranks, decay and diagnose_collapse on rows whose spectrum is known."""
 
 import json
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from vicreg_keras import callbacks
 from vicreg_keras.evaluate import spectrum as module
-from vicreg_keras.evaluate.spectrum import spectrum, verdict
+from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
+from vicreg_keras.training import callbacks
 
 KINDS = pytest.mark.parametrize("kind", ["embedding", "representation"])
 SCALE_FREE = (
@@ -193,7 +193,7 @@ def test_two_rows_span_one_direction(kind):
     assert numbers["eigenvalues"] == [pytest.approx(1)]
     assert numbers["possible_rank"] == 1
     # It is all that two rows can have.
-    assert verdict(numbers, kind=kind)["state"] == "healthy"
+    assert diagnose_collapse(numbers, kind=kind)["state"] == "healthy"
 
 
 def test_whole_numbers_do_not_wrap_around():
@@ -223,7 +223,7 @@ def test_bad_rows_are_refused():
 
 @KINDS
 def test_verdict_on_healthy_rows(kind):
-    result = verdict(spectrum(gaussian(1000, 64) + 0.5), kind=kind)
+    result = diagnose_collapse(spectrum(gaussian(1000, 64) + 0.5), kind=kind)
     assert (result["state"], result["failed_term"]) == ("healthy", None)
     assert f"The {kind}s vary in about 6" in result["text"]
     assert "of 64 possible directions" in result["text"]
@@ -234,7 +234,7 @@ def test_verdict_on_healthy_rows(kind):
 @KINDS
 def test_verdict_on_few_directions(kind):
     rows = gaussian(1000, 2) @ gaussian(2, 512, seed=1) + 1e-3 * gaussian(1000, 512)
-    result = verdict(spectrum(rows), kind=kind)
+    result = diagnose_collapse(spectrum(rows), kind=kind)
     assert result["state"] == "dimensional collapse"
     # Without the variance term representations lose directions, too: they can't tell.
     known = kind == "embedding"
@@ -247,7 +247,7 @@ def test_verdict_on_few_directions(kind):
 @KINDS
 def test_verdict_on_one_point_with_tiny_noise(kind):
     rows = gaussian(1, 64) + 1e-3 * gaussian(1000, 64, seed=1)
-    result = verdict(spectrum(rows), kind=kind)
+    result = diagnose_collapse(spectrum(rows), kind=kind)
     assert (result["state"], result["failed_term"]) == ("full collapse", "variance")
     assert f"almost the same {kind}" in result["text"]
     assert "raise --variance_weight" in result["text"]
@@ -262,7 +262,7 @@ def test_verdict_on_what_only_rounding_tells_apart(kind, offset):
     rows += np.float32(offset and 0.0625) * (gaussian(1000, 64, seed=1) > 0)
     numbers = spectrum(rows)
     assert (numbers["std_mean"] > 0.01) is (offset > 0)
-    state = verdict(numbers, kind=kind)["state"]
+    state = diagnose_collapse(numbers, kind=kind)["state"]
     # Small representations around zero are no collapse: they have no scale.
     healthy = kind == "representation" and not offset
     assert state == ("healthy" if healthy else "full collapse")
@@ -271,17 +271,17 @@ def test_verdict_on_what_only_rounding_tells_apart(kind, offset):
 def test_embeddings_may_lie_far_from_zero():
     # The loss does not see the mean.
     numbers = spectrum(gaussian(1000, 64) + 1000)
-    assert verdict(numbers, kind="embedding")["state"] == "healthy"
+    assert diagnose_collapse(numbers, kind="embedding")["state"] == "healthy"
 
 
 @pytest.mark.parametrize("rank", [5, 15])
-def test_verdict_spares_encoders_that_have_not_learnt(rank):
+def test_verdict_spares_encoders_that_have_not_learned(rank):
     # Untrained, 512 wide, an encoder's representations have a rank of 5 to 15.
     rows = gaussian(600, 512) + 20
     rows[:, rank:] *= 0.01
     numbers = spectrum(rows)
     assert numbers["effective_rank"] == pytest.approx(rank, rel=0.15)
-    assert verdict(numbers, kind="representation")["state"] == "healthy"
+    assert diagnose_collapse(numbers, kind="representation")["state"] == "healthy"
 
 
 @pytest.mark.parametrize(
@@ -302,11 +302,11 @@ def test_fewest_directions(kind, possible, fewest):
         "std_mean": 0.9,
         "relative_variance": 0.5,
     }
-    result = verdict(numbers, kind=kind)
+    result = diagnose_collapse(numbers, kind=kind)
     assert result["state"] == "dimensional collapse"
     assert result["thresholds"]["effective_rank"] == pytest.approx(fewest)
     numbers["effective_rank"] = fewest * 1.01
-    assert verdict(numbers, kind=kind)["state"] == "healthy"
+    assert diagnose_collapse(numbers, kind=kind)["state"] == "healthy"
 
 
 def test_same_threshold_as_the_warning_during_training():
@@ -316,4 +316,4 @@ def test_same_threshold_as_the_warning_during_training():
 def test_verdict_refuses_other_kinds():
     numbers = spectrum(gaussian(10, 3))
     with pytest.raises(ValueError, match=r"'embedding', 'representation'.*kind=pixel"):
-        verdict(numbers, kind="pixel")
+        diagnose_collapse(numbers, kind="pixel")

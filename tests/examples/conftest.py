@@ -10,9 +10,9 @@ from tests.examples.double import ServingDouble
 from tests.examples.run_folder import make_photo_run
 from vicreg_keras import load_dataset, load_encoder, make_encoder
 from vicreg_keras.export.savedmodel import export_savedmodel
-from vicreg_keras.judge.neighbours import open_index
-from vicreg_keras.judge.subject import Subject
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.modes.context import Context
+from vicreg_keras.modes.retrieve import open_index
+from vicreg_keras.workdir.run_folder import RunFolder
 
 # As each example does when it is started.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "examples"))
@@ -22,7 +22,7 @@ SETTINGS = {"dataset": "digits", "seed": "3", "validation_fraction": "0.2"}
 
 @pytest.fixture(scope="session")
 def dataset():
-    """The data set as the runs have it."""
+    """The dataset as the runs have it."""
     return load_dataset("digits", seed=3, validation_fraction=0.2)
 
 
@@ -37,7 +37,7 @@ def make_run(tmp_path_factory, dataset):
         run.claim(SETTINGS | changed)
         export_savedmodel(make_encoder("tiny", (8, 8, 3)), run.encoder, (8, 8, 3))
         if with_index:
-            open_index(Subject(load_encoder(run.path), dataset, run))
+            open_index(Context(load_encoder(run.path), dataset, run))
         return run
 
     return make
@@ -51,7 +51,7 @@ def run(make_run):
 
 @pytest.fixture(scope="session")
 def search(run):
-    """What the retrieval page asks for neighbours."""
+    """What the retrieval page asks for neighbors."""
     from retrieval_page.search import open_search
 
     return open_search(run.path)

@@ -8,10 +8,10 @@ import numpy as np
 import sklearn.datasets
 from PIL import Image, ImageOps
 
+from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.linear_probe import LinearHead
-from vicreg_keras.evaluate.neighbours import NeighbourIndex
 from vicreg_keras.export.savedmodel import export_savedmodel
-from vicreg_keras.models import make_encoder
+from vicreg_keras.models.encoders import make_encoder
 
 SHAPE = (8, 8, 3)
 CLASSES = ("house", "plant", "frosch äöü")
@@ -53,7 +53,7 @@ def save_with_damaged_exif(path):
 
 
 def small(image):
-    """As the data sets are read, and `serving_bytes` reads."""
+    """As the datasets are read, and `serving_bytes` reads."""
     return np.asarray(ImageOps.fit(image, SHAPE[1::-1], Image.Resampling.BILINEAR))
 
 
@@ -85,7 +85,7 @@ def make_photo_run(folder):
         dict(zip(NAMES, images, strict=True)),
     )
     rows = np.asarray(run.encoder(np.stack([small(image) for image in images])))
-    NeighbourIndex.build(rows, NAMES, LABELS, CLASSES).save(run.index)
+    NeighborIndex.build(rows, NAMES, LABELS, CLASSES).save(run.index)
     export_savedmodel(run.encoder, run.folder / "encoder", SHAPE)
     head = make_head(rows.shape[1])
     options = {"class_names": CLASSES, "head": head}

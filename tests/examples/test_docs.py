@@ -43,7 +43,7 @@ def test_python_lines_run(photo_run, tmp_path, monkeypatch):
     of_file, _, of_openvino, of_onnx = received
     expected = photo_run.encoder(images).numpy()
     assert of_file.shape == (1, expected.shape[1])
-    assert names["neighbours"][0] == NAMES[0]
+    assert names["neighbors"][0] == NAMES[0]
     tolerance = 1e-4 * np.abs(expected).max()
     np.testing.assert_allclose(of_openvino, expected, rtol=0, atol=tolerance)
     np.testing.assert_allclose(of_onnx, expected, rtol=0, atol=tolerance)

@@ -1,4 +1,4 @@
-"""The retrieval page over HTTP: neighbours, limits, and what cannot be searched for."""
+"""The retrieval page over HTTP: neighbors, limits, and what cannot be searched for."""
 
 import base64
 import io
@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from vicreg_keras import load_encoder
-from vicreg_keras.evaluate.neighbours import NeighbourIndex
-from vicreg_keras.sources import load_files
+from vicreg_keras.data.sources import load_files
+from vicreg_keras.evaluate.index import NeighborIndex
 
 ORIENTATION = 0x0112
 
@@ -23,7 +23,7 @@ ORIENTATION = 0x0112
 def client(search):
     from retrieval_page.server import create_app
 
-    app = create_app(search, num_neighbours=5, trusted_hosts=["127.0.0.1", "localhost"])
+    app = create_app(search, num_neighbors=5, trusted_hosts=["127.0.0.1", "localhost"])
     return app.test_client()
 
 
@@ -58,21 +58,21 @@ def png_header(width, height):
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + crc + end
 
 
-def test_neighbours_are_those_of_the_index(client, run, dataset, search):
-    index = NeighbourIndex.load(run.index / "digits")
+def test_neighbors_are_those_of_the_index(client, run, dataset, search):
+    index = NeighborIndex.load(run.index / "digits")
     encoder = load_encoder(run.path)
     for number in (0, 7, 100):
         image = dataset.test.read([number])
         distances, rows = index.search(encoder(image, training=False).numpy(), 9)
-        response = send(client, encoded(image[0]), "seven.png", neighbours="9")
+        response = send(client, encoded(image[0]), "seven.png", neighbors="9")
         assert response.status_code == 200
         answer = response.json
-        found = answer["neighbours"]
-        assert [neighbour["row"] for neighbour in found] == rows[0].tolist()
+        found = answer["neighbors"]
+        assert [neighbor["row"] for neighbor in found] == rows[0].tolist()
         np.testing.assert_allclose([n["distance"] for n in found], distances[0])
         labels = index.labels[rows[0]]
         names = [index.class_names[label] for label in labels]
-        assert [neighbour["class_name"] for neighbour in found] == names
+        assert [neighbor["class_name"] for neighbor in found] == names
         assert [n["name"] for n in found] == [index.names[row] for row in rows[0]]
         votes = answer["votes"]
         assert {v["class_name"]: v["count"] for v in votes} == {
@@ -91,7 +91,7 @@ def test_an_image_of_the_index_finds_itself_and_is_shown(client, dataset):
         (last + 1, dataset.validation, 0),
     ):
         image = split.read([number])[0]
-        first = send(client, encoded(image)).json["neighbours"][0]
+        first = send(client, encoded(image)).json["neighbors"][0]
         assert (first["row"], first["name"]) == (row, split.names[number])
         assert first["distance"] < 0.01
         assert first["class_name"] == dataset.class_names[split.labels[number]]
@@ -101,27 +101,27 @@ def test_an_image_of_the_index_finds_itself_and_is_shown(client, dataset):
             np.testing.assert_array_equal(np.asarray(shown), image)
 
 
-def test_an_image_of_the_index_is_not_its_own_neighbour(client, search):
-    answer = client.get("/images/12/neighbours?neighbours=6").json
+def test_an_image_of_the_index_is_not_its_own_neighbor(client, search):
+    answer = client.get("/images/12/neighbors?neighbors=6").json
     expected = [n.row for n in search.near_image(search.image(12), 7) if n.row != 12]
-    assert [n["row"] for n in answer["neighbours"]] == expected
+    assert [n["row"] for n in answer["neighbors"]] == expected
     assert len(expected) == 6
     assert answer["query"]["image"] == "images/12"
     assert answer["query"]["class_name"] == search.describe(12).class_name
 
 
-def test_more_neighbours_than_are_asked_for_are_not_given(client):
+def test_more_neighbors_than_are_asked_for_are_not_given(client):
     image = encoded(photo())
-    assert len(send(client, image).json["neighbours"]) == 5
-    assert len(send(client, image, neighbours="1").json["neighbours"]) == 1
-    assert len(send(client, image, neighbours="100").json["neighbours"]) == 100
+    assert len(send(client, image).json["neighbors"]) == 5
+    assert len(send(client, image, neighbors="1").json["neighbors"]) == 1
+    assert len(send(client, image, neighbors="100").json["neighbors"]) == 100
     for bad in ("0", "101", "-1", "+5", "1e2", "5.0", "", " 5", "٣", "9" * 5000):
-        response = send(client, image, neighbours=bad)
+        response = send(client, image, neighbors=bad)
         assert response.status_code == 400, bad
-        assert "neighbours from 1 to 100" in response.json["error"]
+        assert "neighbors from 1 to 100" in response.json["error"]
         assert len(response.json["error"]) < 100
-        address = "/images/0/neighbours"
-        assert client.get(address, query_string={"neighbours": bad}).status_code == 400
+        address = "/images/0/neighbors"
+        assert client.get(address, query_string={"neighbors": bad}).status_code == 400
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
@@ -152,7 +152,7 @@ def test_photos_are_read_as_the_data_sets_are(client, tmp_path):
         ("wide.jpg", photo(), "JPEG"),
         ("tall.png", photo(310, 97), "PNG"),
         ("tiny.png", photo(5, 3), "PNG"),
-        ("grey.jpg", photo().convert("L"), "JPEG"),
+        ("gray.jpg", photo().convert("L"), "JPEG"),
         ("inks.jpg", photo().convert("CMYK"), "JPEG"),
         ("table.png", photo().convert("P"), "PNG"),
         ("clear.png", photo().convert("RGBA"), "PNG"),
@@ -218,7 +218,7 @@ def test_a_request_has_one_file(client):
     good = encoded(photo())
     for form in (
         {},
-        {"neighbours": "3"},
+        {"neighbors": "3"},
         {"image": "no file"},
         {"picture": (io.BytesIO(good), "a.png")},
         {"image": [(io.BytesIO(good), "a.png"), (io.BytesIO(good), "b.png")]},
@@ -242,7 +242,7 @@ def test_a_request_has_so_many_bytes(client):
     assert response.status_code == 200
     many = {f"field{number}": "x" for number in range(20)}
     assert send(client, good, **many).status_code == 413
-    assert send(client, good, neighbours="5" * 600_000).status_code == 413
+    assert send(client, good, neighbors="5" * 600_000).status_code == 413
 
 
 def test_nothing_is_written_to_the_disk(client, monkeypatch):
@@ -262,7 +262,7 @@ def test_few_searches_run_at_a_time(search, monkeypatch):
 
     started, go_on = threading.Semaphore(0), threading.Event()
 
-    def near_image(image, num_neighbours):
+    def near_image(image, num_neighbors):
         started.release()
         assert go_on.wait(20)
         return []
@@ -274,7 +274,7 @@ def test_few_searches_run_at_a_time(search, monkeypatch):
     def ask():
         statuses.append(send(app.test_client(), good).status_code)
 
-    threads = [threading.Thread(target=ask) for _ in range(server.MOST_AT_ONCE)]
+    threads = [threading.Thread(target=ask) for _ in range(server.MAX_AT_ONCE)]
     for thread in threads:
         thread.start()
     try:
@@ -282,7 +282,7 @@ def test_few_searches_run_at_a_time(search, monkeypatch):
             assert started.acquire(timeout=20)
         for response in (
             send(app.test_client(), good),
-            app.test_client().get("/images/0/neighbours"),
+            app.test_client().get("/images/0/neighbors"),
         ):
             assert response.status_code == 503
             assert response.headers["Retry-After"] == "1"
@@ -294,9 +294,9 @@ def test_few_searches_run_at_a_time(search, monkeypatch):
         go_on.set()
         for thread in threads:
             thread.join()
-    assert statuses == [200] * server.MOST_AT_ONCE
+    assert statuses == [200] * server.MAX_AT_ONCE
     # Each has given back its place, and so has one that was refused.
-    for _ in range(2 * server.MOST_AT_ONCE):
+    for _ in range(2 * server.MAX_AT_ONCE):
         assert send(app.test_client(), b"no photo").status_code == 415
     assert send(app.test_client(), good).status_code == 200
 
@@ -304,7 +304,7 @@ def test_few_searches_run_at_a_time(search, monkeypatch):
 def test_what_is_not_there(client, search):
     for address, status in (
         (f"/images/{search.num_images}", 404),
-        (f"/images/{search.num_images}/neighbours", 404),
+        (f"/images/{search.num_images}/neighbors", 404),
         (f"/images/{10**30}", 404),
         ("/images/-1", 404),
         ("/images/one", 404),
@@ -349,11 +349,11 @@ def collapsed_search(dataset):
         return np.ones((len(images), 4), np.float32)
 
     names = [*dataset.train.names, *dataset.validation.names]
-    index = NeighbourIndex.build(np.ones((len(names), 4)), names)
+    index = NeighborIndex.build(np.ones((len(names), 4)), names)
     return ImageSearch(encode, index, dataset)
 
 
-def test_a_copy_of_an_image_is_its_neighbour(dataset):
+def test_a_copy_of_an_image_is_its_neighbor(dataset):
     search = collapsed_search(dataset)
     assert [n.row for n in search.near_row(3, 5)] == [0, 1, 2, 4, 5]
     assert [n.row for n in search.near_row(900, 5)] == [0, 1, 2, 3, 4]
@@ -365,10 +365,10 @@ def test_without_labels_there_are_names_and_no_votes(dataset):
     client = create_app(collapsed_search(dataset)).test_client()
     for answer in (
         send(client, encoded(photo())).json,
-        client.get("/images/900/neighbours").json,
+        client.get("/images/900/neighbors").json,
     ):
         assert answer["votes"] == []
-        first = answer["neighbours"][0]
+        first = answer["neighbors"][0]
         assert (first["name"], first["class_name"]) == (dataset.train.names[0], None)
 
 

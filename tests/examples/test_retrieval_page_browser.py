@@ -16,7 +16,7 @@ def address(search):
     """Of a server on a port of its own."""
     from retrieval_page.server import Handler, create_app
 
-    app = create_app(search, num_neighbours=COUNT, trusted_hosts=["127.0.0.1"])
+    app = create_app(search, num_neighbors=COUNT, trusted_hosts=["127.0.0.1"])
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -28,7 +28,7 @@ def address(search):
 
 @pytest.fixture
 def photo(tmp_path):
-    """A file of smooth made-up colours."""
+    """A file of smooth made-up colors."""
     path = tmp_path / "holiday.jpg"
     small = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
     Image.fromarray(small).resize((900, 600)).save(path)
@@ -45,7 +45,7 @@ def wait_for_pictures(browser, heading, count=COUNT):
         """
         const pictures = [...document.querySelectorAll("#results img")]
           .filter(picture => picture.offsetParent);
-        const found = document.querySelectorAll("#neighbours button img").length;
+        const found = document.querySelectorAll("#neighbors button img").length;
         return document.getElementById("heading").textContent === arguments[0]
           && found === arguments[1] && pictures.length > found
           && pictures.every(picture => picture.complete && picture.naturalWidth > 0);
@@ -70,7 +70,7 @@ def found(browser):
     """The rows that are shown, in order."""
     return browser.run(
         """
-        return [...document.querySelectorAll("#neighbours img")]
+        return [...document.querySelectorAll("#neighbors img")]
           .map(picture => Number(picture.src.split("/").pop()));
         """
     )
@@ -81,24 +81,24 @@ def errors_but_refusals(lines):
     return [line for line in lines if "Failed to load resource" not in line]
 
 
-def test_a_photo_and_its_neighbours_are_shown(browser, address, photo, search):
+def test_a_photo_and_its_neighbors_are_shown(browser, address, photo, search):
     from retrieval_page.photos import decode_photo
 
     browser.open(address)
     choose(browser, photo)
     wait_for_pictures(browser, "Your photo")
     image = decode_photo(photo.read_bytes(), (8, 8, 3))
-    neighbours = search.near_image(image, COUNT)
-    assert found(browser) == [neighbour.row for neighbour in neighbours]
-    captions = text_of(browser, "neighbours").split()
+    neighbors = search.near_image(image, COUNT)
+    assert found(browser) == [neighbor.row for neighbor in neighbors]
+    captions = text_of(browser, "neighbors").split()
     expected = [
         words
-        for n in neighbours
+        for n in neighbors
         for words in (n.class_name, n.name, f"{n.distance:.2f}")
     ]
     assert captions == expected
     counts = text_of(browser, "bars")
-    names = [neighbour.class_name for neighbour in neighbours]
+    names = [neighbor.class_name for neighbor in neighbors]
     for name in set(names):
         assert f"{name}\n{names.count(name)} of {COUNT}" in counts
     assert text_of(browser, "status").startswith("6 nearest images of holiday.jpg; ")
@@ -141,16 +141,16 @@ def test_what_is_no_photo_is_said_to_be_none(browser, address, photo, tmp_path):
     assert sum(a.endswith("/search") for a in addresses) == 3
 
 
-def test_a_neighbour_is_searched_from_and_there_is_a_way_back(
+def test_a_neighbor_is_searched_from_and_there_is_a_way_back(
     browser, address, photo, search
 ):
     browser.open(address)
     choose(browser, photo)
     wait_for_pictures(browser, "Your photo")
     first = found(browser)
-    browser.driver.find_elements("css selector", "#neighbours button")[2].click()
+    browser.driver.find_elements("css selector", "#neighbors button")[2].click()
     wait_for_pictures(browser, "From the index")
-    expected = [neighbour.row for neighbour in search.near_row(first[2], COUNT)]
+    expected = [neighbor.row for neighbor in search.near_row(first[2], COUNT)]
     assert found(browser) == expected
     assert browser.run("return document.getElementById('query').src").endswith(
         f"/images/{first[2]}"
@@ -158,7 +158,7 @@ def test_a_neighbour_is_searched_from_and_there_is_a_way_back(
     from selenium.webdriver.common.keys import Keys
 
     # With keys alone.
-    button = browser.driver.find_element("css selector", "#neighbours button")
+    button = browser.driver.find_element("css selector", "#neighbors button")
     button.send_keys(Keys.ENTER)
     browser.wait(
         "return document.getElementById('query').src.endsWith(arguments[0])",
@@ -175,7 +175,7 @@ def test_a_neighbour_is_searched_from_and_there_is_a_way_back(
     assert lines == []
 
 
-def test_another_number_of_neighbours(browser, address, photo):
+def test_another_number_of_neighbors(browser, address, photo):
     from selenium.webdriver.common.keys import Keys
 
     browser.open(address)
@@ -288,7 +288,7 @@ def test_the_page_fits_and_can_be_read(browser, address, tmp_path, width, scheme
 
 
 def contrast(first, second):
-    """Of two colours, as WCAG 2 counts it, from 1 to 21."""
+    """Of two colors, as WCAG 2 counts it, from 1 to 21."""
     lights = []
     for color in (first, second):
         values = np.array(color[:3]) / 255

@@ -65,7 +65,7 @@ def test_a_bad_start_is_one_line(tmp_path, run, make_run, capfd):
             output, errors = capfd.readouterr()
             assert output == ""
             assert re.fullmatch(rf"app\.py: .*{words}.*\n", errors), errors
-    for option in ("--neighbours=0", "--neighbours=101", "--port=65536", "--port=x"):
+    for option in ("--neighbors=0", "--neighbors=101", "--port=65536", "--port=x"):
         with pytest.raises(SystemExit):
             main([f"--workdir={run.path}", option])
         assert f"argument {option.partition('=')[0]}: " in capfd.readouterr().err
@@ -73,7 +73,7 @@ def test_a_bad_start_is_one_line(tmp_path, run, make_run, capfd):
 
 def test_it_serves_until_it_is_interrupted(run, dataset):
     process = subprocess.Popen(
-        [sys.executable, APP, f"--workdir={run.path}", "--port=0", "--neighbours=3"],
+        [sys.executable, APP, f"--workdir={run.path}", "--port=0", "--neighbors=3"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -98,8 +98,8 @@ def test_it_serves_until_it_is_interrupted(run, dataset):
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
         connection.request("POST", "/search", body, headers)
         answer = json.load(connection.getresponse())
-        assert [n["row"] for n in answer["neighbours"]][0] == 5
-        assert len(answer["neighbours"]) == 3
+        assert [n["row"] for n in answer["neighbors"]][0] == 5
+        assert len(answer["neighbors"]) == 3
         connection.request("GET", "/", headers={"Host": "rebound.example"})
         assert connection.getresponse().status == 400
     finally:

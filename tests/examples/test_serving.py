@@ -25,7 +25,7 @@ from tests.examples.run_folder import (
     save_with_damaged_exif,
     small,
 )
-from vicreg_keras.evaluate.neighbours import NeighbourIndex
+from vicreg_keras.evaluate.index import NeighborIndex
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "examples" / "serving"
 CLIENTS = ("rest", "grpc")
@@ -50,13 +50,13 @@ def call(monkeypatch, capsys):
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", [str(script), *map(str, arguments)])
             patch.syspath_prepend(FOLDER)
-            patch.delitem(sys.modules, "neighbours", raising=False)
+            patch.delitem(sys.modules, "neighbors", raising=False)
             try:
                 runpy.run_path(str(script), run_name="__main__")
                 status = 0
             except SystemExit as stopped:
                 status = stopped.code
-            sys.modules.pop("neighbours", None)
+            sys.modules.pop("neighbors", None)
         output, errors = capsys.readouterr()
         return status, output.splitlines(), errors.splitlines()
 
@@ -101,10 +101,10 @@ def test_as_a_program_of_its_own(photo_run, server, tmp_path, client):
     Image.fromarray(small(photo_run.photos["flower"])).save(small_photo)
     big = photo_run.save_photo("china", tmp_path / "big.jpg", quality=95)
     # Copied elsewhere: nothing of this project is needed beside the two files.
-    for name in (f"{client}_client.py", "neighbours.py"):
+    for name in (f"{client}_client.py", "neighbors.py"):
         shutil.copy(FOLDER / name, tmp_path)
     command = [sys.executable, tmp_path / f"{client}_client.py", small_photo, big]
-    command += [f"--index={photo_run.index}", at(server, client), "--neighbours=2"]
+    command += [f"--index={photo_run.index}", at(server, client), "--neighbors=2"]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=tmp_path
@@ -129,9 +129,9 @@ def test_finds_what_the_index_finds_in_python(
     row = np.asarray(
         photo_run.encoder(small(photo_run.photos["flower turned"])[np.newaxis])
     )
-    distances, found = NeighbourIndex.load(photo_run.index).search(row, 5)
+    distances, found = NeighborIndex.load(photo_run.index).search(row, 5)
     assert [row[1] for row in rows(output)] == [NAMES[i] for i in found[0]]
-    # serving_bytes rounds as it resizes, and may differ by one grey level.
+    # serving_bytes rounds as it resizes, and may differ by one gray level.
     received = [float(row[3]) for row in rows(output)]
     np.testing.assert_allclose(received, distances[0], atol=0.01)
 
@@ -265,14 +265,14 @@ def test_indexes_that_cannot_be_used(photo_run, server, photo, tmp_path, refuse)
 
 def test_an_index_without_labels_and_with_fewer_rows(photo_run, server, tmp_path, call):
     photo = photo_run.save_photo("china", tmp_path / "photo.png")
-    rows_of_length_1 = NeighbourIndex.load(photo_run.index).faiss_index.reconstruct_n(
+    rows_of_length_1 = NeighborIndex.load(photo_run.index).faiss_index.reconstruct_n(
         0, 2
     )
     folder = tmp_path / "index"
-    NeighbourIndex.build(rows_of_length_1[1:], names=["old"]).save(folder)
+    NeighborIndex.build(rows_of_length_1[1:], names=["old"]).save(folder)
     (folder / "1").rename(folder / "9")
     older = shutil.copytree(folder / "9", tmp_path / "older")
-    NeighbourIndex.build(rows_of_length_1, names=["a", "b"]).save(folder)
+    NeighborIndex.build(rows_of_length_1, names=["a", "b"]).save(folder)
     shutil.copytree(older, folder / "9")  # 10 is newer, whatever the alphabet says.
     assert sorted(path.name for path in folder.iterdir()) == ["10", "9"]
     _, output, _ = call("rest", photo, f"--index={folder}", at(server, "rest"))
@@ -283,7 +283,7 @@ def test_arguments_that_cannot_be(photo_run, refuse):
     for argument, words in (
         ("--server=http://127.0.0.1:8501", "HOST:PORT"),
         ("--server=localhost", "HOST:PORT"),
-        ("--neighbours=0", "1 or more"),
+        ("--neighbors=0", "1 or more"),
         ("--timeout=nan", "seconds above 0"),
         ("--nothing", "unrecognized"),
     ):
@@ -325,5 +325,5 @@ def test_compose_and_models_config_agree_with_the_clients():
     ports = [port.rpartition(":")[2] for port in service["ports"]]
     for client, port in zip(CLIENTS[::-1], ports, strict=True):
         assert f", {port}, connect)" in (FOLDER / f"{client}_client.py").read_text()
-    assert f'MODEL = "{model.name}"' in (FOLDER / "neighbours.py").read_text()
+    assert f'MODEL = "{model.name}"' in (FOLDER / "neighbors.py").read_text()
     assert re.fullmatch(r"tensorflow/serving:\d+\.\d+\.\d+", service["image"])

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.examples.run_folder import NAMES, SHAPE, save_with_damaged_exif, small
 from vicreg_keras.export.tflite import VARIANTS, convert
 
-PROGRAM = pathlib.Path(__file__).resolve().parents[2] / "examples/tflite/neighbours.py"
+PROGRAM = pathlib.Path(__file__).resolve().parents[2] / "examples/tflite/neighbors.py"
 KINDS = (*VARIANTS, "int8 pixels")
 
 # TensorFlow warns of missing statistics, which the representative images give.
@@ -65,7 +65,7 @@ def refuse(monkeypatch, capsys):
         output, errors = capsys.readouterr()
         assert (stopped.value.code, output) == (1, "")
         (line,) = errors.splitlines()
-        assert line.startswith("neighbours.py: ")
+        assert line.startswith("neighbors.py: ")
         return line
 
     return refuse
@@ -79,7 +79,7 @@ def test_finds_each_image_itself_first(photo_run, files, tmp_path, kind):
         photos.append(photo_run.save_photo(name, path, turned=bool(number % 2)))
     done = subprocess.run(
         [sys.executable, PROGRAM, *photos, f"--model={files[kind]}"]
-        + [f"--index={photo_run.index}", "--neighbours=2"],
+        + [f"--index={photo_run.index}", "--neighbors=2"],
         capture_output=True,
         text=True,
     )
@@ -132,7 +132,7 @@ def test_says_what_is_wrong_in_one_line(photo_run, files, tmp_path, refuse):
     assert f"Received: {damaged} (" in refuse(damaged, model, index)
     assert f"Received: {text} (" in refuse(photo, f"--model={text}", index)
     assert f"Received: {tmp_path} (" in refuse(photo, model, f"--index={tmp_path}")
-    assert "1 or more" in refuse(photo, model, index, "--neighbours=0")
+    assert "1 or more" in refuse(photo, model, index, "--neighbors=0")
     assert "required: --model" in refuse(photo, index)
     double = tf.function(lambda row: 2 * row).get_concrete_function(tf.ones((1, 4)))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([double])

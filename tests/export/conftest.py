@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from vicreg_keras import models
+from vicreg_keras.models import encoders
 
 
 @pytest.fixture(scope="session")
 def encoder():
     keras.utils.set_random_seed(0)
-    encoder = models.make_encoder("tiny", (8, 8, 3))
+    encoder = encoders.make_encoder("tiny", (8, 8, 3))
     # Batch norm's statistics are not those of any batch.
     random = np.random.default_rng(0)
     encoder.set_weights(

@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 
 from vicreg_keras import load_encoder
+from vicreg_keras.evaluate.features import compile_encoder
 from vicreg_keras.export import warmup
 from vicreg_keras.export.savedmodel import export_savedmodel
-from vicreg_keras.features import compile_encoder
 
 SHAPE = (8, 8, 3)
 BATCHES = (1, 3, 257)

@@ -1,4 +1,4 @@
-"""Bytes in, pixels out: as the data sets are read, and nothing else gets through."""
+"""Bytes in, pixels out: as the datasets are read, and nothing else gets through."""
 
 import io
 import resource
@@ -10,17 +10,17 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from vicreg_keras.data.sources.images import decode_image
 from vicreg_keras.export import image_bytes
 from vicreg_keras.export.image_bytes import decode_images
 from vicreg_keras.export.savedmodel import export_savedmodel
-from vicreg_keras.sources.images import decode_image
 
 SIDE = 8
 RANDOM = np.random.default_rng(0)
 
 
 def photo(height, width):
-    """Smooth colours with some noise, as photographs have."""
+    """Smooth colors with some noise, as photographs have."""
     y, x = np.mgrid[:height, :width] / max(height, width)
     waves = [np.sin(9 * x + k) * np.cos(7 * y - k) for k in range(3)]
     pixels = 128 + 90 * np.stack(waves, -1) + RANDOM.normal(0, 12, (height, width, 3))
@@ -71,10 +71,10 @@ def test_decodes_as_the_data_sets_do(kind, size, decode):
 
 
 def test_other_kinds_of_pixels(decode):
-    grey = Image.fromarray(photo(20, 20)).convert("L")
+    gray = Image.fromarray(photo(20, 20)).convert("L")
     files = {
-        "grey": encoded(grey),
-        "grey JPEG": encoded(grey, "JPEG"),
+        "gray": encoded(gray),
+        "gray JPEG": encoded(gray, "JPEG"),
         "palette": encoded(Image.fromarray(photo(20, 20)).convert("P")),
         "transparent": encoded(Image.fromarray(photo(20, 20)).convert("RGBA")),
         "16 bits": encoded(
@@ -169,7 +169,7 @@ def test_an_error_says_what_was_expected(content, expected, decode):
 
 
 def test_the_limit_is_on_pixels(decode, monkeypatch):
-    monkeypatch.setattr(image_bytes, "MOST_PIXELS", 600)
+    monkeypatch.setattr(image_bytes, "MAX_PIXELS", 600)
 
     @tf.function
     def function(content):

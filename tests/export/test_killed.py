@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vicreg_keras import load_encoder
-from vicreg_keras.versions import newest_version, version_numbers
+from vicreg_keras.workdir.versions import newest_version, version_numbers
 
 NUM_KILLS = 20
 SHAPE = (8, 8, 3)

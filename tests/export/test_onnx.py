@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from vicreg_keras import load_encoder, models
+from vicreg_keras import load_encoder
 from vicreg_keras.export import onnx
 from vicreg_keras.export.savedmodel import export_savedmodel
+from vicreg_keras.models import encoders
 
 pytest.importorskip("tf2onnx", reason="tf2onnx is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -39,7 +40,7 @@ def kerass_gelu():
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: models.make_encoder("small", (16, 16, 3)), kerass_gelu],
+    [lambda: encoders.make_encoder("small", (16, 16, 3)), kerass_gelu],
     ids=["ours", "of_keras"],
 )
 def test_an_encoder_with_gelu(make):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from vicreg_keras.evaluate.linear_probe import LinearHead
 from vicreg_keras.export import savedmodel
 from vicreg_keras.export.savedmodel import export_savedmodel
-from vicreg_keras.saved_encoder import load_encoder
+from vicreg_keras.models.saved_encoder import load_encoder
 
 SHAPE = (8, 8, 3)
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, *SHAPE)).astype("uint8")

@@ -34,7 +34,7 @@ def read(path):
 
 
 def count(pixels, color):
-    """How many pixels are of a colour, as it is or as thin as points are drawn."""
+    """How many pixels are of a color, as it is or as thin as points are drawn."""
     opaque = np.array(ImageColor.getrgb(color))
     thin = np.round(0.85 * opaque + 0.15 * 255)
     return sum(
@@ -56,7 +56,7 @@ def draw(path, points, groups, labels, centers, **others):
     return read(path)
 
 
-def test_two_panels_with_matched_colours(tmp_path):
+def test_two_panels_with_matched_colors(tmp_path):
     points, groups, centers = make_points(3)
     path = tmp_path / "figures" / "clusters.png"
     # The clusters' numbers are the classes' turned round: 0 is 2 and 2 is 0.
@@ -64,7 +64,7 @@ def test_two_panels_with_matched_colours(tmp_path):
     labels[groups == 0] = 1
     pixels = draw(path, points, groups, labels, centers, cluster_to_class=[None, 1, 0])
     left, right = halves(pixels)
-    # Class 0 is cluster 2, class 1 cluster 1; cluster 0 takes the next free colour.
+    # Class 0 is cluster 2, class 1 cluster 1; cluster 0 takes the next free color.
     for color in (BLUE, VERMILION, GREEN):
         assert count(left, color) > 100, color
     assert count(right, GREEN) == 0
@@ -73,7 +73,7 @@ def test_two_panels_with_matched_colours(tmp_path):
         assert count(half, BLACK) > 100
 
 
-def test_without_a_matching_clusters_take_colours_in_turn(tmp_path):
+def test_without_a_matching_clusters_take_colors_in_turn(tmp_path):
     points, groups, centers = make_points(3)
     path = tmp_path / "figures" / "clusters.png"
     left, right = halves(draw(path, points, groups, 2 - groups, centers))
@@ -92,7 +92,7 @@ def test_one_panel_without_labels_and_without_centroids(tmp_path):
     assert count(one, VERMILION) > 100
 
 
-def test_shapes_tell_apart_where_colours_run_out():
+def test_shapes_tell_apart_where_colors_run_out():
     styles = [clusters._style(number) for number in range(21)]
     assert len(set(styles)) == 21
     assert len({color for color, _ in styles[:7]}) == 7

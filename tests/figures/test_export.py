@@ -12,7 +12,7 @@ ROWS = [
     {"file": "float32.tflite", "bytes": 4 * 2**20, "milliseconds": 1.0},
     {"file": "int8.tflite", "bytes": 2**20, "milliseconds": 0.5},
 ]
-LABELLED = [
+LABELED = [
     {**row, "linear_top1": top1, "knn_top1": top1 - 0.1}
     for row, top1 in zip(ROWS, (0.8, 0.8, 0.4), strict=True)
 ]
@@ -24,7 +24,7 @@ def pixels_of(color, image):
     return (np.abs(image - np.array(wanted)).max(axis=-1) <= 2).sum(axis=1)
 
 
-@pytest.mark.parametrize("rows", [ROWS, LABELLED], ids=["bare", "labelled"])
+@pytest.mark.parametrize("rows", [ROWS, LABELED], ids=["bare", "labeled"])
 def test_a_panel_for_each_number(rows, tmp_path):
     path = tmp_path / "export.png"
     exported_files(rows, path)
@@ -35,8 +35,8 @@ def test_a_panel_for_each_number(rows, tmp_path):
     for color in (ORANGE, GREEN, BLUE, VERMILION):
         found = pixels_of(color, image)
         widths[color] = found[found > 0]
-    assert (widths[BLUE].size > 0) == (rows is LABELLED)
-    assert (widths[VERMILION].size > 0) == (rows is LABELLED)
+    assert (widths[BLUE].size > 0) == (rows is LABELED)
+    assert (widths[VERMILION].size > 0) == (rows is LABELED)
     # Of the two files, the smaller has a quarter of the size, and half of the time.
     for color, share in ((ORANGE, 4), (GREEN, 2)):
         assert widths[color].max() / widths[color].min() == pytest.approx(share, 0.1)

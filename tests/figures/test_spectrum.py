@@ -8,7 +8,7 @@ from PIL import Image, ImageColor
 from vicreg_keras.figures import spectrum
 
 TRAIN, UNTRAINED, RAW = "#0072B2", "#CC79A7", "#009E73"
-ORANGE, SKY, GREY, VERMILION = "#E69F00", "#56B4E9", "#999999", "#D55E00"
+ORANGE, SKY, GRAY, VERMILION = "#E69F00", "#56B4E9", "#999999", "#D55E00"
 
 
 def decaying(alpha, width=200):
@@ -49,7 +49,7 @@ def read(path):
 
 
 def count(pixels, color):
-    """How many pixels are of a colour."""
+    """How many pixels are of a color."""
     difference = pixels.astype(int) - np.array(ImageColor.getrgb(color))
     return int((np.abs(difference).max(axis=-1) <= 2).sum())
 
@@ -69,7 +69,7 @@ def legend_of(monkeypatch, draw, *arguments):
     return texts
 
 
-def test_eigenvalues_of_several_spectra_in_their_colours(tmp_path):
+def test_eigenvalues_of_several_spectra_in_their_colors(tmp_path):
     path = tmp_path / "figures" / "eigenvalues.png"
     known = {"encoder": decaying(1.0), "untrained": decaying(1.6)}
     spectrum.eigenvalue_decay(known, path)
@@ -128,8 +128,8 @@ def test_spectra_that_cannot_be_told_apart_are_refused(tmp_path):
 
 
 def test_dials_over_epochs(tmp_path):
-    path = tmp_path / "figures" / "dials.png"
-    spectrum.dials(make_rows(), path)
+    path = tmp_path / "figures" / "collapse_curves.png"
+    spectrum.collapse_curves(make_rows(), path)
     pixels = read(path)
     assert pixels.shape == (648, 720, 3)
     top, bottom = np.split(pixels, [324])
@@ -138,17 +138,17 @@ def test_dials_over_epochs(tmp_path):
     assert count(top, VERMILION) > 100
     assert count(bottom, TRAIN) > 300
     assert count(bottom, ORANGE) == 0
-    assert count(bottom, GREY) > 50
+    assert count(bottom, GRAY) > 50
 
 
 def test_dials_of_one_epoch(tmp_path):
-    path = tmp_path / "figures" / "dials.png"
-    spectrum.dials(make_rows(1, every=1), path)
+    path = tmp_path / "figures" / "collapse_curves.png"
+    spectrum.collapse_curves(make_rows(1, every=1), path)
     assert read(path).shape == (648, 720, 3)
 
 
 def test_dials_need_ranks(tmp_path):
-    path = tmp_path / "dials.png"
+    path = tmp_path / "collapse_curves.png"
     with pytest.raises(ValueError, match="3 lines, none of them with ranks"):
-        spectrum.dials(make_rows(3, every=5), path)
+        spectrum.collapse_curves(make_rows(3, every=5), path)
     assert not path.exists()

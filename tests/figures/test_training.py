@@ -52,7 +52,7 @@ def read(path):
 
 
 def count(pixels, color):
-    """How many pixels are of a colour."""
+    """How many pixels are of a color."""
     difference = pixels.astype(int) - np.array(ImageColor.getrgb(color))
     return int((np.abs(difference).max(axis=-1) <= 2).sum())
 

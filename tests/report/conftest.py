@@ -9,14 +9,14 @@ import pytest
 
 from vicreg_keras.evaluate import linear_eval, linear_probe
 from vicreg_keras.evaluate.clustering import cluster_eval
+from vicreg_keras.evaluate.features import Features
+from vicreg_keras.evaluate.few_labels import frozen_probe
 from vicreg_keras.evaluate.knn import knn_eval
-from vicreg_keras.evaluate.labelled_subset import frozen_probe
 from vicreg_keras.evaluate.retrieval import retrieval_metrics
-from vicreg_keras.evaluate.spectrum import spectrum, verdict
-from vicreg_keras.features import Features
-from vicreg_keras.figures.neighbours import Tile
+from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
+from vicreg_keras.figures.neighbors import Tile
 from vicreg_keras.report.pictures import ClusterMap, Mistake, Pictures
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.workdir.run_folder import RunFolder
 
 CLASS_NAMES = ("plane", "car", "bird", "cat", "deer", "dog", "frog")
 SUBJECTS = {"encoder": 3.0, "untrained": 1.0, "raw_input": 0.5}
@@ -40,7 +40,7 @@ def _splits(distance, width=12):
 def _rows():
     """One line a mode, by mode."""
     size = {"num_classes": len(CLASS_NAMES)}
-    linear, neighbours, retrieval, clusters, spectra = {}, {}, {}, {}, {}
+    linear, neighbors, retrieval, clusters, spectra = {}, {}, {}, {}, {}
     for name, distance in SUBJECTS.items():
         splits = _splits(distance)
         train, _, test = splits
@@ -49,7 +49,7 @@ def _rows():
             "cached": linear_probe.cached_probe(*splits, **size),
             "few_labels": linear_probe.few_label_probe(train, test, **size, **few),
         }
-        neighbours[name] = knn_eval(*splits, **size)
+        neighbors[name] = knn_eval(*splits, **size)
         retrieval[name] = retrieval_metrics(train, test, **size, verbose=0)
         clusters[name] = cluster_eval(test, **size).numbers
         if name != "raw_input":
@@ -62,7 +62,7 @@ def _rows():
     own |= {"linear_top1": 0.9, "knn_top1": 0.8, "num_test": 70}
     int8 = own | {"file": "int8.tflite", "bytes": 1024, "milliseconds": 0.5}
     int8 |= {"linear_top1": 0.89, "max_difference": 0.25, "mean_difference": 0.01}
-    int8 |= {"least_cosine": 0.98765, "largest_number": 7.5, "num_compared": 64}
+    int8 |= {"min_cosine": 0.98765, "max_number": 7.5, "num_compared": 64}
     exported = [own, int8]
     tuned = {name: [] for name in ("frozen", "finetuned", "scratch")}
     for fraction in (0.1, 1.0):
@@ -72,17 +72,17 @@ def _rows():
             tuned[name].append(numbers | {"top1": numbers["top1"] * 0.9 + lead})
     common = {"dataset": "sevens", "encoder": "encoder", "seed": 0}
     counts = {"num_train": 140, "num_validation": 42, "num_test": 70, **size}
-    found = verdict(spectra["encoder"], kind="representation")
+    found = diagnose_collapse(spectra["encoder"], kind="representation")
     test = common | {"split": "test"}
     return {
         "linear_eval": test | counts | {"protocol": "cached", "results": linear},
-        "knn_eval": test | {"results": neighbours},
+        "knn_eval": test | {"results": neighbors},
         "retrieve": test | {"results": retrieval},
         "export": {"dataset": "sevens", "seed": 0, "paths": {}, "files": exported},
         "finetune": test | {"results": tuned},
         "cluster": test | {"results": clusters},
         "spectrum": common
-        | {"split": "train", "results": spectra, "verdicts": [found]},
+        | {"split": "train", "results": spectra, "diagnoses": [found]},
     }
 
 

@@ -14,7 +14,7 @@ PRINTED_WIDTH = 718  # Pixels: A4 without its margins.
 
 @pytest.fixture
 def page(tmp_path, make_run, make_pictures):
-    """A report with every section, whose map has an image of one colour a point."""
+    """A report with every section, whose map has an image of one color a point."""
     pictures = make_pictures(num_points=NUM_POINTS)
     images = np.empty((NUM_POINTS, 32, 32, 3), np.uint8)
     images[:] = colors()[:, np.newaxis, np.newaxis]
@@ -59,7 +59,7 @@ def place(browser, number):
 
 
 def wait_for_image(browser, number):
-    """Waits until the canvas is full of a point's colour."""
+    """Waits until the canvas is full of a point's color."""
     browser.wait(
         """
         const canvas = document.getElementById("map-image");
@@ -183,7 +183,7 @@ def test_arrow_keys_go_from_point_to_point(browser, page):
     assert browser.run(where) < 100  # The left edge, and no further.
 
 
-def test_colours_are_by_class_or_by_cluster(browser, page):
+def test_colors_are_by_class_or_by_cluster(browser, page):
     seen = """
         return ["class", "cluster"].map(kind => {
           const shown = [...document.querySelectorAll(`.by-${kind}`)]

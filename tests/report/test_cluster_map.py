@@ -1,4 +1,4 @@
-"""The map: points, colours and images belong together."""
+"""The map: points, colors and images belong together."""
 
 import base64
 import dataclasses
@@ -38,7 +38,7 @@ def read(pictures, parse):
 
 
 def dots(page, kind):
-    """Places of the dots of each colour."""
+    """Places of the dots of each color."""
     start = next(e for e in page.all("g") if e.at["class"] == f"by-{kind}")
     found = {}
     for element in page.elements[page.elements.index(start) + 1 :]:
@@ -88,7 +88,7 @@ def test_dots_and_names_are_of_their_groups(parse):
     assert legend == ["cat", "dog", "cluster 0", "cluster 1"]
 
 
-def test_a_matched_cluster_has_the_colour_of_its_class(parse):
+def test_a_matched_cluster_has_the_color_of_its_class(parse):
     page, data = read(make(cluster_to_class=[1, 0]), parse)
     by_class, by_cluster = dots(page, "class"), dots(page, "cluster")
     first, second = by_cluster
@@ -96,7 +96,7 @@ def test_a_matched_cluster_has_the_colour_of_its_class(parse):
     assert data["groups"]["cluster"][0] == "cluster 0 (dog)"
 
 
-def test_a_cluster_without_a_class_has_a_colour_of_its_own(parse):
+def test_a_cluster_without_a_class_has_a_color_of_its_own(parse):
     assignments = np.array([0, 1, 2, 2])
     pictures = make(assignments=assignments, cluster_to_class=[None, 0, 1])
     page, data = read(pictures, parse)

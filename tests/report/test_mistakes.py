@@ -1,4 +1,4 @@
-"""The confusion matrix, as numbers or as colours, and the mistakes."""
+"""The confusion matrix, as numbers or as colors, and the mistakes."""
 
 import base64
 import dataclasses
@@ -43,7 +43,7 @@ def test_counts_and_what_they_come_to(see):
     ]
 
 
-def test_the_larger_share_has_the_stronger_colour(see):
+def test_the_larger_share_has_the_stronger_color(see):
     cells = [e for e in see(PICTURES).all("td") if "style" in e.at]
     assert len(cells) == 9
     looks = [
@@ -112,5 +112,5 @@ def test_a_mistake_is_seen(see, shape, kind, size):
 def test_no_mistakes_and_no_labels_are_told_apart(see):
     assert "there are none" in see(PICTURES, mistakes_section).all("p")[0].text
     without = Pictures("pets")
-    assert "it needs a labelled" in see(without, mistakes_section).all("p")[0].text
-    assert "it needs a labelled" in see(without).all("p")[0].text
+    assert "it needs a labeled" in see(without, mistakes_section).all("p")[0].text
+    assert "it needs a labeled" in see(without).all("p")[0].text

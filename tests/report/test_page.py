@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_image
 
-from vicreg_keras.figures.neighbours import Tile
+from vicreg_keras.figures.neighbors import Tile
 from vicreg_keras.report.page import SECTIONS, build_report
 from vicreg_keras.report.pictures import Mistake, Pictures
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.workdir.run_folder import RunFolder
 
 NASTY = ("<script>alert(1)</script>", "\"'&", "</script><b>", "{{x}}")
 

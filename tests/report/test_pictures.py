@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vicreg_keras.report.pictures import MOST_POINTS, Mistake, check_pictures
+from vicreg_keras.report.pictures import MAX_POINTS, Mistake, check_pictures
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
 
@@ -58,7 +58,7 @@ def test_images_are_pixels(make_pictures, image):
     [
         ({"points": np.zeros((70, 3))}, "Expected points"),
         ({"points": np.zeros((0, 2))}, "Expected points"),
-        ({"points": np.zeros((MOST_POINTS + 1, 2))}, "at most 2000.* sample"),
+        ({"points": np.zeros((MAX_POINTS + 1, 2))}, "at most 2000.* sample"),
         ({"points": np.full((70, 2), np.nan)}, "Expected finite points"),
         ({"labels": np.zeros(69, int)}, "Expected as many labels as points, 70"),
         ({"labels": np.full(70, 7)}, r"Expected labels of the map in \[0, 7\).* 7 to"),

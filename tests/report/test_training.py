@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from vicreg_keras.report.labels import labels_section
+from vicreg_keras.report.label_efficiency import labels_section
 from vicreg_keras.report.records import read_records
 from vicreg_keras.report.training import collapse_section, training_section
 
@@ -64,9 +64,9 @@ def test_a_run_without_training_among_others(see, make_run):
 def test_the_verdict_and_the_dials(see, make_run, rows):
     page, charts = see(collapse_section, make_run())
     assert (
-        page.all("p")[0].text == f"Healthy. {rows['spectrum']['verdicts'][0]['text']}"
+        page.all("p")[0].text == f"Healthy. {rows['spectrum']['diagnoses'][0]['text']}"
     )
-    assert page.all("p")[0].at["class"] == "verdict"
+    assert page.all("p")[0].at["class"] == "diagnosis"
     assert "training: 0.3 at 1, 0.525 at 4" in charts[0]
     first = rows["spectrum"]["results"]["encoder"]["eigenvalues"][0]
     assert f"VICReg encoder: {first:.4g} at 1" in charts[1]
@@ -80,7 +80,7 @@ def test_the_verdict_and_the_dials(see, make_run, rows):
 
 def test_a_collapse_looks_otherwise(see, make_run, rows):
     row = copy.deepcopy(rows["spectrum"])
-    row["verdicts"][0] |= {"state": "full collapse", "text": "All the same."}
+    row["diagnoses"][0] |= {"state": "full collapse", "text": "All the same."}
     row["results"]["encoder"]["eigenvalues"] = [0.0] * 12
     page, charts = see(collapse_section, make_run(changed={"spectrum": row}))
     assert page.all("p")[0].text == "Full collapse. All the same."

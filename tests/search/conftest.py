@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from vicreg_keras import load_dataset, sources
-from vicreg_keras.data import Dataset, Split
+from vicreg_keras import load_dataset
+from vicreg_keras.data import sources
+from vicreg_keras.data.dataset import Dataset, Split
 from vicreg_keras.search.study import Search
 from vicreg_keras.settings import Settings
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.workdir.run_folder import RunFolder
 
 SETTINGS = Settings(
     encoder="tiny",
     projector="8-8",
-    views="grey",
+    views="gray",
     # One cheap operation, so that little is compiled.
     view_overrides={"jitter": 0.0, "crop_scale": (1.0, 1.0), "flip": 0.5},
     epochs=2,
@@ -56,7 +57,7 @@ def without_test(digits):
 
 
 @pytest.fixture(scope="session")
-def unlabelled(digits):
+def unlabeled(digits):
     """The same images without labels, and no test split."""
 
     def bare(split):

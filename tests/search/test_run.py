@@ -13,10 +13,10 @@ from absl.testing import flagsaver
 import main
 from tests.search.conftest import SETTINGS, Untouchable, claim
 from vicreg_keras import make_encoder
-from vicreg_keras.pretrain import build_encoder
 from vicreg_keras.search import compare, objectives, study
 from vicreg_keras.search.run import run_search
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.training.pretrain import build_encoder
+from vicreg_keras.workdir.run_folder import RunFolder
 
 
 @pytest.mark.parametrize("name", list(objectives.OBJECTIVES))
@@ -40,10 +40,10 @@ def test_representations_that_are_not_finite_are_a_divergence(without_test):
         judge(encoder)
 
 
-def test_objectives_refuse_data_that_they_cannot_judge(digits, unlabelled):
+def test_objectives_refuse_data_that_they_cannot_judge(digits, unlabeled):
     with pytest.raises(ValueError, match="Choose an --objective without: silhouette"):
-        objectives.check_objective("knn", unlabelled)
-    objectives.check_objective("silhouette", unlabelled)
+        objectives.check_objective("knn", unlabeled)
+    objectives.check_objective("silhouette", unlabeled)
     with pytest.raises(ValueError, match="objective=loss"):
         objectives.check_objective("loss", digits)
     two = dataclasses.replace(digits, validation=digits.validation.take(range(2)))
@@ -88,7 +88,7 @@ def claim_all(part, changes):
     claim(part, {"mode": "pretrain", "workdir": part.path, **changes})
 
 
-def test_every_run_has_the_neighbours_that_were_found(run_main, tmp_path, monkeypatch):
+def test_every_run_has_the_neighbors_that_were_found(run_main, tmp_path, monkeypatch):
     found = []
 
     def pretrain(settings, dataset, run, *, positives, **kwargs):
@@ -102,7 +102,7 @@ def test_every_run_has_the_neighbours_that_were_found(run_main, tmp_path, monkey
             "trained_encoder",
             lambda settings, dataset, run: build_encoder(settings, dataset),
         )
-    arguments = ["--positives=neighbours", "--neighbours_from=input", "--trials=2"]
+    arguments = ["--positives=neighbors", "--neighbors_from=input", "--trials=2"]
     folder = tmp_path / "search"
     code, _, err = run_main(
         *("--mode=search", *RECIPE, f"--workdir={folder}", *arguments)
@@ -114,12 +114,12 @@ def test_every_run_has_the_neighbours_that_were_found(run_main, tmp_path, monkey
         np.testing.assert_array_equal(positives, kept)
 
 
-def test_without_labels_there_is_no_accuracy(unlabelled, untrained, tmp_path, capsys):
+def test_without_labels_there_is_no_accuracy(unlabeled, untrained, tmp_path, capsys):
     for objective in ("silhouette", "rankme"):
-        row = search(unlabelled, tmp_path / objective, objective=objective, trials=2)
+        row = search(unlabeled, tmp_path / objective, objective=objective, trials=2)
         runs = row["results"]["best recipe"]
         assert [set(one) for one in runs] == [{"seed", "held_out"}] * 2
-        assert row["verdict"]["compared_by"] == f"held-out {objective}"
+        assert row["comparison"]["compared_by"] == f"held-out {objective}"
         text = capsys.readouterr().out
         assert f"held-out {objective}" in text and "test" not in text.split("seeds")[1]
 
@@ -144,7 +144,7 @@ def test_the_test_part_is_read_once_at_the_end(
     )
     assert RunFolder(folder).read_metrics("search") == [json.loads(json.dumps(row))]
     # Untrained encoders of one seed are the same: the search says what that is worth.
-    assert row["verdict"]["difference"] == 0 and row["verdict"]["better"] is False
+    assert row["comparison"]["difference"] == 0 and row["comparison"]["better"] is False
     text = capsys.readouterr().out
     assert "The best recipe does not beat the default one." in text
     for name in ("search_history.png",):
@@ -173,7 +173,7 @@ def results(default, best, **others):
     ],
 )
 def test_the_verdict_is_plain(default, best, better, text):
-    found = compare.verdict(results(default, best), "knn")
+    found = compare.comparison(results(default, best), "knn")
     assert found["better"] is better and text in found["text"]
     assert found["compared_by"] == "test kNN"
     if len(default) == 3:
@@ -187,7 +187,7 @@ def test_the_verdict_is_plain(default, best, better, text):
 
 
 def test_where_no_trial_is_better_it_says_so():
-    found = compare.verdict({"default recipe": [{"held_out": 1.0}]}, "knn")
+    found = compare.comparison({"default recipe": [{"held_out": 1.0}]}, "knn")
     assert found["better"] is False and "No trial did better" in found["text"]
 
 
@@ -207,7 +207,7 @@ def run_main(monkeypatch, capfd):
 
 
 RECIPE = (
-    *("--encoder=tiny", "--projector=8-8", "--views=grey", "--jitter=0"),
+    *("--encoder=tiny", "--projector=8-8", "--views=gray", "--jitter=0"),
     *("--crop_scale=1,1", "--flip=0.5", "--epochs=1", "--warmup_epochs=0"),
 )
 
@@ -257,7 +257,7 @@ def test_the_best_recipe_runs_as_it_is(run_main, tmp_path):
         (["--trial_epochs=2", "--warmup_epochs=3", "--epochs=9"], "warmup_epochs=3"),
         (["--workdir="], "--workdir"),
         (
-            ["--positives=neighbours", "--neighbours_from={tmp}"],
+            ["--positives=neighbors", "--neighbors_from={tmp}"],
             "Expected a SavedModel",
         ),
     ],

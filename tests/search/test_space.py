@@ -97,7 +97,7 @@ def test_the_ends_of_a_space_are_tried_on_the_recipe_first(tmp_path):
         spaces.check_space(read(tmp_path, "projector: {choices: [x-3]}"), SETTINGS)
 
 
-@pytest.mark.parametrize("views", ["cifar", "grey", "paper"])
+@pytest.mark.parametrize("views", ["cifar", "gray", "paper"])
 def test_the_default_space_is_around_the_recipe(views):
     settings = dataclasses.replace(SETTINGS, views=views)
     space = spaces.default_space(settings)
@@ -106,8 +106,8 @@ def test_the_default_space_is_around_the_recipe(views):
     assert own["projector"] == "512-512" and own["learning_rate"] == 1e-3
     applied = spaces.apply(settings, own)
     assert applied.view_overrides.pop("crop_scale")[1] == 1.0
-    # Colour is searched only where the views have it.
-    assert ("hue" in space) == ("saturation" in space) == (views != "grey")
+    # Color is searched only where the views have it.
+    assert ("hue" in space) == ("saturation" in space) == (views != "gray")
     assert {"variance_weight", "covariance_weight", "weight_decay"} <= set(space)
     # Only ratios of the weights matter: their ranges move with the invariance.
     twice = dataclasses.replace(settings, invariance_weight=50.0)

@@ -21,7 +21,7 @@ from tests.search.conftest import SETTINGS, SPACE
 from vicreg_keras import make_encoder
 from vicreg_keras.search import objectives, study
 from vicreg_keras.search.memory import forgotten_models
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.workdir.run_folder import RunFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ class Trainings:
             objectives, "make_judge", lambda *args, **kwargs: lambda encoder: encoder
         )
 
-    def __call__(self, settings, dataset, run, *, watchers, **options):
+    def __call__(self, settings, dataset, run, *, extra_callbacks, **options):
         end = self.ends.get(len(self.folders))
         self.folders.append(run.path.name)
         if isinstance(end, Exception):
@@ -48,10 +48,10 @@ class Trainings:
         for name in ("checkpoints", "figures"):
             (run.path / name).mkdir(exist_ok=True)
         score = self.encoder(settings, dataset, run)
-        for watcher in watchers:
-            watcher.set_model(types.SimpleNamespace(encoder=score))
+        for callback in extra_callbacks:
+            callback.set_model(types.SimpleNamespace(encoder=score))
             for epoch in range(settings.epochs):
-                watcher.on_epoch_end(epoch, {"loss": 1.0})
+                callback.on_epoch_end(epoch, {"loss": 1.0})
         return {"stopped_by": end}
 
     def encoder(self, settings, dataset, run):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from vicreg_keras.features import Features
+from vicreg_keras.evaluate.features import Features
 
 
 def top1_and_top5(scores: np.ndarray, labels: np.ndarray) -> dict:
@@ -109,7 +109,7 @@ def check_labels(name: str, labels: Any, *, num_classes: int) -> None:
     if labels is None:
         raise ValueError(
             f"Expected labels for {name}. Received: labels=None. This evaluation needs "
-            "a labelled data set."
+            "a labeled dataset."
         )
     if np.ndim(labels) != 1 or not len(labels):
         raise ValueError(

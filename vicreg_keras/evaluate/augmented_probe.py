@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from vicreg_keras.augment import View
 from vicreg_keras.evaluate.accuracy import (
     check_features,
     check_labels,
     top1_and_top5,
     top_k_accuracy,
 )
+from vicreg_keras.evaluate.features import Features, Progress
 from vicreg_keras.evaluate.linear_heads import MOMENTUM, LinearHeads
-from vicreg_keras.features import Features, Progress
+from vicreg_keras.views.image_views import View
 
 # 0.3 is the authors' for ImageNet; widths and scales of representations differ.
 LEARNING_RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -53,10 +53,10 @@ def augmented_probe(
     Args:
         encoder: Called as `encoder(images, training=False)`. Its variables are left
             bit for bit as they were.
-        train: Labelled `vicreg_keras.data.Split`.
-        validation: The encoder's labelled features of plain examples held out of
+        train: Labeled `vicreg_keras.data.dataset.Split`.
+        validation: The encoder's labeled features of plain examples held out of
             training; the head is chosen on them.
-        test: The encoder's labelled features of plain examples.
+        test: The encoder's labeled features of plain examples.
         num_classes: Labels are in `[0, num_classes)`.
         epochs: At least 1. What does not fill a batch at an epoch's end, a different
             part in each, is left out.
@@ -83,7 +83,7 @@ def augmented_probe(
         `--weights freeze`. Differs from it: several learning rates instead of 0.3,
         chosen on a validation part; the last epoch counts, where the authors report
         the best epoch on the images that they report; images are read at one size,
-        so there is no resizing by 256 / 224 before a centre crop.
+        so there is no resizing by 256 / 224 before a center crop.
     """
     _check_settings(epochs, batch_size, learning_rates, weight_decay)
     check_labels("train", train.labels, num_classes=num_classes)
@@ -139,13 +139,13 @@ def augmented_probe(
 
 
 def crop_and_flip() -> View:
-    """The view of the authors' linear evaluation: no colours, no blur."""
+    """The view of the authors' linear evaluation: no colors, no blur."""
     return View(
         crop_scale=(0.08, 1.0),
         crop_ratio=(3 / 4, 4 / 3),
         flip=0.5,
         jitter=0.0,
-        grey=0.0,
+        gray=0.0,
         blur=0.0,
         solarize=0.0,
     )
@@ -180,7 +180,7 @@ def _train_heads(
 ) -> np.ndarray:
     """Trains all heads; the mean loss of each over the last epoch, `(heads,)`."""
     steps_per_epoch = train.num_examples // batch_size
-    batches = iter(train.labelled_training_batches(batch_size, seed=seed))
+    batches = iter(train.labeled_training_batches(batch_size, seed=seed))
     step = _training_step(heads, encoder, view, batches.element_spec, seed)
 
     progress = Progress(epochs * steps_per_epoch * batch_size, verbose=verbose)

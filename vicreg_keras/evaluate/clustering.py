@@ -18,8 +18,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from vicreg_keras.evaluate.accuracy import check_features
-from vicreg_keras.evaluate.neighbours import unit_rows
-from vicreg_keras.features import Features
+from vicreg_keras.evaluate.features import Features
+from vicreg_keras.evaluate.index import l2_normalize
 
 _MAX_ITERATIONS = 100  # Of k-means, from one start; the last ones move little.
 _MANY_ENTRIES = 2**22  # Above, a start takes seconds, and three are tried, not ten.
@@ -112,7 +112,7 @@ def cluster_eval(
     candidates = sorted(set(candidates))
     _check(features, num_clusters, num_classes, candidates, silhouette_sample)
     rows, labels = features
-    rows = unit_rows(rows) if unit_length else standardised(rows)
+    rows = l2_normalize(rows) if unit_length else standardized(rows)
     num_present = 0 if labels is None else len(np.unique(labels))
 
     random = np.random.default_rng(seed)
@@ -169,7 +169,7 @@ def cluster_eval(
     return Clustering(numbers, assignments, centroids)
 
 
-def standardised(rows: np.ndarray) -> np.ndarray:
+def standardized(rows: np.ndarray) -> np.ndarray:
     """A float32 copy, every column of mean 0 and standard deviation 1, or of zeros.
 
     Args:

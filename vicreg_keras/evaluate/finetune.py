@@ -14,28 +14,24 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import log_softmax
 
-from vicreg_keras.evaluate.accuracy import (
-    check_labels,
-    top1_and_top5,
-    top_k_accuracy,
-)
+from vicreg_keras.evaluate.accuracy import check_labels, top1_and_top5, top_k_accuracy
 from vicreg_keras.evaluate.augmented_probe import _described, crop_and_flip
-from vicreg_keras.evaluate.labelled_subset import (
-    counts_per_class,
-    draw_labelled,
-    is_better,
+from vicreg_keras.evaluate.features import (
+    Progress,
+    check_example_shape,
+    compile_encoder,
 )
+from vicreg_keras.evaluate.few_labels import counts_per_class, draw_labeled, is_better
 from vicreg_keras.evaluate.linear_heads import MOMENTUM
-from vicreg_keras.features import Progress, check_example_shape, compile_encoder
-from vicreg_keras.optim import make_optimizer, warmup_cosine
+from vicreg_keras.training.optim import make_optimizer, warmup_cosine
 
 # Of the encoder and of the new layer. The first is the authors' for 1 % of ImageNet;
 # the second is for weights that have more to learn, such as untrained ones.
 LEARNING_RATES = ((0.03, 0.08), (0.1, 0.3))
 
-# Twenty epochs of a few images are over before the new layer has learnt: of 13 digits,
+# Twenty epochs of a few images are over before the new layer has learned: of 13 digits,
 # 20 steps gave 42 % on held-out images, 100 gave 55, 300 gave 58, 1,000 gave 58.
-LEAST_STEPS = 300
+MIN_STEPS = 300
 
 _SPLITS = ("train", "validation", "test")
 
@@ -46,7 +42,7 @@ def finetune(
     *,
     label_fraction: float,
     epochs: int = 20,
-    least_steps: int = LEAST_STEPS,
+    min_steps: int = MIN_STEPS,
     batch_size: int = 256,
     learning_rates: Sequence[tuple[float, float]] = LEARNING_RATES,
     seed: int = 0,
@@ -66,16 +62,16 @@ def finetune(
     Args:
         encoder: `(N, H, W, 3)` pixels in [0, 255] to `(N, D)`. It is used up: its
             weights are those of the chosen pair afterwards. Make a new one each time.
-        dataset: A labelled `vicreg_keras.data.Dataset` with a test split.
+        dataset: A labeled `vicreg_keras.data.dataset.Dataset` with a test split.
         label_fraction: Part of the training images whose labels are used, in (0, 1];
-            which ones, `draw_labelled` says.
-        epochs: Over the labelled images, at least 1.
-        least_steps: Where the epochs make fewer steps than this, there are so many.
-        batch_size: Images a step; more than are labelled become all of them. What
+            which ones, `draw_labeled` says.
+        epochs: Over the labeled images, at least 1.
+        min_steps: Where the epochs make fewer steps than this, there are so many.
+        batch_size: Images a step; more than are labeled become all of them. What
             does not fill a batch at an epoch's end, a different part in each, is left
             out.
         learning_rates: Pairs to choose among: the encoder's and the layer's peak.
-        seed: Of the labelled images, their order and views, and the layer's start.
+        seed: Of the labeled images, their order and views, and the layer's start.
         view: Called as `view(images, seed=int32[2])`, uint8 in, float32 in [0, 255]
             out. By default `crop_and_flip()`, as the authors have it.
         verbose: 0 is silent; otherwise images a second and the time left.
@@ -84,11 +80,11 @@ def finetune(
         A dict that JSON can hold: `top1`, `top5` (`None` for fewer than six classes)
         and `validation_top1` in [0, 1], `validation_log_loss` in nats, the chosen
         `encoder_learning_rate` and `head_learning_rate`, the `path` of all pairs (these
-        four, and the mean `loss` of the last epoch), `num_labelled`,
+        four, and the mean `loss` of the last epoch), `num_labeled`,
         `labels_per_class`, and `protocol`, counts and settings.
 
     Raises:
-        ValueError: If the encoder can't be trained, the data set lacks labels or a
+        ValueError: If the encoder can't be trained, the dataset lacks labels or a
             test split, a setting is out of range, or every pair diverges.
 
     Reference:
@@ -99,15 +95,15 @@ def finetune(
         least number of steps; the cosine falls at each step, not at each epoch; the
         last step counts, where the authors report the best epoch on the images that
         they report; images are read at one size, so there is no resizing by 256 / 224
-        before a centre crop.
+        before a center crop.
     """
-    _check_settings(epochs, least_steps, batch_size, learning_rates)
-    _check_subject(encoder, dataset)
-    picks = draw_labelled(dataset.train.labels, label_fraction, seed)
-    labelled = dataset.train.take(picks)
-    batch_size = min(batch_size, labelled.num_examples)
-    steps_per_epoch = labelled.num_examples // batch_size
-    num_steps = max(epochs * steps_per_epoch, least_steps)
+    _check_settings(epochs, min_steps, batch_size, learning_rates)
+    _check_context(encoder, dataset)
+    picks = draw_labeled(dataset.train.labels, label_fraction, seed)
+    labeled = dataset.train.take(picks)
+    batch_size = min(batch_size, labeled.num_examples)
+    steps_per_epoch = labeled.num_examples // batch_size
+    num_steps = max(epochs * steps_per_epoch, min_steps)
     if view is None:
         view = crop_and_flip()
 
@@ -119,7 +115,7 @@ def finetune(
     for rates in learning_rates:
         classifier.set_state(start)
         # Begun anew: every pair sees the same images in the same order.
-        batches = labelled.labelled_training_batches(batch_size, seed=seed)
+        batches = labeled.labeled_training_batches(batch_size, seed=seed)
         losses = []
         for number, (images, labels) in enumerate(batches.take(num_steps)):
             losses.append(step(images, labels, tf.constant(number), tf.constant(rates)))
@@ -146,13 +142,13 @@ def finetune(
         **top1_and_top5(classifier.scores(dataset.test), dataset.test.labels),
         **{name: value for name, value in best.items() if name != "loss"},
         "label_fraction": float(label_fraction),
-        "num_labelled": labelled.num_examples,
-        "labels_per_class": counts_per_class(labelled.labels, dataset.num_classes),
+        "num_labeled": labeled.num_examples,
+        "labels_per_class": counts_per_class(labeled.labels, dataset.num_classes),
         "path": path,
         "learning_rates": _listed(learning_rates),
         "criterion": "log loss",
         "epochs": epochs,
-        "least_steps": least_steps,
+        "min_steps": min_steps,
         "num_steps": num_steps,
         "batch_size": batch_size,
         "optimizer": "SGD",
@@ -277,14 +273,14 @@ class _Classifier:
 
 def _check_settings(
     epochs: int,
-    least_steps: int,
+    min_steps: int,
     batch_size: int,
     learning_rates: Sequence[tuple[float, float]],
 ) -> None:
-    if epochs < 1 or least_steps < 1 or batch_size < 2:
+    if epochs < 1 or min_steps < 1 or batch_size < 2:
         raise ValueError(
             "Expected at least one epoch, one step, and two images a batch for batch "
-            f"norm. Received: epochs={epochs}, least_steps={least_steps}, "
+            f"norm. Received: epochs={epochs}, min_steps={min_steps}, "
             f"batch_size={batch_size}"
         )
     if not learning_rates or not all(
@@ -297,7 +293,7 @@ def _check_settings(
         )
 
 
-def _check_subject(encoder: keras.Model, dataset: Any) -> None:
+def _check_context(encoder: keras.Model, dataset: Any) -> None:
     if not isinstance(encoder, keras.Model) or not encoder.trainable_variables:
         raise ValueError(
             "Expected a keras.Model with trainable weights. Received: encoder of type "
@@ -307,7 +303,7 @@ def _check_subject(encoder: keras.Model, dataset: Any) -> None:
     check_example_shape(encoder, dataset.example_shape)
     if dataset.test is None:
         raise ValueError(
-            "Expected a data set with a test split. Received: "
+            "Expected a dataset with a test split. Received: "
             f"dataset={dataset.name}, which has none. Add a test part to it."
         )
     for name in _SPLITS:

@@ -1,4 +1,4 @@
-"""Which class do an example's nearest neighbours vote for?"""
+"""Which class do an example's nearest neighbors vote for?"""
 
 import itertools
 import math
@@ -7,18 +7,14 @@ from collections.abc import Sequence
 import faiss
 import numpy as np
 
-from vicreg_keras.evaluate.accuracy import (
-    check_features,
-    top1_and_top5,
-    top_k_accuracy,
-)
-from vicreg_keras.evaluate.neighbours import unit_rows
-from vicreg_keras.features import Features
+from vicreg_keras.evaluate.accuracy import check_features, top1_and_top5, top_k_accuracy
+from vicreg_keras.evaluate.features import Features
+from vicreg_keras.evaluate.index import l2_normalize
 
 PUBLISHED_K, PUBLISHED_TEMPERATURE = 20, 0.07
 
 # What is tried on held-out examples.
-NEIGHBOURS = (1, 5, 10, 20, 50, 100, 200)
+NEIGHBORS = (1, 5, 10, 20, 50, 100, 200)
 TEMPERATURES = (0.03, 0.07, 0.2)
 
 
@@ -30,7 +26,7 @@ def knn_accuracy(
     k: int = PUBLISHED_K,
     temperature: float = PUBLISHED_TEMPERATURE,
 ) -> dict:
-    """Accuracy of the weighted k-nearest-neighbour classifier, cosine similarity.
+    """Accuracy of the weighted k-nearest-neighbor classifier, cosine similarity.
 
     Each of the `k` nearest training examples votes for its class with weight
     `exp(similarity / temperature)`. The search is exact (FAISS `IndexFlatIP` over
@@ -41,10 +37,10 @@ def knn_accuracy(
     The queries must not be among the training examples: each would find itself.
 
     Args:
-        train: Labelled features that vote.
-        queries: Labelled features that are classified.
+        train: Labeled features that vote.
+        queries: Labeled features that are classified.
         num_classes: Number of classes; labels are in `[0, num_classes)`.
-        k: Neighbours that vote. More than there are training examples become all of
+        k: Neighbors that vote. More than there are training examples become all of
             them, and the result says so.
         temperature: Above 0; the smaller, the more the nearest decide.
 
@@ -65,7 +61,7 @@ def knn_accuracy(
     """
     if k < 1 or temperature <= 0:
         raise ValueError(
-            "Expected at least one neighbour and a temperature above 0. Received: "
+            "Expected at least one neighbor and a temperature above 0. Received: "
             f"k={k}, temperature={temperature}"
         )
     check_features("train", train, num_classes=num_classes)
@@ -73,15 +69,15 @@ def knn_accuracy(
     check_features("queries", queries, num_classes=num_classes, width=width)
 
     index = faiss.IndexFlatIP(width)
-    index.add(unit_rows(train.representations))
-    rows = unit_rows(queries.representations)
-    num_neighbours = min(k, len(train.labels))
-    similarities, neighbours = index.search(rows, num_neighbours)
-    votes = _votes(similarities, train.labels[neighbours], temperature, num_classes)
+    index.add(l2_normalize(train.representations))
+    rows = l2_normalize(queries.representations)
+    num_neighbors = min(k, len(train.labels))
+    similarities, neighbors = index.search(rows, num_neighbors)
+    votes = _votes(similarities, train.labels[neighbors], temperature, num_classes)
     return {
         "protocol": "knn",
         **top1_and_top5(votes, queries.labels),
-        "k": num_neighbours,
+        "k": num_neighbors,
         "k_requested": int(k),
         "temperature": float(temperature),
         "num_train": len(train.labels),
@@ -96,7 +92,7 @@ def knn_eval(
     test: Features,
     *,
     num_classes: int,
-    neighbours: Sequence[int] = NEIGHBOURS,
+    neighbors: Sequence[int] = NEIGHBORS,
     temperatures: Sequence[float] = TEMPERATURES,
 ) -> dict:
     """Test accuracy of the weighted kNN classifier, its settings chosen held out.
@@ -111,11 +107,11 @@ def knn_eval(
     No example may be in two of the splits: it would find itself.
 
     Args:
-        train: Labelled features that vote.
-        validation: Labelled features held out of training.
-        test: Labelled features.
+        train: Labeled features that vote.
+        validation: Labeled features held out of training.
+        test: Labeled features.
         num_classes: Labels are in `[0, num_classes)`.
-        neighbours: Values of `k`. More than there are training examples become all
+        neighbors: Values of `k`. More than there are training examples become all
             of them.
         temperatures: Values of the temperature, above 0.
 
@@ -132,10 +128,10 @@ def knn_eval(
     Reference:
         As of `knn_accuracy`.
     """
-    if not (neighbours and min(neighbours) >= 1 and temperatures):
+    if not (neighbors and min(neighbors) >= 1 and temperatures):
         raise ValueError(
-            "Expected numbers of neighbours of at least 1, and temperatures. Received: "
-            f"neighbours={tuple(neighbours)}, temperatures={tuple(temperatures)}"
+            "Expected numbers of neighbors of at least 1, and temperatures. Received: "
+            f"neighbors={tuple(neighbors)}, temperatures={tuple(temperatures)}"
         )
     if not all(0 < temperature < math.inf for temperature in temperatures):
         raise ValueError(
@@ -148,9 +144,9 @@ def knn_eval(
     check_features("test", test, num_classes=num_classes, width=width)
 
     index = faiss.IndexFlatIP(width)
-    index.add(unit_rows(train.representations))
-    counts = sorted({min(k, len(train.labels)) for k in neighbours})
-    held_out = unit_rows(validation.representations)
+    index.add(l2_normalize(train.representations))
+    counts = sorted({min(k, len(train.labels)) for k in neighbors})
+    held_out = l2_normalize(validation.representations)
     # One search serves all: the nearest few are the first of the nearest many.
     similarities, found = index.search(held_out, counts[-1])
     found_labels = train.labels[found]
@@ -170,14 +166,14 @@ def knn_eval(
 
     index.add(held_out)
     bank_labels = np.concatenate([train.labels, validation.labels])
-    similarities, found = index.search(unit_rows(test.representations), best["k"])
+    similarities, found = index.search(l2_normalize(test.representations), best["k"])
     votes = _votes(similarities, bank_labels[found], best["temperature"], num_classes)
     return {
         "protocol": "knn_chosen",
         **top1_and_top5(votes, test.labels),
         **best,
         "path": path,
-        "neighbours": [int(k) for k in neighbours],
+        "neighbors": [int(k) for k in neighbors],
         "temperatures": [float(temperature) for temperature in temperatures],
         "criterion": "top-1 accuracy",
         "voting": "train+validation",

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from vicreg_keras import tables
 from vicreg_keras.evaluate.augmented_probe import augmented_probe
-from vicreg_keras.evaluate.linear_probe import LinearHead, cached_probe, few_label_probe
-from vicreg_keras.features import (
+from vicreg_keras.evaluate.features import (
     Features,
     check_example_shape,
     compile_encoder,
     extract_features,
 )
+from vicreg_keras.evaluate.linear_probe import LinearHead, cached_probe, few_label_probe
+from vicreg_keras.modes import text_table
 
 PROTOCOLS = ("cached", "augmented", "both")
 
@@ -50,7 +50,7 @@ def linear_eval(
     view: Callable[..., tf.Tensor] | None = None,
     verbose: int | bool = 1,
 ) -> dict:
-    """Linear accuracy of an encoder on a data set's test split, with its baselines.
+    """Linear accuracy of an encoder on a dataset's test split, with its baselines.
 
     Representations of the plain examples are computed once an encoder and serve all
     protocols. Raw pixels are always judged by `cached`, as SGD at the learning rates
@@ -58,7 +58,7 @@ def linear_eval(
 
     Args:
         encoder: Called as `encoder(images, training=False)`; left as it was.
-        dataset: A labelled `vicreg_keras.data.Dataset` with a test split.
+        dataset: A labeled `vicreg_keras.data.dataset.Dataset` with a test split.
         protocol: `"cached"` (`linear_probe.cached_probe`), `"augmented"`
             (`augmented_probe.augmented_probe`) or `"both"`.
         untrained_encoder: The same encoder as it was before training.
@@ -83,7 +83,7 @@ def linear_eval(
         the probes return. Accuracies are in [0, 1].
 
     Raises:
-        ValueError: If the protocol is unknown, the data set lacks labels or a test
+        ValueError: If the protocol is unknown, the dataset lacks labels or a test
             split, or its images are not of the encoder's size.
     """
     check(encoder, untrained_encoder, dataset, protocol)
@@ -164,17 +164,17 @@ def check(
         )
     if dataset.test is None:
         raise ValueError(
-            "Expected a data set with a test split. Received: "
+            "Expected a dataset with a test split. Received: "
             f"dataset={dataset.name}, which has none. Add a test part to it, so that "
             "what is reported was never chosen on."
         )
     splits = {name: getattr(dataset, name) for name in _SPLITS}
-    unlabelled = [name for name, split in splits.items() if split.labels is None]
-    if unlabelled:
+    unlabeled = [name for name, split in splits.items() if split.labels is None]
+    if unlabeled:
         raise ValueError(
-            f"Expected a labelled data set. Received: dataset={dataset.name}, whose "
-            f"{', '.join(unlabelled)} examples have no labels. Give the encoder "
-            "another, labelled data set to be judged on."
+            f"Expected a labeled dataset. Received: dataset={dataset.name}, whose "
+            f"{', '.join(unlabeled)} examples have no labels. Give the encoder "
+            "another, labeled dataset to be judged on."
         )
     if len(dataset.example_shape) == 1 and protocol != "cached":
         raise ValueError(
@@ -190,7 +190,7 @@ def chance(dataset: Any) -> dict:
     """Accuracy without looking: guessing evenly, and always the commonest class.
 
     Args:
-        dataset: A labelled data set with a test split.
+        dataset: A labeled dataset with a test split.
 
     Returns:
         `top1` and `top5` (`None` for fewer than six classes) of guessing evenly, and
@@ -210,7 +210,7 @@ def input_features(dataset: Any, name: str) -> Features:
     """The examples themselves as representations: pixels, or rows scaled.
 
     Args:
-        dataset: A `vicreg_keras.data.Dataset`.
+        dataset: A `vicreg_keras.data.dataset.Dataset`.
         name: Of a split.
     """
     split = getattr(dataset, name)
@@ -224,7 +224,7 @@ def why_no_inputs(dataset: Any) -> str | None:
     """Why the raw input is left out as a baseline, or `None` if it is not.
 
     Args:
-        dataset: A `vicreg_keras.data.Dataset`.
+        dataset: A `vicreg_keras.data.dataset.Dataset`.
     """
     splits = (getattr(dataset, name) for name in _SPLITS)
     num_examples = sum(split.num_examples for split in splits if split is not None)
@@ -241,7 +241,7 @@ def format_table(result: dict) -> str:
         result: The dict, fresh or read back from JSON.
 
     Returns:
-        Lines: a header with data set, split, counts and seed, then one row a baseline
+        Lines: a header with dataset, split, counts and seed, then one row a baseline
         and protocol, with what was chosen on held-out labels in the last column.
     """
     rows = [("", "protocol", "top-1", "top-5", "chosen on held-out labels")]
@@ -254,7 +254,7 @@ def format_table(result: dict) -> str:
         f"{result['num_train']} to train on, {result['num_validation']} held out; "
         f"protocol {result['protocol']}, seed {result['seed']}; accuracy in percent."
     )
-    return f"{heading}\n{tables.format_table(rows, num_left=2)}"
+    return f"{heading}\n{text_table.format_table(rows, num_left=2)}"
 
 
 def _judge(
@@ -301,7 +301,7 @@ def _table_row(name: str, numbers: dict) -> tuple[str, str, str, str, str]:
     if "left_out" in numbers:
         return name, protocol, "-", "-", f"left out: {numbers['left_out']}"
     top1, top5 = (
-        tables.percent(numbers[key], numbers.get(f"{key}_std"))
+        text_table.percent(numbers[key], numbers.get(f"{key}_std"))
         for key in ("top1", "top5")
     )
     chosen = ""

@@ -5,7 +5,7 @@ Two protocols, two names, because their numbers differ:
 - `cached`: from all labels of the training split.
 - `few_labels`: from a few labels a class, over several draws.
 
-What is chosen is chosen by log loss on the validation part, which `vicreg_keras.data`
+What is chosen is chosen by log loss on the validation part, which `load_dataset`
 holds out of the training split, or within the few labels; the test labels only score
 the end. Log loss and not top-1 accuracy, since a small part counts too few errors to
 tell a good C from a bad one (LOG.md).
@@ -16,11 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
-from vicreg_keras.evaluate.accuracy import (
-    check_features,
-    top1_and_top5,
-    top_k_accuracy,
-)
+from vicreg_keras.evaluate.accuracy import check_features, top1_and_top5, top_k_accuracy
+from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.logistic import (
     MAX_ITERATIONS,
     TOLERANCE,
@@ -28,15 +25,14 @@ from vicreg_keras.evaluate.logistic import (
     Problem,
     fit_logistic,
     fit_path,
-    moments,
+    mean_and_std,
 )
-from vicreg_keras.features import Features
 
-# Values of C, from strong to weak regularisation.
-REGULARISATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+# Values of C, from strong to weak regularization.
+REGULARIZATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 # A hundred examples need a looser rein than 45,000 to reach the same mean loss.
-FEW_LABEL_REGULARISATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+FEW_LABEL_REGULARIZATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 class LinearHead(NamedTuple):
@@ -66,16 +62,16 @@ def fit_head(
 
     Every column is brought to mean 0 and standard deviation 1 with the training
     split's figures; nothing is whitened, so C means the same as in scikit-learn
-    after its `StandardScaler`. C goes from strong to weak regularisation, each fit
+    after its `StandardScaler`. C goes from strong to weak regularization, each fit
     starting at the one before, and stops once the log loss on the validation part no
     longer falls: the weakest take longest. The best is refitted on training and
     validation examples together, still with the training split's figures.
 
-    The optimisation is convex and starts at zero: there is no randomness, and no seed.
+    The optimization is convex and starts at zero: there is no randomness, and no seed.
 
     Args:
-        train: Labelled features, at least two classes.
-        validation: Labelled features held out of training; C is chosen on them.
+        train: Labeled features, at least two classes.
+        validation: Labeled features held out of training; C is chosen on them.
         num_classes: Labels are in `[0, num_classes)`.
 
     Returns:
@@ -92,12 +88,12 @@ def fit_head(
     _check(num_classes, train=train, validation=validation)
     num_train = len(train.labels)
 
-    # One array, standardised in place; the training rows are a view of its start.
+    # One array, standardized in place; the training rows are a view of its start.
     rows = np.concatenate(
         [train.representations, validation.representations], dtype=np.float32
     )
     labels = np.concatenate([train.labels, validation.labels])
-    mean, scale = moments(rows[:num_train])
+    mean, scale = mean_and_std(rows[:num_train])
     rows -= mean
     rows /= scale
 
@@ -115,11 +111,11 @@ def fit_head(
         "C": chosen["C"],
         "converged": chosen["converged"] and final.converged,
         "path": path,
-        "regularisations": list(REGULARISATIONS),
+        "regularizations": list(REGULARIZATIONS),
         "criterion": "log loss",
         "max_iterations": MAX_ITERATIONS,
         "tolerance": TOLERANCE,
-        "standardised": True,
+        "standardized": True,
         "refitted_on": "train+validation",
         "num_train": num_train,
         "num_validation": len(validation.labels),
@@ -141,7 +137,7 @@ def cached_probe(
     Args:
         train: As of `fit_head`.
         validation: As of `fit_head`.
-        test: Labelled features. A class that has no training example is counted as
+        test: Labeled features. A class that has no training example is counted as
             missed.
         num_classes: As of `fit_head`.
         fitted: What `fit_head` gave for these, where it is known already.
@@ -177,15 +173,15 @@ def few_label_probe(
     Only the drawn labels are used, for fitting and for choosing alike: C is chosen by
     stratified cross-validation inside the draw (up to five folds), since a choice on
     a whole validation split would spend more labels than it claims to have. With one
-    label a class there is nothing to divide, and C is 1. Columns are standardised
+    label a class there is nothing to divide, and C is 1. Columns are standardized
     with the figures of all training representations, which needs no labels.
 
     Draw number `i` depends on labels and `seed + i` alone, so encoders of the same
-    data set are compared on the same examples.
+    dataset are compared on the same examples.
 
     Args:
-        train: Labelled features to draw from.
-        test: Labelled features.
+        train: Labeled features to draw from.
+        test: Labeled features.
         num_classes: As in `cached_probe`.
         labels_per_class: Examples drawn of every class that `train` has.
         num_draws: How many draws.
@@ -205,7 +201,7 @@ def few_label_probe(
             f"labels_per_class={labels_per_class}, num_draws={num_draws}"
         )
     _check(num_classes, train=train, test=test)
-    mean, scale = moments(train.representations)
+    mean, scale = mean_and_std(train.representations)
     test_rows = (test.representations - mean) / scale
 
     draws = []
@@ -235,7 +231,7 @@ def few_label_probe(
         "draws": draws,
         "C_chosen_by": "fixed" if labels_per_class == 1 else "cross-validation",
         "criterion": "log loss",
-        "regularisations": list(FEW_LABEL_REGULARISATIONS),
+        "regularizations": list(FEW_LABEL_REGULARIZATIONS),
         "converged": all(draw["converged"] for draw in draws),
         "max_iterations": MAX_ITERATIONS,
         "tolerance": TOLERANCE,
@@ -291,9 +287,9 @@ def _check(num_classes: int, *, train: Features, **others: Features) -> None:
 def _chosen_on_validation(
     problem: Problem, train: Features, validation: Features, num_classes: int
 ) -> tuple[list[dict], dict, Logistic]:
-    """What was tried of REGULARISATIONS, the entry that was best, and its fit."""
+    """What was tried of REGULARIZATIONS, the entry that was best, and its fit."""
     path, best, best_fit = [], None, None
-    for fit in problem.path(REGULARISATIONS):
+    for fit in problem.path(REGULARIZATIONS):
         accuracies = {
             f"{name}_top1": top_k_accuracy(fit.scores(rows, num_classes), labels, 1)
             for name, (rows, labels) in (("validation", validation), ("train", train))
@@ -318,13 +314,13 @@ def _cross_validated(
 ) -> float:
     """The C with the least mean log loss over folds, the strongest of equals."""
     folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
-    losses = np.zeros(len(FEW_LABEL_REGULARISATIONS))
+    losses = np.zeros(len(FEW_LABEL_REGULARIZATIONS))
     for inside, outside in folds.split(rows, labels):
-        fits = fit_path(rows[inside], labels[inside], FEW_LABEL_REGULARISATIONS)
+        fits = fit_path(rows[inside], labels[inside], FEW_LABEL_REGULARIZATIONS)
         for number, fit in enumerate(fits):
             loss = fit.log_loss(rows[outside], labels[outside])
             losses[number] += loss * len(outside)
-    return FEW_LABEL_REGULARISATIONS[int(np.argmin(losses))]
+    return FEW_LABEL_REGULARIZATIONS[int(np.argmin(losses))]
 
 
 def _mean_and_std(draws: list[dict], name: str) -> dict:

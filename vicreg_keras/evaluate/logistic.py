@@ -85,7 +85,7 @@ def fit_path(
 ) -> Iterator[Logistic]:
     """A fit for each value of C, starting at the fit before.
 
-    From strong to weak regularisation that is quicker than starting anew. Each fit is
+    From strong to weak regularization that is quicker than starting anew. Each fit is
     made when it is asked for, so that whoever has seen enough can stop.
 
     Args:
@@ -107,9 +107,9 @@ def fit_logistic(
     That the iterations did not suffice is noted in the fit, and not warned about.
 
     Args:
-        rows: `(N, D)` float32, standardised.
+        rows: `(N, D)` float32, standardized.
         labels: `(N,)` integers, at least two classes.
-        C: scikit-learn's inverse regularisation.
+        C: scikit-learn's inverse regularization.
         start: A fit to start from; one on other classes is passed over.
 
     Returns:
@@ -118,7 +118,7 @@ def fit_logistic(
     return Problem(rows, labels).fit(C, start)
 
 
-def moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_std(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each column, float32 of shape `(D,)`.
 
     A constant column gets a deviation of 1, and so becomes a column of zeros.
@@ -217,7 +217,7 @@ class _Search:
 
     Args:
         problem: Rows and labels.
-        C: scikit-learn's inverse regularisation.
+        C: scikit-learn's inverse regularization.
         apply: `map`, or one that shares the parts of the rows among threads.
 
     Attributes:

@@ -1,25 +1,25 @@
-"""Which other examples could stand in for each one? Its nearest neighbours."""
+"""Which other examples could stand in for each one? Its nearest neighbors."""
 
 import numpy as np
 
-from vicreg_keras.evaluate.neighbours import NeighbourIndex
-from vicreg_keras.features import Progress
+from vicreg_keras.evaluate.features import Progress
+from vicreg_keras.evaluate.index import NeighborIndex
 
 _QUERIES = 4096  # Between two signs of progress.
 
 
 def nearest_others(
-    index: NeighbourIndex, rows: np.ndarray, k: int, *, verbose: int | bool = 1
+    index: NeighborIndex, rows: np.ndarray, k: int, *, verbose: int | bool = 1
 ) -> np.ndarray:
     """The nearest of the other examples, for each of the first ones in an index.
 
     Example `i` is row `i` of the index. Of duplicates each has the others among its
-    neighbours. Rows of the index behind the examples are passed over.
+    neighbors. Rows of the index behind the examples are passed over.
 
     Args:
         index: Its first rows are the examples'.
         rows: `(N, D)`, the examples' representations.
-        k: How many neighbours; more than there are others become all of them.
+        k: How many neighbors; more than there are others become all of them.
         verbose: 0 is silent.
 
     Returns:
@@ -31,13 +31,13 @@ def nearest_others(
             smaller, or finds nothing at all near one.
 
     Reference:
-        Neighbours as positives: Dwibedi et al., "With a Little Help from My Friends",
+        Neighbors as positives: Dwibedi et al., "With a Little Help from My Friends",
         ICCV 2021, there from a queue that training itself fills.
     """
     num_examples = len(rows)
     if k < 1 or num_examples < 2 or num_examples > index.num_rows:
         raise ValueError(
-            "Expected one neighbour or more of two examples or more, all of them in "
+            "Expected one neighbor or more of two examples or more, all of them in "
             f"the index. Received: k={k}, {num_examples} examples, an index of "
             f"{index.num_rows}."
         )
@@ -53,7 +53,7 @@ def nearest_others(
 
 
 def _others(
-    index: NeighbourIndex,
+    index: NeighborIndex,
     rows: np.ndarray,
     numbers: np.ndarray,
     num_examples: int,
@@ -64,21 +64,21 @@ def _others(
     waiting = np.arange(len(rows))
     count = 2 * (k + 1)
     while len(waiting):
-        _, neighbours = index.search(rows[waiting], count)
-        fits = (neighbours >= 0) & (neighbours < num_examples)
-        fits &= neighbours != numbers[waiting, None]
+        _, neighbors = index.search(rows[waiting], count)
+        fits = (neighbors >= 0) & (neighbors < num_examples)
+        fits &= neighbors != numbers[waiting, None]
         everything = count >= index.num_rows
         enough = fits.sum(axis=1) >= k
-        # Fitting neighbours to the front, in their order.
+        # Fitting neighbors to the front, in their order.
         order = np.argsort(~fits, axis=1, kind="stable")
-        sorted_neighbours = np.take_along_axis(neighbours, order, axis=1)
-        chosen[waiting[enough]] = sorted_neighbours[enough, :k]
+        sorted_neighbors = np.take_along_axis(neighbors, order, axis=1)
+        chosen[waiting[enough]] = sorted_neighbors[enough, :k]
         if everything:
             for place in np.flatnonzero(~enough):
-                some = sorted_neighbours[place, : fits[place].sum()]
+                some = sorted_neighbors[place, : fits[place].sum()]
                 if not len(some):
                     raise ValueError(
-                        f"Expected neighbours of every example from {index.spec}. "
+                        f"Expected neighbors of every example from {index.spec}. "
                         f"Received: none of example {numbers[waiting[place]]}. Use "
                         "--index=Flat, or a wider search (--search_parameters)."
                     )
@@ -89,8 +89,8 @@ def _others(
     return chosen
 
 
-def shared_neighbours(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean share of an example's neighbours that are its neighbours elsewhere, too.
+def shared_neighbors(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean share of an example's neighbors that are its neighbors elsewhere, too.
 
     Args:
         first: Integers `(N, k)`, distinct in a row.

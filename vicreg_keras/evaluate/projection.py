@@ -9,10 +9,10 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from vicreg_keras.evaluate.neighbours import unit_rows
+from vicreg_keras.evaluate.index import l2_normalize
 
 _NUM_AXES = 50  # That t-SNE and UMAP see of wider rows; the rest is mostly noise.
-_NUM_NEIGHBOURS = 15  # UMAP's own default.
+_NUM_NEIGHBORS = 15  # UMAP's own default.
 _SAME = 1e-6  # Unit-length rows that differ by less differ by float32's rounding.
 
 
@@ -59,7 +59,7 @@ def project(
         centroids: `(K, D)` as `cluster_eval` gives them, in the space of rows of
             length 1.
         seed: Of all that is drawn.
-        perplexity: t-SNE's, about the number of neighbours that count, at least 1.
+        perplexity: t-SNE's, about the number of neighbors that count, at least 1.
             Where there are few rows it is lowered to a third of the others.
         unit_length: Whether rows are brought to length 1; otherwise they, and the
             centroids, are taken as they are.
@@ -72,7 +72,7 @@ def project(
         `num_axes` and the share of the variance that they keep, `axes_variance` (1
         if rows are not wider); for `tsne` `perplexity` as used,
         `perplexity_requested`, `iterations` and `kl_divergence`; for `umap`
-        `num_neighbours` and `min_dist`.
+        `num_neighbors` and `min_dist`.
 
     Raises:
         ValueError: If the method is unknown or not installed, a value is not finite,
@@ -92,7 +92,7 @@ def project(
             f"Expected a perplexity of at least 1. Received: perplexity={perplexity}"
         )
     _check(rows, centroids)
-    rows = unit_rows(rows) if unit_length else np.asarray(rows, np.float32)
+    rows = l2_normalize(rows) if unit_length else np.asarray(rows, np.float32)
     if np.ptp(rows, axis=0).max() <= _SAME:
         raise ValueError(
             f"Expected representations that differ. Received: {len(rows)} of the same "
@@ -219,12 +219,12 @@ def _umap(
             f"imported ({error}). Run: pip install umap-learn"
         ) from error
     stacked, own = _narrowed(rows, centroids, seed)
-    num_neighbours = min(_NUM_NEIGHBOURS, len(stacked) - 1)
+    num_neighbors = min(_NUM_NEIGHBORS, len(stacked) - 1)
     # With a seed it runs in one thread whatever it is told, and warns if not told.
-    umap = UMAP(n_neighbors=num_neighbours, random_state=seed, n_jobs=1)
+    umap = UMAP(n_neighbors=num_neighbors, random_state=seed, n_jobs=1)
     plane = umap.fit_transform(stacked)
     return plane, own | {
-        "num_neighbours": num_neighbours,
+        "num_neighbors": num_neighbors,
         "min_dist": float(umap.min_dist),
     }
 

@@ -1,6 +1,6 @@
 """How many of the nearest examples are of the query's class, and at what speed?
 
-The queries are no part of the data base, so no neighbour is dropped as the query
+The queries are no part of the data base, so no neighbor is dropped as the query
 itself: to drop the first one would be wrong, with duplicates in a data base even where
 the query is part of it.
 """
@@ -14,8 +14,8 @@ import numpy as np
 from scipy.stats import hypergeom
 
 from vicreg_keras.evaluate.accuracy import check_features
-from vicreg_keras.evaluate.neighbours import NeighbourIndex, unit_rows
-from vicreg_keras.features import Features, Progress
+from vicreg_keras.evaluate.features import Features, Progress
+from vicreg_keras.evaluate.index import NeighborIndex, l2_normalize
 
 KS = (1, 5, 10, 20, 100)
 
@@ -31,7 +31,7 @@ def retrieval_metrics(
     *,
     num_classes: int,
     ks: Sequence[int] = KS,
-    index: NeighbourIndex | None = None,
+    index: NeighborIndex | None = None,
     verbose: int | bool = 1,
 ) -> dict:
     """How well cosine similarity finds examples of the query's class, over queries.
@@ -52,12 +52,12 @@ def retrieval_metrics(
     A query whose class is not in the data base counts 0 throughout.
 
     Args:
-        database: Labelled features that are searched.
-        queries: Labelled features, none of them in the data base.
+        database: Labeled features that are searched.
+        queries: Labeled features, none of them in the data base.
         num_classes: Labels are in `[0, num_classes)`.
         ks: Values of `k`, at least 1. More than there are rows become all of them.
         index: Of the data base's rows in their order. Where given, precision, recall
-            and hit rate are of the neighbours that it finds, in the order in which it
+            and hit rate are of the neighbors that it finds, in the order in which it
             gives them; the average precision is of the exact ranking all the same.
         verbose: 0 is silent; otherwise a progress bar appears once the work has taken
             a few seconds.
@@ -77,7 +77,7 @@ def retrieval_metrics(
     """
     if not ks or min(ks) < 1:
         raise ValueError(
-            f"Expected numbers of neighbours of at least 1. Received: ks={tuple(ks)}"
+            f"Expected numbers of neighbors of at least 1. Received: ks={tuple(ks)}"
         )
     check_features("data base", database, num_classes=num_classes)
     width = database.representations.shape[1]
@@ -133,11 +133,11 @@ def retrieval_metrics(
 
 
 def compare_index(
-    index: NeighbourIndex, rows: np.ndarray, queries: np.ndarray, *, k: int = 5
+    index: NeighborIndex, rows: np.ndarray, queries: np.ndarray, *, k: int = 5
 ) -> dict:
     """What an index finds and how fast, beside exact search of the same rows.
 
-    A neighbour counts as found if it is no farther than the exact `k`-th, so that
+    A neighbor counts as found if it is no farther than the exact `k`-th, so that
     equal rows can stand for each other. Both search all queries at once, in turn, so
     that what else the machine does falls on both alike; the median round counts.
 
@@ -145,19 +145,19 @@ def compare_index(
         index: Of `rows`, in their order.
         rows: `(N, D)` representations.
         queries: `(Q, D)` representations, none of them among the rows.
-        k: Neighbours a query.
+        k: Neighbors a query.
 
     Returns:
-        A dict that JSON can hold: `recall`, the share of the exact neighbours that
+        A dict that JSON can hold: `recall`, the share of the exact neighbors that
         was found; `queries_per_second` and `exact_queries_per_second`, the `speedup`
         that is their ratio; `build_seconds`, `num_bytes` and the exact index's
         `exact_num_bytes`; and `protocol`, counts and settings.
 
     Raises:
-        ValueError: If the index is of other rows, or as `NeighbourIndex.search`.
+        ValueError: If the index is of other rows, or as `NeighborIndex.search`.
     """
     _check_index(index, rows)
-    exact = NeighbourIndex.build(rows)
+    exact = NeighborIndex.build(rows)
     seconds = {index: [], exact: []}
     found = {}
     for _ in range(_TIMED_ROUNDS):
@@ -169,7 +169,7 @@ def compare_index(
         contender: len(queries) / statistics.median(times)
         for contender, times in seconds.items()
     }
-    rows, queries = unit_rows(rows), unit_rows(queries)
+    rows, queries = l2_normalize(rows), l2_normalize(queries)
     last = _cosines(rows, queries, found[exact][:, -1:])
     right = _cosines(rows, queries, found[index]) >= last - _SAME
     return {
@@ -221,7 +221,7 @@ def _rank_all(
     """Average precision `(Q,)`, and at each count relevant rows and hits `(Q, K)`."""
     # Sorted by class, so that what is relevant to a query lies side by side.
     order = np.argsort(database.labels, kind="stable")
-    rows = unit_rows(database.representations)[order]
+    rows = l2_normalize(database.representations)[order]
     ends = np.cumsum(np.bincount(database.labels, minlength=num_classes))
     starts = np.concatenate([[0], ends[:-1]])
 
@@ -232,7 +232,7 @@ def _rank_all(
     progress = Progress(num_queries, verbose=verbose)
     for first in range(0, num_queries, block):
         part = slice(first, first + block)
-        cosines = unit_rows(queries.representations[part]) @ rows.T  # (block, N)
+        cosines = l2_normalize(queries.representations[part]) @ rows.T  # (block, N)
         for number, label in enumerate(queries.labels[part], start=first):
             every = cosines[number - first]
             relevant = np.sort(every[starts[label] : ends[label]])
@@ -281,24 +281,24 @@ def _at_counts(
 
 
 def _found_by_index(
-    index: NeighbourIndex, database: Features, queries: Features, counts: np.ndarray
+    index: NeighborIndex, database: Features, queries: Features, counts: np.ndarray
 ) -> np.ndarray:
     """Relevant rows among the first that an index gives, `(Q, K)`."""
-    _, neighbours = index.search(queries.representations, int(counts[-1]))
-    relevant = database.labels[neighbours] == queries.labels[:, np.newaxis]
-    relevant &= neighbours >= 0  # -1 stands for none.
+    _, neighbors = index.search(queries.representations, int(counts[-1]))
+    relevant = database.labels[neighbors] == queries.labels[:, np.newaxis]
+    relevant &= neighbors >= 0  # -1 stands for none.
     return np.cumsum(relevant, axis=1)[:, counts - 1]
 
 
 def _cosines(
-    rows: np.ndarray, queries: np.ndarray, neighbours: np.ndarray
+    rows: np.ndarray, queries: np.ndarray, neighbors: np.ndarray
 ) -> np.ndarray:
-    """Of each query with its neighbours, `(Q, k)`; -inf for those that are -1."""
-    columns = [np.einsum("qd,qd->q", queries, rows[column]) for column in neighbours.T]
-    return np.where(neighbours < 0, -np.inf, np.stack(columns, axis=1))
+    """Of each query with its neighbors, `(Q, k)`; -inf for those that are -1."""
+    columns = [np.einsum("qd,qd->q", queries, rows[column]) for column in neighbors.T]
+    return np.where(neighbors < 0, -np.inf, np.stack(columns, axis=1))
 
 
-def _check_index(index: NeighbourIndex, rows: Any) -> None:
+def _check_index(index: NeighborIndex, rows: Any) -> None:
     """Refuses an index that is not of these rows, as far as its size tells."""
     if (index.num_rows, index.width) != np.shape(rows):
         raise ValueError(

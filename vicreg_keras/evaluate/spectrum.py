@@ -1,7 +1,7 @@
-"""In how many directions do representations vary? Collapse, seen without labels.
+"""Ranks and spread of representations without labels, and a diagnosis of collapse.
 
-`spectrum` measures, `verdict` says in words what the numbers mean. Both take rows of
-any kind, representations or embeddings; only the thresholds differ.
+`spectrum` measures, `diagnose_collapse` says in words what the numbers mean. Both take
+representations or embeddings; only the thresholds differ.
 """
 
 import numpy as np
@@ -15,12 +15,12 @@ RANKME_EPSILON = 1e-7
 # from 1, as in alpha-ReQ's code: the first few stand apart, the last are noise.
 FIRST_FITTED, LAST_FITTED = 4, 100
 # A line through fewer eigenvalues is not worth its name.
-FEWEST_FITTED = 10
+MIN_FITTED = 10
 
 # A dimension is dead whose standard deviation is under this share of the mean one.
 DEAD_FRACTION = 0.01
 
-# The verdict's thresholds, each for both kinds of rows. They are low: the verdict finds
+# Thresholds of the diagnosis, each for both kinds of rows. They are low: it finds
 # collapse, it does not rank encoders.
 
 # Full collapse, seen by the mean standard deviation. The variance term brings that of
@@ -38,10 +38,10 @@ COLLAPSED_RELATIVE_VARIANCE = {"embedding": 1e-12, "representation": 1e-4}
 COLLAPSED_RANK_SHARE = {"embedding": 0.02, "representation": 0.005}
 # Without the covariance term, digits in 512 dimensions had 1.8, and 16.9 with it.
 # Of narrow rows that share is less than one direction; fewer than these are too few.
-FEWEST_DIRECTIONS = 2.0
+MIN_DIRECTIONS = 2.0
 
-# What of a spectrum a verdict looks at.
-VERDICT_NUMBERS = ("effective_rank", "possible_rank", "std_mean", "relative_variance")
+# What of a spectrum a diagnosis looks at.
+DIAGNOSIS_METRICS = ("effective_rank", "possible_rank", "std_mean", "relative_variance")
 
 # How many values are held in float64 at a time, beside the Gram matrix: 64 MiB.
 _BLOCK_VALUES = 2**23
@@ -132,7 +132,7 @@ def spectrum(rows: np.ndarray) -> dict:
     }
 
 
-def verdict(numbers: dict, *, kind: str) -> dict:
+def diagnose_collapse(numbers: dict, *, kind: str) -> dict:
     """Whether rows have collapsed, how, and which term of the loss failed.
 
     - Full collapse: all examples get nearly the same row, so the variance term failed.
@@ -140,15 +140,15 @@ def verdict(numbers: dict, *, kind: str) -> dict:
     - Dimensional collapse: the rows vary in few directions only. Of embeddings, the
       covariance term failed; of representations, either term may have, and the
       embeddings tell which. Seen by the effective rank, under a share of the
-      directions that are possible; that is at least `FEWEST_DIRECTIONS`, and at most
+      directions that are possible; that is at least `MIN_DIRECTIONS`, and at most
       half of them.
 
-    An encoder that has not learnt anything may pass as healthy. Embeddings of a
+    An encoder that has not learned anything may pass as healthy. Embeddings of a
     projector that was not trained have no standard deviation of 1 to keep: their
-    verdict means nothing.
+    diagnosis means nothing.
 
     Args:
-        numbers: What `spectrum` gave, or `VERDICT_NUMBERS` of it.
+        numbers: What `spectrum` gave, or `DIAGNOSIS_METRICS` of it.
         kind: `"embedding"`, where VICReg aims at a standard deviation of 1, or
             `"representation"`, which has no scale.
 
@@ -170,7 +170,7 @@ def verdict(numbers: dict, *, kind: str) -> dict:
     thresholds = {
         "std_mean": COLLAPSED_STD[kind],
         "relative_variance": COLLAPSED_RELATIVE_VARIANCE[kind],
-        "effective_rank": _fewest_directions(numbers["possible_rank"], kind),
+        "effective_rank": _min_directions(numbers["possible_rank"], kind),
     }
     signs = _signs_of_full_collapse(numbers, thresholds)
     rank, fewest = numbers["effective_rank"], thresholds["effective_rank"]
@@ -272,7 +272,7 @@ def _power_law(eigenvalues: np.ndarray) -> dict:
     """Alpha and what belongs to it, as `spectrum` gives them."""
     # The second half of a spectrum bends down: it ends with the rows or the width.
     last = min(LAST_FITTED, np.count_nonzero(eigenvalues) // 2)
-    if last - FIRST_FITTED + 1 < FEWEST_FITTED:
+    if last - FIRST_FITTED + 1 < MIN_FITTED:
         names = ("alpha", "alpha_scale", "alpha_range", "alpha_r2")
         return dict.fromkeys(names)
     index = np.arange(FIRST_FITTED, last + 1)
@@ -287,10 +287,10 @@ def _power_law(eigenvalues: np.ndarray) -> dict:
     }
 
 
-def _fewest_directions(possible_rank: int, kind: str) -> float:
+def _min_directions(possible_rank: int, kind: str) -> float:
     """The effective rank under which rows have collapsed to few directions."""
     share = COLLAPSED_RANK_SHARE[kind] * possible_rank
-    return min(max(FEWEST_DIRECTIONS, share), possible_rank / 2)
+    return min(max(MIN_DIRECTIONS, share), possible_rank / 2)
 
 
 def _signs_of_full_collapse(numbers: dict, thresholds: dict) -> list[str]:

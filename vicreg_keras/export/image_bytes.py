@@ -1,6 +1,6 @@
 """How does a server turn the bytes of a file into the pixels an encoder takes?
 
-In the graph, as the data sets are read: cropped about the centre to the shape's ratio,
+In the graph, as the datasets are read: cropped about the center to the shape's ratio,
 then resized by a bilinear filter that widens as it shrinks. Differs from there: a JPEG
 is not turned as its EXIF orientation says.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-MOST_PIXELS = 2**26  # Of one image, before it is resized: 8,192 x 8,192.
+MAX_PIXELS = 2**26  # Of one image, before it is resized: 8,192 x 8,192.
 
 _AT_ONCE = 4  # Images that are decoded side by side: they bound the memory.
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -31,7 +31,7 @@ def decode_images(image_bytes: tf.Tensor, example_shape: Sequence[int]) -> tf.Te
 
     Raises:
         tf.errors.InvalidArgumentError: if one is no JPEG or PNG file, is cut off, or
-            has more than `MOST_PIXELS` pixels.
+            has more than `MAX_PIXELS` pixels.
     """
     return tf.map_fn(
         lambda content: _decode(content, example_shape),
@@ -49,8 +49,8 @@ def _decode(content, example_shape):
     with tf.control_dependencies([_expect(is_png | is_jpeg, "a JPEG or PNG file")]):
         content = tf.identity(content)
     size = tf.cond(is_png, lambda: _png_size(content), lambda: _jpeg_size(content))
-    few = tf.reduce_all(size > 0) & (tf.reduce_prod(size) <= MOST_PIXELS)
-    expected = f"an image of 1 to {MOST_PIXELS} pixels"
+    few = tf.reduce_all(size > 0) & (tf.reduce_prod(size) <= MAX_PIXELS)
+    expected = f"an image of 1 to {MAX_PIXELS} pixels"
     with tf.control_dependencies([_expect(few, expected)]):
         content = tf.identity(content)
     image = tf.cond(
@@ -85,7 +85,7 @@ def _jpeg_size(content):
 
 
 def _fit(image, example_shape):
-    """Crops `(h, w, 3)` about the centre and resizes it, as Pillow's `ImageOps.fit`."""
+    """Crops `(h, w, 3)` about the center and resizes it, as Pillow's `ImageOps.fit`."""
     target = tf.constant(example_shape[:2], tf.float32)
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     scale = tf.reduce_max(target / size)

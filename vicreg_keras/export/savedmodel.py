@@ -16,13 +16,13 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import softmax
 
-from vicreg_keras.columns import Column
+from vicreg_keras.data.columns import Column
 from vicreg_keras.evaluate.linear_probe import LinearHead
 from vicreg_keras.export import warmup
-from vicreg_keras.export.cells import decode_cells, encode_cells
 from vicreg_keras.export.image_bytes import decode_images
-from vicreg_keras.saved_encoder import variables_of
-from vicreg_keras.versions import write_version
+from vicreg_keras.export.table_cells import decode_cells, encode_cells
+from vicreg_keras.models.saved_encoder import variables_of
+from vicreg_keras.workdir.versions import write_version
 
 CLASS_NAMES_FILE = "class_names.txt"
 RECIPE_FILE = "recipe.flags"

@@ -27,28 +27,28 @@ class Variant:
 
     Attributes:
         text: what it is, in a few words.
-        least_cosine: between what the file and the encoder say of an image; below it
+        min_cosine: between what the file and the encoder say of an image; below it
             the file is refused.
         tolerance: largest difference over the largest number, where there is a limit.
-        optimised: whether weights are written smaller than float32.
+        optimized: whether weights are written smaller than float32.
         half: whether they are float16.
-        calibrated: whether the range of every layer's output is learnt from examples,
+        calibrated: whether the range of every layer's output is learned from examples,
             so that it is computed in int8.
         integer_only: whether nothing at all is computed in floating point: pixels go
             in as uint8, the representation comes out as int8.
     """
 
     text: str
-    least_cosine: float
+    min_cosine: float
     tolerance: float | None = None
-    optimised: bool = True
+    optimized: bool = True
     half: bool = False
     calibrated: bool = False
     integer_only: bool = False
 
 
 VARIANTS = {
-    "float32": Variant("as it is", 0.9999, tolerance=1e-5, optimised=False),
+    "float32": Variant("as it is", 0.9999, tolerance=1e-5, optimized=False),
     "float16": Variant("weights in float16", 0.9999, half=True),
     "dynamic_range": Variant("weights in int8", 0.99),
     "int8": Variant("weights and layers in int8", 0.95, calibrated=True),
@@ -87,7 +87,7 @@ def convert(
     encode = make_encode(encoder, example_shape)
     spec = input_spec(example_shape)
     if variant.integer_only:
-        # Its input is quantised like any layer's: a cast would be left in the graph.
+        # Its input is quantized like any layer's: a cast would be left in the graph.
         spec = tf.TensorSpec(spec.shape, tf.float32, name=spec.name)
 
     @tf.function(input_signature=[spec], jit_compile=False)
@@ -104,7 +104,7 @@ def convert(
         converter = tf.lite.TFLiteConverter.from_saved_model(
             folder, signature_keys=[_SIGNATURE]
         )
-        if variant.optimised:
+        if variant.optimized:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if variant.half:
             converter.target_spec.supported_types = [tf.float16]
@@ -173,7 +173,7 @@ class TFLiteEncoder:
         if tuple(shape) != images.shape:
             interpreter.resize_tensor_input(index, images.shape, strict=True)
             interpreter.allocate_tensors()
-        interpreter.set_tensor(index, _quantised(images, self._input))
+        interpreter.set_tensor(index, _quantized(images, self._input))
         interpreter.invoke()
         rows = interpreter.get_tensor(self._output["index"])
         scale, zero_point = self._output["quantization"]
@@ -182,7 +182,7 @@ class TFLiteEncoder:
         return (rows.astype(np.float32) - zero_point) * np.float32(scale)
 
 
-def _quantised(images, details):
+def _quantized(images, details):
     """Examples in a file's type; where it is one of integers, what they stand for."""
     scale, zero_point = details["quantization"]
     dtype = np.dtype(details["dtype"])

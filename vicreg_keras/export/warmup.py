@@ -24,7 +24,7 @@ _FILE = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 def make_requests(
     signatures: Mapping[str, Any], example_shape: Sequence[int]
 ) -> list[predict_pb2.PredictRequest]:
-    """One request of one example for each signature; the example is a grey one.
+    """One request of one example for each signature; the example is a gray one.
 
     Args:
         signatures: `tf.function`s of one input, by name.
@@ -81,8 +81,8 @@ def _request(name, spec, example_shape):
     if spec.dtype == tf.string and len(example_shape) == 1:
         example = tf.fill((1, *example_shape), "")  # All of it is missing.
     elif spec.dtype == tf.string:
-        grey = np.full(example_shape, 128, np.uint8)
-        example = tf.constant([tf.io.encode_png(grey).numpy()])
+        gray = np.full(example_shape, 128, np.uint8)
+        example = tf.constant([tf.io.encode_png(gray).numpy()])
     else:
         example = tf.cast(tf.fill((1, *example_shape), 128), spec.dtype)
     request = predict_pb2.PredictRequest()

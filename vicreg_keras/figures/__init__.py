@@ -1,1 +1,1 @@
-"""What does it look like? Every picture is drawn here, one subject a file."""
+"""What does it look like? Every picture is drawn here, one context a file."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vicreg_keras.figures.style import BLUE, GREY, VERMILION, plt, save
+from vicreg_keras.figures.style import BLUE, GRAY, VERMILION, plt, save
 
 
 def ablation(results: Mapping[str, Sequence[dict]], path: pathlib.Path) -> None:
@@ -36,7 +36,7 @@ def ablation(results: Mapping[str, Sequence[dict]], path: pathlib.Path) -> None:
     axis.invert_yaxis()
     axis.set_xlim(0, 108)
     axis.set_xlabel("top-1 accuracy on test images, percent (dots: seeds)", fontsize=11)
-    axis.grid(axis="x", color=GREY, alpha=0.3)
+    axis.grid(axis="x", color=GRAY, alpha=0.3)
     axis.set_axisbelow(True)
     figure.legend(loc="outside upper right", ncols=2, fontsize=11)
     save(figure, path)

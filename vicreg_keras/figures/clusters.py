@@ -22,10 +22,10 @@ from vicreg_keras.figures.style import (
     save,
 )
 
-# Where colours run out, shapes and their edges tell apart.
+# Where colors run out, shapes and their edges tell apart.
 _COLORS = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY, YELLOW)
 _SHAPES = (("o", 0.0), ("^", 0.45), ("s", 0.45))  # And the widths of their edges.
-_MOST_STYLES = len(_COLORS) * len(_SHAPES)
+_MAX_STYLES = len(_COLORS) * len(_SHAPES)
 
 _METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _LONGEST_NAME = 20  # Of a class, in characters of the legend.
@@ -46,9 +46,9 @@ def cluster_map(
 ) -> None:
     """Draws the same points twice, by cluster and by class.
 
-    A cluster that is matched with a class has the class's colour and shape, so that
+    A cluster that is matched with a class has the class's color and shape, so that
     a point which differs between the panels is one that was clustered wrongly. Above
-    21 groups, colours run along a scale and there is no legend.
+    21 groups, colors run along a scale and there is no legend.
 
     Args:
         points: `(N, 2)`, as `project` gives them.
@@ -65,7 +65,7 @@ def cluster_map(
     """
     classes = [] if labels is None else np.unique(labels).tolist()
     names = [_name(class_names, number) for number in classes]
-    has_legend = bool(classes) and classes[-1] < _MOST_STYLES
+    has_legend = bool(classes) and classes[-1] < _MAX_STYLES
     num_columns = _num_columns(names)
     caption = textwrap.fill(_caption(settings), 80 if classes else 52)
     if size_inches is None:
@@ -122,7 +122,7 @@ def before_and_after(
     num_groups = 1 + max(int(groups.max()) for _, groups in planes.values())
     styles = {number: number for number in range(num_groups)}
     known = [] if names is None else [_name(names, i) for i in range(num_groups)]
-    has_legend = bool(known) and num_groups <= _MOST_STYLES
+    has_legend = bool(known) and num_groups <= _MAX_STYLES
     num_rows = -(-len(known) // _num_columns(known)) if has_legend else 0
     figure, axes = plt.subplots(
         1,
@@ -175,7 +175,7 @@ def _panel(axis, points, groups, styles, top):
     # 2,000 points are 3.5 points wide on paper; more are smaller.
     size = float(np.clip(24_000 / len(points), 3, 30))
     handles = []
-    if max(styles.values()) >= _MOST_STYLES:
+    if max(styles.values()) >= _MAX_STYLES:
         values = [styles[int(group)] for group in groups]
         axis.scatter(*points.T, s=size, c=values, vmin=0, vmax=top, linewidths=0)
     else:
@@ -215,14 +215,14 @@ def _legend(figure, handles, names, num_columns):
 
 
 def _crosses(axis, centroids):
-    """Black crosses, white beneath to be seen on any colour."""
+    """Black crosses, white beneath to be seen on any color."""
     axis.scatter(*centroids.T, s=110, c="white", marker="x", linewidths=5)
     axis.scatter(*centroids.T, s=80, c="black", marker="x", linewidths=2.2)
 
 
 def _numbers(axis, centroids):
     """The clusters' numbers beside their crosses, where they are few."""
-    if len(centroids) > _MOST_STYLES:
+    if len(centroids) > _MAX_STYLES:
         return
     for number, centroid in enumerate(centroids):
         axis.annotate(
@@ -248,7 +248,7 @@ def _cluster_styles(num_clusters, classes, cluster_to_class):
 
 
 def _style(number):
-    """Colour and shape of a group."""
+    """Color and shape of a group."""
     return _COLORS[number % len(_COLORS)], _SHAPES[number // len(_COLORS)]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vicreg_keras.figures.style import BLUE, GREEN, GREY, ORANGE, VERMILION, plt, save
+from vicreg_keras.figures.style import BLUE, GRAY, GREEN, ORANGE, VERMILION, plt, save
 
 _PANELS = (
     ("mebibytes", "size, MiB", ORANGE, "{:.1f}"),
@@ -34,7 +34,7 @@ def exported_files(rows: Sequence[Mapping], path: pathlib.Path) -> None:
     places = np.arange(len(rows))
     for axis, (name, title, color, form) in zip(axes, panels, strict=True):
         values = _values(rows, name)
-        colors = [GREY] + [color] * (len(rows) - 1)
+        colors = [GRAY] + [color] * (len(rows) - 1)
         axis.barh(places, values, 0.7, color=colors)
         for place, value in zip(places, values, strict=True):
             axis.text(value, place, f" {form.format(value)}", va="center", fontsize=10)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vicreg_keras.figures.style import BLUE, GREY, VERMILION, plt, save
+from vicreg_keras.figures.style import BLUE, GRAY, VERMILION, plt, save
 
 
 def search_history(
@@ -23,7 +23,7 @@ def search_history(
     figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
     for state, label, color, marker in (
         ("complete", "to the end", BLUE, "o"),
-        ("pruned", "cut short, last look", GREY, "x"),
+        ("pruned", "cut short, last look", GRAY, "x"),
     ):
         drawn = [
             (one["number"], scale * one["value"])
@@ -41,7 +41,7 @@ def search_history(
     axis.set_xlabel("trial", fontsize=11)
     axis.set_ylabel(title, fontsize=11)
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.grid(color=GREY, alpha=0.3)
+    axis.grid(color=GRAY, alpha=0.3)
     axis.set_axisbelow(True)
     figure.legend(loc="outside upper right", ncols=3, fontsize=11)
     save(figure, path)
@@ -68,6 +68,6 @@ def search_importance(
         f"importance (PED-ANOVA, {num_trials} trials that ran to their end)",
         fontsize=11,
     )
-    axis.grid(axis="x", color=GREY, alpha=0.3)
+    axis.grid(axis="x", color=GRAY, alpha=0.3)
     axis.set_axisbelow(True)
     save(figure, path)

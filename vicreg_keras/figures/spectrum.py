@@ -16,7 +16,7 @@ from vicreg_keras.figures.style import (
     save,
 )
 
-# Names that evaluations use, as a reader knows them, with line style and colour.
+# Names that evaluations use, as a reader knows them, with line style and color.
 _KNOWN = {
     "encoder": ("trained encoder", "-", TRAIN),
     "untrained": ("untrained encoder", "--", UNTRAINED),
@@ -35,11 +35,11 @@ def eigenvalue_decay(spectra: Mapping[str, dict], path: pathlib.Path) -> None:
 
     Args:
         spectra: results of `spectrum` by name, at most three besides `encoder`,
-            `untrained` and `raw_input`, which have colours of their own.
+            `untrained` and `raw_input`, which have colors of their own.
         path: of the PNG.
 
     Raises:
-        ValueError: If there is no spectrum, or more than there are colours.
+        ValueError: If there is no spectrum, or more than there are colors.
     """
     others = [name for name in spectra if name not in _KNOWN]
     if not spectra or len(others) > len(_OTHERS):
@@ -84,7 +84,7 @@ def eigenvalue_decay(spectra: Mapping[str, dict], path: pathlib.Path) -> None:
     save(figure, path)
 
 
-def dials(rows: Sequence[dict], path: pathlib.Path) -> None:
+def collapse_curves(rows: Sequence[dict], path: pathlib.Path) -> None:
     """Draws ranks and the embeddings' standard deviation over epochs.
 
     The dotted line at 1 is where the variance term wants the standard deviation.

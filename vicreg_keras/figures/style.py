@@ -1,4 +1,4 @@
-"""What do all pictures share? The backend, the colours, and how a file is written."""
+"""What do all pictures share? The backend, the colors, and how a file is written."""
 
 import pathlib
 
@@ -7,7 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (the backend comes first)
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Okabe and Ito's colors, told apart by color-blind readers too.
 BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, VERMILION = (
     "#0072B2",
     "#E69F00",
@@ -17,9 +17,9 @@ BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, VERMILION = (
     "#56B4E9",
     "#D55E00",
 )
-GREY = "#999999"
-# What a colour stands for, the same in every picture.
-TRAIN, HELD_OUT, CHANCE, RAW, UNTRAINED = BLUE, VERMILION, GREY, GREEN, PINK
+GRAY = "#999999"
+# What a color stands for, the same in every picture.
+TRAIN, HELD_OUT, CHANCE, RAW, UNTRAINED = BLUE, VERMILION, GRAY, GREEN, PINK
 
 
 def save(figure: plt.Figure, path: pathlib.Path) -> None:

@@ -24,7 +24,7 @@ _PANELS = (
 
 
 def loss_terms(rows: Sequence[dict], path: pathlib.Path) -> None:
-    """Draws the loss, each of its terms and two dials over epochs.
+    """Draws the loss, each of its terms and two collapse curves over epochs.
 
     Args:
         rows: lines of `metrics.jsonl`, one an epoch: `epoch`, the terms, and those
@@ -67,7 +67,7 @@ def accuracy_over_minutes(
         [100 * row["knn_top1"] for row in scored],
         "o-",
         color=TRAIN,
-        label=f"kNN, held out, {bank:,} neighbours to choose from",
+        label=f"kNN, held out, {bank:,} neighbors to choose from",
     )
     end = rows[-1]["minutes"]
     for name, label, color, style in (

@@ -1,6 +1,6 @@
 """How does a number change along an axis? Line charts as SVG.
 
-Letters and axes take the page's colours, light or dark, which a picture made by
+Letters and axes take the page's colors, light or dark, which a picture made by
 matplotlib could not.
 """
 
@@ -8,26 +8,18 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from vicreg_keras.figures.style import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PINK,
-    SKY,
-    TRAIN,
-    VERMILION,
-)
+from vicreg_keras.figures.style import BLUE, GREEN, ORANGE, PINK, SKY, TRAIN, VERMILION
 from vicreg_keras.report.elements import Html, join, markup
 
 RUN_COLORS = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY)
 DASHED, DOTTED = "6 3", "2 3"
-_DASHES = ("", DASHED, DOTTED)  # For runs beyond the colours.
+_DASHES = ("", DASHED, DOTTED)  # For runs beyond the colors.
 
 # In pixels. As wide as a telephone, where letters are seen at their size.
 _WIDTH, _HEIGHT = 360, 220
 _TOP, _RIGHT, _BOTTOM = 10, 18, 42
 _LETTER = 7.0  # Width of one.
-_MOST_DOTS = 60  # Points of a line that are marked, and tell their value.
+_MAX_DOTS = 60  # Points of a line that are marked, and tell their value.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +205,7 @@ def _line(series, x_axis, y_axis):
     parts = [
         f'<path class="line" stroke="{series.color}"{dash} d="M{"L".join(pixels)}"/>\n'
     ]
-    if len(pixels) <= _MOST_DOTS:
+    if len(pixels) <= _MAX_DOTS:
         for (x, y), pixel in zip(series.points, pixels, strict=True):
             across, down = pixel.split()
             parts.append(

@@ -8,15 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
-from vicreg_keras.figures.style import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PINK,
-    SKY,
-    VERMILION,
-    YELLOW,
-)
+from vicreg_keras.figures.style import BLUE, GREEN, ORANGE, PINK, SKY, VERMILION, YELLOW
 from vicreg_keras.report.elements import (
     Html,
     data_uri,
@@ -27,18 +19,18 @@ from vicreg_keras.report.elements import (
 )
 from vicreg_keras.report.pictures import ClusterMap, Pictures
 
-# Where colours run out, shapes tell apart; where those do too, all begin again.
+# Where colors run out, shapes tell apart; where those do too, all begin again.
 _COLORS = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY, YELLOW)
 _SHAPES = (
     "m-2.7 0a2.7 2.7 0 1 0 5.4 0a2.7 2.7 0 1 0-5.4 0z",  # A dot,
     "m0-3.4l3.3 5.8h-6.6z",  # a triangle,
     "m-2.5-2.5h5v5h-5z",  # a square.
 )
-_MOST_STYLES = len(_COLORS) * len(_SHAPES)
+_MAX_STYLES = len(_COLORS) * len(_SHAPES)
 
 _SIDE = 400  # Of the map, in pixels of its own.
 # Of an image in the sheet: multiples of JPEG's blocks, so that none bleeds over. With
-# colours at half the resolution, which is the default, they would all the same.
+# colors at half the resolution, which is the default, they would all the same.
 _TILE_SIDES = (16, 32, 48)
 _JPEG = {"quality": 75, "subsampling": 0}
 
@@ -148,8 +140,8 @@ def _cluster_styles(given: ClusterMap, names: dict) -> dict:
 
 
 def _look(style):
-    """Colour and shape."""
-    style %= _MOST_STYLES
+    """Color and shape."""
+    style %= _MAX_STYLES
     return _COLORS[style % len(_COLORS)], _SHAPES[style // len(_COLORS)]
 
 
@@ -167,7 +159,7 @@ def _marks(kind, places, groups, styles):
 
 def _legend(kind, names, styles):
     """Marks and what they stand for, where each stands for one group."""
-    if max(styles.values()) >= _MOST_STYLES:
+    if max(styles.values()) >= _MAX_STYLES:
         return Html("")
     items = []
     for group, name in names.items():
@@ -191,7 +183,7 @@ def _choice(colorings):
             f"by {kind}</label>\n"
         )
     return Html(
-        f"<fieldset><legend>Colour</legend>\n{''.join(inputs)}</fieldset>\n",
+        f"<fieldset><legend>Color</legend>\n{''.join(inputs)}</fieldset>\n",
     )
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 # Larger images are made smaller: the page shows none of them larger than this.
-_LARGEST_SIDE = 96
+_MAX_SIDE = 96
 # Under this, an image's pixels are part of what it shows, and JPEG would blur them.
-_LARGEST_PNG_SIDE = 64
+_MAX_PNG_SIDE = 64
 
 
 class Html(str):
@@ -116,8 +116,8 @@ def picture(image: np.ndarray, text: str) -> Html:
         text: what it shows, for those who do not see it.
     """
     thumbnail = rgb_image(image)
-    thumbnail.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
-    kind = "png" if max(image.shape[:2]) <= _LARGEST_PNG_SIDE else "jpeg"
+    thumbnail.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
+    kind = "png" if max(image.shape[:2]) <= _MAX_PNG_SIDE else "jpeg"
     width, height = thumbnail.size
     return Html(
         f'<img src="{data_uri(thumbnail, kind)}" alt="{markup(text)}" '

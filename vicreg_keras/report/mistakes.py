@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageColor
 
-from vicreg_keras import tables
 from vicreg_keras.figures.style import BLUE, VERMILION
+from vicreg_keras.modes import text_table
 from vicreg_keras.report.elements import (
     Html,
     data_uri,
@@ -20,9 +20,9 @@ from vicreg_keras.report.elements import (
 )
 from vicreg_keras.report.pictures import Pictures
 
-_MOST_CELLS = 20  # Classes; of more, numbers could not be read.
-_MOST_PAIRS = 10
-# Of the strongest colour: letters on it stay legible, in light and in dark.
+_MAX_CELLS = 20  # Classes; of more, numbers could not be read.
+_MAX_PAIRS = 10
+# Of the strongest color: letters on it stay legible, in light and in dark.
 _OPACITY = 0.6
 _IMAGE_SIDE = 600  # Pixels of the picture of a large matrix, about.
 _HEAD = "Linear head on frozen representations (protocol cached)"
@@ -35,19 +35,19 @@ def confusion_section(pictures: Pictures) -> Html:
         pictures: with a confusion matrix, or without.
     """
     if pictures.confusion is None:
-        text = "Left out: it needs a labelled data set with a test split."
+        text = "Left out: it needs a labeled dataset with a test split."
         return paragraph(text, "missing")
     confusion = np.asarray(pictures.confusion)
     names = list(map(str, pictures.class_names))
     totals = confusion.sum(axis=1, keepdims=True)
     shares = confusion / np.maximum(totals, 1)
-    right = tables.percent(np.trace(confusion) / max(confusion.sum(), 1))
+    right = text_table.percent(np.trace(confusion) / max(confusion.sum(), 1))
     caption = (
         f"{_HEAD}, {pictures.dataset}, test split, {confusion.sum():,} images: "
         f"{right} percent right. A row is a class, a column what it is taken for; the "
-        "colour is the share of the class, blue where right."
+        "color is the share of the class, blue where right."
     )
-    if len(names) <= _MOST_CELLS:
+    if len(names) <= _MAX_CELLS:
         matrix = _matrix(confusion, shares, names, caption)
     else:
         matrix = _matrix_image(shares, caption)
@@ -62,14 +62,14 @@ def mistakes_section(pictures: Pictures) -> Html:
     """
     if not pictures.mistakes:
         if pictures.confusion is None:
-            text = "Left out: it needs a labelled data set with a test split."
+            text = "Left out: it needs a labeled dataset with a test split."
         else:
             text = "Left out: there are none."
         return paragraph(text, "missing")
     figures = []
     for mistake in pictures.mistakes:
         true, taken = mistake.true_name, mistake.predicted_name
-        probability = f"{tables.percent(mistake.probability)} %"
+        probability = f"{text_table.percent(mistake.probability)} %"
         image = picture(mistake.image, f"{true}, taken for {taken}")
         words = join([true, Html("<br>"), "taken for ", taken, Html("<br>")])
         figures.append(
@@ -88,7 +88,7 @@ def mistakes_section(pictures: Pictures) -> Html:
 
 
 def _matrix(confusion, shares, names, caption):
-    """Counts in a table, coloured by their share of the row."""
+    """Counts in a table, colored by their share of the row."""
     head = "".join(f'<th scope="col"><span>{markup(n)}</span></th>' for n in names)
     body = []
     for true, row in enumerate(confusion):
@@ -108,7 +108,7 @@ def _matrix(confusion, shares, names, caption):
 
 
 def _matrix_image(shares: np.ndarray, caption: str) -> Html:
-    """Shares as colours from white."""
+    """Shares as colors from white."""
     size = len(shares)
     opacity = np.sqrt(shares)[..., np.newaxis]
     right = np.eye(size, dtype=bool)[..., np.newaxis]
@@ -120,20 +120,20 @@ def _matrix_image(shares: np.ndarray, caption: str) -> Html:
     return Html(
         f'<figure class="matrix"><img src="{data_uri(image, "png")}" width="'
         f'{scale * size}" height="{scale * size}" alt="Confusion matrix of {size} '
-        f'classes as colours"><figcaption>{markup(caption)}</figcaption></figure>\n'
+        f'classes as colors"><figcaption>{markup(caption)}</figcaption></figure>\n'
     )
 
 
 def _pairs(confusion: np.ndarray, shares: np.ndarray, names: Sequence[str]) -> Html:
     """The most frequent confusions."""
     wrong = np.where(np.eye(len(names), dtype=bool), 0, confusion)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_PAIRS]
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_MAX_PAIRS]
     rows = [
         [
             names[true],
             names[taken],
             f"{wrong[true, taken]:,}",
-            tables.percent(shares[true, taken]),
+            text_table.percent(shares[true, taken]),
         ]
         for true, taken in zip(*np.unravel_index(order, wrong.shape), strict=True)
         if wrong[true, taken]

@@ -8,16 +8,17 @@ from collections.abc import Callable, Sequence
 
 from vicreg_keras.report.cluster_map import map_section
 from vicreg_keras.report.elements import Html, join, markup, paragraph
-from vicreg_keras.report.files import files_section
-from vicreg_keras.report.labels import labels_section
+from vicreg_keras.report.exports import files_section
+from vicreg_keras.report.label_efficiency import labels_section
 from vicreg_keras.report.mistakes import confusion_section, mistakes_section
-from vicreg_keras.report.neighbours import retrieval_numbers, retrieval_pictures
+from vicreg_keras.report.neighbors import retrieval_numbers, retrieval_pictures
 from vicreg_keras.report.pictures import Pictures, check_pictures
 from vicreg_keras.report.records import Record, missing, read_records
-from vicreg_keras.report.scores import results_section
+from vicreg_keras.report.results import results_section
 from vicreg_keras.report.settings import settings_section, versions_section
 from vicreg_keras.report.training import collapse_section, training_section
-from vicreg_keras.workdir import RunFolder, write_file
+from vicreg_keras.workdir.files import write_file
+from vicreg_keras.workdir.run_folder import RunFolder
 
 Section = Callable[[Sequence[Record], Pictures | None], Html]
 
@@ -108,7 +109,7 @@ def _page(records: Sequence[Record], contents: dict[str, Html]) -> str:
     title = f"VICReg: {names}"
     links = [f'<a href="#{name.lower()}">{name}</a>\n' for name in contents]
     sections = [
-        f'<section id="{name.lower()}" aria-labelledby="{name.lower()}-heading">\n'
+        f'<section id="{name.lower()}" aria-labeledby="{name.lower()}-heading">\n'
         f'<h2 id="{name.lower()}-heading">{name}</h2>\n{content}</section>\n'
         for name, content in contents.items()
     ]

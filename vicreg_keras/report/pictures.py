@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vicreg_keras.figures.neighbours import Tile
+from vicreg_keras.figures.neighbors import Tile
 
-MOST_POINTS = 2000  # Of the map: so many images are about two megabytes.
+MAX_POINTS = 2000  # Of the map: so many images are about two megabytes.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,14 +35,14 @@ class ClusterMap:
     """Images as points on a plane.
 
     Attributes:
-        points: `(N, 2)`, as `projection.project` gives them; at most `MOST_POINTS`.
+        points: `(N, 2)`, as `projection.project` gives them; at most `MAX_POINTS`.
         assignments: `(N,)` integers, the cluster of each.
         images: uint8 `(N, H, W, 3)` or `(N, H, W, 1)` in [0, 255].
         settings: of `projection.Projection`, for the caption.
         split: that the images are of.
         labels: `(N,)` integers, or `None`.
         cluster_to_class: the class matched with each cluster, or `None` for none. It
-            has that class's colour.
+            has that class's color.
     """
 
     points: np.ndarray
@@ -59,7 +59,7 @@ class Pictures:
     """What the page shows of one run. `None`, or nothing, leaves a part out.
 
     Attributes:
-        dataset: name of the data set that all is of.
+        dataset: name of the dataset that all is of.
         class_names: one a label, or `None`.
         confusion: `(C, C)` counts of test images: classes as rows, what the linear
             head takes them for as columns.
@@ -98,8 +98,8 @@ def check_pictures(pictures: Pictures) -> None:
                 f"probability={mistake.probability} of a {mistake.true_name!r} taken "
                 f"for a {mistake.predicted_name!r}."
             )
-    for query, neighbours in pictures.retrieval:
-        for tile in (query, *neighbours):
+    for query, neighbors in pictures.retrieval:
+        for tile in (query, *neighbors):
             _check_image(tile.image, "retrieval")
     if pictures.cluster_map is not None:
         _check_map(pictures.cluster_map, pictures.class_names)
@@ -133,9 +133,9 @@ def _check_image(image, where):
 def _check_map(cluster_map, class_names):
     points = np.asarray(cluster_map.points)
     count = len(points)
-    if points.shape != (count, 2) or not 0 < count <= MOST_POINTS:
+    if points.shape != (count, 2) or not 0 < count <= MAX_POINTS:
         raise ValueError(
-            f"Expected points (N, 2), at least one and at most {MOST_POINTS}. "
+            f"Expected points (N, 2), at least one and at most {MAX_POINTS}. "
             f"Received: shape={points.shape}. Draw a sample of them."
         )
     if not np.isfinite(points).all():

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Sequence
 
 from vicreg_keras.report.elements import Html, join, paragraph
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.workdir.run_folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)

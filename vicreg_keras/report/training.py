@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from vicreg_keras.callbacks import COLLAPSED_STD
 from vicreg_keras.evaluate.knn import PUBLISHED_K, PUBLISHED_TEMPERATURE
 from vicreg_keras.figures.style import HELD_OUT, TRAIN, UNTRAINED
 from vicreg_keras.report.charts import DASHED, Series, line_chart, run_series
 from vicreg_keras.report.elements import Html, join, paragraph, strong, table
 from vicreg_keras.report.records import Record, missing
-from vicreg_keras.report.scores import SUBJECTS
+from vicreg_keras.report.results import SUBJECTS
+from vicreg_keras.training.callbacks import COLLAPSED_STD
 
 _TERMS = {
     "loss": "Loss, weighted sum of its terms",
@@ -62,17 +62,21 @@ def collapse_section(records: Sequence[Record]) -> Html:
     Args:
         records: the runs.
     """
-    verdicts, spectra = [], {}
+    diagnoses, spectra = [], {}
     for record in records:
         if "spectrum" in record.last:
             row = record.last["spectrum"]
             spectra[record.name] = row["results"]
             whose = f"{record.name}: " if len(records) > 1 else ""
-            for found in row["verdicts"]:
+            for found in row["diagnoses"]:
                 state = found["state"].capitalize()
-                look = "verdict" if found["state"] == "healthy" else "verdict collapsed"
+                look = (
+                    "diagnosis"
+                    if found["state"] == "healthy"
+                    else "diagnosis collapsed"
+                )
                 text = join([whose, strong(f"{state}."), " ", found["text"]])
-                verdicts.append(paragraph(text, look))
+                diagnoses.append(paragraph(text, look))
     charts = [
         _over_epochs(
             records,
@@ -89,11 +93,11 @@ def collapse_section(records: Sequence[Record]) -> Html:
     charts.append(_eigenvalues(records, spectra))
     text = (
         f"Under {COLLAPSED_STD}, all images have practically the same embedding, and "
-        "nothing is learnt. The ranks count the directions in which training "
+        "nothing is learned. The ranks count the directions in which training "
         "representations vary, without labels; the embeddings' falls first where the "
         "covariance term fails."
     )
-    parts = [*verdicts, _side_by_side(charts), paragraph(text)]
+    parts = [*diagnoses, _side_by_side(charts), paragraph(text)]
     if spectra:
         parts.append(_spectrum_table(records, spectra))
     return join(
@@ -157,15 +161,15 @@ def _knn_chart(records):
 def _eigenvalues(records, spectra):
     series = []
     for number, record in enumerate(records):
-        for subject, numbers in spectra.get(record.name, {}).items():
+        for context, numbers in spectra.get(record.name, {}).items():
             points = list(enumerate(numbers["eigenvalues"], start=1))
             # What lies lower is of no account, and would squeeze what is.
             points = [(index, share) for index, share in points if share >= 1e-8]
-            if len(records) == 1 and subject == "untrained":
-                series.append(Series(SUBJECTS[subject], points, UNTRAINED, DASHED))
+            if len(records) == 1 and context == "untrained":
+                series.append(Series(SUBJECTS[context], points, UNTRAINED, DASHED))
             elif len(records) == 1:
-                series.append(Series(SUBJECTS[subject], points, TRAIN))
-            elif subject == "encoder":
+                series.append(Series(SUBJECTS[context], points, TRAIN))
+            elif context == "encoder":
                 series.append(run_series(number, record.name, points))
     return line_chart(
         "Eigenvalues, share of the variance",
@@ -179,11 +183,11 @@ def _eigenvalues(records, spectra):
 def _spectrum_table(records, spectra):
     header, columns, counts = [""], [], set()
     for name, results in spectra.items():
-        for subject in SUBJECTS:
-            if subject in results:
-                own = results[subject]
+        for context in SUBJECTS:
+            if context in results:
+                own = results[context]
                 whose = f"{name}, " if len(records) > 1 else ""
-                header.append(f"{whose}{SUBJECTS[subject]}")
+                header.append(f"{whose}{SUBJECTS[context]}")
                 columns.append(own)
                 counts.add(own["num_rows"])
     rows = []

@@ -12,18 +12,18 @@ import keras
 import numpy as np
 from scipy import stats
 
-from vicreg_keras import tables
-from vicreg_keras.data import Dataset
+from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.evaluate.features import compile_encoder, extract_features
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_probe import cached_probe
-from vicreg_keras.features import compile_encoder, extract_features
-from vicreg_keras.pretrain import pretrain, trained_encoder
+from vicreg_keras.modes import text_table
 from vicreg_keras.search.memory import forgotten_models
 from vicreg_keras.search.objectives import OBJECTIVES, make_judge
 from vicreg_keras.search.space import apply
 from vicreg_keras.search.study import Claim
 from vicreg_keras.settings import Settings
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.training.pretrain import pretrain, trained_encoder
+from vicreg_keras.workdir.run_folder import RunFolder
 
 DEFAULT, BEST = "default recipe", "best recipe"
 _TEST_NUMBERS = {"linear_top1": "test linear", "knn_top1": "test kNN"}
@@ -118,12 +118,12 @@ def format_comparison(results: Mapping[str, Sequence[dict]], objective: str) -> 
     rows = [("", "seeds", f"held-out {objective}", *tested.values())]
     for name, runs in results.items():
         held_out = OBJECTIVES[objective].text(*_mean_and_std(runs, "held_out"))
-        cells = [tables.percent(*_mean_and_std(runs, key)) for key in tested]
+        cells = [text_table.percent(*_mean_and_std(runs, key)) for key in tested]
         rows.append((name, str(len(runs)), held_out, *cells))
-    return tables.format_table(rows)
+    return text_table.format_table(rows)
 
 
-def verdict(results: Mapping[str, Sequence[dict]], objective: str) -> dict:
+def comparison(results: Mapping[str, Sequence[dict]], objective: str) -> dict:
     """Whether the best recipe beats the default one, said plainly.
 
     The recipes are compared seed by seed, on test examples where there are accuracies
@@ -160,7 +160,7 @@ def verdict(results: Mapping[str, Sequence[dict]], objective: str) -> dict:
     elif interval and interval[0] > 0:
         better = True
     measure = _TEST_NUMBERS.get(key, f"held-out {objective}")
-    percent = key != "held_out" or OBJECTIVES[objective].labelled
+    percent = key != "held_out" or OBJECTIVES[objective].labeled
     unit, scale = (" points", 100) if percent else ("", 1)
     text = f"{measure}: best minus default is {scale * mean:+.4g}{unit}"
     if interval:

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vicreg_keras import tables
-from vicreg_keras.data import Dataset
+from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.evaluate.clustering import cluster_eval
+from vicreg_keras.evaluate.features import Features, compile_encoder, extract_features
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.linear_probe import fit_head
 from vicreg_keras.evaluate.spectrum import spectrum
-from vicreg_keras.features import Features, compile_encoder, extract_features
+from vicreg_keras.modes import text_table
 
 # What a look while it trains takes, at most: it decides whether to go on.
 _GLANCE_TRAIN, _GLANCE_HELD_OUT = 5000, 2000
@@ -23,19 +23,19 @@ class Objective(NamedTuple):
 
     Attributes:
         title: what is measured, in a few words.
-        labelled: whether it needs labels, and the training part's representations.
-        score: from training features (`None` if not `labelled`), held-out features and
+        labeled: whether it needs labels, and the training part's representations.
+        score: from training features (`None` if not `labeled`), held-out features and
             the dataset that they are of.
     """
 
     title: str
-    labelled: bool
+    labeled: bool
     score: Callable[[Features | None, Features, Dataset], float]
 
     def text(self, score: float, std: float | None = None) -> str:
         """A score as a person reads it: accuracies in percent."""
-        if self.labelled:
-            return tables.percent(score, std)
+        if self.labeled:
+            return text_table.percent(score, std)
         return f"{score:.4g}" + ("" if std is None else f" ± {std:.2g}")
 
 
@@ -89,8 +89,8 @@ def check_objective(name: str, dataset: Dataset) -> None:
             f"Expected an objective among {', '.join(OBJECTIVES)}. Received: "
             f"objective={name}."
         )
-    if OBJECTIVES[name].labelled and dataset.num_classes is None:
-        free = ", ".join(key for key, one in OBJECTIVES.items() if not one.labelled)
+    if OBJECTIVES[name].labeled and dataset.num_classes is None:
+        free = ", ".join(key for key, one in OBJECTIVES.items() if not one.labeled)
         raise ValueError(
             f"Expected labels to search by {name}. Received: dataset={dataset.name}, "
             f"which has none. Choose an --objective without: {free}."
@@ -132,12 +132,12 @@ def make_judge(
         try:
             parts = [
                 extract_features(encode, part, verbose=0)
-                for part in ([train, held_out] if objective.labelled else [held_out])
+                for part in ([train, held_out] if objective.labeled else [held_out])
             ]
         except ValueError as error:
             # What a diverged training gives.
             raise FloatingPointError(str(error)) from error
-        bank = parts[0] if objective.labelled else None
+        bank = parts[0] if objective.labeled else None
         return float(objective.score(bank, parts[-1], dataset))
 
     return judge

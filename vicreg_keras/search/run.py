@@ -10,19 +10,15 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from vicreg_keras.data import Dataset
+from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.figures.search import search_history, search_importance
 from vicreg_keras.search import compare
 from vicreg_keras.search.objectives import OBJECTIVES, check_objective
-from vicreg_keras.search.space import (
-    check_space,
-    default_space,
-    own_values,
-    read_space,
-)
+from vicreg_keras.search.space import check_space, default_space, own_values, read_space
 from vicreg_keras.search.study import Claim, Search, number_of
 from vicreg_keras.settings import Settings
-from vicreg_keras.workdir import RunFolder, write_text
+from vicreg_keras.workdir.files import write_text
+from vicreg_keras.workdir.run_folder import RunFolder
 
 
 def run_search(
@@ -151,7 +147,7 @@ def _finish(
             "space": search.study.user_attrs["about"]["space"],
             "earlier_comparisons": len(earlier),
             "results": results,
-            "verdict": compare.verdict(results, objective),
+            "comparison": compare.comparison(results, objective),
         }
         run.append_metrics(row)
     _print(row, flags, run)
@@ -181,7 +177,7 @@ def _draw(search: Search, run: RunFolder) -> None:
     rows = _rows(search)
     objective = OBJECTIVES[search.name]
     path = run.figures / "search_history.png"
-    search_history(rows, objective.title, 100 if objective.labelled else 1, path)
+    search_history(rows, objective.title, 100 if objective.labeled else 1, path)
     complete = [one for one in rows if one["state"] == "complete"]
     # Of trials that are all alike there is nothing to say.
     if len({one["value"] for one in complete}) > 1:
@@ -217,7 +213,7 @@ def _print(row: dict, flags: pathlib.Path, run: RunFolder) -> None:
         f"seeds {seeds}, mean and deviation; accuracies in percent."
     )
     print(compare.format_comparison(row["results"], row["objective"]))
-    print(row["verdict"]["text"])
+    print(row["comparison"]["text"])
     if row["earlier_comparisons"]:
         print(
             f"The search had been compared {row['earlier_comparisons']} times before: "

@@ -18,10 +18,11 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from vicreg_keras import models, optim
-from vicreg_keras.augment import VIEWS, View
-from vicreg_keras.row_views import row_view_settings
+from vicreg_keras.models import encoders
 from vicreg_keras.settings import Settings
+from vicreg_keras.training import optim
+from vicreg_keras.views.image_views import VIEWS, View
+from vicreg_keras.views.table_views import row_view_settings
 
 # What a trial is, or runs on, is no part of its recipe.
 _NOT_SEARCHED = {
@@ -30,25 +31,25 @@ _NOT_SEARCHED = {
     "epochs",
     "seed",
     "positives",
-    "neighbours_from",
+    "neighbors_from",
     "num_positives",
     "precision",
     "strategy",
     "score_every",
     "checkpoint_minutes",
 }
-_NAMED = {"encoder": [*models.ENCODERS, "mlp"], "optimizer": optim.OPTIMIZERS}
+_NAMED = {"encoder": [*encoders.ENCODERS, "mlp"], "optimizer": optim.OPTIMIZERS}
 _KEYS = ("low", "high", "log", "step", "choices")
 
 Space = Mapping[str, BaseDistribution]
 
 
 def default_space(settings: Settings) -> dict[str, BaseDistribution]:
-    """What is searched where nobody says: a wide neighbourhood of a recipe.
+    """What is searched where nobody says: a wide neighborhood of a recipe.
 
     The weights of variance and covariance (the invariance weight is left alone: only
     their ratios matter), learning rate, weight decay, the projector's width and, of the
-    views, the crop's least area and the strengths of the colour jitter that the
+    views, the crop's least area and the strengths of the color jitter that the
     recipe's own views have; of rows the mlp's widths, and how much of a row is replaced
     by other rows' values, noise and gaps.
 
@@ -64,7 +65,7 @@ def default_space(settings: Settings) -> dict[str, BaseDistribution]:
             "learning_rate=0. Give another --learning_rate, or a --space."
         )
     unit = (settings.invariance_weight or 25.0) / 25.0
-    widths = models.parse_widths(settings.projector)
+    widths = encoders.parse_widths(settings.projector)
     projectors = [
         "-".join(str(max(1, round(factor * width))) for width in widths)
         for factor in (0.5, 1, 2)
@@ -93,7 +94,7 @@ def default_space(settings: Settings) -> dict[str, BaseDistribution]:
 
 def _row_space(settings):
     """What is searched of an encoder of rows and its views."""
-    widths = models.parse_widths(settings.mlp, "mlp")
+    widths = encoders.parse_widths(settings.mlp, "mlp")
     sizes = ["-".join(str(max(1, round(f * w))) for w in widths) for f in (0.5, 1, 2)]
     return {
         "mlp": CategoricalDistribution(list(dict.fromkeys(sizes))),

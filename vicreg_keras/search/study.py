@@ -23,13 +23,13 @@ from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
-from vicreg_keras.data import Dataset
-from vicreg_keras.pretrain import pretrain, trained_encoder
+from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.search import objectives
 from vicreg_keras.search.memory import forgotten_models
 from vicreg_keras.search.space import Space, apply, own_values, suggest
 from vicreg_keras.settings import Settings
-from vicreg_keras.workdir import RunFolder
+from vicreg_keras.training.pretrain import pretrain, trained_encoder
+from vicreg_keras.workdir.run_folder import RunFolder
 
 # A process that has not been heard of for so long is dead, and its trial another's.
 HEARTBEAT_SECONDS, DEAD_AFTER_SECONDS = 10, 60
@@ -85,7 +85,7 @@ class Glances(keras.callbacks.Callback):
 
 
 class Search:
-    """Trials of one recipe's neighbourhood, in one folder.
+    """Trials of one recipe's neighborhood, in one folder.
 
     Args:
         settings: the recipe; `epochs` are a trial's.
@@ -261,7 +261,7 @@ class Search:
         glance = objectives.make_judge(
             self._objective, self._dataset, glance=True, seed=chosen.seed
         )
-        watcher = Glances(trial, glance, self._every, chosen.epochs)
+        callback = Glances(trial, glance, self._every, chosen.epochs)
         try:
             with part.lock():
                 kept = {"epochs": chosen.epochs, "score_every": chosen.score_every}
@@ -271,7 +271,7 @@ class Search:
                     self._dataset,
                     part,
                     positives=self.positives,
-                    watchers=[watcher],
+                    extra_callbacks=[callback],
                     verbose=0,
                     export=False,
                 )

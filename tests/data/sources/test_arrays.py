@@ -1,0 +1,156 @@
+"""Npz files: what is read, and what is said about bad ones."""
+
+import numpy as np
+import pytest
+
+from vicreg_keras.data.columns import Column
+from vicreg_keras.data.dataset import load_dataset
+
+
+@pytest.mark.parametrize(
+    ("shape", "keys"),
+    [
+        ((20, 8, 6), ("images", "labels")),
+        ((20, 8, 6, 1), ("x_train", "y_train")),
+        ((20, 8, 6, 3), ("train_images", "train_labels")),
+    ],
+)
+def test_npz(tmp_path, shape, keys):
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    labels = np.arange(20, dtype=np.int32)[:, None] % 2
+    path = tmp_path / "a.npz"
+    np.savez(path, **{keys[0]: images, keys[1]: labels, "class_names": ["no", "yes"]})
+    loaded = load_dataset(f"npz:{path}")
+    assert loaded.example_shape == (8, 6, 3)
+    assert loaded.class_names == ("no", "yes")
+    assert loaded.test.num_examples == 4
+    row = int(loaded.train.names[3].removeprefix("train/"))
+    expected = np.broadcast_to(images[row].reshape(8, 6, -1), (8, 6, 3))
+    np.testing.assert_array_equal(loaded.train.read([3])[0], expected)
+    assert loaded.train.labels[3] == row % 2
+
+
+def test_npz_with_its_own_parts_and_without_labels(tmp_path):
+    images = np.zeros((6, 4, 4), np.uint8)
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, x_train=images, x_val=images[:2], x_test=images[:3])
+    loaded = load_dataset(f"npz:{path}", image_size=2)
+    splits = (loaded.train, loaded.validation, loaded.test)
+    assert [s.num_examples for s in splits] == [6, 2, 3]
+    assert loaded.class_names is None and loaded.example_shape == (2, 2, 3)
+    assert loaded.test.names == ("test/0", "test/1", "test/2")
+
+
+IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": IMAGES / 255}, "uint8 images.*float64, with values from 0 to 0"),
+        ({"images": IMAGES * np.nan}, "uint8 images.*with NaN or infinite values"),
+        ({"images": IMAGES[0, 0]}, r"shape \(N, H, W\)"),
+        ({"images": IMAGES[..., :2]}, r"shape \(N, H, W\)"),
+        ({"images": IMAGES[:0]}, "at least one image"),
+        ({"pixels": IMAGES}, r"one of the arrays.*\['pixels'\]. Rename"),
+        ({"images": IMAGES, "labels": [0, 1]}, "each of 4 examples.*same length"),
+        ({"images": IMAGES, "labels": [0.0, 1, 0, 1]}, "labels that are integers"),
+        ({"images": IMAGES, "labels": [-1, 0, 1, 0]}, "at least 0.*with -1"),
+        ({"images": IMAGES, "labels": [0, 1, 2, 0], "class_names": ["a"]}, "each of 3"),
+        ({"images": IMAGES, "labels": [0] * 4, "x_test": IMAGES}, "labels for every"),
+        ({"images": IMAGES, "x_test": IMAGES[:, 1:]}, "one size in every part"),
+        ({"images": np.array([{}] * 4)}, "npz file of plain arrays.*pickle"),
+    ],
+)
+def test_bad_npz(tmp_path, arrays, message):
+    path = tmp_path / "a.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=message) as error:
+        load_dataset(f"npz:{path}")
+    assert "\n" not in str(error.value)
+    assert "a.npz" in str(error.value)
+
+
+# Rows.
+
+ROWS = np.arange(60, dtype=np.float64).reshape(20, 3) / 8
+
+
+@pytest.mark.parametrize(
+    ("rows", "keys"),
+    [
+        (ROWS, ("rows", "labels")),
+        (ROWS.astype(np.float16), ("x_train", "y_train")),
+        ((ROWS * 8).astype(np.uint8), ("x_train", "y_train")),
+        (ROWS > 3, ("rows", "labels")),
+    ],
+)
+def test_npz_of_rows(tmp_path, rows, keys):
+    path = tmp_path / "a.npz"
+    np.savez(path, **{keys[0]: rows, keys[1]: np.arange(20) % 2})
+    loaded = load_dataset(f"npz:{path}")
+    assert loaded.example_shape == (3,) and loaded.class_names == ("0", "1")
+    assert loaded.columns == tuple(Column(f"column_{i}") for i in range(3))
+    numbers = [int(name.removeprefix("train/")) for name in loaded.train.names]
+    read = loaded.train.read(np.arange(len(numbers)))
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, rows[numbers].astype(np.float32))
+    assert loaded.train.labels.tolist() == [number % 2 for number in numbers]
+
+
+def test_npz_of_rows_with_its_own_parts_and_names(tmp_path):
+    path = tmp_path / "a.npz"
+    gaps = np.where(ROWS == 1, np.nan, ROWS)
+    np.savez(path, x_train=gaps, x_test=ROWS[:4], column_names=["a", "b", "c"])
+    loaded = load_dataset(f"npz:{path}")
+    assert loaded.columns == (Column("a"), Column("b"), Column("c"))
+    assert loaded.test.names == ("test/0", "test/1", "test/2", "test/3")
+    np.testing.assert_array_equal(loaded.test.read([3]), np.float32(ROWS[3:4]))
+    kept = loaded.train.read(np.arange(len(loaded.train)))
+    held_out = loaded.validation.read(np.arange(len(loaded.validation)))
+    assert np.isnan(np.concatenate([kept, held_out])).sum() == 1
+
+
+INFINITE = np.where(ROWS == 1, np.inf, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"rows": ROWS[0]}, r"matrix of numbers \(N, F\).*shape \(3,\)"),
+        ({"rows": ROWS[:0]}, r"not empty.*shape \(0, 3\)"),
+        ({"rows": np.array([["a"]])}, "matrix of numbers.*dtype <U1"),
+        ({"rows": INFINITE}, "finite in float32.*'column_2' with inf in row/2"),
+        ({"rows": ROWS * 1e39}, "finite in float32.*'column_0' with 3.75e.38 in row/1"),
+        ({"rows": ROWS * [1, np.nan, 1]}, "nothing in 'column_1'"),
+        ({"rows": ROWS, "column_names": ["a", "b"]}, "3 column_names.*with 2, 2"),
+        ({"rows": ROWS, "column_names": ["a", "b", "a"]}, "with 3, 2 of them"),
+        ({"rows": ROWS, "x_test": ROWS[:, 1:]}, r"3 columns in every.*\(20, 2\)"),
+        ({"rows": ROWS, "labels": [1]}, "a label for each of 20 examples"),
+        ({"x_train": IMAGES / 255}, "uint8 images"),
+    ],
+)
+def test_bad_npz_of_rows(tmp_path, arrays, message):
+    path = tmp_path / "a.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=message) as error:
+        load_dataset(f"npz:{path}")
+    assert "\n" not in str(error.value) and "a.npz" in str(error.value)
+
+
+def test_rows_have_no_image_size(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, rows=ROWS)
+    with pytest.raises(ValueError, match="size of images for a table.*image_size=8"):
+        load_dataset(f"npz:{path}", image_size=8)
+
+
+def test_what_is_no_npz(tmp_path):
+    with pytest.raises(FileNotFoundError, match="existing npz file.*nowhere"):
+        load_dataset("npz:nowhere.npz")
+    (tmp_path / "a.npz").write_text("not an archive")
+    with pytest.raises(ValueError, match="npz file of plain arrays.*not a zip file"):
+        load_dataset(f"npz:{tmp_path}/a.npz")
+    np.save(tmp_path / "b.npy", IMAGES)
+    with pytest.raises(ValueError, match="npz file of plain arrays.*not a zip file"):
+        load_dataset(f"npz:{tmp_path}/b.npy")

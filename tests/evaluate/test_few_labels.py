@@ -1,0 +1,157 @@
+"""Tests of which labels are used, and of the linear probe on them."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+from vicreg_keras.evaluate.features import Features
+from vicreg_keras.evaluate.few_labels import (
+    counts_per_class,
+    draw_labeled,
+    frozen_probe,
+    is_better,
+)
+from vicreg_keras.evaluate.linear_probe import REGULARIZATIONS
+
+LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(5), 40))
+
+
+def blobs(num_rows, seed, num_classes=6):
+    random = np.random.default_rng(seed)
+    labels = np.arange(num_rows) % num_classes
+    rows = 3 * np.eye(num_classes)[labels] + random.normal(size=(num_rows, num_classes))
+    # Columns of different means and scales.
+    rows = rows * np.arange(1, num_classes + 1) + 10
+    return Features(rows.astype(np.float32), labels)
+
+
+def test_every_class_gives_as_many():
+    picks = draw_labeled(LABELS, 0.1, seed=0)
+    assert counts_per_class(LABELS[picks], 5) == [4] * 5
+    assert len(set(picks)) == 20
+    assert (np.diff(picks) > 0).all()
+    # 23 images of 5 classes: three classes have one more.
+    picks = draw_labeled(LABELS, 0.115, seed=0)
+    assert sorted(counts_per_class(LABELS[picks], 5)) == [4, 4, 5, 5, 5]
+
+
+def test_draw_is_a_function_of_seed_and_fraction():
+    first, again, other = (draw_labeled(LABELS, 0.2, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert set(first) != set(other)
+
+
+def test_smaller_fractions_are_within_larger_ones_and_one_is_all():
+    draws = [
+        set(draw_labeled(LABELS, part, seed=3)) for part in (0.01, 0.1, 0.33, 0.9, 1.0)
+    ]
+    for smaller, larger in zip(draws, draws[1:], strict=False):
+        assert smaller < larger
+    assert draws[-1] == set(range(200))
+
+
+def test_every_class_has_at_least_one():
+    picks = draw_labeled(LABELS, 1e-6, seed=0)
+    assert counts_per_class(LABELS[picks], 5) == [1] * 5
+    # A class without examples has none, and there is room for it in the count.
+    assert counts_per_class(LABELS[picks], 6) == [1, 1, 1, 1, 1, 0]
+
+
+def test_classes_that_are_used_up_leave_the_rest_to_others():
+    labels = np.array([0] * 2 + [1] * 30 + [2] * 68)
+    picks = draw_labeled(labels, 0.4, seed=0)
+    assert counts_per_class(labels[picks], 3) == [2, 19, 19]
+    picks = draw_labeled(labels, 0.9, seed=0)
+    assert counts_per_class(labels[picks], 3) == [2, 30, 58]
+
+
+def test_bad_draws_are_refused():
+    for fraction in (0.0, -0.1, 1.01, float("nan")):
+        with pytest.raises(ValueError, match=f"label_fraction={fraction}"):
+            draw_labeled(LABELS, fraction, seed=0)
+    with pytest.raises(ValueError, match="at least two classes"):
+        draw_labeled(np.zeros(9, np.int64), 0.5, seed=0)
+
+
+def test_probe_is_logistic_regression_on_the_drawn_labels():
+    train, validation, test = blobs(240, 0), blobs(60, 1), blobs(90, 2)
+    result = frozen_probe(
+        train, validation, test, num_classes=6, label_fraction=0.1, seed=5
+    )
+    # Directly, with scikit-learn.
+    picks = draw_labeled(train.labels, 0.1, seed=5)
+    mean = train.representations.mean(axis=0)
+    scale = train.representations.std(axis=0)
+
+    def standardized(features):
+        return (features.representations - mean) / scale
+
+    losses, correct = {}, {}
+    for value in REGULARIZATIONS:
+        fit = LogisticRegression(C=value, max_iter=1000).fit(
+            standardized(train)[picks], train.labels[picks]
+        )
+        probabilities = fit.predict_proba(standardized(validation))
+        losses[value] = log_loss(validation.labels, probabilities)
+        correct[value] = (fit.predict(standardized(test)) == test.labels).mean()
+    best = min(losses, key=losses.get)
+    assert result["C"] == best
+    assert result["validation_log_loss"] == pytest.approx(losses[best], rel=1e-2)
+    assert result["top1"] == pytest.approx(correct[best], abs=0.02)
+    assert result["top1"] > 0.8
+    assert result["num_labeled"] == 24
+    assert result["labels_per_class"] == [4] * 6
+    assert result["converged"]
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_probe_gets_better_with_labels_and_is_a_function_of_its_seed():
+    splits = blobs(600, 0), blobs(60, 1), blobs(300, 2)
+
+    def probe(**settings):
+        return frozen_probe(*splits, num_classes=6, **settings)
+
+    few, all_of_them = probe(label_fraction=0.01), probe(label_fraction=1.0)
+    assert few["num_labeled"] == 6
+    assert all_of_them["num_labeled"] == 600
+    assert few["top1"] + 0.05 < all_of_them["top1"]
+    assert few == probe(label_fraction=0.01)
+    assert few["top1"] != probe(label_fraction=0.01, seed=1)["top1"]
+
+
+def test_test_labels_choose_nothing():
+    train, validation, test = blobs(240, 0), blobs(60, 1), blobs(90, 2)
+    wrong = Features(test.representations, np.roll(test.labels, 1))
+    first, second = (
+        frozen_probe(train, validation, part, num_classes=6, label_fraction=0.2)
+        for part in (test, wrong)
+    )
+    assert first["path"] == second["path"]
+    assert first["C"] == second["C"]
+    assert first["top1"] > second["top1"]
+
+
+def test_bad_input_of_the_probe_is_refused():
+    train, validation, test = blobs(60, 0), blobs(30, 1), blobs(30, 2)
+    settings = {"num_classes": 6, "label_fraction": 0.5}
+    nan = Features(np.full((2, 6), np.nan, np.float32), np.array([0, 1]))
+    with pytest.raises(ValueError, match="finite test"):
+        frozen_probe(train, validation, nan, **settings)
+    unlabeled = Features(validation.representations, None)
+    with pytest.raises(ValueError, match="labels for validation"):
+        frozen_probe(train, unlabeled, test, **settings)
+    narrow = Features(test.representations[:, :3], test.labels)
+    with pytest.raises(ValueError, match="6 wide"):
+        frozen_probe(train, validation, narrow, **settings)
+    with pytest.raises(ValueError, match="label_fraction=2"):
+        frozen_probe(train, validation, test, num_classes=6, label_fraction=2)
+
+
+def test_the_first_of_equals_and_none_that_diverged_is_better():
+    low, high, diverged = ({"validation_log_loss": x} for x in (0.1, 0.2, None))
+    assert is_better(low, None) and is_better(low, high)
+    assert not is_better(high, low) and not is_better(low, low)
+    assert not is_better(diverged, None) and not is_better(diverged, high)

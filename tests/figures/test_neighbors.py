@@ -1,0 +1,198 @@
+"""Pictures of neighbors: written whole, with the marks that they should have."""
+
+import warnings
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from PIL import Image, ImageColor
+
+from vicreg_keras.figures import neighbors as module
+from vicreg_keras.figures.neighbors import Tile, neighbor_grid
+
+VERMILION = "#D55E00"
+
+
+def images(num_images, shape=(32, 32, 3), seed=0):
+    random = np.random.default_rng(seed)
+    return random.integers(0, 100, (num_images, *shape)).astype(np.uint8)
+
+
+def rows(num_queries, k, wrong=(), shape=(32, 32, 3)):
+    """Queries and neighbors, those at the places in `wrong` of a wrong class."""
+    pixels = iter(images(num_queries * (k + 1), shape))
+    queries = [Tile(next(pixels), "cat") for _ in range(num_queries)]
+    neighbors = [
+        [
+            Tile(next(pixels), "a name", 0.1 * number, (query, number) in wrong)
+            for number in range(k)
+        ]
+        for query in range(num_queries)
+    ]
+    return queries, neighbors
+
+
+def read(path):
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        pixels = np.asarray(image.convert("RGB"))
+    assert list(path.parent.iterdir()) == [path]  # Nothing unfinished beside it.
+    assert plt.get_fignums() == []
+    return pixels
+
+
+def count(pixels, color):
+    difference = pixels.astype(int) - np.array(ImageColor.getrgb(color))
+    return int((np.abs(difference).max(axis=-1) <= 2).sum())
+
+
+def drawn(monkeypatch, tmp_path, queries, neighbors):
+    """The figure as it was given to be saved."""
+    kept = []
+    monkeypatch.setattr(module, "save", lambda figure, path: kept.append(figure))
+    neighbor_grid(queries, neighbors, tmp_path / "grid.png")
+    return kept[0]
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.texts]
+
+
+def test_wrong_classes_have_a_frame_and_a_cross(tmp_path):
+    path = tmp_path / "figures" / "grid.png"
+    marks = []
+    for wrong in ((), {(0, 1)}, {(0, 1), (1, 2)}):
+        neighbor_grid(*rows(2, 3, wrong), path)
+        pixels = read(path)
+        marks.append(count(pixels, VERMILION))
+    assert marks[0] == 0
+    assert marks[1] > 1000
+    assert marks[2] == pytest.approx(2 * marks[1], rel=0.1)
+
+
+def test_crosses_are_drawn_and_explained(tmp_path, monkeypatch):
+    figure = drawn(monkeypatch, tmp_path, *rows(2, 3, {(1, 2)}))
+    crossed = [axis for axis in figure.axes if any(t.get_text() for t in axis.texts)]
+    assert crossed == [figure.axes[-1]]
+    assert "crossed" in " ".join(texts(figure))
+    plt.close(figure)
+    figure = drawn(monkeypatch, tmp_path, *rows(2, 3))
+    assert "crossed" not in " ".join(texts(figure))
+    plt.close(figure)
+
+
+def test_every_name_and_distance_is_written(tmp_path, monkeypatch):
+    queries, neighbors = rows(2, 7)
+    queries[1] = queries[1]._replace(name="dog")
+    figure = drawn(monkeypatch, tmp_path, queries, neighbors)
+    words = texts(figure)
+    assert words.count("query") == 2
+    assert words.count("cat") == words.count("dog") == 1
+    assert words.count("a name") == 14
+    assert words.count("0.60") == 2
+    assert len(figure.axes) == 2 * 8
+    plt.close(figure)
+
+
+def inside(figure):
+    """Whether all that is drawn lies in the picture, and nothing on anything else."""
+    width, height = figure.get_size_inches() * figure.dpi
+    boxes = [artist.get_window_extent() for artist in figure.texts + figure.axes]
+    boxes = [box for box in boxes if box.width > 0]
+    for box in boxes:
+        assert box.x0 >= 0 and box.y0 >= 0
+        assert box.x1 <= width + 1 and box.y1 <= height + 1
+    return not any(
+        min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
+        for number, a in enumerate(boxes)
+        for b in boxes[:number]
+    )
+
+
+@pytest.mark.parametrize(("num_queries", "k"), [(1, 1), (6, 5), (2, 12)])
+def test_nothing_is_cut_off_or_covered(num_queries, k, tmp_path, monkeypatch):
+    queries, neighbors = rows(num_queries, k)
+    long = "a photograph with quite a long name from the summer of 2019, 0041.jpg"
+    neighbors[0][0] = neighbors[0][0]._replace(name=long)
+    figure = drawn(monkeypatch, tmp_path, queries, neighbors)
+    assert inside(figure)
+    plt.close(figure)
+
+
+def test_long_names_keep_both_ends(tmp_path, monkeypatch):
+    queries, neighbors = rows(1, 1)
+    queries = [queries[0]._replace(name="holiday_photographs_of_2019_0041.jpg")]
+    figure = drawn(monkeypatch, tmp_path, queries, neighbors)
+    (name,) = [text for text in texts(figure) if text.startswith("holi")]
+    assert name.endswith(".jpg") and "\u2026" in name and len(name) < 20
+    plt.close(figure)
+
+
+def test_names_that_are_no_plain_text(tmp_path, monkeypatch):
+    names = ["$x_1$ ^^ $", "bad \udc80 byte", "two\nlines", "", "W" * 300]
+    queries, neighbors = rows(1, 5)
+    neighbors = [
+        [
+            tile._replace(name=name)
+            for tile, name in zip(neighbors[0], names, strict=True)
+        ]
+    ]
+    figure = drawn(monkeypatch, tmp_path, queries, neighbors)
+    assert {"$x_1$ ^^ $", "bad ? byte", "two lines"} <= set(texts(figure))
+    figure.savefig(tmp_path / "grid.png")
+    plt.close(figure)
+
+
+def test_tiny_gray_large_and_oblong_images(tmp_path):
+    path = tmp_path / "figures" / "grid.png"
+    queries = [Tile(images(1, (8, 8))[0], "gray")]
+    neighbors = [
+        [
+            Tile(images(1, (8, 8, 1))[0], "gray", 0.0),
+            Tile(images(1, (1500, 2100, 3))[0], "large", 0.5, wrong=True),
+            Tile(images(1, (20, 90, 3))[0], "wide", 1.0),
+            Tile(images(1, (1, 1, 3))[0], "one pixel", 2.0),
+        ]
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        neighbor_grid(queries, neighbors, path)
+    assert count(read(path), VERMILION) > 500
+
+
+def test_pixels_keep_their_values(tmp_path):
+    # Grays are not stretched to the range that an image happens to have.
+    path = tmp_path / "figures" / "grid.png"
+    tiles = [
+        Tile(np.full(shape, 180, np.uint8), "even")
+        for shape in ((8, 8), (8, 8, 1), (8, 8, 3))
+    ]
+    neighbor_grid(tiles[:1], [tiles[1:]], path)
+    pixels = read(path)
+    assert count(pixels, "#b4b4b4") > 3 * 130**2
+
+
+def test_lists_of_different_lengths(tmp_path, monkeypatch):
+    queries, neighbors = rows(3, 5)
+    neighbors[0], neighbors[1] = neighbors[0][:2], []
+    figure = drawn(monkeypatch, tmp_path, queries, neighbors)
+    assert len(figure.axes) == 3 + 2 + 5
+    assert inside(figure)
+    plt.close(figure)
+
+
+def test_what_cannot_be_drawn_is_refused(tmp_path):
+    queries, neighbors = rows(2, 1)
+    path = tmp_path / "grid.png"
+    for bad in (
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8, 2), np.uint8),
+        np.zeros(8, np.uint8),
+        np.zeros((0, 8), np.uint8),
+    ):
+        with pytest.raises(ValueError, match="Expected uint8 images.*name='bad'"):
+            neighbor_grid([Tile(bad, "bad"), queries[1]], neighbors, path)
+    for given in (([], []), (queries, neighbors[:1]), (queries, [[], []])):
+        with pytest.raises(ValueError, match="Expected queries with neighbors"):
+            neighbor_grid(*given, path)
+    assert not path.exists()

@@ -1,0 +1,63 @@
+"""An encoder on digits, with a run's folder, for the modes."""
+
+import keras
+import numpy as np
+import pytest
+
+from vicreg_keras import load_dataset, make_encoder
+from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.modes.context import Context
+from vicreg_keras.workdir.run_folder import RunFolder
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """A part of the digits: 300 to train on, 60 held out, 90 to test."""
+    whole = load_dataset("digits")
+    return Dataset(
+        name="digits",
+        example_shape=whole.example_shape,
+        class_names=whole.class_names,
+        train=whole.train.take(range(300)),
+        validation=whole.validation.take(range(60)),
+        test=whole.test.take(range(90)),
+    )
+
+
+@pytest.fixture(scope="session")
+def encoders():
+    """Two encoders of other weights: the one judged, and its baseline."""
+    keras.utils.set_random_seed(0)
+    return [make_encoder("tiny", (8, 8, 3)) for _ in range(2)]
+
+
+@pytest.fixture
+def context(digits, encoders, tmp_path):
+    """A run with both; afterwards the encoder must be as it was, bit for bit."""
+    encoder, untrained = encoders
+    before = [variable.numpy() for variable in encoder.variables]
+    yield Context(encoder, digits, RunFolder(tmp_path / "run"), untrained)
+    for variable, value in zip(encoder.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+@pytest.fixture
+def unlabeled(digits, encoders, tmp_path):
+    """The same images without labels, and no test split."""
+
+    def bare(split):
+        return type(split)(split, None, split.names)
+
+    split = digits.train.take(range(100))
+    split.shape, split.dtype = split.example_shape, np.dtype(np.uint8)
+    held_out = digits.validation.take(range(40))
+    held_out.shape, held_out.dtype = held_out.example_shape, np.dtype(np.uint8)
+    dataset = Dataset(
+        name="photos",
+        example_shape=digits.example_shape,
+        class_names=None,
+        train=bare(split),
+        validation=bare(held_out),
+        test=None,
+    )
+    return Context(encoders[0], dataset, RunFolder(tmp_path / "run"))

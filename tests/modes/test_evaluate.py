@@ -1,0 +1,58 @@
+"""`evaluate`: everything that applies, on one page, and for TensorBoard's projector."""
+
+import keras
+import pytest
+from google.protobuf import text_format
+from PIL import Image
+from tensorboard.plugins.projector import ProjectorConfig
+
+from vicreg_keras.modes.context import Context
+from vicreg_keras.modes.registry import MODES
+
+
+def test_evaluate_writes_numbers_and_a_page(context, capsys):
+    MODES["evaluate"](context)
+    modes = [row["mode"] for row in context.run.read_metrics()]
+    assert modes == ["linear_eval", "knn_eval", "retrieve", "cluster", "spectrum"]
+    page = (context.run.path / "report.html").read_text()
+    result = context.run.read_metrics("linear_eval")[0]["results"]["encoder"]
+    assert f"{100 * result['cached']['top1']:.2f}" in page
+    assert page.count("data:image/png") >= 10 * 6  # Queries and their neighbors.
+    assert str(context.run.path / "report.html") in capsys.readouterr().out
+
+    # The projector's files agree with each other.
+    folder = context.run.tensorboard
+    config = ProjectorConfig()
+    text_format.Parse((folder / "projector_config.pbtxt").read_text(), config)
+    (embedding,) = config.embeddings
+    rows = (folder / embedding.tensor_path).read_text().splitlines()
+    labels = (folder / embedding.metadata_path).read_text().splitlines()
+    assert labels[0] == "name\tcluster\tclass"
+    assert len(rows) == len(labels) - 1 == 90
+    with Image.open(folder / embedding.sprite.image_path) as sprite:
+        assert sprite.size == (80, 80)  # 10 by 10 places of 8 by 8 pixels.
+
+
+def test_evaluate_without_labels_does_what_it_can(unlabeled):
+    MODES["evaluate"](unlabeled)
+    modes = [row["mode"] for row in unlabeled.run.read_metrics()]
+    assert modes == ["cluster", "spectrum"]
+    assert (unlabeled.run.path / "report.html").exists()
+
+
+def test_evaluate_needs_a_run(context):
+    with pytest.raises(ValueError, match="--workdir=RUN for --mode=evaluate"):
+        MODES["evaluate"](Context(context.encoder, context.dataset))
+
+
+def test_finetune_takes_what_a_person_types(context, encoders, capsys):
+    context.make_encoder = lambda trained: keras.models.clone_model(encoders[0])
+    MODES["finetune"](context, label_fractions=["0.1"], finetune_epochs=1)
+    assert "fine-tuned" in capsys.readouterr().out
+    (row,) = context.run.read_metrics("finetune")
+    assert row["results"]["finetuned"][0]["num_labeled"] == 30
+    with pytest.raises(ValueError, match="--label_fractions=0.01,0.1,1.*=x"):
+        MODES["finetune"](context, label_fractions=["x"])
+    context.make_encoder = None
+    with pytest.raises(ValueError, match="--workdir=RUN for --mode=finetune"):
+        MODES["finetune"](context)

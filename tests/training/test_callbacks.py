@@ -1,0 +1,332 @@
+"""What is said, watched and saved while a model trains."""
+
+import math
+import os
+import signal
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vicreg_keras.model import VICReg
+from vicreg_keras.models import encoders
+from vicreg_keras.training import callbacks
+
+BATCH_SIZE, STEPS_PER_EPOCH = 16, 4
+GOOD = {"loss": 12.5, "invariance_loss": 0.25, "embedding_std": 0.5}
+
+
+class Clock:
+    """Stands in for the module `time`: passes only when told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(callbacks, "time", clock)
+    return clock
+
+
+def stand_in(step=0):
+    """What the callbacks need to know of a model."""
+    return types.SimpleNamespace(
+        step=tf.Variable(step, dtype=tf.int64),
+        variance_weight=25.0,
+        stop_training=False,
+    )
+
+
+def make_progress(total_steps=8, epochs=2, model=None):
+    progress = callbacks.Progress(32, total_steps, epochs)
+    progress.set_model(model or stand_in())
+    return progress
+
+
+def run_epoch(progress, clock, epoch=0, logs=GOOD):
+    """Four steps, half a second each but the first; then a slow validation."""
+    progress.on_epoch_begin(epoch)
+    clock.now += 20
+    progress.on_train_batch_end(0, dict(logs))
+    for batch in range(1, 4):
+        clock.now += 0.5
+        progress.on_train_batch_end(batch, dict(logs))
+    progress.on_test_begin()
+    clock.now += 100
+    logs = dict(logs)
+    progress.on_epoch_end(epoch, logs)
+    return logs
+
+
+def test_progress_prints_one_line_an_epoch(clock, capsys):
+    logs = run_epoch(make_progress(), clock)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    # Neither the first step, which compiles, nor validation counts for the pace.
+    assert captured.err == (
+        "epoch 1/2 [==========..........] 64 images/s  2 s left  "
+        "loss 12.5, invariance 0.25, embedding_std 0.5\n"
+    )
+    assert logs["images_per_second"] == pytest.approx(64)
+
+
+def test_progress_goes_on_from_the_models_step(clock, capsys):
+    progress = make_progress(model=stand_in(step=4))
+    run_epoch(progress, clock, epoch=1, logs={**GOOD, "val_loss": 13, "knn_top1": 0.5})
+    line = capsys.readouterr().err
+    assert line.startswith("epoch 2/2 [====================] 64 images/s  0 s left")
+    assert line.endswith("embedding_std 0.5, val 13, knn_top1 0.5\n")
+
+
+@pytest.mark.parametrize(
+    ("total_steps", "left"),
+    [(64, "30 s"), (204, "1 min 40 s"), (15_004, "2 h 05 min")],
+)
+def test_progress_says_how_long_it_will_take(clock, capsys, total_steps, left):
+    run_epoch(make_progress(total_steps), clock)
+    assert f"  {left} left  " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("is_terminal", "interval"), [(False, 30), (True, 1)])
+def test_progress_within_an_epoch(clock, capsys, monkeypatch, is_terminal, interval):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    progress = make_progress(total_steps=1000)
+    progress.on_epoch_begin(0)
+    for batch in range(4 * interval + 1):
+        clock.now += 0.5
+        progress.on_train_batch_end(batch, dict(GOOD))
+    text = capsys.readouterr().err
+    assert text.count("64 images/s") == 2
+    assert text.count("loss 12.500") == 2
+    # A terminal's line is rewritten, another place gets whole lines.
+    assert text.count("\r\033[K") == (2 if is_terminal else 0)
+    assert text.count("\n") == (0 if is_terminal else 2)
+
+
+@pytest.mark.parametrize(("std", "collapsed"), [(0.0099, True), (0.0101, False)])
+def test_collapse_is_told_with_what_prevents_it(clock, capsys, std, collapsed):
+    run_epoch(make_progress(), clock, logs={**GOOD, "embedding_std": std})
+    text = capsys.readouterr().err
+    assert ("Collapse" in text) is collapsed
+    assert (f"standard deviation is {std:.2g} (under 0.01)" in text) is collapsed
+    assert ("The variance term prevents this; its weight is 25." in text) is collapsed
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_loss_that_is_no_number_ends_the_epoch(clock, loss):
+    message = f"finite loss. Received: loss={loss} at step 4. Lower --learning_rate"
+    with pytest.raises(FloatingPointError, match=message):
+        run_epoch(make_progress(), clock, logs={**GOOD, "loss": loss})
+
+
+def test_loss_that_is_no_number_is_found_within_an_epoch(clock):
+    progress = make_progress(total_steps=1000)
+    progress.on_epoch_begin(0)
+    progress.on_train_batch_end(0, dict(GOOD))
+    clock.now += 31
+    with pytest.raises(FloatingPointError, match="loss=nan at step 2"):
+        progress.on_train_batch_end(1, {**GOOD, "loss": math.nan})
+
+
+class Saves(list):
+    """Stands in for a checkpoint manager: the steps it was told to save."""
+
+    save = list.append
+
+
+def make_checkpoints(minutes=10.0):
+    saves = Saves()
+    saver = callbacks.Checkpoints(saves, callbacks.Stopwatch(), minutes)
+    saver.set_model(stand_in())
+    return saver, saves
+
+
+def take_step(saver, logs=GOOD):
+    saver.model.step.assign_add(1)
+    saver.on_train_batch_end(0, dict(logs))
+
+
+def test_saves_when_the_minutes_have_passed_and_not_the_same_step_twice(clock):
+    saver, saves = make_checkpoints(minutes=10)
+    clock.now += 599
+    take_step(saver)
+    assert saves == []
+    clock.now += 2
+    take_step(saver)
+    assert saves == [2]
+    saver.on_epoch_end(0, dict(GOOD))
+    take_step(saver)
+    assert saves == [2]
+    saver.on_epoch_end(1, dict(GOOD))
+    assert saves == [2, 3]
+
+
+def test_does_not_save_what_cannot_be_continued(clock):
+    saver, saves = make_checkpoints(minutes=10)
+    clock.now += 601
+    with pytest.raises(FloatingPointError, match="loss=nan at step 1"):
+        take_step(saver, {**GOOD, "loss": math.nan})
+    assert saves == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_saves_stops_and_gives_the_handlers_back(clock, number):
+    def mine(number, frame):
+        pytest.fail("An earlier handler was called while training.")
+
+    earlier = signal.signal(number, mine)
+    try:
+        saver, saves = make_checkpoints()
+        with saver:
+            take_step(saver)
+            os.kill(os.getpid(), number)
+            with pytest.raises(callbacks.Stopped):
+                take_step(saver)
+        assert signal.getsignal(number) is mine
+    finally:
+        signal.signal(number, earlier)
+    assert saver.stopped_by is number
+    assert saves == [2]
+
+
+def test_signal_after_the_last_step_of_an_epoch_counts_too(clock):
+    saver, saves = make_checkpoints()
+    with saver:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(callbacks.Stopped):
+            saver.on_epoch_end(0, dict(GOOD))
+    assert saves == [0]
+
+
+def test_stopwatch_goes_on_from_what_was_saved(clock):
+    stopwatch = callbacks.Stopwatch()
+    clock.now += 90
+    assert stopwatch.minutes() == pytest.approx(1.5)
+    other = callbacks.Stopwatch()
+    other.saved.assign(stopwatch.saved)
+    other.start()
+    clock.now += 30
+    assert other.minutes() == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs", "scored"),
+    [(1, 3, [0, 1, 2]), (2, 5, [1, 3, 4]), (2, 4, [1, 3]), (9, 3, [2])],
+)
+def test_score_every_few_epochs_and_at_the_end(every, epochs, scored, capsys):
+    scores = callbacks.Scores(lambda: ({"knn_top1": 0.5}, "Look!"), every, epochs)
+    found = []
+    for epoch in range(epochs):
+        logs = dict(GOOD)
+        scores.on_epoch_end(epoch, logs)
+        if logs == {**GOOD, "knn_top1": 0.5}:
+            found.append(epoch)
+        else:
+            assert logs == GOOD
+    assert found == scored
+    assert capsys.readouterr().err == "Look!\n" * len(scored)
+
+
+def test_history_adds_the_step_and_the_minutes_of_the_whole_run(clock):
+    rows = []
+    stopwatch = callbacks.Stopwatch()
+    stopwatch.saved.assign(2.0)
+    stopwatch.start()
+    history = callbacks.History(rows.append, stopwatch)
+    history.set_model(stand_in(step=40))
+    clock.now += 90
+    history.on_epoch_end(3, {"loss": np.float32(12.5), "knn_bank": 5000})
+    assert rows == [
+        {
+            "mode": "pretrain",
+            "epoch": 4,
+            "step": 40,
+            "minutes": pytest.approx(3.5),
+            "loss": 12.5,
+            "knn_bank": 5000.0,
+        }
+    ]
+    # As they are, they can be written as JSON.
+    assert type(rows[0]["loss"]) is type(rows[0]["knn_bank"]) is float
+
+
+class Noise(keras.layers.Layer):
+    """A view with a seed, quicker to compile than the real ones."""
+
+    def call(self, images, seed):
+        noise = tf.random.stateless_normal(tf.shape(images), seed, stddev=40.0)
+        return tf.cast(images, tf.float32) + noise
+
+
+class SignalAt(keras.callbacks.Callback):
+    """Sends this process a signal after a step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self._step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.step.numpy()) == self._step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
+    images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3)).astype("uint8")
+    model = VICReg(encoders.make_encoder("tiny"), None, Noise())
+    model.compile(keras.optimizers.SGD(0.01))
+    model.optimizer.build(model.trainable_variables)
+    stopwatch = callbacks.Stopwatch()
+    checkpoint = tf.train.Checkpoint(
+        model=model, optimizer=model.optimizer, stopwatch=stopwatch
+    )
+    manager = tf.train.CheckpointManager(checkpoint, tmp_path, max_to_keep=5)
+    saver = callbacks.Checkpoints(manager, stopwatch)
+    rows = []
+    handler = signal.getsignal(signal.SIGTERM)
+    with saver, pytest.raises(callbacks.Stopped):
+        model.fit(
+            tf.data.Dataset.from_tensor_slices(images).batch(BATCH_SIZE).repeat(),
+            epochs=3,
+            steps_per_epoch=STEPS_PER_EPOCH,
+            validation_data=tf.data.Dataset.from_tensors(images[:32]),
+            shuffle=False,
+            verbose=0,
+            callbacks=[
+                SignalAt(STEPS_PER_EPOCH + 2),
+                callbacks.Scores(lambda: ({"knn_top1": 0.5}, None), 1, 3),
+                callbacks.Progress(BATCH_SIZE, 3 * STEPS_PER_EPOCH, 3),
+                callbacks.History(rows.append, stopwatch),
+                saver,
+            ],
+        )
+    assert saver.stopped_by is signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert int(model.step.numpy()) == STEPS_PER_EPOCH + 2
+    assert [path.rpartition("-")[2] for path in manager.checkpoints] == ["4", "6"]
+    # The cut epoch was not judged as if it were whole.
+    assert len(rows) == 1
+
+    row = rows[0]
+    assert (row["epoch"], row["step"], row["knn_top1"]) == (1, 4, 0.5)
+    assert row["images_per_second"] > 0
+    assert 0 < row["minutes"] < 10
+    assert {"loss", "val_loss", "embedding_std", "learning_rate"} <= set(row)
+    line = capsys.readouterr().err.splitlines()[0]
+    assert line.startswith("epoch 1/3 [=======.............] ")
+    assert "images/s" in line and "left" in line and "knn_top1 0.5" in line
+
+    saved = [variable.numpy() for variable in model.variables]
+    for variable in model.variables:
+        variable.assign(tf.zeros_like(variable))
+    checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+    assert int(model.step.numpy()) == STEPS_PER_EPOCH + 2
+    for variable, value in zip(model.variables, saved, strict=True):
+        np.testing.assert_array_equal(variable, value)

@@ -1,0 +1,133 @@
+"""Pretraining on neighbors of an earlier run, on digits."""
+
+import json
+
+import numpy as np
+import pytest
+
+from vicreg_keras import load_dataset
+from vicreg_keras.evaluate.knn import knn_accuracy
+from vicreg_keras.evaluate.linear_eval import input_features
+from vicreg_keras.settings import Settings
+from vicreg_keras.training.positives import run_pretrain
+from vicreg_keras.training.pretrain import pretrain
+from vicreg_keras.workdir.run_folder import RunFolder
+
+RECIPE = {
+    "encoder": "tiny",
+    "projector": "32",
+    "views": "gray",
+    "batch_size": 64,
+    "epochs": 1,
+    "warmup_epochs": 0,
+    "score_every": 0,
+    "strategy": "one",
+}
+
+
+@pytest.fixture(scope="module")
+def earlier(digits, tmp_path_factory):
+    run = RunFolder(tmp_path_factory.mktemp("earlier"))
+    pretrain(Settings(**RECIPE), digits, run)
+    return run
+
+
+def settings(earlier, **changes):
+    paired = {"positives": "neighbors", "neighbors_from": str(earlier.path)}
+    return Settings(**{**RECIPE, **paired, **changes})
+
+
+def test_trains_on_neighbors_and_compares(earlier, digits, tmp_path, capsys):
+    run = RunFolder(tmp_path)
+    result = run_pretrain(settings(earlier, num_positives=3), digits, run)
+    with np.load(run.path / "positives.npz", allow_pickle=False) as kept:
+        positives = kept["positives"]
+    assert positives.shape == (300, 3)
+    assert not (positives == np.arange(300)[:, None]).any()
+    labels = digits.train.labels
+    same = np.mean(labels[positives] == labels[:, None])
+    (row,) = run.read_metrics("positives")
+    assert row["same_class"] == pytest.approx(same) and same > 0.5
+    assert row["same_class_by_chance"] == pytest.approx(0.1, abs=0.02)
+
+    # The earlier run had the same recipe and seed: were the neighbors not trained on,
+    # the losses would be equal.
+    (alone,) = earlier.read_metrics("pretrain")
+    assert result["invariance_loss"] != alone["invariance_loss"]
+
+    (row,) = run.read_metrics("compare")
+    assert row["split"] == "validation" and row["num_neighbors"] == 3
+    assert 0.1 < row["shared_neighbors"] < 1
+    assert row["results"]["this"]["knn"]["num_queries"] == 60
+    printed = capsys.readouterr().out
+    assert "of the 3 nearest of 300 training examples" in printed
+    assert f"{100 * same:.2f} % of them are of the example's own class" in printed
+    for numbers in row["results"].values():
+        assert f"{100 * numbers['knn']['top1']:.2f}" in printed
+
+    # What has begun goes on with what it began with, and with nothing else.
+    other = positives[:, ::-1]
+    np.savez(run.path / "positives.npz", positives=other)
+    run_pretrain(settings(earlier, num_positives=3, epochs=2), digits, run)
+    with np.load(run.path / "positives.npz", allow_pickle=False) as kept:
+        np.testing.assert_array_equal(kept["positives"], other)
+    np.savez(run.path / "positives.npz", positives=other[:9])
+    with pytest.raises(ValueError, match="of 300 training examples. .* 9 in"):
+        run_pretrain(settings(earlier, epochs=3), digits, run)
+    (run.path / "positives.npz").write_bytes(b"torn")
+    with pytest.raises(ValueError, match="the neighbors that this run was begun"):
+        run_pretrain(settings(earlier, epochs=3), digits, run)
+
+
+@pytest.mark.parametrize("name", ["digits", "iris"])
+def test_neighbors_of_the_input_need_no_earlier_run(name, tmp_path, capsys):
+    dataset = load_dataset(name)
+    chosen = {"encoder": "tiny", "views": "gray"} if name == "digits" else {"mlp": "8"}
+    recipe = Settings(
+        **{**RECIPE, "encoder": "auto", "views": "auto", **chosen},
+        positives="neighbors",
+        neighbors_from="input",
+        num_positives=2,
+    )
+    run_pretrain(recipe, dataset, RunFolder(tmp_path))
+    with np.load(tmp_path / "positives.npz", allow_pickle=False) as kept:
+        positives = kept["positives"]
+    rows = input_features(dataset, "train").representations.astype(np.float64)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    similarity = rows @ rows.T
+    np.fill_diagonal(similarity, -np.inf)
+    found = np.take_along_axis(similarity, positives, axis=1)
+    expected = np.sort(similarity, axis=1)[:, :-3:-1]
+    # Rows may be twice there: the similarities tell, not the places.
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    printed = capsys.readouterr().out
+    assert "training examples, as the raw input has them" in printed
+    (row,) = RunFolder(tmp_path).read_metrics("compare")
+    assert row["neighbors_from"] == "the raw input"
+    top1 = row["results"]["earlier"]["knn"]["top1"]
+    splits = [input_features(dataset, name) for name in ("train", "validation")]
+    assert top1 == knn_accuracy(*splits, num_classes=dataset.num_classes)["top1"]
+
+
+def test_what_cannot_be_is_refused(earlier, digits, tmp_path):
+    with pytest.raises(ValueError, match="neighbors_from=RUN .or input. together"):
+        Settings(positives="neighbors")
+    with pytest.raises(ValueError, match="neighbors_from=RUN .or input. together"):
+        Settings(neighbors_from=str(earlier.path))
+    with pytest.raises(ValueError, match="num_positives=0"):
+        settings(earlier, num_positives=0)
+    # Nothing may be left out in silence.
+    with pytest.raises(ValueError, match="and none"):
+        pretrain(settings(earlier), digits, RunFolder(tmp_path))
+    with pytest.raises(ValueError, match="Expected the folder of a run"):
+        run_pretrain(settings(RunFolder(tmp_path / "no")), digits, RunFolder(tmp_path))
+    larger = load_dataset("digits", image_size=16)
+    with pytest.raises(ValueError, match="8"):
+        run_pretrain(settings(earlier), larger, RunFolder(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_numbers_can_be_read_back(earlier):
+    # JSON as other tools read it: no NaN.
+    for line in earlier.metrics.read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)

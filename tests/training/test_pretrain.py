@@ -1,0 +1,315 @@
+"""A run: it trains, stops, goes on to the same weights, and leaves its encoder."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vicreg_keras.data import sources
+from vicreg_keras.data.dataset import Split, load_dataset
+from vicreg_keras.evaluate.features import extract_features
+from vicreg_keras.evaluate.spectrum import spectrum
+from vicreg_keras.models.saved_encoder import load_encoder, variables_of
+from vicreg_keras.settings import Settings
+from vicreg_keras.training.pretrain import (
+    build_encoder,
+    embedding_diagnosis,
+    pretrain,
+    trained_encoder,
+)
+from vicreg_keras.workdir.run_folder import RunFolder
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SETTINGS = Settings(
+    encoder="tiny",
+    projector="16-16",
+    views="gray",
+    # One cheap operation, so that little is compiled.
+    view_overrides={"jitter": 0.0, "crop_scale": (1.0, 1.0), "flip": 0.5},
+    epochs=2,
+    batch_size=256,
+    warmup_epochs=0.5,
+    score_every=2,
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def finished(digits, tmp_path_factory):
+    run = RunFolder(tmp_path_factory.mktemp("finished"))
+    run.create()
+    return run, pretrain(SETTINGS, digits, run)
+
+
+def checkpoint_weights(run):
+    reader = tf.train.load_checkpoint(str(run.checkpoints))
+    names = sorted(reader.get_variable_to_shape_map())
+    return {
+        name: reader.get_tensor(name)
+        for name in names
+        if "VARIABLE_VALUE" in name and "save_counter" not in name
+    }
+
+
+def test_a_whitening_layer_is_of_the_data_trained_on(tmp_path):
+    digits = load_dataset("digits", image_size=10)
+    settings = dataclasses.replace(
+        SETTINGS, encoder="whitened4", epochs=1, warmup_epochs=0, score_every=0
+    )
+    run = RunFolder(tmp_path)
+    run.create()
+    pretrain(settings, digits, run)
+    others = load_dataset("digits", image_size=12)
+    assert not np.allclose(others.whitening_kernel, digits.whitening_kernel, atol=0.01)
+    trained, untrained = (
+        trained_encoder(settings, others, run),
+        build_encoder(settings, digits),
+    )
+    for encoder in (trained, untrained):
+        kernel = encoder.get_layer("whitening").kernel
+        np.testing.assert_array_equal(kernel, digits.whitening_kernel)
+    moved = [encoder.get_layer("stage1_1").kernel for encoder in (trained, untrained)]
+    assert not np.allclose(*moved, atol=1e-4)
+
+
+def test_leaves_what_a_run_leaves(finished):
+    run, result = finished
+    rows = run.read_metrics("pretrain")
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert [row["step"] for row in rows] == [5, 10]
+    assert rows[0]["minutes"] < rows[1]["minutes"]
+    for name in ("loss", "val_loss", "embedding_std", "learning_rate"):
+        assert np.isfinite(rows[-1][name])
+    assert "knn_top1" not in rows[0] and 0 < rows[1]["knn_top1"] <= 1
+    assert result["encoder"] == str(run.encoder / "1")
+    assert result["stopped_by"] is None
+    for name in ("loss", "collapse"):
+        assert (run.figures / f"{name}.png").stat().st_size > 10_000
+    assert any(run.tensorboard.rglob("events*"))
+    environment = json.loads(run.environment.read_text())
+    assert environment["seed"] == 0 and environment["precision"] == "float32"
+
+
+def test_ranks_are_those_of_the_encoder_and_of_what_the_loss_sees(finished, digits):
+    run, _ = finished
+    rows = run.read_metrics("pretrain")
+    assert "rankme" not in rows[0]
+    encoder = load_encoder(run.path)
+    representations = extract_features(encoder, digits.train).representations
+    numbers = spectrum(representations)
+    for name in ("rankme", "effective_rank", "std_mean"):
+        assert rows[1][name] == pytest.approx(numbers[name], rel=1e-3)
+    width = int(SETTINGS.projector.rpartition("-")[2])
+    assert rows[1]["embedding_possible_rank"] == width
+    assert 1 < rows[1]["embedding_effective_rank"] < width
+    found = embedding_diagnosis(run)
+    assert found["kind"] == "embedding"
+    assert f"{rows[1]['embedding_effective_rank']:,.1f} of {width}" in found["text"]
+
+
+def test_without_labels_ranks_are_watched_all_the_same(digits, tmp_path):
+    def bare(split):
+        arrays = sources.ArrayExamples(split.read(range(split.num_examples)))
+        return Split(arrays, None, split.names)
+
+    parts = {name: bare(getattr(digits, name)) for name in ("train", "validation")}
+    dataset = dataclasses.replace(digits, class_names=None, test=None, **parts)
+    settings = dataclasses.replace(SETTINGS, epochs=1, warmup_epochs=0)
+    result = pretrain(settings, dataset, RunFolder(tmp_path))
+    assert result["effective_rank"] > 1 and "knn_top1" not in result
+    assert embedding_diagnosis(RunFolder(tmp_path / "other")) is None
+
+
+def test_learning_rate_warms_up_and_ends_near_zero(finished):
+    rows = finished[0].read_metrics("pretrain")
+    assert rows[0]["learning_rate"] > rows[1]["learning_rate"]
+    assert rows[1]["learning_rate"] < 0.1 * SETTINGS.learning_rate
+
+
+def test_saved_encoder_takes_raw_pixels_and_is_the_trained_one(finished, digits):
+    run, _ = finished
+    encoder = load_encoder(run.path)
+    images = digits.test.read(np.arange(3))
+    trained = build_encoder(SETTINGS, digits)
+    untrained = trained(images, training=False).numpy()
+    served = np.asarray(encoder(images, training=False))
+    assert served.shape == (3, 32)
+    assert np.abs(served - untrained).max() > 1e-3
+
+
+def test_untrained_encoder_is_the_same_every_time(digits):
+    first, second = (build_encoder(SETTINGS, digits).get_weights() for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_more_epochs_extend_a_finished_run(finished, digits, tmp_path):
+    run, _ = finished
+    longer = dataclasses.replace(SETTINGS, epochs=3)
+    result = pretrain(longer, digits, run)
+    assert result["epoch"] == 3 and result["step"] == 15
+    assert result["encoder"] == str(run.encoder / "2")
+    again = pretrain(longer, digits, run)  # There is nothing left to do.
+    assert again["encoder"] == str(run.encoder / "2")
+    assert len(run.read_metrics("pretrain")) == 3
+
+
+def test_init_from_starts_a_new_run_with_earlier_weights(finished, digits, tmp_path):
+    run, _ = finished
+    new = RunFolder(tmp_path / "new")
+    new.create()
+    still = dataclasses.replace(
+        SETTINGS, learning_rate=0.0, weight_decay=0.0, epochs=1, optimizer="sgd"
+    )
+    result = pretrain(still, digits, new, init_from=run)
+    assert result["step"] == 5
+
+    # Nothing moved but batch norm's statistics: the weights are the earlier run's.
+    def kernels(run):
+        weights = variables_of(load_encoder(run.path))
+        return [w.numpy() for w in weights if w.shape.rank == 4]
+
+    earlier, later = kernels(run), kernels(new)
+    assert len(earlier) == 2
+    for a, b in zip(earlier, later, strict=True):
+        np.testing.assert_array_equal(a, b)
+    untrained = build_encoder(SETTINGS, digits).get_layer("stage1").get_weights()[0]
+    assert np.abs(untrained - later[0]).max() > 1e-3
+
+
+def test_init_from_another_architecture_is_refused(finished, digits, tmp_path):
+    new = RunFolder(tmp_path / "new")
+    new.create()
+    wider = dataclasses.replace(SETTINGS, projector="24-16")
+    with pytest.raises(ValueError, match="same encoder and projector"):
+        pretrain(wider, digits, new, init_from=finished[0])
+    with pytest.raises(ValueError, match="earlier run with a checkpoint"):
+        pretrain(SETTINGS, digits, new, init_from=RunFolder(tmp_path / "none"))
+
+
+def test_a_broken_checkpoint_is_named(digits, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.create()
+    pretrain(dataclasses.replace(SETTINGS, epochs=1, score_every=0), digits, run)
+    for path in run.checkpoints.glob("*.index"):
+        path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="Expected a whole checkpoint.*ckpt-5"):
+        pretrain(SETTINGS, digits, run)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"projector": "2048,x"}, "projector='2048,x'"),
+        ({"num_views": 1}, "two views of an image or more.*num_views=1"),
+        ({"batch_size": 1}, "batch of 2 images or more.*batch_size=1"),
+        ({"warmup_epochs": 5.0}, "warmup_epochs=5, epochs=2"),
+        ({"views": "blue"}, "blue"),
+        ({"view_overrides": {"flip": 2.0}}, "flip"),
+    ],
+)
+def test_settings_that_cannot_be_trained(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SETTINGS, **change)
+
+
+def test_a_batch_larger_than_the_set(digits, tmp_path):
+    run = RunFolder(tmp_path)
+    large = dataclasses.replace(SETTINGS, batch_size=5000)
+    with pytest.raises(ValueError, match="1294 images.*batch_size=5000"):
+        pretrain(large, digits, run)
+
+
+RECIPE = """
+--mode=pretrain
+--dataset=digits
+--encoder=tiny
+--projector=16-16
+--views=gray
+--jitter=0
+--crop_scale=1,1
+--flip=0.5
+--epochs=3
+--warmup_epochs=0.5
+--batch_size=64
+--score_every=0
+--deterministic
+--checkpoint_minutes=0
+"""
+
+
+def start(tmp_path, name, *flags):
+    recipe = tmp_path / "recipe.flags"
+    recipe.write_text(RECIPE)
+    command = [
+        *(sys.executable, str(ROOT / "main.py"), f"--flagfile={recipe}"),
+        *(f"--workdir={tmp_path / name}", *flags),
+    ]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def newest_step(folder):
+    steps = [int(path.stem.split("-")[1]) for path in folder.glob("ckpt-*.index")]
+    return max(steps, default=0)
+
+
+@pytest.mark.parametrize("flag", ["--num_views=2", "--num_views=3"])
+def test_killed_in_an_epoch_it_ends_with_the_weights_of_the_unkilled_run(
+    flag, tmp_path
+):
+    whole = start(tmp_path, "whole", flag)
+    victim = start(tmp_path, "killed", flag)
+    checkpoints = RunFolder(tmp_path / "killed").checkpoints
+    deadline = time.monotonic() + 600
+    while newest_step(checkpoints) < 27:  # An epoch has 20 steps.
+        assert victim.poll() is None, victim.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+    killed_at = newest_step(checkpoints)
+    assert 20 < killed_at < 60 and killed_at % 20
+    second = start(tmp_path, "killed", flag)
+    out, err = second.communicate(timeout=600)
+    assert second.returncode == 0, err
+    # A kill between a checkpoint and the note that names it goes on one step before.
+    assert re.search(rf"at step ({killed_at - 1}|{killed_at}) of 60", err), err
+    assert whole.wait(timeout=600) == 0
+    expected = checkpoint_weights(RunFolder(tmp_path / "whole"))
+    received = checkpoint_weights(RunFolder(tmp_path / "killed"))
+    assert expected.keys() == received.keys()
+    # All but the minutes that each of them took.
+    compared = [name for name in expected if "stopwatch" not in name]
+    assert len(compared) > 20
+    for name in compared:
+        np.testing.assert_array_equal(expected[name], received[name], err_msg=name)
+    epochs = [r["epoch"] for r in RunFolder(tmp_path / "killed").read_metrics()]
+    assert epochs == [1, 2, 3]
+
+
+def test_a_signal_saves_and_says_how_to_continue(tmp_path):
+    process = start(tmp_path, "run")
+    checkpoints = RunFolder(tmp_path / "run").checkpoints
+    while newest_step(checkpoints) < 3:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "python main.py --flagfile=" in out and "SIGTERM" in out
+    assert "Traceback" not in err

@@ -1,0 +1,263 @@
+"""What a run leaves on disk, above all when it is cut off in the middle."""
+
+import contextlib
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from vicreg_keras.workdir.files import folder_name, write_file, write_text
+from vicreg_keras.workdir.run_folder import RunFolder
+
+SETTINGS = {"epochs": "10", "learning_rate": "0.3", "view_overrides": ""}
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    return folder
+
+
+def pretrain_row(step, **numbers):
+    return {"mode": "pretrain", "epoch": step // 10, "step": step, **numbers}
+
+
+def save_checkpoint(run):
+    """Leaves what a first save leaves: the folder now holds training."""
+    tf.train.Checkpoint(step=tf.Variable(1)).save(run.checkpoints / "ckpt")
+
+
+def test_writes_a_whole_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "new" / "folder" / "file.txt"
+    write_text(path, "first\n")
+    write_text(path, "second\n")
+    assert path.read_text() == "second\n"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    write_text(path, "old\n")
+
+    def killed(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(path, "new\n")
+    assert path.read_text() == "old\n"
+
+
+def test_text_is_whole_before_it_bears_the_name(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    found = []
+
+    def look(source, target):
+        found.append((source.read_text(), target.exists()))
+
+    monkeypatch.setattr(os, "replace", look)
+    write_text(path, "new\n")
+    assert found == [("new\n", False)]
+
+
+def test_failed_write_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "file.bin"
+    with write_file(path) as file:
+        file.write(b"old")
+    with pytest.raises(RuntimeError), write_file(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folder_names_are_readable_and_their_own():
+    assert folder_name("cifar10") == "cifar10"
+    names = [folder_name(text) for text in ("folder:/a/b", "folder:/a_b", "x" * 99)]
+    assert len(set(names)) == 3
+    for name in names:
+        assert re.fullmatch(r"[A-Za-z0-9_]+-[0-9a-f]{8}", name)
+
+
+def test_create_makes_every_folder_and_may_be_repeated(tmp_path):
+    run = RunFolder(tmp_path / "a" / "b")
+    run.create()
+    run.create()
+    assert run.path.is_dir()
+    assert list(run.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["file", "file/run"])
+def test_create_under_a_file_is_one_line(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        OSError, match="created and written. Received: workdir="
+    ) as info:
+        RunFolder(tmp_path / name).create()
+    assert str(tmp_path / name) in str(info.value)
+    assert "Choose another --workdir." in str(info.value)
+    assert "\n" not in str(info.value)
+
+
+def test_claim_writes_flags_that_can_be_read_again(run):
+    run.claim(SETTINGS)
+    assert run.read_settings() == SETTINGS
+    lines = run.flags.read_text().splitlines()
+    assert lines[0] == f"# Repeat with: python main.py --flagfile={run.flags}"
+    assert lines[1:] == ["--epochs=10", "--learning_rate=0.3", "--view_overrides="]
+
+
+def test_no_settings_where_there_is_no_run(tmp_path):
+    assert RunFolder(tmp_path / "none").read_settings() == {}
+
+
+def test_claim_again_with_the_same_recipe(run):
+    run.claim(SETTINGS)
+    save_checkpoint(run)
+    run.claim(SETTINGS)
+    assert run.read_settings() == SETTINGS
+
+
+def test_claim_by_another_recipe_is_refused_and_changes_nothing(run):
+    run.claim(SETTINGS)
+    save_checkpoint(run)
+    before = run.flags.read_text()
+    with pytest.raises(ValueError) as info:
+        run.claim({**SETTINGS, "learning_rate": "0.5"})
+    assert "(--learning_rate=0.3)" in str(info.value)
+    assert "Received: --learning_rate=0.5." in str(info.value)
+    assert str(run.path) in str(info.value)
+    assert run.flags.read_text() == before
+
+
+def test_claim_lets_some_flags_differ_and_keeps_the_new_value(run):
+    run.claim(SETTINGS)
+    save_checkpoint(run)
+    run.claim({**SETTINGS, "epochs": "20"}, may_change=["epochs"])
+    assert run.read_settings() == {**SETTINGS, "epochs": "20"}
+    with pytest.raises(ValueError, match="--learning_rate=0.5"):
+        run.claim({**SETTINGS, "learning_rate": "0.5"}, may_change=["epochs"])
+
+
+def test_claim_of_a_folder_that_never_trained_is_free(run):
+    run.claim(SETTINGS)
+    run.claim({**SETTINGS, "learning_rate": "0.5"})
+    assert run.read_settings() == {**SETTINGS, "learning_rate": "0.5"}
+
+
+def test_claim_takes_a_flag_that_the_run_did_not_have(run):
+    run.claim(SETTINGS)
+    save_checkpoint(run)
+    run.claim({**SETTINGS, "clip": "true"})
+    assert run.read_settings()["clip"] == "true"
+
+
+def test_environment_holds_versions_and_what_the_run_adds(run):
+    run.write_environment(precision="float32", seed=3)
+    environment = json.loads(run.environment.read_text())
+    assert environment["tensorflow"] == tf.__version__
+    assert environment["cores"] == os.cpu_count()
+    assert any("CPU" in device for device in environment["devices"])
+    assert (environment["precision"], environment["seed"]) == ("float32", 3)
+
+
+def test_metrics_come_back_in_order_and_by_mode(run):
+    assert run.read_metrics() == []
+    rows = [pretrain_row(10, loss=3.5), {"mode": "linear_eval", "top1": 0.5}]
+    for row in rows:
+        run.append_metrics(row)
+    assert run.read_metrics() == rows
+    assert run.read_metrics("pretrain") == rows[:1]
+    assert run.read_metrics("linear_eval") == rows[1:]
+    assert run.read_metrics("retrieve") == []
+    assert len(run.metrics.read_text().splitlines()) == 2
+
+
+def test_metrics_hold_what_is_no_number(run):
+    run.append_metrics(pretrain_row(10, loss=float("nan")))
+    assert math.isnan(run.read_metrics()[0]["loss"])
+
+
+def tear(run):
+    with open(run.metrics, "a") as file:
+        file.write('{"mode": "pretrain", "epoch": 2, "st')
+
+
+def test_torn_last_line_is_left_out(run):
+    run.append_metrics(pretrain_row(10))
+    tear(run)
+    assert run.read_metrics() == [pretrain_row(10)]
+
+
+def test_line_after_a_torn_one_is_not_lost(run):
+    run.append_metrics(pretrain_row(10))
+    tear(run)
+    run.append_metrics({"mode": "linear_eval", "top1": 0.5})
+    assert run.read_metrics() == [
+        pretrain_row(10),
+        {"mode": "linear_eval", "top1": 0.5},
+    ]
+
+
+def test_forgets_later_lines_of_pretraining_only(run):
+    probe = {"mode": "linear_eval", "top1": 0.5}
+    for row in (pretrain_row(10), probe, pretrain_row(20), pretrain_row(30)):
+        run.append_metrics(row)
+    tear(run)
+    run.truncate_metrics(20)
+    assert run.read_metrics() == [pretrain_row(10), probe, pretrain_row(20)]
+    assert len(run.metrics.read_text().splitlines()) == 3  # The torn line is gone.
+    run.truncate_metrics(0)
+    assert run.read_metrics() == [probe]
+
+
+def test_forgets_nothing_where_there_is_nothing(run):
+    run.truncate_metrics(0)
+    assert not run.metrics.exists()
+
+
+def test_lock_has_one_holder_at_a_time(run):
+    other = RunFolder(run.path)
+    with run.lock():
+        with pytest.raises(OSError, match="no other process trains in") as info:
+            with other.lock():
+                pytest.fail("The second holder got the lock.")
+        assert f"workdir={run.path}" in str(info.value)
+    with other.lock():
+        pass
+
+
+def test_lock_of_another_process_ends_when_it_is_killed(run):
+    with run.lock():
+        [path] = run.path.iterdir()
+    code = (
+        "import fcntl, sys, time\n"
+        "file = open(sys.argv[1], 'w')\n"
+        "fcntl.flock(file, fcntl.LOCK_EX)\n"
+        "print('held', flush=True)\n"
+        "time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE
+    ) as other:
+        try:
+            assert other.stdout.readline() == b"held\n"
+            with pytest.raises(OSError, match="no other process"), run.lock():
+                pytest.fail("The second holder got the lock.")
+        finally:
+            other.kill()
+    with run.lock():
+        pass
+
+
+def test_lock_ends_with_an_error_inside_it(run):
+    with contextlib.suppress(RuntimeError), run.lock():
+        raise RuntimeError
+    with run.lock():
+        pass

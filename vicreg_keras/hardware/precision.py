@@ -1,0 +1,39 @@
+"""In which precision does this machine train best?"""
+
+import tensorflow as tf
+
+from vicreg_keras.hardware import cpu
+
+POLICIES = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+
+
+def choose_precision(name: str) -> str:
+    """A key of `POLICIES` for `name`, which may also be `"auto"`.
+
+    `"auto"` takes bfloat16 on GPUs of compute capability 8 or more and on CPUs with
+    bfloat16 instructions (avx512_bf16, amx_bf16), float16 on GPUs of capability 7,
+    and float32 elsewhere: a CPU without those instructions was 11 to 20 times
+    slower in bfloat16 convolutions (LOG.md).
+
+    Raises:
+        ValueError: if `name` is not known.
+    """
+    if name in POLICIES:
+        return name
+    if name != "auto":
+        raise ValueError(
+            f"Expected precision to be 'auto' or one of {sorted(POLICIES)}. "
+            f"Received: precision={name!r}."
+        )
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        major, _ = details.get("compute_capability", (0, 0))
+        if major >= 8:
+            return "bfloat16"
+        return "float16" if major == 7 else "float32"
+    return "bfloat16" if cpu.has_bfloat16() else "float32"

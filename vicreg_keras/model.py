@@ -1,0 +1,304 @@
+"""How does a batch of examples become a step of VICReg?"""
+
+import inspect
+import numbers
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from vicreg_keras import losses
+from vicreg_keras.hardware import distribute
+
+_TERMS = ("loss", "invariance_loss", "variance_loss", "covariance_loss")
+# Held-out views draw from a stream of their own, the same in every epoch.
+_TRAINING_STREAM, _HELD_OUT_STREAM = 0, 1
+
+
+@keras.saving.register_keras_serializable(package="vicreg_keras")
+class VICReg(keras.Model):
+    """Variance-Invariance-Covariance Regularization around any encoder.
+
+    An ordinary `keras.Model`: `compile(optimizer=...)`, `fit(images)`, `evaluate`,
+    `save`. It is trained on images alone; labels given beside them are left aside.
+    Calling it gives representations.
+
+    Example:
+    >>> model = VICReg(encoder, make_projector(512, (2048, 2048, 2048)),
+    ...                augmenter=make_views("cifar"))
+    >>> model.compile(optimizer=LARS(0.3, weight_decay=1e-4))
+    >>> model.fit(images, batch_size=256, epochs=100)
+
+    Args:
+        encoder: `keras.Model` from images to `(batch, dim)` representations.
+        projector: `keras.Model` from representations to embeddings, or `None` to
+            put the loss on the representations themselves.
+        augmenter: a layer that gives one random view of a batch of images, used for
+            all views; or a pair of layers, which the views take in turn. A layer whose
+            `call` takes a `seed` is given `(2,)` integers that depend on `seed` and the
+            step alone.
+        num_views: random views of each image in a step. Each has its own forward pass,
+            and the activations of all are held until the backward pass: n views are
+            n / 2 times the work of two, and hold n / 2 times their activations.
+        invariance_weight: weight of the mean squared distance of the views, averaged
+            over all pairs of them (lambda in the paper).
+        variance_weight: weight of the hinge on the standard deviation (mu).
+        covariance_weight: weight of the squared covariances (nu).
+        seed: what all randomness of the views comes from, with the step's number.
+
+    Attributes:
+        step: int64 variable, steps trained; saved with the weights.
+
+    Reference:
+        - Bardes, Ponce, LeCun, "VICReg", ICLR 2022, algorithm 1; constants as in
+          facebookresearch/vicreg, main_vicreg.py.
+        - More than two views: Tong, Chen, Ma, LeCun, "EMP-SSL: Towards Self-Supervised
+          Learning in One Training Epoch", 2023 (https://arxiv.org/abs/2304.03977).
+          Differs from the paper: the loss is VICReg's.
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        projector: keras.Model | None = None,
+        augmenter: Callable | Sequence[Callable] | None = None,
+        *,
+        num_views: int = 2,
+        invariance_weight: float = 25.0,
+        variance_weight: float = 25.0,
+        covariance_weight: float = 1.0,
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.projector = projector
+        self.augmenter = _pair(augmenter)
+        self.num_views = _count(num_views)
+        self.invariance_weight = _weight("invariance_weight", invariance_weight)
+        self.variance_weight = _weight("variance_weight", variance_weight)
+        self.covariance_weight = _weight("covariance_weight", covariance_weight)
+        self.seed = int(seed)
+        self.step = self.add_weight(
+            shape=(),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+            name="step",
+        )
+        self._trackers = {
+            name: keras.metrics.Mean(name) for name in (*_TERMS, "embedding_std")
+        }
+        self.built = encoder.built and (projector is None or projector.built)
+
+    def compile(self, optimizer="rmsprop", *, jit_compile="auto", **kwargs):
+        """As `keras.Model.compile`; there is no loss to give.
+
+        Args:
+            optimizer: a Keras optimizer, or its name.
+            jit_compile: `"auto"` compiles the step by XLA on a GPU, and not on a
+                CPU, where XLA's convolutions are several times slower, nor across
+                replicas.
+            **kwargs: as for `keras.Model.compile`.
+        """
+        if jit_compile == "auto":
+            on_gpu = bool(tf.config.list_logical_devices("GPU"))
+            jit_compile = on_gpu and distribute.num_replicas() == 1
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+
+    def compile_from_config(self, config: dict) -> None:
+        """Compiles as `get_compile_config` described, for the device at hand."""
+        config = keras.saving.deserialize_keras_object(config)
+        config.pop("jit_compile", None)
+        self.compile(**config)
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """One mean an epoch for the loss, each of its terms and the embedding's std."""
+        return list(self._trackers.values())
+
+    def call(self, images, training=False):
+        """Representations of `images`, `(batch, dim)`."""
+        return self.encoder(images, training=training)
+
+    def build(self, input_shape):
+        """Builds the encoder and the projector for images of `input_shape`."""
+        if not self.encoder.built:
+            self.encoder.build(input_shape)
+        if self.projector is not None and not self.projector.built:
+            self.projector.build(self.encoder.compute_output_shape(input_shape))
+        self.built = True
+
+    def views(self, images, seed, positives=None) -> tuple[tf.Tensor, ...]:
+        """`num_views` random views of `images`; the same for the same `(2,)` seed.
+
+        Args:
+            images: `(batch, height, width, 3)`.
+            seed: `(2,)` integers.
+            positives: the images that every second view is of, if it is of others.
+        """
+        sources = (images, images if positives is None else positives)
+        views = []
+        for i in range(self.num_views):
+            # Each view folds its own number into the seed.
+            own = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int64), i)
+            views.append(_view(self.augmenter[i % 2], sources[i % 2], own))
+        return tuple(views)
+
+    def embed(self, images, training=False):
+        """Embeddings of `images`, `(batch, width)`: what the loss sees."""
+        representations = self.encoder(images, training=training)
+        if self.projector is None:
+            return representations
+        return self.projector(representations, training=training)
+
+    def train_step(self, data):
+        """One step on a batch: views, embeddings, loss, gradients.
+
+        Args:
+            data: images, `(batch, height, width, 3)` in [0, 255], or a tuple that
+                starts with them, or `{"images": ..., "positives": ...}`, where every
+                second view is one of the positive in an image's place.
+
+        Returns:
+            The epoch's means so far of the loss, its terms and `embedding_std`, and
+            the current `learning_rate`.
+        """
+        images, positives = _images(data)
+        seed = self._seeds(_TRAINING_STREAM, self.step)
+        views = self.views(images, seed, positives)
+        with tf.GradientTape() as tape:
+            terms = self._terms(views, training=True)
+            # The optimizer adds up the replicas' gradients, and each replica holds
+            # the loss of the whole batch.
+            objective = self.optimizer.scale_loss(
+                terms["loss"] / distribute.num_replicas()
+            )
+        weights = self.trainable_variables
+        self.optimizer.apply_gradients(
+            zip(tape.gradient(objective, weights), weights, strict=True)
+        )
+        self.step.assign_add(1)
+        logs = self._update(terms)
+        logs["learning_rate"] = tf.cast(self.optimizer.learning_rate, tf.float32)
+        return logs
+
+    def test_step(self, data):
+        """The loss and its terms on held-out images, in inference mode.
+
+        The n-th batch has the same views in every epoch.
+        """
+        batch = tf.cast(self._trackers["loss"].count, tf.int64)
+        images, positives = _images(data)
+        views = self.views(images, self._seeds(_HELD_OUT_STREAM, batch), positives)
+        return self._update(self._terms(views, training=False))
+
+    def get_config(self) -> dict:
+        """Everything needed to build the model again, encoder and views included."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "encoder": serialize(self.encoder),
+            "projector": self.projector and serialize(self.projector),
+            "augmenter": [serialize(layer) for layer in self.augmenter],
+            "num_views": self.num_views,
+            "invariance_weight": self.invariance_weight,
+            "variance_weight": self.variance_weight,
+            "covariance_weight": self.covariance_weight,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "VICReg":
+        """The model that `get_config` described, with new weights."""
+        deserialize = keras.saving.deserialize_keras_object
+        config = dict(config)
+        config["encoder"] = deserialize(config["encoder"])
+        config["projector"] = config["projector"] and deserialize(config["projector"])
+        config["augmenter"] = [deserialize(layer) for layer in config["augmenter"]]
+        return cls(**config)
+
+    def _seeds(self, stream, number):
+        return tf.stack(
+            [
+                tf.constant(2 * self.seed + stream, tf.int64),
+                tf.cast(number, tf.int64) * distribute.num_replicas() + _replica(),
+            ]
+        )
+
+    def _terms(self, views, training):
+        # A pass each: batch norm's statistics are each view's own.
+        embeddings = [
+            distribute.gather(self.embed(view, training=training)) for view in views
+        ]
+        terms = losses.vicreg_loss(
+            *embeddings,
+            invariance_weight=self.invariance_weight,
+            variance_weight=self.variance_weight,
+            covariance_weight=self.covariance_weight,
+        )
+        std = sum(losses.embedding_std(z) for z in embeddings) / len(embeddings)
+        return {**terms, "embedding_std": tf.stop_gradient(std)}
+
+    def _update(self, terms):
+        for name, tracker in self._trackers.items():
+            tracker.update_state(terms[name])
+        return {name: tracker.result() for name, tracker in self._trackers.items()}
+
+
+def _pair(augmenter):
+    """The layers of even and odd views, from one, two or none."""
+    if augmenter is None:
+        raise ValueError(
+            "Expected augmenter to be a layer that gives a random view of a batch of "
+            "images, or a pair of them. Received: augmenter=None. Two views without "
+            'randomness are equal and teach nothing; try make_views("cifar").'
+        )
+    layers = list(augmenter) if isinstance(augmenter, Sequence) else [augmenter] * 2
+    if len(layers) != 2 or not all(callable(layer) for layer in layers):
+        raise ValueError(
+            "Expected augmenter to be one layer or a pair of layers. Received: "
+            f"augmenter={augmenter!r}."
+        )
+    return layers
+
+
+def _count(num_views):
+    if not (isinstance(num_views, numbers.Integral) and num_views >= 2):
+        raise ValueError(
+            "Expected num_views to be a whole number of 2 or more: the loss compares "
+            f"views. Received: num_views={num_views!r}."
+        )
+    return int(num_views)
+
+
+def _weight(name, value):
+    if not value >= 0:
+        raise ValueError(f"Expected {name} of 0 or more. Received: {name}={value}.")
+    return float(value)
+
+
+def _view(layer, images, seed):
+    target = layer.call if isinstance(layer, keras.layers.Layer) else layer
+    parameters = inspect.signature(target).parameters
+    options = {}
+    if "seed" in parameters:
+        options["seed"] = seed
+    if "training" in parameters:
+        options["training"] = True
+    return layer(images, **options)
+
+
+def _images(data):
+    """A batch's images, and the positives beside them or `None`."""
+    if isinstance(data, dict):
+        return data["images"], data.get("positives")
+    return (data[0] if isinstance(data, tuple | list) else data), None
+
+
+def _replica():
+    context = tf.distribute.get_replica_context()
+    replica = context.replica_id_in_sync_group if context else 0
+    return tf.cast(replica, tf.int64)

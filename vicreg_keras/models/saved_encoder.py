@@ -1,0 +1,188 @@
+"""Which encoder lies there, and how is it called?"""
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from vicreg_keras.workdir.versions import version_numbers
+
+_SAVED_MODEL_FILE = "saved_model.pb"
+
+
+def load_encoder(path: str | os.PathLike) -> keras.layers.Layer:
+    """A frozen encoder, to be called or to be built upon.
+
+    Example:
+    >>> encoder = load_encoder("runs/quick")
+    >>> model = keras.Sequential([encoder, keras.layers.Dense(10)])
+
+    Args:
+        path: A run's folder `RUN`, its `RUN/encoder`, or one version of it such as
+            `RUN/encoder/1`; of several versions the newest is taken. Or a `.keras`
+            file of an encoder or of a `VICReg` model, whose encoder is taken.
+
+    Returns:
+        A Keras layer without trainable weights, called as
+        `encoder(images, training=False)`: a `SavedEncoder`, or a `keras.Model` from a
+        `.keras` file.
+
+    Raises:
+        ValueError: If there is neither, or what is there can't be read or does not map
+            `image` or `row` to `representation`.
+    """
+    path = pathlib.Path(path)
+    if path.suffix == ".keras":
+        return _from_keras_file(path)
+    return SavedEncoder(str(_saved_model_folder(path)))
+
+
+def variables_of(encoder: Callable[..., Any]) -> list[tf.Variable]:
+    """The TensorFlow variables of an encoder, in a fixed order.
+
+    Args:
+        encoder: A `SavedEncoder`, a `keras.Model`, or anything with `variables`.
+    """
+    saved = getattr(encoder, "saved_variables", None)
+    if saved is not None:
+        return list(saved)
+    return [
+        variable.value if isinstance(variable, keras.Variable) else variable
+        for variable in encoder.variables
+    ]
+
+
+@keras.saving.register_keras_serializable(package="vicreg_keras")
+class SavedEncoder(keras.layers.Layer):
+    """A SavedModel's encoder as a Keras layer that is never trained.
+
+    A model that contains it and is saved by Keras keeps the path alone, and reads the
+    SavedModel from there again.
+
+    Args:
+        folder: Of one version, with `saved_model.pb` in it.
+        **kwargs: As of every Keras layer.
+
+    Attributes:
+        folder: The version's folder.
+        example_shape: Shape of one example, `(height, width, 3)` or `(width,)`; `None`
+            for an axis of any size.
+        representation_size: `dim`, or `None` where the signature does not say.
+        saved_variables: The encoder's variables.
+
+    Raises:
+        ValueError: If it can't be read, or its signature `serving_default` does not
+            map `image` or `row` to `representation`.
+    """
+
+    def __init__(self, folder: str, **kwargs):
+        super().__init__(**{"autocast": False, "trainable": False, **kwargs})
+        loaded = _load(folder)
+        signature = loaded.signatures.get("serving_default")
+        inputs = {} if signature is None else signature.structured_input_signature[1]
+        outputs = {} if signature is None else signature.structured_outputs
+        names = {"image", "row"} & set(inputs)
+        if len(names) != 1 or "representation" not in outputs:
+            raise ValueError(
+                "Expected a SavedModel whose signature `serving_default` maps `image` "
+                f"or `row` to `representation`. Received: folder={folder}, signatures "
+                f"{sorted(loaded.signatures)}, inputs {sorted(inputs)} and outputs "
+                f"{sorted(outputs)}. Use the encoder that a pretraining run saved."
+            )
+        (self._input_name,) = names
+        spec = inputs[self._input_name]
+        self.folder = folder
+        self.example_shape = tuple(spec.shape[1:])
+        self.representation_size = outputs["representation"].shape[-1]
+        self._input_dtype = spec.dtype
+        self._signature = signature
+        self._encode = getattr(loaded, "encode", None)
+        # A signature holds its variables only weakly.
+        self._loaded = loaded
+        self.built = True
+
+    @property
+    def saved_variables(self) -> tuple[tf.Variable, ...]:
+        """The encoder's variables; they are no weights of the layer."""
+        own = getattr(self._loaded, "encoder_variables", None)
+        return self._signature.variables if own is None else tuple(own)
+
+    def call(self, images: Any) -> tf.Tensor:
+        """Representations, in inference mode.
+
+        Args:
+            images: `(N, height, width, 3)` in [0, 255], or rows `(N, width)`.
+                Floating-point images, such as views, are rounded where the SavedModel
+                has signatures only, as those of other programs.
+
+        Returns:
+            float32 tensor of shape `(N, dim)`.
+        """
+        images = tf.convert_to_tensor(images)
+        if images.dtype != self._input_dtype:
+            if images.dtype.is_floating and self._encode is not None:
+                return self._encode(tf.cast(images, tf.float32))
+            images = _cast(images, self._input_dtype)
+        return self._signature(**{self._input_name: images})["representation"]
+
+    def compute_output_spec(self, images: Any) -> keras.KerasTensor:
+        shape = (images.shape[0], self.representation_size)
+        return keras.KerasTensor(shape, "float32")
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "folder": os.path.abspath(self.folder)}
+
+
+def _cast(images, dtype):
+    """Rounded and clipped, by operations that TFLite has, too."""
+    if images.dtype.is_floating and dtype.is_integer:
+        images = tf.round(images)
+        images = tf.maximum(tf.minimum(images, float(dtype.max)), float(dtype.min))
+    return tf.cast(images, dtype)
+
+
+def _load(path):
+    try:
+        return tf.saved_model.load(path)
+    except (OSError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"Expected a SavedModel that TensorFlow can read. Received: path={path}, "
+            f"which it cannot: {error}. Write it anew."
+        ) from error
+
+
+def _from_keras_file(path):
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"Expected a .keras file of a VICReg model or an encoder. Received: {path} "
+            f"({' '.join(str(error).split())[:200]}). Save it with `model.save`."
+        ) from error
+    encoder = getattr(model, "encoder", model)
+    encoder.trainable = False
+    return encoder
+
+
+def _saved_model_folder(path: pathlib.Path) -> pathlib.Path:
+    """The folder that holds `saved_model.pb`, from a run's, an encoder's or itself."""
+    if not path.exists():
+        raise ValueError(
+            "Expected the folder of a run or of its encoder. Received: "
+            f"path={path}, which does not exist. Pretrain first (--mode=pretrain), or "
+            "name the folder of a finished run."
+        )
+    folders = [path]
+    for parent in (path, path / "encoder"):
+        folders += [parent / str(n) for n in reversed(version_numbers(parent))]
+    for folder in folders:
+        if (folder / _SAVED_MODEL_FILE).is_file():
+            return folder
+    raise ValueError(
+        "Expected a SavedModel: a run's folder RUN that has encoder/1/saved_model.pb, "
+        f"or RUN/encoder, or RUN/encoder/1. Received: path={path}, which has none. "
+        "Pretrain first, or name the folder of a finished run."
+    )
