@@ -1,7 +1,7 @@
 """The mode `spectrum`: ranks and spread of the representations, without labels."""
 
 from vicreg_keras.evaluate import projection as planes
-from vicreg_keras.evaluate.spectrum import spectrum, diagnose_collapse
+from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
 from vicreg_keras.figures.spectrum import eigenvalue_decay
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import NAMES, Context

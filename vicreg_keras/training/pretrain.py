@@ -58,7 +58,8 @@ def pretrain(
         init_from: an earlier run whose weights a new run starts from.
         positives: of `Split.training_pairs`; given if `settings.positives` is
             `"neighbors"`, and only then.
-        extra_callbacks: called before the usual callbacks, so that what they add to an epoch's logs is kept with it.
+        extra_callbacks: called before the usual callbacks, so that what
+            they add to an epoch's logs is kept with it.
         verbose: 0 does not show how it goes on.
         export: whether the encoder is written as a SavedModel, which takes seconds.
 
