@@ -56,7 +56,7 @@ def test_features_are_checked():
         check([[1, 2]], None)
     with pytest.raises(ValueError, match="N above 0"):
         check(np.zeros((0, 2)), np.array([], int))
-    with pytest.raises(ValueError, match="one row a label"):
+    with pytest.raises(ValueError, match="one per label"):
         check([[1, 2]], np.array([0, 1]))
     with pytest.raises(ValueError, match="test.* 3 wide"):
         check([[1, 2]], np.array([0]), width=3)

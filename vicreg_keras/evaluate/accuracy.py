@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.features import Features
 
 
@@ -75,23 +76,51 @@ def check_features(
         ValueError: If labels are missing or out of range, shapes do not match, there
             is no example, or a value is NaN or infinite.
     """
-    rows = features.representations
     check_labels(name, features.labels, num_classes=num_classes)
-    if rows.ndim != 2 or len(rows) != len(features.labels):
+    check_representations(name, features.representations, width=width)
+    if len(features.representations) != len(features.labels):
         raise ValueError(
             f"Expected {name} representations of shape ({len(features.labels)}, D), "
-            f"one row a label. Received: shape={rows.shape}"
+            "one per label. Received: shape="
+            f"{features.representations.shape}"
         )
-    if width is not None and rows.shape[1] != width:
-        raise ValueError(
+
+
+def check_representations(
+    name: str,
+    representations: np.ndarray,
+    *,
+    min_count: int = 1,
+    width: int | None = None,
+) -> None:
+    """Refuses representations that cannot be compared.
+
+    Args:
+        name: What they are called in messages.
+        representations: `(N, D)` array.
+        min_count: Smallest `N`.
+        width: `D` must be it, where given.
+
+    Raises:
+        InputError: If the shape is another, or a value is NaN or infinite.
+    """
+    shape = np.shape(representations)
+    if len(shape) != 2 or shape[0] < min_count or not shape[1]:
+        raise InputError(
+            f"Expected {name} representations of shape (N, D), at least {min_count} of "
+            f"them. Received: shape={shape}."
+        )
+    if width is not None and shape[1] != width:
+        raise InputError(
             f"Expected {name} representations {width} wide, like the others. "
-            f"Received: shape={rows.shape}. All must come from one encoder."
+            f"Received: shape={shape}. All must come from one encoder."
         )
-    bad = ~np.isfinite(rows).all(axis=1)
-    if bad.any():
-        raise ValueError(
+    finite = np.isfinite(representations).all(axis=1)
+    if not finite.all():
+        raise InputError(
             f"Expected finite {name} representations. Received: NaN or infinity in "
-            f"{bad.sum()} of {len(rows)} rows."
+            f"{(~finite).sum()} of {len(finite)}. The training of the encoder has "
+            "diverged; use an earlier checkpoint, or a lower learning rate."
         )
 
 
