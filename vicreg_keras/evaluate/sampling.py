@@ -16,7 +16,7 @@ def draw(num_examples: int, size: int, seed: int) -> np.ndarray:
     Returns:
         int64 array of ascending indices.
     """
-    return np.sort(_shuffled(num_examples, seed)[:_checked(size)])
+    return np.sort(_shuffled(num_examples, seed)[: _checked(size)])
 
 
 def draw_balanced(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
@@ -40,7 +40,7 @@ def draw_balanced(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     for label in np.unique(labels):
         (members,) = np.nonzero(labels[order] == label)
         turns[members] = np.arange(len(members))
-    return np.sort(order[np.argsort(turns, kind="stable")][:_checked(size)])
+    return np.sort(order[np.argsort(turns, kind="stable")][: _checked(size)])
 
 
 def _shuffled(num_examples, seed):
