@@ -20,7 +20,7 @@ _DATASET = flags.DEFINE_string(
     "digits",
     "Images: 'digits' (always there), 'folder:PATH' (JPEG and PNG, subfolders are "
     "classes), 'npz:PATH', or a name of tensorflow-datasets, such as cifar10. Rows: "
-    "'csv:PATH', 'parquet:PATH', 'npz:PATH', digits_rows, breast_cancer, wine, iris.",
+    "'csv:PATH', 'parquet:PATH', 'npz:PATH', digits_table, breast_cancer, wine, iris.",
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Where tensorflow-datasets keeps, or puts, its sets."
@@ -64,7 +64,7 @@ _DETERMINISTIC = flags.DEFINE_bool(
 _VIEWS = flags.DEFINE_enum(
     "views",
     "auto",
-    ["auto", "cifar", "gray", "paper", "rows", "series"],
+    ["auto", "cifar", "grayscale", "paper", "series", "table"],
     "Named pair of random views; auto takes cifar for images, rows for rows.",
 )
 _NUM_VIEWS = flags.DEFINE_integer(
@@ -83,15 +83,15 @@ _INTERPOLATION = flags.DEFINE_enum(
 _VIEW_NUMBERS = {
     name: flags.DEFINE_float(name, None, f"Views: {text}; by default the pair's.")
     for name, text in {
-        "flip": "probability of a horizontal flip",
-        "jitter": "probability of color jitter",
+        "flip_probability": "probability of a horizontal flip",
+        "jitter_probability": "probability of color jitter",
         "brightness": "strength of brightness jitter",
         "contrast": "strength of contrast jitter",
         "saturation": "strength of saturation jitter",
         "hue": "strength of hue jitter, in turns",
-        "gray": "probability of losing the color",
-        "blur": "probability of a Gaussian blur",
-        "solarize": "probability of solarization",
+        "grayscale_probability": "probability of losing the color",
+        "blur_probability": "probability of a Gaussian blur",
+        "solarize_probability": "probability of solarization",
         "solarize_threshold": "first pixel value that solarization inverts",
     }.items()
 }
@@ -104,16 +104,20 @@ _VIEW_RANGES = {
     }.items()
 }
 
-_ROW_VIEW_NUMBERS = {
+_TABLE_VIEW_NUMBERS = {
     name: define(name, None, f"Views of rows: {text}; by default the pair's.")
     for define, name, text in (
-        (flags.DEFINE_float, "corruption", "probability of another row's value"),
-        (flags.DEFINE_float, "noise", "of numbers, in standard deviations"),
-        (flags.DEFINE_float, "masking", "probability of a missing value"),
+        (
+            flags.DEFINE_float,
+            "corruption_probability",
+            "probability of another row's value",
+        ),
+        (flags.DEFINE_float, "noise_std", "of numbers, in standard deviations"),
+        (flags.DEFINE_float, "masking_probability", "probability of a missing value"),
         (flags.DEFINE_float, "mixup", "largest share of another row"),
-        (flags.DEFINE_float, "scaling", "spread of a series' factor about 1"),
-        (flags.DEFINE_float, "crop", "least part of a series' window that is kept"),
-        (flags.DEFINE_integer, "channels", "of a series, its columns step by step"),
+        (flags.DEFINE_float, "scaling_std", "spread of a series' factor about 1"),
+        (flags.DEFINE_float, "min_crop", "least part of a series' window that is kept"),
+        (flags.DEFINE_integer, "num_channels", "of a series, its columns step by step"),
     )
 }
 
@@ -359,7 +363,7 @@ _RECIPE_FLAGS = (
     _INTERPOLATION,
     *_VIEW_NUMBERS.values(),
     *_VIEW_RANGES.values(),
-    *_ROW_VIEW_NUMBERS.values(),
+    *_TABLE_VIEW_NUMBERS.values(),
     _ENCODER,
     _MLP,
     _STEM,
@@ -602,7 +606,7 @@ def settings_from_flags():
     names = {field.name for field in dataclasses.fields(Settings)}
     values = {name: flags.FLAGS[name].value for name in names & set(flags.FLAGS)}
     values |= {"precision": precision, "view_overrides": overrides}
-    row_overrides = {name: flag.value for name, flag in _ROW_VIEW_NUMBERS.items()}
+    row_overrides = {name: flag.value for name, flag in _TABLE_VIEW_NUMBERS.items()}
     values["row_view_overrides"] = row_overrides
     return Settings(**values)
 

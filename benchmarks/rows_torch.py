@@ -91,8 +91,8 @@ class View:
 
     def __init__(self, plan: dict[str, torch.Tensor]):
         self.marginals = plan["marginals"]
-        self.corruption = plan["corruption"].item()
-        self.spread = plan["noise"].float() * plan["std"]
+        self.corruption = plan["corruption_probability"].item()
+        self.spread = plan["noise_std"].float() * plan["std"]
         self.spread[plan["categories"]] = 0
         self.columns = torch.arange(self.marginals.shape[1])
 

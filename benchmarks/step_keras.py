@@ -133,8 +133,21 @@ def write_plan(
     }
     mean, std = dataset.pixel_statistics
     view = model.augmenter[0].get_config()
-    names = ("crop_scale", "crop_ratio", "flip", "brightness", "contrast", "saturation")
-    names += ("hue", "jitter", "gray", "solarize", "solarize_threshold")
+    names = (
+        "crop_scale",
+        "crop_ratio",
+        "flip_probability",
+        "brightness",
+        "contrast",
+        "saturation",
+    )
+    names += (
+        "hue",
+        "jitter_probability",
+        "grayscale_probability",
+        "solarize_probability",
+        "solarize_threshold",
+    )
     np.savez(
         path,
         batch_size=settings.batch_size,

@@ -14,8 +14,15 @@ import math
 import torch
 
 _TRIES = 10  # torchvision's, before a crop falls back to all of the image
-_SETTINGS = ("crop_scale", "crop_ratio", "flip", "brightness", "contrast")
-_SETTINGS += ("saturation", "hue", "jitter", "gray", "solarize", "solarize_threshold")
+_SETTINGS = ("crop_scale", "crop_ratio", "flip_probability", "brightness", "contrast")
+_SETTINGS += (
+    "saturation",
+    "hue",
+    "jitter_probability",
+    "grayscale_probability",
+    "solarize_probability",
+    "solarize_threshold",
+)
 _GRAY = torch.tensor([[0.299, 0.587, 0.114]])
 
 
@@ -39,9 +46,9 @@ class View:
         """Returns float32 `(batch, 3, height, width)` of uint8 NHWC images."""
         planes = self.crop_and_flip(images)
         self.jitter(planes)
-        gray = drawn(len(planes), self.settings["gray"])
+        gray = drawn(len(planes), self.settings["grayscale_probability"])
         planes[gray] = gray_of(planes[gray]).expand(-1, 3, -1, -1)
-        bright = drawn(len(planes), self.settings["solarize"])
+        bright = drawn(len(planes), self.settings["solarize_probability"])
         chosen = planes[bright]
         threshold = self.settings["solarize_threshold"]
         planes[bright] = torch.where(chosen >= threshold, 255 - chosen, chosen)
@@ -52,7 +59,7 @@ class View:
         tops, lefts, heights, widths = self.boxes(num_images)
         rows = self.weights[(heights - 1) * self.side + tops]
         columns = self.weights[(widths - 1) * self.side + lefts]
-        mirrored = drawn(num_images, self.settings["flip"])
+        mirrored = drawn(num_images, self.settings["flip_probability"])
         columns[mirrored] = columns[mirrored].flip(1)
         lines = images.float().view(num_images, self.side, self.side * 3)
         lines = torch.bmm(rows, lines).view(num_images, self.new_side, self.side, 3)
@@ -83,7 +90,7 @@ class View:
     def jitter(self, planes: torch.Tensor):
         """Changes colors in place: four operations, in an order an image."""
         order = torch.rand(len(planes), 4).argsort(dim=1)
-        order[torch.rand(len(planes)) >= self.settings["jitter"]] = -1
+        order[torch.rand(len(planes)) >= self.settings["jitter_probability"]] = -1
         operations = (brightness, contrast, saturation, hue)
         strengths = [self.settings[operation.__name__] for operation in operations]
         for turn in order.T:

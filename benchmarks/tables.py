@@ -31,7 +31,7 @@ from vicreg_keras.training.positives import run_pretrain
 from vicreg_keras.training.pretrain import trained_encoder
 from vicreg_keras.workdir.run_folder import RunFolder
 
-# As flags/digits_rows.flags and flags/small_table.flags.
+# As flags/digits_table.flags and flags/small_table.flags.
 SHARED = {
     "positives": "neighbors",
     "neighbors_from": "input",
@@ -42,7 +42,7 @@ DIGITS = {
     **SHARED,
     "mlp": "1024-512-128",
     "projector": "256-256",
-    "row_view_overrides": {"corruption": 0.1, "mixup": 0.5},
+    "row_view_overrides": {"corruption_probability": 0.1, "mixup": 0.5},
     "batch_size": 128,
     "epochs": 400,
 }
@@ -50,12 +50,12 @@ SMALL = {
     **SHARED,
     "mlp": "256-16",
     "projector": "32-32",
-    "row_view_overrides": {"corruption": 0.3, "mixup": 0.5},
+    "row_view_overrides": {"corruption_probability": 0.3, "mixup": 0.5},
     "num_positives": 10,
     "batch_size": 64,
     "epochs": 200,
 }
-RECIPES = {"digits_rows": DIGITS, "breast_cancer": SMALL, "wine": SMALL, "iris": SMALL}
+RECIPES = {"digits_table": DIGITS, "breast_cancer": SMALL, "wine": SMALL, "iris": SMALL}
 MEASURES = ("silhouette by class", "silhouette", "kNN")
 
 

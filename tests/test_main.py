@@ -21,8 +21,19 @@ from vicreg_keras.training import optim
 from vicreg_keras.views import image_ops, image_views, table_views
 from vicreg_keras.workdir.run_folder import RunFolder
 
-TINY = ["--encoder=tiny", "--projector=16-16", "--views=gray", "--jitter=0"]
-SHORT = [*TINY, "--crop_scale=1,1", "--flip=0.5", "--epochs=1", "--warmup_epochs=0"]
+TINY = [
+    "--encoder=tiny",
+    "--projector=16-16",
+    "--views=grayscale",
+    "--jitter_probability=0",
+]
+SHORT = [
+    *TINY,
+    "--crop_scale=1,1",
+    "--flip_probability=0.5",
+    "--epochs=1",
+    "--warmup_epochs=0",
+]
 
 
 @pytest.fixture
@@ -175,7 +186,7 @@ def test_no_network_and_no_data_names_three_ways_on(run_main, tmp_path):
         (["--variance_weight=-1"], "variance_weight"),
         (["--encoder=vgg"], "resnet18"),
         (["--views=blue"], "cifar"),
-        (["--flip=1.5"], "flip=1.5"),
+        (["--flip_probability=1.5"], "flip_probability=1.5"),
         (["--crop_scale=0.5"], "--crop_scale=LEAST,GREATEST"),
         (["--crop_scale=1,0.2"], "(1.0, 0.2)"),
         (["--validation_fraction=2"], "validation_fraction"),
@@ -227,7 +238,7 @@ def test_choices_of_the_flags_are_those_of_the_library():
         return set(flags.FLAGS[name].parser.enum_values)
 
     assert choices("encoder") == {"auto", "mlp", *encoders.ENCODERS}
-    assert choices("views") == {"auto", *image_views.VIEWS, *table_views.ROW_VIEWS}
+    assert choices("views") == {"auto", *image_views.VIEWS, *table_views.TABLE_VIEWS}
     assert choices("optimizer") == set(optim.OPTIMIZERS)
     assert choices("precision") == {"auto", *POLICIES}
     assert choices("protocol") == set(PROTOCOLS)
@@ -241,7 +252,7 @@ def test_choices_of_the_flags_are_those_of_the_library():
         assert [flag.name for flag in options] == keywords, mode
     settings = set(inspect.signature(image_views.View).parameters) - {"kwargs"}
     assert settings <= set(flags.FLAGS), "a value of a view lacks its flag"
-    settings = set(main._ROW_VIEW_NUMBERS) | {"marginals", "std", "categorical"}
-    assert settings == set(inspect.signature(table_views.RowView).parameters) - {
+    settings = set(main._TABLE_VIEW_NUMBERS) | {"marginals", "std", "categorical"}
+    assert settings == set(inspect.signature(table_views.TableView).parameters) - {
         "kwargs"
     }

@@ -245,7 +245,7 @@ def test_without_variance_it_collapses_and_with_it_it_does_not():
 
 def test_save_and_load_go_on_as_one(tmp_path):
     model = make_model(
-        make_views("gray"), keras.optimizers.Adam(1e-3), covariance_weight=2
+        make_views("grayscale"), keras.optimizers.Adam(1e-3), covariance_weight=2
     )
     fit(model)
     model.save(tmp_path / "model.keras")
@@ -258,7 +258,7 @@ def test_save_and_load_go_on_as_one(tmp_path):
 
 
 def test_the_number_of_views_is_saved():
-    model = make_model(make_views("gray"), num_views=3)
+    model = make_model(make_views("grayscale"), num_views=3)
     assert VICReg.from_config(model.get_config()).num_views == 3
 
 

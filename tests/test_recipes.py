@@ -116,15 +116,15 @@ def view(**changes):
         "crop_scale": (0.2, 1.0),
         "crop_ratio": (3 / 4, 4 / 3),
         "interpolation": "bicubic",
-        "flip": 0.5,
-        "jitter": 0.8,
+        "flip_probability": 0.5,
+        "jitter_probability": 0.8,
         "brightness": 0.4,
         "contrast": 0.4,
         "saturation": 0.2,
         "hue": 0.1,
-        "gray": 0.2,
-        "blur": 0.0,
-        "solarize": 0.1,
+        "grayscale_probability": 0.2,
+        "blur_probability": 0.0,
+        "solarize_probability": 0.1,
         "solarize_threshold": 128,
         **changes,
     }
@@ -179,7 +179,10 @@ PUBLISHED = {
         projector=(1024, 1024, 1024, 1024),
         # The spread of a kernel of 3 pixels is at most 0.8, whatever its sigma up to 2.
         view=view(
-            interpolation="bilinear", blur=0.5, blur_sigma=(0.1, 0.8), solarize=0.2
+            interpolation="bilinear",
+            blur_probability=0.5,
+            blur_sigma=(0.1, 0.8),
+            solarize_probability=0.2,
         ),
     ),
     "cifar10_adam20": Recipe(
@@ -199,7 +202,7 @@ PUBLISHED = {
             crop_scale=(0.08, 1.0),
             interpolation="bilinear",
             saturation=0.4,
-            solarize=0.0,
+            solarize_probability=0.0,
         ),
     ),
     "cifar10_adam30": Recipe(
@@ -217,10 +220,10 @@ PUBLISHED = {
         projector=(512, 512, 512),
         view=view(
             interpolation="bilinear",
-            jitter=1.0,
-            blur=0.5,
+            jitter_probability=1.0,
+            blur_probability=0.5,
             blur_sigma=(0.1, 0.8),
-            solarize=0.0,
+            solarize_probability=0.0,
         ),
     ),
     "cifar10_emp_ssl": Recipe(
@@ -242,7 +245,7 @@ PUBLISHED = {
             interpolation="bilinear",
             saturation=0.4,
             hue=0.2,
-            blur=0.1,
+            blur_probability=0.1,
             blur_sigma=(0.1, 2.0),
         ),
         num_views=8,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from vicreg_keras.models import encoders
 from vicreg_keras.views.image_views import VIEWS, make_views
-from vicreg_keras.views.table_views import ROW_VIEWS, row_view_settings
+from vicreg_keras.views.table_views import TABLE_VIEWS, table_view_settings
 
 # Neighbors of the examples themselves, rather than of an earlier run's folder.
 INPUT = "input"
@@ -21,10 +21,10 @@ class Settings:
         stem: `"auto"`, `"cifar"` or `"imagenet"`.
         mlp: widths of the mlp's layers, such as `"256-128"`.
         projector: widths, such as `"2048-2048-2048"`.
-        views: a key of `augment.VIEWS` or of `row_views.ROW_VIEWS`, or `"auto"`: cifar
-            for images and rows for rows.
-        view_overrides: settings of `augment.View` that replace the pair's.
-        row_view_overrides: settings of `row_views.RowView`, likewise.
+        views: a key of `VIEWS` or of `TABLE_VIEWS`, or `"auto"`: cifar for images
+            and table for tables.
+        view_overrides: settings of `View` that replace the pair's.
+        row_view_overrides: settings of `TableView`, likewise.
         num_views: random views of each example in a step; the pair's in turn.
         invariance_weight, variance_weight, covariance_weight: of the loss.
         optimizer: a key of `optim.OPTIMIZERS`.
@@ -87,8 +87,8 @@ class Settings:
         """
         encoders.parse_widths(self.projector)
         encoders.parse_widths(self.mlp, "mlp")
-        if self.views in ROW_VIEWS:
-            row_view_settings(self.views, **self.row_view_overrides)
+        if self.views in TABLE_VIEWS:
+            table_view_settings(self.views, **self.row_view_overrides)
         elif self.views != "auto":
             make_views(self.views, **self.view_overrides)
         if self.num_views < 2:
@@ -129,7 +129,7 @@ class Settings:
             ValueError: if encoder or views are for the other kind of examples.
         """
         are_rows = len(example_shape) == 1
-        encoder, views = ("mlp", "rows") if are_rows else ("resnet18", "cifar")
+        encoder, views = ("mlp", "table") if are_rows else ("resnet18", "cifar")
         chosen = dataclasses.replace(
             self,
             encoder=encoder if self.encoder == "auto" else self.encoder,
@@ -143,7 +143,7 @@ class Settings:
                 f"encoder={chosen.encoder}. Use --encoder=auto, or other data."
             )
         if (chosen.views in VIEWS) == are_rows:
-            known = ", ".join(ROW_VIEWS) if are_rows else ", ".join(VIEWS)
+            known = ", ".join(TABLE_VIEWS) if are_rows else ", ".join(VIEWS)
             raise ValueError(
                 f"Expected views of {kind} ({known}). Received: "
                 f"views={chosen.views}. Use --views=auto, or other data."

@@ -27,9 +27,13 @@ from vicreg_keras.training.pretrain import build_encoder
 SETTINGS = Settings(
     encoder="tiny",
     projector="8-8",
-    views="gray",
+    views="grayscale",
     # One cheap operation, so that little is compiled.
-    view_overrides={"jitter": 0.0, "crop_scale": (1.0, 1.0), "flip": 0.5},
+    view_overrides={
+        "jitter_probability": 0.0,
+        "crop_scale": (1.0, 1.0),
+        "flip_probability": 0.5,
+    },
     learning_rate=0.01,
     epochs=40,
     warmup_epochs=10,
@@ -39,10 +43,10 @@ SETTINGS = Settings(
 )
 RECIPE = """--mode=pretrain
 --dataset=digits
---views=gray
---jitter=0
+--views=grayscale
+--jitter_probability=0
 --crop_scale=1,1
---flip=0.5
+--flip_probability=0.5
 --encoder=tiny
 --projector=8-8
 --batch_size=50

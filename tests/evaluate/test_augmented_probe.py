@@ -153,8 +153,13 @@ def test_encoder_sees_views_in_inference_mode():
 def test_default_view_crops_and_flips_and_leaves_colors():
     config = crop_and_flip().get_config()
     assert tuple(config["crop_scale"]) == (0.08, 1.0)
-    assert config["flip"] == 0.5
-    for name in ("jitter", "gray", "blur", "solarize"):
+    assert config["flip_probability"] == 0.5
+    for name in (
+        "jitter_probability",
+        "grayscale_probability",
+        "blur_probability",
+        "solarize",
+    ):
         assert config[name] == 0.0
 
 

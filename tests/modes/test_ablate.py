@@ -11,7 +11,7 @@ from vicreg_keras.workdir.run_folder import RunFolder
 SETTINGS = Settings(
     encoder="tiny",
     projector="16-16",
-    views="gray",
+    views="grayscale",
     optimizer="adam",
     learning_rate=0.02,
     batch_size=100,

@@ -16,9 +16,13 @@ from vicreg_keras.workdir.run_folder import RunFolder
 SETTINGS = Settings(
     encoder="tiny",
     projector="8-8",
-    views="gray",
+    views="grayscale",
     # One cheap operation, so that little is compiled.
-    view_overrides={"jitter": 0.0, "crop_scale": (1.0, 1.0), "flip": 0.5},
+    view_overrides={
+        "jitter_probability": 0.0,
+        "crop_scale": (1.0, 1.0),
+        "flip_probability": 0.5,
+    },
     epochs=2,
     batch_size=100,
     warmup_epochs=0.0,

@@ -207,8 +207,13 @@ def run_main(monkeypatch, capfd):
 
 
 RECIPE = (
-    *("--encoder=tiny", "--projector=8-8", "--views=gray", "--jitter=0"),
-    *("--crop_scale=1,1", "--flip=0.5", "--epochs=1", "--warmup_epochs=0"),
+    *(
+        "--encoder=tiny",
+        "--projector=8-8",
+        "--views=grayscale",
+        "--jitter_probability=0",
+    ),
+    *("--crop_scale=1,1", "--flip_probability=0.5", "--epochs=1", "--warmup_epochs=0"),
 )
 
 
@@ -227,7 +232,7 @@ def test_the_best_recipe_runs_as_it_is(run_main, tmp_path):
     rate = row["best_values"]["learning_rate"]
     for line in (
         f"--learning_rate={rate}",
-        "--flip=0.25",
+        "--flip_probability=0.25",
         "--epochs=1",
         "--encoder=tiny",
     ):

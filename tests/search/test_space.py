@@ -29,15 +29,20 @@ def test_ranges_and_choices_are_read(tmp_path):
     )
     assert space["learning_rate"].low == 1e-4 and space["learning_rate"].log
     assert (space["batch_size"].high, space["batch_size"].step) == (192, 64)
-    assert space["solarize"].high == 0.3
+    assert space["solarize_probability"].high == 0.3
     assert space["clip"].choices == (True, False)
     assert space["crop_scale"].choices == ("0.2,1.0", "0.4,1.0")
-    values = {"batch_size": 128, "clip": True, "solarize": 0.25, "crop_scale": "0.4,1"}
+    values = {
+        "batch_size": 128,
+        "clip": True,
+        "solarize_probability": 0.25,
+        "crop_scale": "0.4,1",
+    }
     assert spaces.apply(SETTINGS, values) == dataclasses.replace(
         SETTINGS,
         batch_size=128,
         clip=True,
-        view_overrides={"solarize": 0.25, "crop_scale": (0.4, 1.0)},
+        view_overrides={"solarize_probability": 0.25, "crop_scale": (0.4, 1.0)},
     )
     study = optuna.create_study()
     for _ in range(20):
@@ -97,7 +102,7 @@ def test_the_ends_of_a_space_are_tried_on_the_recipe_first(tmp_path):
         spaces.check_space(read(tmp_path, "projector: {choices: [x-3]}"), SETTINGS)
 
 
-@pytest.mark.parametrize("views", ["cifar", "gray", "paper"])
+@pytest.mark.parametrize("views", ["cifar", "grayscale", "paper"])
 def test_the_default_space_is_around_the_recipe(views):
     settings = dataclasses.replace(SETTINGS, views=views)
     space = spaces.default_space(settings)
@@ -107,7 +112,7 @@ def test_the_default_space_is_around_the_recipe(views):
     applied = spaces.apply(settings, own)
     assert applied.view_overrides.pop("crop_scale")[1] == 1.0
     # Color is searched only where the views have it.
-    assert ("hue" in space) == ("saturation" in space) == (views != "gray")
+    assert ("hue" in space) == ("saturation" in space) == (views != "grayscale")
     assert {"variance_weight", "covariance_weight", "weight_decay"} <= set(space)
     # Only ratios of the weights matter: their ranges move with the invariance.
     twice = dataclasses.replace(settings, invariance_weight=50.0)
@@ -134,17 +139,23 @@ def test_a_recipe_outside_a_space_has_no_values_there(tmp_path):
 
 
 def test_rows_have_a_space_of_their_own():
-    settings = Settings(encoder="mlp", views="rows", mlp="64-32", projector="32-32")
+    settings = Settings(encoder="mlp", views="table", mlp="64-32", projector="32-32")
     space = spaces.default_space(settings)
-    assert {"mlp", "corruption", "noise", "masking"} < set(space)
+    assert {"mlp", "corruption_probability", "noise_std", "masking_probability"} < set(
+        space
+    )
     assert not {"crop_scale", "brightness"} & set(space)
     assert space["mlp"].choices == ("32-16", "64-32", "128-64")
     changed = spaces.apply(
-        settings, {"corruption": 0.5, "mlp": "32-16", "learning_rate": 0.1}
+        settings, {"corruption_probability": 0.5, "mlp": "32-16", "learning_rate": 0.1}
     )
-    assert changed.row_view_overrides == {"corruption": 0.5}
+    assert changed.row_view_overrides == {"corruption_probability": 0.5}
     assert changed.view_overrides == {} and changed.mlp == "32-16"
     own = spaces.own_values(settings, space)
-    assert (own["corruption"], own["noise"], own["mlp"]) == (0.3, 0.1, "64-32")
-    with pytest.raises(ValueError, match="corruption=2"):
-        spaces.apply(settings, {"corruption": 2.0})
+    assert (own["corruption_probability"], own["noise_std"], own["mlp"]) == (
+        0.3,
+        0.1,
+        "64-32",
+    )
+    with pytest.raises(ValueError, match="corruption_probability=2"):
+        spaces.apply(settings, {"corruption_probability": 2.0})

@@ -16,7 +16,7 @@ from vicreg_keras.workdir.run_folder import RunFolder
 RECIPE = {
     "encoder": "tiny",
     "projector": "32",
-    "views": "gray",
+    "views": "grayscale",
     "batch_size": 64,
     "epochs": 1,
     "warmup_epochs": 0,
@@ -82,7 +82,9 @@ def test_trains_on_neighbors_and_compares(earlier, digits, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["digits", "iris"])
 def test_neighbors_of_the_input_need_no_earlier_run(name, tmp_path, capsys):
     dataset = load_dataset(name)
-    chosen = {"encoder": "tiny", "views": "gray"} if name == "digits" else {"mlp": "8"}
+    chosen = (
+        {"encoder": "tiny", "views": "grayscale"} if name == "digits" else {"mlp": "8"}
+    )
     recipe = Settings(
         **{**RECIPE, "encoder": "auto", "views": "auto", **chosen},
         positives="neighbors",

@@ -32,9 +32,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SETTINGS = Settings(
     encoder="tiny",
     projector="16-16",
-    views="gray",
+    views="grayscale",
     # One cheap operation, so that little is compiled.
-    view_overrides={"jitter": 0.0, "crop_scale": (1.0, 1.0), "flip": 0.5},
+    view_overrides={
+        "jitter_probability": 0.0,
+        "crop_scale": (1.0, 1.0),
+        "flip_probability": 0.5,
+    },
     epochs=2,
     batch_size=256,
     warmup_epochs=0.5,
@@ -218,7 +222,7 @@ def test_a_broken_checkpoint_is_named(digits, tmp_path):
         ({"batch_size": 1}, "batch of 2 images or more.*batch_size=1"),
         ({"warmup_epochs": 5.0}, "warmup_epochs=5, epochs=2"),
         ({"views": "blue"}, "blue"),
-        ({"view_overrides": {"flip": 2.0}}, "flip"),
+        ({"view_overrides": {"flip_probability": 2.0}}, "flip"),
     ],
 )
 def test_settings_that_cannot_be_trained(change, message):
@@ -238,10 +242,10 @@ RECIPE = """
 --dataset=digits
 --encoder=tiny
 --projector=16-16
---views=gray
---jitter=0
+--views=grayscale
+--jitter_probability=0
 --crop_scale=1,1
---flip=0.5
+--flip_probability=0.5
 --epochs=3
 --warmup_epochs=0.5
 --batch_size=64

@@ -10,7 +10,14 @@ import tensorflow as tf
 from vicreg_keras.views import image_views
 
 # Quick to compile: flips, and every image's own brightness.
-CHEAP = dict(crop_scale=(1, 1), contrast=0, saturation=0, hue=0, jitter=1, gray=0)
+CHEAP = dict(
+    crop_scale=(1, 1),
+    contrast=0,
+    saturation=0,
+    hue=0,
+    jitter_probability=1,
+    grayscale_probability=0,
+)
 
 
 def draw(view, num_draws=10_000):
@@ -27,7 +34,7 @@ def noise(batch=4, height=12, width=12, seed=0):
 
 
 def test_a_views_parameters_are_independent():
-    view = image_views.View(blur=0.5, solarize=0.5)
+    view = image_views.View(blur_probability=0.5, solarize_probability=0.5)
     crop, flip, color, gray, blur, solarize = draw(view)
     chances = [flip["apply"], color["apply"], gray["apply"], blur["apply"]]
     values = [*chances, solarize["apply"], crop["width"], color["hue"]]
@@ -36,7 +43,10 @@ def test_a_views_parameters_are_independent():
 
 
 def test_leaving_a_step_out_changes_no_other():
-    full, less = draw(image_views.View()), draw(image_views.View(flip=0, jitter=0))
+    full, less = (
+        draw(image_views.View()),
+        draw(image_views.View(flip_probability=0, jitter_probability=0)),
+    )
     assert less[1] is None and less[2] is None
     np.testing.assert_array_equal(full[0]["width"], less[0]["width"])
     np.testing.assert_array_equal(full[3]["apply"], less[3]["apply"])
@@ -149,7 +159,12 @@ def test_shapes_are_known_without_running():
 
 def test_what_has_no_strength_is_left_out():
     view = image_views.View(
-        crop_scale=(1, 1), flip=0, jitter=0, gray=0, blur=0, solarize=0
+        crop_scale=(1, 1),
+        flip_probability=0,
+        jitter_probability=0,
+        grayscale_probability=0,
+        blur_probability=0,
+        solarize_probability=0,
     )
     assert view._steps == [None] * 6
     np.testing.assert_array_equal(view(noise(), seed=(0, 0)), noise())
@@ -162,7 +177,7 @@ def test_what_has_no_strength_is_left_out():
 @pytest.mark.parametrize("name", image_views.VIEWS)
 def test_named_pairs_are_built_and_overridden(name):
     for view, settings in zip(
-        image_views.make_views(name, crop_size=24, flip=None),
+        image_views.make_views(name, crop_size=24, flip_probability=None),
         image_views.VIEWS[name],
         strict=True,
     ):
@@ -174,14 +189,17 @@ def test_named_pairs_are_built_and_overridden(name):
 
 def test_papers_pair_is_the_authors_asymmetric_one():
     first, second = (view.get_config() for view in image_views.make_views("paper"))
-    assert (first["blur"], first["solarize"]) == (1.0, 0.0)
-    assert (second["blur"], second["solarize"]) == (0.1, 0.2)
+    assert (first["blur_probability"], first["solarize_probability"]) == (1.0, 0.0)
+    assert (second["blur_probability"], second["solarize_probability"]) == (0.1, 0.2)
 
 
 @pytest.mark.parametrize(
     "settings,message",
     [
-        ({"flip": 1.5}, r"Expected a number in \[0, 1\]. Received: flip=1.5"),
+        (
+            {"flip_probability": 1.5},
+            r"Expected a number in \[0, 1\]. Received: flip_probability=1.5",
+        ),
         ({"crop_scale": (0.5, 1.2)}, r"at most 1. Received: crop_scale=\(0.5, 1.2\)"),
         ({"crop_scale": (0.9, 0.2)}, r"low <= high.* Received: crop_scale="),
         ({"crop_ratio": 1.0}, r"Expected two numbers.* Received: crop_ratio=1.0"),
@@ -208,7 +226,7 @@ def test_bad_names_and_shapes_are_refused():
 
 def test_config_round_trip():
     view = image_views.View(
-        blur=0.3, crop_size=9, interpolation="bicubic", name="first"
+        blur_probability=0.3, crop_size=9, interpolation="bicubic", name="first"
     )
     stored = keras.saving.serialize_keras_object(view)
     again = keras.saving.deserialize_keras_object(stored)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from vicreg_keras.data.columns import Column, row_statistics
 from vicreg_keras.model import VICReg
-from vicreg_keras.views.table_views import ROW_VIEWS, RowView, make_row_views
+from vicreg_keras.views.table_views import TABLE_VIEWS, TableView, make_table_views
 
 NAN = np.nan
 COLUMNS = (
@@ -20,8 +20,13 @@ COLUMNS = (
     Column("gaps"),
 )
 CATEGORICAL = [False, True, False, False]
-EVERYTHING = {"corruption": 0.2, "noise": 0.1, "masking": 0.1, "mixup": 0.3}
-SERIES = {"noise": 0.1, "scaling": 0.2, "crop": 0.5, "channels": 2}
+EVERYTHING = {
+    "corruption_probability": 0.2,
+    "noise_std": 0.1,
+    "masking_probability": 0.1,
+    "mixup": 0.3,
+}
+SERIES = {"noise_std": 0.1, "scaling_std": 0.2, "min_crop": 0.5, "num_channels": 2}
 
 
 def table(num_rows, seed=0):
@@ -44,7 +49,7 @@ ROWS = table(64)
 
 def view_of_everything():
     std = row_statistics(ROWS, COLUMNS).std
-    return RowView(ROWS, std, CATEGORICAL, **EVERYTHING)
+    return TableView(ROWS, std, CATEGORICAL, **EVERYTHING)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +68,7 @@ def assert_share(happened, probability):
 
 
 def test_what_is_0_is_left_out():
-    np.testing.assert_array_equal(RowView()(ROWS, seed=(0, 1)), ROWS)
+    np.testing.assert_array_equal(TableView()(ROWS, seed=(0, 1)), ROWS)
 
 
 @pytest.mark.parametrize("probability", [0.05, 0.3, 1.0])
@@ -71,7 +76,9 @@ def test_corrupted_entries_are_their_columns_own(probability):
     # No value is in two columns, and none of the marginals' is in a row.
     marginals = np.arange(40, dtype=np.float32).reshape(10, 4)
     rows = np.full((3000, 4), -1, np.float32)
-    view = RowView(marginals, corruption=probability)(rows, seed=(0, 1)).numpy()
+    view = TableView(marginals, corruption_probability=probability)(
+        rows, seed=(0, 1)
+    ).numpy()
     for column in range(4):
         values = view[:, column]
         replaced = values[values != -1]
@@ -88,7 +95,7 @@ def test_corrupted_entries_are_their_columns_own(probability):
 def test_corruption_brings_gaps_and_codes_along():
     marginals = np.array([[NAN, 0], [1, 2], [NAN, 2], [NAN, 2]], np.float32)
     rows = np.zeros((4000, 2), np.float32)
-    view = RowView(marginals, categorical=[False, True], corruption=1.0)
+    view = TableView(marginals, categorical=[False, True], corruption_probability=1.0)
     numbers, codes = view(rows, seed=(0, 1)).numpy().T
     assert set(numbers[~np.isnan(numbers)]) == {1} and set(codes) == {0, 2}
     assert_share(np.isnan(numbers), 0.75)
@@ -98,7 +105,7 @@ def test_corruption_brings_gaps_and_codes_along():
 def test_noise_is_in_each_columns_own_spread_and_leaves_categories_and_gaps():
     rows = table(4000)
     std = np.array([10, 1, 1e-3, 1], np.float32)
-    view = RowView(std=std, categorical=CATEGORICAL, noise=0.5)(rows, seed=(0, 1))
+    view = TableView(std=std, categorical=CATEGORICAL, noise_std=0.5)(rows, seed=(0, 1))
     change = view.numpy() - rows
     np.testing.assert_array_equal(view[:, 1], rows[:, 1])
     np.testing.assert_array_equal(np.isnan(change), np.isnan(rows))
@@ -111,7 +118,7 @@ def test_noise_is_in_each_columns_own_spread_and_leaves_categories_and_gaps():
 
 def test_masked_entries_are_missing_and_the_others_as_they_were():
     rows = np.random.default_rng(0).normal(size=(2000, 3)).astype(np.float32)
-    view = RowView(masking=0.3)(rows, seed=(0, 1)).numpy()
+    view = TableView(masking_probability=0.3)(rows, seed=(0, 1)).numpy()
     hidden = np.isnan(view)
     np.testing.assert_array_equal(view[~hidden], rows[~hidden])
     for column in range(3):
@@ -121,7 +128,7 @@ def test_masked_entries_are_missing_and_the_others_as_they_were():
 def test_mixed_shares_are_uniform_and_categories_follow_them():
     # Half of the rows are (0, 0), half (1, 1): what a mixed row is tells its share.
     rows = np.repeat(np.array([[0, 0], [1, 1]], np.float32), 4000, axis=0)
-    view = RowView(categorical=[False, True], mixup=0.6)(rows, seed=(0, 1)).numpy()
+    view = TableView(categorical=[False, True], mixup=0.6)(rows, seed=(0, 1)).numpy()
     shares = np.abs(view - rows)
     mixed = shares[shares[:, 0] > 0]
     assert_share(shares[:, 0] > 0, 0.5)
@@ -136,7 +143,7 @@ def test_mixed_shares_are_uniform_and_categories_follow_them():
 
 def test_scaling_is_a_factor_of_each_row_and_channel():
     series = np.random.default_rng(0).normal(size=(3000, 4, 2)).astype(np.float32)
-    view = RowView(scaling=0.2, channels=2)
+    view = TableView(scaling_std=0.2, num_channels=2)
     scaled = view(series.reshape(-1, 8), seed=(0, 1)).numpy().reshape(-1, 4, 2)
     means = series.mean(axis=1, keepdims=True)
     factors = np.linalg.norm(scaled - means, axis=1) / np.linalg.norm(
@@ -152,7 +159,9 @@ def test_scaling_is_a_factor_of_each_row_and_channel():
 
 def test_cropped_ramps_are_ramps_of_every_allowed_length():
     steps = np.arange(21, dtype=np.float32)
-    view = RowView(crop=0.5, channels=1)(np.tile(steps, (2000, 1)), seed=(0, 1)).numpy()
+    view = TableView(min_crop=0.5, num_channels=1)(
+        np.tile(steps, (2000, 1)), seed=(0, 1)
+    ).numpy()
     lengths = np.ptp(view, axis=1) / 20
     assert np.all(np.diff(view) > 0)
     assert view.min() >= 0 and view.max() <= 20
@@ -200,8 +209,8 @@ def test_batches_of_any_size_are_one_program(view):
 
 def test_rows_and_steps_have_their_own_draws():
     rows = np.tile(np.arange(8, dtype=np.float32), (100, 1))
-    for settings in ({"masking": 0.5}, {**SERIES, "std": np.ones(8)}):
-        view = RowView(**settings)
+    for settings in ({"masking_probability": 0.5}, {**SERIES, "std": np.ones(8)}):
+        view = TableView(**settings)
         first, second = view(rows, seed=(0, 1)), view(rows, seed=(0, 2))
         assert len(np.unique(first, axis=0)) > 70  # of 2 ** 8 masks
         assert np.mean(first.numpy() == second.numpy()) < 0.5
@@ -217,10 +226,10 @@ def test_without_a_seed_the_global_one_decides(view):
 
 
 def test_leaving_a_step_out_changes_no_other():
-    with_noise = RowView(std=np.ones(4), masking=0.4, noise=1.0)
+    with_noise = TableView(std=np.ones(4), masking_probability=0.4, noise_std=1.0)
     both, masked = (
         with_noise(ROWS, seed=(0, 1)),
-        RowView(masking=0.4)(ROWS, seed=(0, 1)),
+        TableView(masking_probability=0.4)(ROWS, seed=(0, 1)),
     )
     np.testing.assert_array_equal(np.isnan(both), np.isnan(masked))
 
@@ -249,11 +258,13 @@ def test_views_are_float32_whatever_the_policy(view):
 
 def test_a_config_is_json_and_builds_the_same_view(view):
     config = view.get_config()
-    again = RowView.from_config(json.loads(json.dumps(config, allow_nan=False)))
+    again = TableView.from_config(json.loads(json.dumps(config, allow_nan=False)))
     assert again.get_config() == config
     np.testing.assert_array_equal(again(ROWS, seed=(0, 1)), view(ROWS, seed=(0, 1)))
-    series = RowView(std=np.full(8, 0.1), **SERIES)
-    assert RowView.from_config(series.get_config()).get_config() == series.get_config()
+    series = TableView(std=np.full(8, 0.1), **SERIES)
+    assert (
+        TableView.from_config(series.get_config()).get_config() == series.get_config()
+    )
     assert series.get_config()["marginals"] is None
 
 
@@ -306,7 +317,7 @@ def test_rows_have_more_views_than_two(view):
 
 
 def test_a_step_compiled_by_xla_takes_the_same_views():
-    view, found = RowView(masking=0.3), []
+    view, found = TableView(masking_probability=0.3), []
     for compiled, seed in ((False, 0), (True, 0), (True, 1)):
         model = small_model(view, seed=seed)
         model.compile(keras.optimizers.SGD(1e-4), jit_compile=compiled)
@@ -319,18 +330,22 @@ def test_a_step_compiled_by_xla_takes_the_same_views():
 # Named pairs.
 
 
-@pytest.mark.parametrize("name", ROW_VIEWS)
+@pytest.mark.parametrize("name", TABLE_VIEWS)
 def test_named_pairs_are_built_and_overridden(name):
-    columns = COLUMNS if name == "rows" else [Column(f"t{k}") for k in range(4)]
-    pair = make_row_views(name, ROWS, columns, masking=0.25, noise=None)
+    columns = COLUMNS if name == "table" else [Column(f"t{k}") for k in range(4)]
+    pair = make_table_views(
+        name, ROWS, columns, masking_probability=0.25, noise_std=None
+    )
     statistics = row_statistics(ROWS, columns)
     for view in pair:
         config = view.get_config()
-        assert config["masking"] == 0.25
-        for key, value in ROW_VIEWS[name].items():
+        assert config["masking_probability"] == 0.25
+        for key, value in TABLE_VIEWS[name].items():
             assert config[key] == value
         np.testing.assert_array_equal(np.float32(config["std"]), statistics.std)
-        assert config["categorical"] == (CATEGORICAL if name == "rows" else [False] * 4)
+        assert config["categorical"] == (
+            CATEGORICAL if name == "table" else [False] * 4
+        )
         assert view(ROWS, seed=(0, 1)).shape == ROWS.shape
 
 
@@ -340,15 +355,17 @@ def test_marginals_are_the_training_rows_or_some_of_them():
     columns = [Column("a"), Column("b")]
     seen = {}
     for seed in (0, 0, 1):
-        view, _ = make_row_views(
-            "rows", rows, columns, seed=seed, corruption=1, noise=0
+        view, _ = make_table_views(
+            "table", rows, columns, seed=seed, corruption_probability=1, noise_std=0
         )
         taken = view(np.full((40_000, 2), -1, np.float32), seed=(0, 1)).numpy()
         values = frozenset(taken.ravel().tolist())
         assert values <= set(range(5000)) and 4000 < len(values) <= 4096
         assert seen.setdefault(seed, values) == values
     assert seen[0] != seen[1]
-    view, _ = make_row_views("rows", rows[:10], columns, corruption=1, noise=0)
+    view, _ = make_table_views(
+        "rows", rows[:10], columns, corruption_probability=1, noise_std=0
+    )
     taken = view(np.full((1000, 2), -1, np.float32), seed=(0, 1)).numpy()
     assert set(taken.ravel()) == set(range(10))
 
@@ -359,24 +376,39 @@ def test_marginals_are_the_training_rows_or_some_of_them():
 @pytest.mark.parametrize(
     "settings,message",
     [
-        ({"masking": 1.5}, r"masking to be a number in \[0, 1\]. .*: masking=1.5. 0 "),
-        ({"mixup": -0.1}, "Received: mixup=-0.1"),
-        ({"corruption": NAN}, "Received: corruption=nan"),
         (
-            {"noise": math.inf},
-            "noise to be a number of at least 0. Received: noise=inf",
+            {"masking_probability": 1.5},
+            r"to be a number in \[0, 1\]. .*: masking_probability=1.5. 0 ",
         ),
-        ({"scaling": "0.1"}, "Received: scaling='0.1'"),
-        ({"crop": 0, "channels": 1}, r"crop to be a number in \(0, 1\]. .*crop=0. 1 "),
-        ({"channels": 1.5}, "channels to be a whole number of 0 or more"),
-        ({"channels": -1}, "Received: channels=-1"),
-        ({"corruption": 0.3}, "marginals where corruption is above 0"),
-        ({"noise": 0.3}, "Expected std where noise is above 0"),
-        ({"crop": 0.5}, "channels of 1 or more where .* Received: channels=0"),
-        ({"scaling": 0.5}, "channels of 1 or more where"),
-        ({"channels": 1, "categorical": [True, False]}, "numbers alone in the columns"),
-        ({"channels": 2, "std": [1, 1, 1]}, "channels that divide 3 columns"),
-        ({"channels": 3, "std": [1, 1, 1]}, "into two steps or more"),
+        ({"mixup": -0.1}, "Received: mixup=-0.1"),
+        ({"corruption_probability": NAN}, "Received: corruption_probability=nan"),
+        (
+            {"noise_std": math.inf},
+            "noise_std to be a number of at least 0. Received: noise_std=inf",
+        ),
+        ({"scaling_std": "0.1"}, "Received: scaling_std='0.1'"),
+        (
+            {"min_crop": 0, "num_channels": 1},
+            r"min_crop to be a number in \(0, 1\]. .*min_crop=0. 1 ",
+        ),
+        ({"num_channels": 1.5}, "num_channels to be a whole number of 0 or more"),
+        ({"num_channels": -1}, "Received: num_channels=-1"),
+        (
+            {"corruption_probability": 0.3},
+            "marginals where corruption_probability is above 0",
+        ),
+        ({"noise_std": 0.3}, "Expected std where noise_std is above 0"),
+        (
+            {"min_crop": 0.5},
+            "num_channels of 1 or more beside .* Received: num_channels=0",
+        ),
+        ({"scaling_std": 0.5}, "num_channels of 1 or more beside"),
+        (
+            {"num_channels": 1, "categorical": [True, False]},
+            "numbers alone in the columns",
+        ),
+        ({"num_channels": 2, "std": [1, 1, 1]}, "num_channels that divide 3 columns"),
+        ({"num_channels": 3, "std": [1, 1, 1]}, "into two steps or more"),
         ({"std": [1, 1], "categorical": [True]}, "Expected one number of columns"),
         ({"std": [1, NAN]}, "std to be finite numbers"),
         ({"std": [[1, 1]]}, "std to be finite numbers"),
@@ -388,7 +420,7 @@ def test_marginals_are_the_training_rows_or_some_of_them():
 )
 def test_bad_settings_are_refused_in_one_line(settings, message):
     with pytest.raises(ValueError, match=message) as error:
-        RowView(**settings)
+        TableView(**settings)
     assert "\n" not in str(error.value)
 
 
@@ -398,20 +430,26 @@ def test_rows_of_another_table_are_refused(view):
     ):
         view_of_everything()(np.zeros((2, 3), np.float32), seed=(0, 1))
     with pytest.raises(ValueError, match=r"shape \(batch, num_columns\)"):
-        RowView(masking=0.5)(np.zeros((2, 3, 3), np.float32), seed=(0, 1))
-    with pytest.raises(ValueError, match="channels that divide 3 columns"):
-        RowView(scaling=0.5, channels=2)(np.zeros((2, 3), np.float32), seed=(0, 1))
+        TableView(masking_probability=0.5)(np.zeros((2, 3, 3), np.float32), seed=(0, 1))
+    with pytest.raises(ValueError, match="num_channels that divide 3 columns"):
+        TableView(scaling_std=0.5, num_channels=2)(
+            np.zeros((2, 3), np.float32), seed=(0, 1)
+        )
 
 
 def test_what_does_not_exist_is_refused():
     for arguments, settings, message in (
-        (("cifar", ROWS, COLUMNS), {}, "one of rows, series. Received: name='cifar'"),
-        (("rows", ROWS, COLUMNS), {"std": 1}, "settings among corruption, .*std=1"),
-        (("rows", ROWS, COLUMNS), {"mixup": 2}, r"number in \[0, 1\].*mixup=2"),
-        (("rows", ROWS, COLUMNS), {"channels": 3}, "numbers alone in the columns"),
-        (("rows", ROWS, COLUMNS[:2]), {}, r"shape \(N, 2\), N above 0. .*\(64, 4\)"),
-        (("rows", ROWS[:0], COLUMNS), {}, r"Received: rows.shape=\(0, 4\)"),
+        (("cifar", ROWS, COLUMNS), {}, "one of table, series. Received: name='cifar'"),
+        (
+            ("table", ROWS, COLUMNS),
+            {"std": 1},
+            "settings among corruption_probability, .*std=1",
+        ),
+        (("table", ROWS, COLUMNS), {"mixup": 2}, r"number in \[0, 1\].*mixup=2"),
+        (("table", ROWS, COLUMNS), {"num_channels": 3}, "numbers alone in the columns"),
+        (("table", ROWS, COLUMNS[:2]), {}, r"shape \(N, 2\), N above 0. .*\(64, 4\)"),
+        (("table", ROWS[:0], COLUMNS), {}, r"Received: rows.shape=\(0, 4\)"),
         (("series", ROWS[:, :1], COLUMNS[:1]), {}, "divide 1 columns into two steps"),
     ):
         with pytest.raises(ValueError, match=message):
-            make_row_views(*arguments, **settings)
+            make_table_views(*arguments, **settings)

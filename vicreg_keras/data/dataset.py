@@ -31,7 +31,7 @@ DATASETS = {
     "npz": sources.load_npz,
     "csv": sources.load_csv,
     "parquet": sources.load_parquet,
-    "digits_rows": functools.partial(sources.load_bundled_table, table="digits"),
+    "digits_table": functools.partial(sources.load_bundled_table, table="digits"),
     "breast_cancer": functools.partial(
         sources.load_bundled_table, table="breast_cancer"
     ),
@@ -160,7 +160,7 @@ def load_dataset(
 
     Args:
         name: `"digits"`, `"folder:PATH"`, `"npz:PATH"` for images; `"csv:PATH"`,
-            `"parquet:PATH"`, `"npz:PATH"`, `"digits_rows"`, `"breast_cancer"`,
+            `"parquet:PATH"`, `"npz:PATH"`, `"digits_table"`, `"breast_cancer"`,
             `"wine"`, `"iris"` for rows (see `sources`); or the name of an image set
             of tensorflow-datasets, e.g. `"cifar10"`, `"name/config"`,
             `"name:version"`.

@@ -143,11 +143,11 @@ def crop_and_flip() -> View:
     return View(
         crop_scale=(0.08, 1.0),
         crop_ratio=(3 / 4, 4 / 3),
-        flip=0.5,
-        jitter=0.0,
-        gray=0.0,
-        blur=0.0,
-        solarize=0.0,
+        flip_probability=0.5,
+        jitter_probability=0.0,
+        grayscale_probability=0.0,
+        blur_probability=0.0,
+        solarize_probability=0.0,
     )
 
 

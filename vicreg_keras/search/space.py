@@ -22,7 +22,7 @@ from vicreg_keras.models import encoders
 from vicreg_keras.settings import Settings
 from vicreg_keras.training import optim
 from vicreg_keras.views.image_views import VIEWS, View
-from vicreg_keras.views.table_views import row_view_settings
+from vicreg_keras.views.table_views import table_view_settings
 
 # What a trial is, or runs on, is no part of its recipe.
 _NOT_SEARCHED = {
@@ -86,7 +86,7 @@ def default_space(settings: Settings) -> dict[str, BaseDistribution]:
     crops = [_pair_text((area, view["crop_scale"][1])) for area in areas]
     space["crop_scale"] = CategoricalDistribution(crops)
     for name in ("brightness", "contrast", "saturation", "hue"):
-        if view["jitter"] and view[name]:
+        if view["jitter_probability"] and view[name]:
             most = 0.5 if name == "hue" else 2.0
             space[name] = FloatDistribution(0.0, min(2 * view[name], most))
     return space
@@ -98,9 +98,9 @@ def _row_space(settings):
     sizes = ["-".join(str(max(1, round(f * w))) for w in widths) for f in (0.5, 1, 2)]
     return {
         "mlp": CategoricalDistribution(list(dict.fromkeys(sizes))),
-        "corruption": FloatDistribution(0.05, 0.6),
-        "noise": FloatDistribution(0.0, 0.5),
-        "masking": FloatDistribution(0.0, 0.3),
+        "corruption_probability": FloatDistribution(0.05, 0.6),
+        "noise_std": FloatDistribution(0.0, 0.5),
+        "masking_probability": FloatDistribution(0.0, 0.3),
     }
 
 
@@ -115,7 +115,7 @@ def read_space(path: str | pathlib.Path) -> dict[str, BaseDistribution]:
             projector: {choices: [512-512-512, 2048-2048-2048]}
             crop_scale: {choices: [[0.2, 1], [0.4, 1]]}
 
-            The names are those of `Settings`, `augment.View` and `row_views.RowView`.
+            The names are those of `Settings`, `View` and `TableView`.
 
     Returns:
         A distribution of each name.
@@ -223,7 +223,7 @@ def own_values(settings: Settings, space: Space) -> dict[str, Any] | None:
 def _own_view(settings: Settings) -> dict:
     """Every value of the recipe's first view."""
     if settings.views not in VIEWS:
-        return row_view_settings(settings.views, **settings.row_view_overrides)
+        return table_view_settings(settings.views, **settings.row_view_overrides)
     given = {k: v for k, v in settings.view_overrides.items() if v is not None}
     return {**_view_defaults(), **VIEWS[settings.views][0], **given}
 
@@ -244,7 +244,7 @@ def _types() -> dict[str, Any]:
 
 def _row_types() -> dict[str, type]:
     """The type of every value of a view of rows."""
-    return {name: type(value) for name, value in row_view_settings("rows").items()}
+    return {name: type(value) for name, value in table_view_settings("table").items()}
 
 
 def _kind(name: str) -> type:

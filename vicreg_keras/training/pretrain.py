@@ -27,7 +27,7 @@ from vicreg_keras.models.table_encoder import make_row_encoder
 from vicreg_keras.settings import Settings
 from vicreg_keras.training import callbacks, optim
 from vicreg_keras.views.image_views import make_views
-from vicreg_keras.views.table_views import make_row_views
+from vicreg_keras.views.table_views import make_table_views
 from vicreg_keras.workdir.run_folder import RunFolder
 from vicreg_keras.workdir.versions import newest_version
 
@@ -396,7 +396,7 @@ def _make_views(settings, dataset):
     random = np.random.default_rng(0)
     count = min(_MARGINAL_ROWS, dataset.train.num_examples)
     chosen = np.sort(random.permutation(dataset.train.num_examples)[:count])
-    return make_row_views(
+    return make_table_views(
         settings.views,
         dataset.train.read(chosen),
         dataset.columns,

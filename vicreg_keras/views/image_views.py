@@ -32,7 +32,7 @@ class View(layers.SeededAugmentation):
     or no probability is left out and costs nothing.
 
     Example:
-    >>> view = View(crop_scale=(0.2, 1.0), solarize=0.1)
+    >>> view = View(crop_scale=(0.2, 1.0), solarize_probability=0.1)
     >>> view(images, seed=(0, step)).shape
     (256, 32, 32, 3)
 
@@ -40,15 +40,15 @@ class View(layers.SeededAugmentation):
         crop_scale: least and greatest area of the crop, as fractions of the image's;
             `(1, 1)` does not crop.
         crop_ratio: least and greatest width / height of the crop.
-        flip: probability of a horizontal flip.
+        flip_probability: probability of a horizontal flip.
         brightness, contrast, saturation: factors uniform in
             `[max(0, 1 - value), 1 + value]`.
         hue: shift uniform in `[-hue, hue]` turns.
-        jitter: probability that these four are applied, in an order of their own.
-        gray: probability of losing the color.
-        blur: probability of a Gaussian blur.
+        jitter_probability: probability of these four, in a random order.
+        grayscale_probability: probability of losing the color.
+        blur_probability: probability of a Gaussian blur.
         blur_sigma: least and greatest standard deviation of the blur, in pixels.
-        solarize: probability that the bright pixels are inverted.
+        solarize_probability: probability that the bright pixels are inverted.
         solarize_threshold: the first value that counts as bright.
         crop_size: height and width of the view, in pixels; `None` keeps the images'.
         interpolation: of the crop, `"bilinear"` or `"bicubic"`.
@@ -64,16 +64,16 @@ class View(layers.SeededAugmentation):
         self,
         crop_scale: Sequence[float] = (0.08, 1.0),
         crop_ratio: Sequence[float] = (3 / 4, 4 / 3),
-        flip: float = 0.5,
+        flip_probability: float = 0.5,
         brightness: float = 0.4,
         contrast: float = 0.4,
         saturation: float = 0.2,
         hue: float = 0.1,
-        jitter: float = 0.8,
-        gray: float = 0.2,
-        blur: float = 0.0,
+        jitter_probability: float = 0.8,
+        grayscale_probability: float = 0.2,
+        blur_probability: float = 0.0,
         blur_sigma: Sequence[float] = (0.1, 2.0),
-        solarize: float = 0.0,
+        solarize_probability: float = 0.0,
         solarize_threshold: float = 128,
         crop_size: int | None = None,
         interpolation: str = "bilinear",
@@ -83,16 +83,26 @@ class View(layers.SeededAugmentation):
         self._settings = {
             "crop_scale": layers.check_interval("crop_scale", crop_scale, maximum=1.0),
             "crop_ratio": layers.check_interval("crop_ratio", crop_ratio),
-            "flip": layers.check_number("flip", flip, 1.0),
+            "flip_probability": layers.check_number(
+                "flip_probability", flip_probability, 1.0
+            ),
             "brightness": layers.check_number("brightness", brightness),
             "contrast": layers.check_number("contrast", contrast),
             "saturation": layers.check_number("saturation", saturation),
             "hue": layers.check_number("hue", hue, 0.5),
-            "jitter": layers.check_number("jitter", jitter, 1.0),
-            "gray": layers.check_number("gray", gray, 1.0),
-            "blur": layers.check_number("blur", blur, 1.0),
+            "jitter_probability": layers.check_number(
+                "jitter_probability", jitter_probability, 1.0
+            ),
+            "grayscale_probability": layers.check_number(
+                "grayscale_probability", grayscale_probability, 1.0
+            ),
+            "blur_probability": layers.check_number(
+                "blur_probability", blur_probability, 1.0
+            ),
             "blur_sigma": layers.check_interval("blur_sigma", blur_sigma),
-            "solarize": layers.check_number("solarize", solarize, 1.0),
+            "solarize_probability": layers.check_number(
+                "solarize_probability", solarize_probability, 1.0
+            ),
             "solarize_threshold": layers.check_number(
                 "solarize_threshold", solarize_threshold, 255.0
             ),
@@ -106,12 +116,18 @@ class View(layers.SeededAugmentation):
         color = (brightness, contrast, saturation, hue)
         self._steps = [
             self._crop if crops else None,
-            layers.RandomHorizontalFlip(flip) if flip else None,
-            layers.RandomColorJitter(*color, jitter) if jitter and any(color) else None,
-            layers.RandomGrayscale(gray) if gray else None,
-            layers.RandomGaussianBlur(blur_sigma, blur) if blur else None,
-            layers.RandomSolarization(solarize_threshold, solarize)
-            if solarize
+            layers.RandomHorizontalFlip(flip_probability) if flip_probability else None,
+            layers.RandomColorJitter(*color, jitter_probability)
+            if jitter_probability and any(color)
+            else None,
+            layers.RandomGrayscale(grayscale_probability)
+            if grayscale_probability
+            else None,
+            layers.RandomGaussianBlur(blur_sigma, blur_probability)
+            if blur_probability
+            else None,
+            layers.RandomSolarization(solarize_threshold, solarize_probability)
+            if solarize_probability
             else None,
         ]
 
@@ -148,37 +164,37 @@ class View(layers.SeededAugmentation):
 _PAPER = {
     "crop_scale": (0.08, 1.0),
     "interpolation": "bicubic",
-    "flip": 0.5,
+    "flip_probability": 0.5,
     "brightness": 0.4,
     "contrast": 0.4,
     "saturation": 0.2,
     "hue": 0.1,
-    "jitter": 0.8,
-    "gray": 0.2,
+    "jitter_probability": 0.8,
+    "grayscale_probability": 0.2,
     "blur_sigma": (0.1, 2.0),
 }
-_CIFAR = {**_PAPER, "crop_scale": (0.2, 1.0), "solarize": 0.1}
-_GRAY = {
+_CIFAR = {**_PAPER, "crop_scale": (0.2, 1.0), "solarize_probability": 0.1}
+_GRAYSCALE = {
     "crop_scale": (0.4, 1.0),
-    "flip": 0.0,
+    "flip_probability": 0.0,
     "brightness": 0.4,
     "contrast": 0.4,
     "saturation": 0.0,
     "hue": 0.0,
-    "jitter": 0.8,
-    "gray": 0.0,
+    "jitter_probability": 0.8,
+    "grayscale_probability": 0.0,
 }
 
 VIEWS: dict[str, tuple[dict, dict]] = {
     # facebookresearch/vicreg, augmentations.py: the two views differ.
     "paper": (
-        {**_PAPER, "blur": 1.0, "solarize": 0.0},
-        {**_PAPER, "blur": 0.1, "solarize": 0.2},
+        {**_PAPER, "blur_probability": 1.0, "solarize_probability": 0.0},
+        {**_PAPER, "blur_probability": 0.1, "solarize_probability": 0.2},
     ),
     # solo-learn's CIFAR recipe for VICReg: no blur, both views the same.
     "cifar": (_CIFAR, _CIFAR),
     # Digits and other images without color, where left and right matter.
-    "gray": (_GRAY, _GRAY),
+    "grayscale": (_GRAYSCALE, _GRAYSCALE),
 }
 
 

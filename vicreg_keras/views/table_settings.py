@@ -11,26 +11,26 @@ MAX_MARGINALS = 4096
 
 # Every setting, with the value that leaves it out.
 ALL_OFF = {
-    "corruption": 0.0,
-    "noise": 0.0,
-    "masking": 0.0,
+    "corruption_probability": 0.0,
+    "noise_std": 0.0,
+    "masking_probability": 0.0,
     "mixup": 0.0,
-    "scaling": 0.0,
-    "crop": 1.0,
-    "channels": 0,
+    "scaling_std": 0.0,
+    "min_crop": 1.0,
+    "num_channels": 0,
 }
 
 # What is no probability, share or fraction, and so has no upper bound.
-_UNBOUNDED = ("noise", "scaling")
+_UNBOUNDED = ("noise_std", "scaling_std")
 
 
 def check_settings(**settings: float) -> dict:
     """Returns the settings as floats and a whole number, or raises ValueError."""
     checked = {}
     for name, value in settings.items():
-        if name == "channels":
+        if name == "num_channels":
             expected, good = "a whole number of 0 or more", _is_count(value)
-        elif name == "crop":
+        elif name == "min_crop":
             expected, good = "a number in (0, 1]", _is_number(value) and 0 < value <= 1
         elif name in _UNBOUNDED:
             expected = "a number of at least 0"
@@ -53,7 +53,10 @@ def check_together(
 ) -> int | None:
     """Returns the number of columns where it is known, or raises ValueError."""
     tables = {"marginals": marginals, "std": std, "categorical": categorical}
-    for setting, name in (("corruption", "marginals"), ("noise", "std")):
+    for setting, name in (
+        ("corruption_probability", "marginals"),
+        ("noise_std", "std"),
+    ):
         if settings[setting] and tables[name] is None:
             reject(
                 f"{name} where {setting} is above 0",
@@ -61,11 +64,11 @@ def check_together(
                 None,
                 f"Give {name}, or leave {setting} at 0.",
             )
-    channels = settings["channels"]
-    if not channels and (settings["scaling"] or settings["crop"] < 1):
+    channels = settings["num_channels"]
+    if not channels and (settings["scaling_std"] or settings["min_crop"] < 1):
         reject(
-            "channels of 1 or more where scaling is above 0 or crop below 1",
-            "channels",
+            "num_channels of 1 or more beside scaling_std above 0 or min_crop below 1",
+            "num_channels",
             channels,
             "Say how many channels the series have, or leave both out.",
         )
@@ -74,7 +77,7 @@ def check_together(
             "numbers alone in the columns of a series",
             "categorical",
             categorical.tolist(),
-            "Leave channels at 0 for a table with categories.",
+            "Leave num_channels at 0 for a table with categories.",
         )
     widths = {k: table.shape[-1] for k, table in tables.items() if table is not None}
     if len(set(widths.values())) > 1:
@@ -91,8 +94,8 @@ def check_series(channels: int, num_columns: int) -> None:
     """Raises ValueError unless the columns can be a series of so many channels."""
     if channels and (num_columns % channels or num_columns < 2 * channels):
         reject(
-            f"channels that divide {num_columns} columns into two steps or more",
-            "channels",
+            f"num_channels that divide {num_columns} columns into two steps or more",
+            "num_channels",
             channels,
             "Say how many channels a step of the series has.",
         )

@@ -1,7 +1,7 @@
 """What a view of a row is: some of its numbers replaced, moved, mixed or missing.
 
-`RowView` turns a batch of rows, raw as measured, into one random view of each of them;
-`ROW_VIEWS` names settings to start from, and `make_row_views` builds a pair. All
+`TableView` turns a batch of rows, raw as measured, into one random view of each;
+`TABLE_VIEWS` names settings to start from, and `make_table_views` builds a pair. All
 randomness comes from the seed a call is given: no layer holds random state.
 """
 
@@ -23,37 +23,39 @@ _ALGORITHM = "philox"
 
 
 @keras.saving.register_keras_serializable(package="vicreg_keras")
-class RowView(keras.layers.Layer):
+class TableView(keras.layers.Layer):
     """One random view of each row of a batch.
 
     Mixed with another row, cropped, scaled, noisy, corrupted and masked, in that order.
-    What is 0 (`crop`: 1) is left out and costs nothing, and leaving it out changes no
-    other draw. Every row has its own draws. As with views of images, the work always
+    What is 0 (`min_crop`: 1) is left out and costs nothing, and leaving it out changes
+    no other draw. Every row has its own draws. As with views of images, the work always
     runs in a function compiled by XLA: the same seed gives the same view wherever it is
     called. It computes in float32 whatever the dtype policy.
 
     Example:
-    >>> view = RowView(marginals=rows[:4096], corruption=0.3)
+    >>> view = TableView(marginals=rows[:4096], corruption_probability=0.3)
     >>> view(rows[:256], seed=(0, step)).shape
     (256, 30)
 
     Args:
-        marginals: rows that `corruption` draws from, `(M, num_columns)` float32, at
+        marginals: rows that replacements are drawn from, `(M, num_columns)` float32, at
             most `MAX_MARGINALS`, for they are part of the layer's config.
-        std: each column's standard deviation, `(num_columns,)`, the unit of `noise`.
+        std: each column's standard deviation, `(num_columns,)`, the unit of the noise.
         categorical: which columns hold categories, `(num_columns,)`; `None` for none.
-        corruption: probability that an entry is replaced by one that its column has in
+        corruption_probability: that an entry is replaced by one that its column has in
             `marginals`, a category or a gap like any other.
-        noise: standard deviation of Gaussian noise on numbers, in each column's `std`.
-        masking: probability that an entry becomes NaN, that is, missing.
-        mixup: greatest share of another row of the batch, in `[0, 1]`; the share is
+        noise_std: standard deviation of Gaussian noise on numbers, in each column's
+            `std`.
+        masking_probability: that an entry becomes NaN, that is, missing.
+        mixup: maximum share of another row of the batch, in `[0, 1]`; the share is
             uniform in `[0, mixup)`, and the probability of the other's category.
-        scaling: standard deviation of a factor about 1, one a row and channel, by which
-            a series is stretched about its own mean.
-        crop: least length of a random window that is stretched to the full length, as
-            a fraction of the series, in `(0, 1]`.
-        channels: of the series that a row is, its columns `(steps, channels)` in C
-            order; 0 where the columns are no series, which `scaling` and `crop` need.
+        scaling_std: standard deviation of a factor about 1, one per row and channel, by
+            which a series is stretched about its own mean.
+        min_crop: minimum length of a random window that is stretched to the full
+            length, as a fraction of the series, in `(0, 1]`.
+        num_channels: of the series that a row is, its columns `(steps, channels)` in C
+            order; 0 where the columns are no series; `scaling_std` and `min_crop` need
+            one.
 
     Call arguments:
         rows: `(batch, num_columns)`, raw: numbers, codes of categories, NaN for what
@@ -74,25 +76,25 @@ class RowView(keras.layers.Layer):
         marginals: np.ndarray | None = None,
         std: Sequence[float] | None = None,
         categorical: Sequence[bool] | None = None,
-        corruption: float = 0.0,
-        noise: float = 0.0,
-        masking: float = 0.0,
+        corruption_probability: float = 0.0,
+        noise_std: float = 0.0,
+        masking_probability: float = 0.0,
         mixup: float = 0.0,
-        scaling: float = 0.0,
-        crop: float = 1.0,
-        channels: int = 0,
+        scaling_std: float = 0.0,
+        min_crop: float = 1.0,
+        num_channels: int = 0,
         **kwargs,
     ):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         self._settings = table_settings.check_settings(
-            corruption=corruption,
-            noise=noise,
-            masking=masking,
+            corruption_probability=corruption_probability,
+            noise_std=noise_std,
+            masking_probability=masking_probability,
             mixup=mixup,
-            scaling=scaling,
-            crop=crop,
-            channels=channels,
+            scaling_std=scaling_std,
+            min_crop=min_crop,
+            num_channels=num_channels,
         )
         self._marginals = table_settings.check_marginals(marginals)
         self._std = table_settings.check_std(std)
@@ -117,7 +119,7 @@ class RowView(keras.layers.Layer):
                 tuple(rows.shape),
                 "Give rows of the table that the view was made for.",
             )
-        table_settings.check_series(self._settings["channels"], rows.shape[1])
+        table_settings.check_series(self._settings["num_channels"], rows.shape[1])
         if not training:
             return self.without_randomness(rows)
         if seed is None:
@@ -145,7 +147,7 @@ class RowView(keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config: dict) -> "RowView":
+    def from_config(cls, config: dict) -> "TableView":
         """The layer that `get_config` described."""
         return cls(**{**config, "marginals": _from_text(config["marginals"])})
 
@@ -166,62 +168,67 @@ class RowView(keras.layers.Layer):
                 _uniform(shape, seeds[1]),
                 settings["mixup"],
             )
-        if settings["crop"] < 1:
+        if settings["min_crop"] < 1:
             draws = _uniform([2, batch_size], seeds[2])
             rows = table_ops.crop_series(
-                rows, settings["channels"], draws, settings["crop"]
+                rows, settings["num_channels"], draws, settings["min_crop"]
             )
-        if settings["scaling"]:
-            draws = _normal([batch_size, settings["channels"]], seeds[3])
-            factors = 1.0 + settings["scaling"] * draws
-            rows = table_ops.scale_series(rows, settings["channels"], factors)
-        if settings["noise"]:
-            spread = np.where(categorical, 0, settings["noise"] * self._std)
+        if settings["scaling_std"]:
+            draws = _normal([batch_size, settings["num_channels"]], seeds[3])
+            factors = 1.0 + settings["scaling_std"] * draws
+            rows = table_ops.scale_series(rows, settings["num_channels"], factors)
+        if settings["noise_std"]:
+            spread = np.where(categorical, 0, settings["noise_std"] * self._std)
             rows += spread.astype(np.float32) * _normal(shape, seeds[4])
         # After the noise: a replaced entry is one that its column really has.
-        if settings["corruption"]:
+        if settings["corruption_probability"]:
             draws = _uniform([2, batch_size, num_columns], seeds[5])
             rows = table_ops.corrupt(
-                rows, self._marginals, draws, settings["corruption"]
+                rows, self._marginals, draws, settings["corruption_probability"]
             )
-        if settings["masking"]:
-            hidden = _uniform(shape, seeds[6]) < settings["masking"]
+        if settings["masking_probability"]:
+            hidden = _uniform(shape, seeds[6]) < settings["masking_probability"]
             rows = tf.where(hidden, math.nan, rows)
         return rows
 
 
 # Where to start from; what a table needs is found by trying.
-ROW_VIEWS: dict[str, dict] = {
+TABLE_VIEWS: dict[str, dict] = {
     # SCARF's corruption, of both views and not of one alone, and a little noise.
-    "rows": {"corruption": 0.3, "noise": 0.1},
+    "table": {"corruption_probability": 0.3, "noise_std": 0.1},
     # Windows of a time series.
-    "series": {"noise": 0.1, "scaling": 0.1, "crop": 0.5, "channels": 1},
+    "series": {
+        "noise_std": 0.1,
+        "scaling_std": 0.1,
+        "min_crop": 0.5,
+        "num_channels": 1,
+    },
 }
 
 
-def make_row_views(
+def make_table_views(
     name: str,
     rows: np.ndarray,
     columns: Sequence[Column],
     *,
     seed: int = 0,
     **overrides,
-) -> tuple[RowView, RowView]:
+) -> tuple[TableView, TableView]:
     """Returns the layers of a named pair: the first view and the second.
 
     Args:
-        name: a key of `ROW_VIEWS`.
+        name: a key of `TABLE_VIEWS`.
         rows: of the training split, `(N, num_columns)`, raw. The columns' spread is
-            theirs, and `corruption` draws from at most `MAX_MARGINALS` of them.
+            theirs, and values are replaced by those of at most `MAX_MARGINALS` of them.
         columns: of the table.
         seed: which of the rows those are, where there are more.
-        **overrides: settings of `RowView` for both views; `None` leaves the pair's own.
+        **overrides: values of `TableView` for both views; `None` leaves the pair's own.
 
     Raises:
         ValueError: for a name, a setting or a value that does not exist, and for rows
             that are not of these columns.
     """
-    settings = row_view_settings(name, **overrides)
+    settings = table_view_settings(name, **overrides)
     rows = np.asarray(rows)
     if rows.ndim != 2 or not len(rows) or rows.shape[1] != len(columns):
         reject(
@@ -231,12 +238,12 @@ def make_row_views(
             "Give the training rows, one number a column.",
         )
     marginals = None
-    if settings["corruption"]:
+    if settings["corruption_probability"]:
         marginals = rows
         if len(rows) > MAX_MARGINALS:
             generator = np.random.default_rng(seed)
             marginals = rows[generator.choice(len(rows), MAX_MARGINALS, replace=False)]
-    view = RowView(
+    view = TableView(
         marginals,
         std=row_statistics(rows, columns).std,
         categorical=[column.categories is not None for column in columns],
@@ -246,18 +253,18 @@ def make_row_views(
     return view, view
 
 
-def row_view_settings(name: str, **overrides) -> dict:
+def table_view_settings(name: str, **overrides) -> dict:
     """Every value of a named pair's views that is no column's own.
 
     Args:
-        name: a key of `ROW_VIEWS`.
-        **overrides: settings of `RowView`; `None` leaves the pair's own.
+        name: a key of `TABLE_VIEWS`.
+        **overrides: settings of `TableView`; `None` leaves the pair's own.
 
     Raises:
         ValueError: for a name, a setting or a value that does not exist.
     """
-    if name not in ROW_VIEWS:
-        names = ", ".join(ROW_VIEWS)
+    if name not in TABLE_VIEWS:
+        names = ", ".join(TABLE_VIEWS)
         reject(f"one of {names}", "name", name, "Choose one of these.")
     for key, value in overrides.items():
         if key not in table_settings.ALL_OFF:
@@ -269,7 +276,7 @@ def row_view_settings(name: str, **overrides) -> dict:
             )
     given = {key: value for key, value in overrides.items() if value is not None}
     return table_settings.check_settings(
-        **{**table_settings.ALL_OFF, **ROW_VIEWS[name], **given}
+        **{**table_settings.ALL_OFF, **TABLE_VIEWS[name], **given}
     )
 
 

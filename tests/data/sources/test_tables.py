@@ -346,7 +346,7 @@ def test_options_that_do_not_fit(tmp_path):
 @pytest.mark.parametrize(
     ("name", "shape", "num_classes", "first_column", "first_class"),
     [
-        ("digits_rows", (1797, 64), 10, "pixel_0_0", "0"),
+        ("digits_table", (1797, 64), 10, "pixel_0_0", "0"),
         ("breast_cancer", (569, 30), 2, "mean radius", "malignant"),
         ("wine", (178, 13), 3, "alcohol", "class_0"),
         ("iris", (150, 4), 3, "sepal length (cm)", "setosa"),
@@ -375,7 +375,7 @@ def test_bundled_tables(name, shape, num_classes, first_column, first_class):
 
 
 def test_digits_are_held_out_alike_as_images_and_as_rows():
-    images, rows = load_dataset("digits"), load_dataset("digits_rows")
+    images, rows = load_dataset("digits"), load_dataset("digits_table")
     for part in ("train", "validation", "test"):
         ours, theirs = getattr(rows, part), getattr(images, part)
         numbers = [name.removeprefix("row/") for name in ours.names]

@@ -116,7 +116,7 @@ def load_bundled_table(
     from sklearn import datasets
 
     del unused
-    name = "digits_rows" if table == "digits" else table
+    name = "digits_table" if table == "digits" else table
     if location:
         raise ValueError(
             f"Expected `{name}` alone. "
