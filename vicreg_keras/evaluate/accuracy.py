@@ -1,11 +1,25 @@
 """How many examples does a classifier get right, and can it be judged at all?"""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.features import Features
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassificationMetrics:
+    """Accuracies on a test split.
+
+    Attributes:
+        top1: Top-1 accuracy in [0, 1].
+        top5: Top-5 accuracy in [0, 1], or `None` for fewer than six classes.
+    """
+
+    top1: float
+    top5: float | None = None
 
 
 def top1_and_top5(scores: np.ndarray, labels: np.ndarray) -> dict:

@@ -1,5 +1,6 @@
 """How well do linear classifiers do that learn from random crops, as the authors'?"""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from vicreg_keras.evaluate.accuracy import (
+    ClassificationMetrics,
     check_features,
     check_labels,
     top1_and_top5,
@@ -20,6 +22,76 @@ from vicreg_keras.views.image_views import View
 
 # 0.3 is the authors' for ImageNet; widths and scales of representations differ.
 LEARNING_RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LearningRateTrial:
+    """A linear head that was trained.
+
+    Attributes:
+        learning_rate: Its peak learning rate.
+        validation_top1: Accuracy on the validation split in [0, 1], or `None` for a
+            head that diverged.
+        loss: Mean training loss of the last epoch, likewise.
+    """
+
+    learning_rate: float
+    validation_top1: float | None
+    loss: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AugmentedProbeMetrics(ClassificationMetrics):
+    """Accuracies of a linear head trained on random crops.
+
+    Attributes:
+        validation_top1: Accuracy on the validation split in [0, 1].
+    """
+
+    validation_top1: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AugmentedProbeSettings:
+    """How a linear head was chosen and trained.
+
+    Attributes:
+        learning_rate: The chosen peak learning rate.
+        sweep: Every head.
+        epochs: Epochs of training.
+        batch_size: Images per step.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay, added to the gradient.
+        view: Configuration of the random view, with its class's `name`.
+        num_train: Training examples.
+        num_validation: Validation examples.
+        num_test: Test examples.
+        num_classes: Number of classes.
+        representation_size: Width of the representations.
+        seed: Seed of initial weights, order and views.
+    """
+
+    learning_rate: float
+    sweep: tuple[LearningRateTrial, ...]
+    epochs: int
+    batch_size: int
+    momentum: float
+    weight_decay: float
+    view: dict[str, Any]
+    num_train: int
+    num_validation: int
+    num_test: int
+    num_classes: int
+    representation_size: int
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentedProbeResult:
+    """Result of `augmented_probe`."""
+
+    metrics: AugmentedProbeMetrics
+    settings: AugmentedProbeSettings
 
 
 def augmented_probe(

@@ -3,9 +3,16 @@
 The same images, drawn by the same seed, serve every protocol that is compared on them.
 """
 
+import dataclasses
+
 import numpy as np
 
-from vicreg_keras.evaluate.accuracy import check_features, top1_and_top5, top_k_accuracy
+from vicreg_keras.evaluate.accuracy import (
+    ClassificationMetrics,
+    check_features,
+    top1_and_top5,
+    top_k_accuracy,
+)
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.linear_probe import REGULARIZATIONS
 from vicreg_keras.evaluate.logistic import (
@@ -14,6 +21,76 @@ from vicreg_keras.evaluate.logistic import (
     fit_path,
     mean_and_std,
 )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FewLabelMetrics(ClassificationMetrics):
+    """Mean accuracies over draws of a few labels.
+
+    Attributes:
+        top1_std: Sample standard deviation over draws, or `None` for one draw.
+        top5_std: Likewise.
+    """
+
+    top1_std: float | None = None
+    top5_std: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FewLabelDraw(ClassificationMetrics):
+    """One draw of a few labels.
+
+    Attributes:
+        seed: Seed of the draw.
+        C: The chosen inverse regularization.
+        converged: Whether the fit converged.
+    """
+
+    seed: int
+    C: float
+    converged: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FewLabelSettings:
+    """How accuracy from a few labels was measured.
+
+    Attributes:
+        labels_per_class: Labels of each class.
+        num_draws: Number of draws.
+        draws: Each draw.
+        C_chosen_by: `"cross-validation"`, or `"fixed"` for one label per class.
+        regularizations: The values of C that there were to try.
+        num_train: Labeled examples of a draw.
+        num_test: Test examples.
+        num_classes: Number of classes.
+        representation_size: Width of the representations.
+        seed: Seed of the first draw.
+    """
+
+    labels_per_class: int
+    num_draws: int
+    draws: tuple[FewLabelDraw, ...]
+    C_chosen_by: str
+    regularizations: tuple[float, ...]
+    num_train: int
+    num_test: int
+    num_classes: int
+    representation_size: int
+    seed: int
+
+    @property
+    def converged(self) -> bool:
+        """Whether all fits converged."""
+        return all(draw.converged for draw in self.draws)
+
+
+@dataclasses.dataclass(frozen=True)
+class FewLabelResult:
+    """Result of `few_label_probe`."""
+
+    metrics: FewLabelMetrics
+    settings: FewLabelSettings
 
 
 def frozen_probe(

@@ -5,16 +5,22 @@ semi-supervised results. From an untrained encoder the same is supervised traini
 scratch.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 from scipy.special import log_softmax
 
-from vicreg_keras.evaluate.accuracy import check_labels, top1_and_top5, top_k_accuracy
+from vicreg_keras.evaluate.accuracy import (
+    ClassificationMetrics,
+    check_labels,
+    top1_and_top5,
+    top_k_accuracy,
+)
 from vicreg_keras.evaluate.augmented_probe import _described, crop_and_flip
 from vicreg_keras.evaluate.features import (
     Progress,
@@ -23,6 +29,8 @@ from vicreg_keras.evaluate.features import (
 )
 from vicreg_keras.evaluate.few_labels import counts_per_class, draw_labeled, is_better
 from vicreg_keras.evaluate.linear_heads import MOMENTUM
+from vicreg_keras.evaluate.linear_probe import LinearProbeResult
+from vicreg_keras.evaluate.records import Record
 from vicreg_keras.training.optim import make_optimizer, warmup_cosine
 
 # Of the encoder and of the new layer. The first is the authors' for 1 % of ImageNet;
@@ -34,6 +42,109 @@ LEARNING_RATES = ((0.03, 0.08), (0.1, 0.3))
 MIN_STEPS = 300
 
 _SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneTrial:
+    """A pair of learning rates that was tried.
+
+    Attributes:
+        encoder_learning_rate: Peak learning rate of the encoder.
+        head_learning_rate: Peak learning rate of the linear layer.
+        loss: Mean training loss of the last epoch, or `None` if it diverged.
+        validation_log_loss: Log loss on the validation split in nats, likewise.
+        validation_top1: Accuracy on the validation split in [0, 1], likewise.
+    """
+
+    encoder_learning_rate: float
+    head_learning_rate: float
+    loss: float | None
+    validation_log_loss: float | None
+    validation_top1: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneMetrics(ClassificationMetrics):
+    """Accuracies of a network trained on a part of the labels.
+
+    Attributes:
+        validation_top1: Accuracy on the validation split in [0, 1].
+        validation_log_loss: Log loss on the validation split, in nats.
+    """
+
+    validation_top1: float
+    validation_log_loss: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneSettings:
+    """How a network was trained on a part of the labels.
+
+    Attributes:
+        encoder_learning_rate: The chosen peak learning rate of the encoder.
+        head_learning_rate: The chosen peak learning rate of the linear layer.
+        sweep: All pairs of learning rates.
+        label_fraction: Part of the training examples whose labels are used.
+        labels_per_class: How many those are, of each class.
+        epochs: Epochs over the labeled examples.
+        min_steps: Smallest number of steps.
+        num_steps: Number of steps.
+        batch_size: Images per step.
+        momentum: Momentum of SGD.
+        precision: Name of the encoder's dtype policy.
+        view: Configuration of the random view, with its class's `name`.
+        num_train: Labeled training examples.
+        num_validation: Validation examples.
+        num_test: Test examples.
+        num_classes: Number of classes.
+        representation_size: Width of the representations.
+        seed: Seed of the labeled examples, their order, views and the layer's weights.
+    """
+
+    encoder_learning_rate: float
+    head_learning_rate: float
+    sweep: tuple[FinetuneTrial, ...]
+    label_fraction: float
+    labels_per_class: tuple[int, ...]
+    epochs: int
+    min_steps: int
+    num_steps: int
+    batch_size: int
+    momentum: float
+    precision: str
+    view: dict[str, Any]
+    num_train: int
+    num_validation: int
+    num_test: int
+    num_classes: int
+    representation_size: int
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneResult:
+    """Result of `finetune`."""
+
+    metrics: FinetuneMetrics
+    settings: FinetuneSettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneRecord(Record):
+    """Accuracy over the number of labels, one result for each fraction of them.
+
+    Attributes:
+        split: Split of the accuracies.
+        finetuned: From the pretrained weights.
+        scratch: From untrained weights.
+        frozen: Logistic regression on frozen representations.
+    """
+
+    mode: ClassVar[str] = "finetune"
+    split: str
+    finetuned: tuple[FinetuneResult, ...]
+    scratch: tuple[FinetuneResult, ...]
+    frozen: tuple[LinearProbeResult, ...]
 
 
 def finetune(

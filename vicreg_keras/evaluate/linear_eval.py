@@ -4,20 +4,31 @@ Chance, the raw input and an untrained encoder are judged by the same protocols 
 same splits, so that every number in the table answers to another.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
-from vicreg_keras.evaluate.augmented_probe import augmented_probe
+from vicreg_keras.evaluate.augmented_probe import (
+    AugmentedProbeResult,
+    augmented_probe,
+)
 from vicreg_keras.evaluate.features import (
     Features,
     check_example_shape,
     compile_encoder,
     extract_features,
 )
-from vicreg_keras.evaluate.linear_probe import LinearHead, cached_probe, few_label_probe
+from vicreg_keras.evaluate.few_labels import FewLabelResult
+from vicreg_keras.evaluate.linear_probe import (
+    LinearHead,
+    LinearProbeResult,
+    cached_probe,
+    few_label_probe,
+)
+from vicreg_keras.evaluate.records import Record
 from vicreg_keras.modes import text_table
 
 PROTOCOLS = ("cached", "augmented", "both")
@@ -30,6 +41,64 @@ _NAMES = {
     "encoder": "VICReg encoder",
 }
 _RAW_PIXELS_LIMIT_BYTES = 2 * 2**30
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChanceMetrics:
+    """Accuracies without looking at the examples.
+
+    Attributes:
+        top1: Of guessing evenly, in [0, 1].
+        top5: Likewise, or `None` for fewer than six classes.
+        majority_top1: Of always choosing the most frequent class of the training split.
+    """
+
+    top1: float
+    top5: float | None
+    majority_top1: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearEvalResult:
+    """Linear accuracy of one kind of representation, by each protocol that was run.
+
+    Attributes:
+        cached: Logistic regression on representations of plain examples.
+        augmented: A linear head trained by SGD on random crops.
+        few_labels: Logistic regression from a few labels per class.
+    """
+
+    cached: LinearProbeResult | None = None
+    augmented: AugmentedProbeResult | None = None
+    few_labels: FewLabelResult | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearEvalRecord(Record):
+    """Linear accuracies of the encoder and its baselines.
+
+    Attributes:
+        split: Split of the accuracies.
+        protocol: Protocol that was asked for.
+        num_train: Training examples.
+        num_validation: Validation examples.
+        num_test: Test examples.
+        num_classes: Number of classes.
+        chance: Accuracies without looking.
+        results: By `"encoder"`, `"untrained"` and `"raw_input"`.
+        raw_input_omitted: Why `"raw_input"` is missing, if it was too large.
+    """
+
+    mode: ClassVar[str] = "linear_eval"
+    split: str
+    protocol: str
+    num_train: int
+    num_validation: int
+    num_test: int
+    num_classes: int
+    chance: ChanceMetrics
+    results: dict[str, LinearEvalResult]
+    raw_input_omitted: str | None = None
 
 
 def linear_eval(

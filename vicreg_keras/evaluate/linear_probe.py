@@ -11,12 +11,18 @@ the end. Log loss and not top-1 accuracy, since a small part counts too few erro
 tell a good C from a bad one (LOG.md).
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
-from vicreg_keras.evaluate.accuracy import check_features, top1_and_top5, top_k_accuracy
+from vicreg_keras.evaluate.accuracy import (
+    ClassificationMetrics,
+    check_features,
+    top1_and_top5,
+    top_k_accuracy,
+)
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.logistic import (
     MAX_ITERATIONS,
@@ -53,6 +59,83 @@ class LinearHead(NamedTuple):
     def scores(self, rows: np.ndarray) -> np.ndarray:
         """Logits `(N, num_classes)` float32 of representations `(N, D)`."""
         return (rows - self.mean) / self.scale @ self.weights + self.biases
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RegularizationTrial:
+    """A value of C that was tried.
+
+    Attributes:
+        C: Inverse regularization, as scikit-learn's `LogisticRegression` has it.
+        validation_log_loss: Mean log loss on the validation split, in nats.
+        validation_top1: Accuracy on the validation split in [0, 1].
+        train_top1: Accuracy on the training examples in [0, 1].
+        num_iterations: Iterations of L-BFGS.
+        converged: Whether they sufficed.
+    """
+
+    C: float
+    validation_log_loss: float
+    validation_top1: float
+    train_top1: float
+    num_iterations: int
+    converged: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearProbeMetrics(ClassificationMetrics):
+    """Accuracies of logistic regression.
+
+    Attributes:
+        validation_top1: Accuracy on the validation split in [0, 1], of the chosen fit
+            on training examples alone.
+    """
+
+    validation_top1: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearProbeSettings:
+    """How a logistic regression was chosen and fitted.
+
+    Attributes:
+        C: The chosen inverse regularization.
+        converged: Whether the chosen and the final fit converged.
+        sweep: The values of C that were tried, from strong to weak regularization.
+        regularizations: The values of C that there were to try.
+        max_iterations: Limit of each fit.
+        tolerance: Gradient norm at which a fit ends.
+        num_train: Labeled training examples.
+        num_validation: Validation examples.
+        num_test: Test examples.
+        num_classes: Number of classes.
+        representation_size: Width of the representations.
+        labels_per_class: Labeled training examples of each class, where only a part of
+            the labels is used.
+        label_fraction: That part, in (0, 1].
+    """
+
+    C: float
+    converged: bool
+    sweep: tuple[RegularizationTrial, ...]
+    regularizations: tuple[float, ...]
+    max_iterations: int
+    tolerance: float
+    num_train: int
+    num_validation: int
+    num_test: int
+    num_classes: int
+    representation_size: int
+    labels_per_class: tuple[int, ...] | None = None
+    label_fraction: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearProbeResult:
+    """Result of `linear_probe` or `frozen_probe`."""
+
+    metrics: LinearProbeMetrics
+    settings: LinearProbeSettings
 
 
 def fit_head(

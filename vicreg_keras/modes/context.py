@@ -12,6 +12,7 @@ from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.evaluate import linear_eval, linear_probe
 from vicreg_keras.evaluate.feature_cache import FeatureStore
 from vicreg_keras.evaluate.features import Features, check_example_shape
+from vicreg_keras.evaluate.records import Record, to_json
 from vicreg_keras.models.saved_encoder import SavedEncoder, load_encoder
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.pretrain import build_encoder, trained_encoder
@@ -140,6 +141,21 @@ class Context:
             self.run.create()
             self.run.append_metrics(row)
         return row
+
+    @property
+    def record_fields(self) -> dict[str, Any]:
+        """What every `Record` of this context has in common, by attribute."""
+        return {
+            "dataset": self.dataset.name,
+            "encoder": getattr(self.encoder, "folder", None),
+            "seed": self.seed,
+        }
+
+    def log_metrics(self, record: Record) -> None:
+        """Adds a record to the run's `metrics.jsonl`, where there is a run."""
+        if self.run is not None:
+            self.run.create()
+            self.run.append_metrics(to_json(record))
 
     def figure(self, name: str) -> pathlib.Path | None:
         """Where a picture goes, or `None` where there is no run."""

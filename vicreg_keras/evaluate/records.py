@@ -1,0 +1,303 @@
+"""Typed records of a run: what each mode adds to `metrics.jsonl`, and reads from it.
+
+A record names what it is of and holds results, which keep metrics (numbers to compare)
+apart from settings (how they were made). The records of an evaluation are next to it:
+`linear_eval.LinearEvalRecord`, `finetune.FinetuneRecord`, `knn.KnnEvalRecord`,
+`retrieval.RetrieveRecord`, `clustering.ClusterRecord`, `spectrum.SpectrumRecord`.
+"""
+
+import dataclasses
+from typing import Any, ClassVar, TypeVar
+
+from cattrs.errors import BaseValidationError
+from cattrs.preconf.json import make_converter
+
+from vicreg_keras.errors import InputError
+from vicreg_keras.workdir.run_folder import RunFolder
+
+T = TypeVar("T")
+RecordT = TypeVar("RecordT", bound="Record")
+
+_CONVERTER = make_converter()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """One line of `metrics.jsonl`.
+
+    Attributes:
+        mode: The mode that writes such records.
+        dataset: Name of the dataset.
+        encoder: Path of the SavedModel that was evaluated, or `None`.
+        seed: Seed of all random draws.
+    """
+
+    mode: ClassVar[str]
+    dataset: str
+    encoder: str | None = None
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainRecord(Record):
+    """An epoch of pretraining.
+
+    Attributes:
+        epoch: From 1 on.
+        step: Steps so far, over the whole run.
+        minutes: Minutes of training so far.
+        metrics: Logs of the epoch by name: loss terms, those of the validation split
+            with the prefix `val_`, learning rate, speed and, in some epochs, ranks and
+            kNN accuracy.
+    """
+
+    mode: ClassVar[str] = "pretrain"
+    epoch: int
+    step: int
+    minutes: float
+    metrics: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportedFile:
+    """What an exported file costs; the first of a record is the encoder itself.
+
+    Attributes:
+        file: Name of the file.
+        num_bytes: Its size.
+        milliseconds: Median time of one example.
+        description: Kind of arithmetic, or `None` for the encoder.
+        input_dtype: Type of its input, or `None` where it is not reported.
+        output_dtype: Type of its output, or `None`.
+        differences: Differences from the encoder; `None` for the encoder.
+        linear_top1: Accuracy of the encoder's linear head in [0, 1], or `None` without
+            labels.
+        knn_top1: kNN accuracy among the encoder's training representations, likewise.
+        num_test: Test examples of both accuracies, likewise.
+    """
+
+    file: str
+    num_bytes: int
+    milliseconds: float
+    description: str | None = None
+    input_dtype: str | None = None
+    output_dtype: str | None = None
+    differences: "Differences | None" = None
+    linear_top1: float | None = None
+    knn_top1: float | None = None
+    num_test: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Differences:
+    """Differences between a file's representations and the encoder's.
+
+    Attributes:
+        max_difference: Largest absolute difference of two values.
+        mean_difference: Mean absolute difference.
+        max_value: Largest absolute value of the encoder's.
+        min_cosine: Smallest cosine of an example's two representations.
+        num_examples: Validation examples that were compared.
+    """
+
+    max_difference: float
+    mean_difference: float
+    max_value: float
+    min_cosine: float
+    num_examples: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportRecord(Record):
+    """Exported files beside the encoder.
+
+    Attributes:
+        paths: Folder of the version by format.
+        files: The encoder, then each file.
+    """
+
+    mode: ClassVar[str] = "export"
+    paths: dict[str, str]
+    files: tuple[ExportedFile, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AblationMetrics:
+    """Test accuracies and ranks of one run of an ablation.
+
+    Attributes:
+        linear_top1: Linear accuracy in [0, 1].
+        knn_top1: kNN accuracy in [0, 1].
+        effective_rank: Effective rank of validation representations.
+        rankme: RankMe of validation representations.
+        state: State that `diagnose_collapse` gives the representations.
+        embedding_std: Mean standard deviation of validation embeddings after the last
+            epoch; `None` for an untrained encoder.
+        embedding_state: State of the embeddings in training, likewise.
+    """
+
+    linear_top1: float
+    knn_top1: float
+    effective_rank: float
+    rankme: float
+    state: str
+    embedding_std: float | None = None
+    embedding_state: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AblateRecord(Record):
+    """Variants of the loss, each trained from each seed.
+
+    Attributes:
+        split: Split of the accuracies.
+        seeds: Seeds of the runs.
+        epochs: Epochs of each run.
+        variants: Replaced settings by the variant's name.
+        results: By the variant's name, `"untrained"` included, one for each seed.
+    """
+
+    mode: ClassVar[str] = "ablate"
+    split: str
+    seeds: tuple[int, ...]
+    epochs: int
+    variants: dict[str, dict[str, float]]
+    results: dict[str, tuple[AblationMetrics, ...]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """A trial of a search.
+
+    Attributes:
+        number: From 0 on.
+        state: `"complete"`, `"pruned"`, `"diverged"`, `"fail"` or `"running"`.
+        value: Objective, or `None` where there is none.
+        values: Values of the options that the search varies, by name.
+        seconds: Duration, or `None`.
+    """
+
+    number: int
+    state: str
+    value: float | None = None
+    values: dict[str, Any]  # Options are of several types.
+    seconds: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecipeMetrics:
+    """A recipe trained from one seed.
+
+    Attributes:
+        seed: Seed of the run.
+        validation_score: Objective of the search, on the validation split.
+        linear_top1: Test accuracy in [0, 1], or `None` without labels or test split.
+        knn_top1: Test accuracy in [0, 1], likewise.
+    """
+
+    seed: int
+    validation_score: float
+    linear_top1: float | None = None
+    knn_top1: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The best recipe of a search against the default one.
+
+    Attributes:
+        text: The conclusion, one or two sentences.
+        better: Whether the best recipe is better; `None` where the seeds do not tell.
+        compared_by: Metric of the comparison, or `None` without a best recipe.
+        difference: Mean difference, likewise.
+        interval: Its 95 % confidence interval, or `None` for one seed.
+    """
+
+    text: str
+    better: bool | None = None
+    compared_by: str | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchRecord(Record):
+    """A search over recipes, and its best recipe beside the default one.
+
+    Attributes:
+        objective: Name of the objective.
+        split: Split of the objective.
+        best_trial: Number of the best trial.
+        best_value: Its objective.
+        best_values: Its values of the varied options, by name.
+        default_values: Values of the default recipe.
+        epochs: Epochs of the compared runs.
+        trial_epochs: Epochs of a trial.
+        seeds: Seeds of the compared runs.
+        space: Range of each varied option.
+        trials: All trials.
+        results: By the recipe's name, one for each seed.
+        comparison: The best recipe against the default one.
+        earlier_comparisons: How often this search had been compared before.
+    """
+
+    mode: ClassVar[str] = "search"
+    objective: str
+    split: str
+    best_trial: int
+    best_value: float
+    best_values: dict[str, Any]  # Options are of several types.
+    default_values: dict[str, Any]
+    epochs: int
+    trial_epochs: int
+    seeds: tuple[int, ...]
+    space: dict[str, Any]
+    trials: tuple[TrialRecord, ...]
+    results: dict[str, tuple[RecipeMetrics, ...]]
+    comparison: Comparison
+    earlier_comparisons: int = 0
+
+
+def to_json(record: Any) -> dict[str, Any]:
+    """Returns a record, or any dataclass of a result, as JSON can hold it.
+
+    Args:
+        record: A dataclass of numbers, texts, tuples, dicts and dataclasses.
+    """
+    mode = {"mode": record.mode} if isinstance(record, Record) else {}
+    return {**mode, **_CONVERTER.unstructure(record)}
+
+
+def from_json(cls: type[T], values: dict[str, Any]) -> T:
+    """Returns the dataclass that `to_json` was given.
+
+    Args:
+        cls: Its type. Missing attributes take their defaults; unknown keys are ignored.
+        values: What `to_json` returned, fresh or from JSON.
+
+    Raises:
+        InputError: If an attribute without a default is missing, or of another type.
+    """
+    try:
+        return _CONVERTER.structure(values, cls)
+    except (BaseValidationError, TypeError, ValueError) as error:
+        raise InputError(
+            f"Expected a {cls.__name__}. Received: {str(values)[:80]}... Run the mode "
+            "again: another version of the program has written it."
+        ) from error
+
+
+def read_records(run: RunFolder, cls: type[RecordT]) -> list[RecordT]:
+    """Returns a run's records of one type, the oldest first.
+
+    Example:
+    >>> read_records(run, PretrainRecord)[-1].metrics["loss"]
+
+    Args:
+        run: Folder of the run.
+        cls: Type of the records.
+
+    Raises:
+        InputError: If another version of the program has written them.
+    """
+    return [from_json(cls, values) for values in run.read_metrics(cls.mode)]
