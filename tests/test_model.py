@@ -55,9 +55,8 @@ def test_logs_every_term_and_the_learning_rate():
 
 
 def test_loss_is_the_weighted_sum_of_its_terms():
-    history = fit(
-        make_model(invariance_weight=3, variance_weight=5, covariance_weight=7)
-    )
+    weights = {"invariance_weight": 3, "variance_weight": 5, "covariance_weight": 7}
+    history = fit(make_model(loss_weights=weights))
     weighted = (
         3 * history["invariance_loss"][0]
         + 5 * history["variance_loss"][0]
@@ -235,7 +234,8 @@ def test_float16_scales_its_gradients():
 def test_without_variance_it_collapses_and_with_it_it_does_not():
     def final_std(weight):
         model = make_model(
-            optimizer=keras.optimizers.Adam(0.01), variance_weight=weight
+            optimizer=keras.optimizers.Adam(0.01),
+            loss_weights={"variance_weight": weight},
         )
         fit(model, steps=60)
         return fit(model, steps=1)["embedding_std"][0]
@@ -245,13 +245,15 @@ def test_without_variance_it_collapses_and_with_it_it_does_not():
 
 def test_save_and_load_go_on_as_one(tmp_path):
     model = make_model(
-        make_views("grayscale"), keras.optimizers.Adam(1e-3), covariance_weight=2
+        make_views("grayscale"),
+        keras.optimizers.Adam(1e-3),
+        loss_weights={"covariance_weight": 2},
     )
     fit(model)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert int(loaded.step.numpy()) == 3
-    for name in ("invariance_weight", "covariance_weight", "seed"):
+    for name in ("loss_weights", "seed"):
         assert loaded.get_config()[name] == model.get_config()[name]
     np.testing.assert_array_equal(loaded(IMAGES), model(IMAGES))
     assert fit(loaded, steps=2)["loss"] == pytest.approx(fit(model, steps=2)["loss"])
@@ -273,8 +275,9 @@ def test_cpu_step_is_not_compiled_by_xla():
         ({"augmenter": [Shift()]}, "one layer or a pair"),
         ({"num_views": 1}, "num_views to be a whole number of 2 or more.*num_views=1"),
         ({"num_views": 2.5}, "num_views=2.5"),
-        ({"variance_weight": -1}, "variance_weight of 0 or more"),
-        ({"covariance_weight": float("nan")}, "covariance_weight of 0 or more"),
+        ({"loss_weights": {"variance_weight": -1}}, "variance_weight of at least 0"),
+        ({"loss_weights": {"covariance_weight": np.nan}}, "covariance_weight=nan"),
+        ({"loss_weights": {"typo_weight": 1}}, "Received: typo_weight"),
     ],
 )
 def test_wrong_settings(options, message):

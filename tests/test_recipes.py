@@ -279,12 +279,10 @@ def test_the_loss_is_theirs(built):
     ours = vicreg_loss(
         z_a.astype(np.float32),
         z_b.astype(np.float32),
-        invariance_weight=model.invariance_weight,
-        variance_weight=model.variance_weight,
-        covariance_weight=model.covariance_weight,
+        **model.loss_weights,
     )
     for name in ("invariance", "variance", "covariance"):
-        share = getattr(model, f"{name}_weight") * float(ours[f"{name}_loss"])
+        share = model.loss_weights[f"{name}_weight"] * float(ours[f"{name}_loss"])
         # A weight that is wrong by a factor of two is seen.
         assert share > 0.002 * float(ours["loss"])
     assert float(ours["loss"]) == pytest.approx(published.loss(z_a, z_b), rel=5e-4)

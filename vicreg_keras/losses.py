@@ -1,4 +1,4 @@
-"""What is minimized: VICReg's invariance, variance and covariance terms.
+"""VICReg's invariance, variance and covariance terms, and their weighted sum.
 
 Every function is pure, takes `(batch, dim)` embeddings and computes in float32
 whatever the dtype it is given: in half precision a covariance over- and underflows.
@@ -15,17 +15,14 @@ Reference:
       the width too, and the variance term is averaged, not added, over the views.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 from keras import ops
 
 
 def vicreg_loss(
-    *embeddings: keras.KerasTensor,
-    invariance_weight: float = 25.0,
-    variance_weight: float = 25.0,
-    covariance_weight: float = 1.0,
+    *embeddings: keras.KerasTensor, **weights: float
 ) -> dict[str, keras.KerasTensor]:
     """Returns the VICReg loss of two or more views' embeddings, and its terms by name.
 
@@ -36,11 +33,10 @@ def vicreg_loss(
     >>> vicreg_loss(z_a, z_b, variance_weight=50.0)["loss"]
 
     Args:
-        *embeddings: `(batch, dim)` embeddings, of the global batch, one matrix a view;
+        *embeddings: `(batch, dim)` embeddings of the global batch, one matrix per view;
             all in the same order.
-        invariance_weight: Weight of the invariance term (lambda in the paper).
-        variance_weight: Weight of the variance term (mu in the paper).
-        covariance_weight: Weight of the covariance term (nu in the paper).
+        **weights: Weights that differ from `WEIGHTS`: `invariance_weight` (lambda in
+            the paper), `variance_weight` (mu) and `covariance_weight` (nu).
 
     Returns:
         Float32 scalars: `"loss"`, the weighted sum, and its unweighted terms
@@ -50,23 +46,33 @@ def vicreg_loss(
 
     Raises:
         ValueError: If the embeddings are not two or more matrices of the same shape
-            with at least two rows.
+            with a batch of at least two, or a weight is unknown or negative.
     """
-    num_views = len(embeddings)
-    invariance = invariance_loss(*embeddings)
-    variance = sum(variance_loss(z) for z in embeddings) / num_views
-    covariance = sum(covariance_loss(z) for z in embeddings) * (2.0 / num_views)
-    loss = (
-        invariance_weight * invariance
-        + variance_weight * variance
-        + covariance_weight * covariance
-    )
-    return {
-        "loss": loss,
-        "invariance_loss": invariance,
-        "variance_loss": variance,
-        "covariance_loss": covariance,
-    }
+    weights = complete_weights(weights)
+    terms = {name: term(*embeddings) for name, term in TERMS.items()}
+    loss = sum(weights[f"{name}_weight"] * term for name, term in terms.items())
+    return {"loss": loss} | {f"{name}_loss": term for name, term in terms.items()}
+
+
+def complete_weights(weights: Mapping[str, float]) -> dict[str, float]:
+    """Returns the weight of every term, from `WEIGHTS` where it is not given.
+
+    Args:
+        weights: Weights, each at least 0, by names such as `"variance_weight"`.
+
+    Raises:
+        ValueError: If a weight belongs to no term or is negative.
+    """
+    for name, value in weights.items():
+        if name not in WEIGHTS:
+            raise ValueError(
+                f"Expected weights out of {', '.join(WEIGHTS)}. Received: {name}."
+            )
+        if not value >= 0:
+            raise ValueError(
+                f"Expected {name} of at least 0. Received: {name}={value}."
+            )
+    return {name: float(weights.get(name, WEIGHTS[name])) for name in WEIGHTS}
 
 
 def invariance_loss(*embeddings: keras.KerasTensor) -> keras.KerasTensor:
@@ -82,7 +88,7 @@ def invariance_loss(*embeddings: keras.KerasTensor) -> keras.KerasTensor:
     n (n - 1) / 2 pairs: their mean is the sum divided by n (n - 1).
 
     Args:
-        *embeddings: `(batch, dim)` embeddings, one matrix a view; all in the same
+        *embeddings: `(batch, dim)` embeddings, one matrix per view; all in the same
             order.
 
     Returns:
@@ -108,7 +114,7 @@ def variance_loss(
     """Returns how far the embedding's standard deviations stay below `gamma`.
 
     Args:
-        z: `(batch, dim)` embeddings of one view, at least two rows.
+        z: `(batch, dim)` embeddings of one view, a batch of at least two.
         gamma: The standard deviation every dimension is pushed up to.
         epsilon: Added to the variance under the square root, which would otherwise
             have an infinite gradient where the embeddings collapse to one point.
@@ -118,7 +124,7 @@ def variance_loss(
         `relu(gamma - sqrt(variance + epsilon))` with the unbiased variance.
 
     Raises:
-        ValueError: If `z` is not a matrix with at least two rows.
+        ValueError: If `z` is not a matrix with a batch of at least two.
     """
     std = ops.sqrt(_unbiased_variance(_centered(z)) + epsilon)
     return ops.mean(ops.relu(gamma - std))
@@ -131,27 +137,27 @@ def covariance_loss(z: keras.KerasTensor) -> keras.KerasTensor:
     whose Frobenius norm is that of the `(dim, dim)` covariance matrix, in a fraction
     batch / dim of the multiplications. It must subtract the squared variances
     afterwards, which costs precision where the covariances are small beside them. So
-    few rows cannot be decorrelated in so many dimensions: of equal variances, the
+    few examples cannot be decorrelated in so many dimensions: of equal variances, the
     squared covariances then sum to at least as much, and the value stays within 3e-6
     of float64's. It loses digits only where one dimension dwarfs the rest: 3e-7 off at
-    10 times their standard deviation, 9e-4 at 100 times. With more rows the covariances
-    may vanish, so there the diagonal is masked before anything is added.
+    10 times their standard deviation, 9e-4 at 100 times. In a larger batch the
+    covariances may vanish, so there the diagonal is masked before anything is added.
 
     Args:
-        z: `(batch, dim)` embeddings of one view, at least two rows.
+        z: `(batch, dim)` embeddings of one view, a batch of at least two.
 
     Returns:
         Float32 scalar, the sum of squares off the diagonal of the unbiased covariance
         matrix, divided by the width.
 
     Raises:
-        ValueError: If `z` is not a matrix with at least two rows.
+        ValueError: If `z` is not a matrix with a batch of at least two.
     """
     centered = _centered(z)
     batch, dim = z.shape
     if batch is not None and dim is not None and 2 * batch <= dim:
         return _covariance_by_gram(centered)
-    degrees_of_freedom = _num_rows(centered) - 1.0
+    degrees_of_freedom = _batch_size(centered) - 1.0
     covariance = ops.matmul(ops.transpose(centered), centered) / degrees_of_freedom
     dim = ops.shape(z)[1]
     off_diagonal = covariance * (1.0 - ops.eye(dim, dtype="float32"))  # (dim, dim)
@@ -165,21 +171,40 @@ def embedding_std(z: keras.KerasTensor) -> keras.KerasTensor:
     is not for training: its gradient is infinite there.
 
     Args:
-        z: `(batch, dim)` embeddings of one view, at least two rows.
+        z: `(batch, dim)` embeddings of one view, a batch of at least two.
 
     Returns:
         Float32 scalar, the mean over the width of the square root of the unbiased
         variance.
 
     Raises:
-        ValueError: If `z` is not a matrix with at least two rows.
+        ValueError: If `z` is not a matrix with a batch of at least two.
     """
     return ops.mean(ops.sqrt(_unbiased_variance(_centered(z))))
 
 
+def _mean_variance_loss(*embeddings):
+    return sum(variance_loss(z) for z in embeddings) / len(embeddings)
+
+
+def _pair_covariance_loss(*embeddings):
+    return sum(covariance_loss(z) for z in embeddings) * (2.0 / len(embeddings))
+
+
+# The terms of the loss, each a function of the embeddings of all views. A term that is
+# added here, with its weight, is logged, drawn and reported; `settings.Settings` makes
+# its weight an option.
+TERMS: dict[str, Callable[..., keras.KerasTensor]] = {
+    "invariance": invariance_loss,
+    "variance": _mean_variance_loss,
+    "covariance": _pair_covariance_loss,
+}
+WEIGHTS = {"invariance_weight": 25.0, "variance_weight": 25.0, "covariance_weight": 1.0}
+
+
 def _covariance_by_gram(centered: keras.KerasTensor) -> keras.KerasTensor:
     """Returns the covariance term by way of the `(batch, batch)` Gram matrix."""
-    degrees_of_freedom = _num_rows(centered) - 1.0
+    degrees_of_freedom = _batch_size(centered) - 1.0
     gram = ops.matmul(centered, ops.transpose(centered)) / degrees_of_freedom
     diagonal = _unbiased_variance(centered)
     off_diagonal = ops.sum(ops.square(gram)) - ops.sum(ops.square(diagonal))
@@ -188,7 +213,7 @@ def _covariance_by_gram(centered: keras.KerasTensor) -> keras.KerasTensor:
 
 def _unbiased_variance(centered: keras.KerasTensor) -> keras.KerasTensor:
     """Returns the `(dim,)` variances; `ops.var` would divide by N, not by N - 1."""
-    return ops.sum(ops.square(centered), axis=0) / (_num_rows(centered) - 1.0)
+    return ops.sum(ops.square(centered), axis=0) / (_batch_size(centered) - 1.0)
 
 
 def _centered(z: keras.KerasTensor) -> keras.KerasTensor:
@@ -196,14 +221,14 @@ def _centered(z: keras.KerasTensor) -> keras.KerasTensor:
     _check_matrix(z, "z")
     if z.shape[0] is not None and z.shape[0] < 2:
         raise ValueError(
-            "Expected a batch of at least 2: the unbiased variance needs at least 2 "
-            f"rows. Received: z.shape={tuple(z.shape)}. Drop the last, partial batch."
+            "Expected a batch of at least 2: the unbiased variance needs at least 2. "
+            f"Received: z.shape={tuple(z.shape)}. Drop the last, partial batch."
         )
     z = _float32(z)
     return z - ops.mean(z, axis=0, keepdims=True)
 
 
-def _num_rows(z: keras.KerasTensor) -> keras.KerasTensor:
+def _batch_size(z: keras.KerasTensor) -> keras.KerasTensor:
     """Returns the batch size as a float32 scalar, known before the step or not."""
     return ops.cast(ops.shape(z)[0], "float32")
 

@@ -1,8 +1,8 @@
-"""How does a batch of examples become a step of VICReg?"""
+"""`VICReg`: a `keras.Model` whose training step is the one of the paper."""
 
 import inspect
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -10,9 +10,8 @@ import tensorflow as tf
 from vicreg_keras import losses
 from vicreg_keras.hardware import distribute
 
-_TERMS = ("loss", "invariance_loss", "variance_loss", "covariance_loss")
-# Held-out views draw from a stream of their own, the same in every epoch.
-_TRAINING_STREAM, _HELD_OUT_STREAM = 0, 1
+# Views of validation draw from a stream of their own, the same in every epoch.
+_TRAINING_STREAM, _VALIDATION_STREAM = 0, 1
 
 
 @keras.saving.register_keras_serializable(package="vicreg_keras")
@@ -40,13 +39,12 @@ class VICReg(keras.Model):
         num_views: random views of each image in a step. Each has its own forward pass,
             and the activations of all are held until the backward pass: n views are
             n / 2 times the work of two, and hold n / 2 times their activations.
-        invariance_weight: weight of the mean squared distance of the views, averaged
-            over all pairs of them (lambda in the paper).
-        variance_weight: weight of the hinge on the standard deviation (mu).
-        covariance_weight: weight of the squared covariances (nu).
-        seed: what all randomness of the views comes from, with the step's number.
+        loss_weights: Weights of the loss that differ from `losses.WEIGHTS`, by name,
+            for example `{"variance_weight": 50.0}`.
+        seed: Seed of the views; each step folds in its number.
 
     Attributes:
+        loss_weights: The weights of all terms.
         step: int64 variable, steps trained; saved with the weights.
 
     Reference:
@@ -64,9 +62,7 @@ class VICReg(keras.Model):
         augmenter: Callable | Sequence[Callable] | None = None,
         *,
         num_views: int = 2,
-        invariance_weight: float = 25.0,
-        variance_weight: float = 25.0,
-        covariance_weight: float = 1.0,
+        loss_weights: Mapping[str, float] | None = None,
         seed: int = 0,
         **kwargs,
     ):
@@ -75,9 +71,7 @@ class VICReg(keras.Model):
         self.projector = projector
         self.augmenter = _pair(augmenter)
         self.num_views = _count(num_views)
-        self.invariance_weight = _weight("invariance_weight", invariance_weight)
-        self.variance_weight = _weight("variance_weight", variance_weight)
-        self.covariance_weight = _weight("covariance_weight", covariance_weight)
+        self.loss_weights = losses.complete_weights(loss_weights or {})
         self.seed = int(seed)
         self.step = self.add_weight(
             shape=(),
@@ -87,8 +81,9 @@ class VICReg(keras.Model):
             aggregation="only_first_replica",
             name="step",
         )
+        terms = (f"{name}_loss" for name in losses.TERMS)
         self._trackers = {
-            name: keras.metrics.Mean(name) for name in (*_TERMS, "embedding_std")
+            name: keras.metrics.Mean(name) for name in ("loss", *terms, "embedding_std")
         }
         self.built = encoder.built and (projector is None or projector.built)
 
@@ -192,7 +187,7 @@ class VICReg(keras.Model):
         """
         batch = tf.cast(self._trackers["loss"].count, tf.int64)
         images, positives = _images(data)
-        views = self.views(images, self._seeds(_HELD_OUT_STREAM, batch), positives)
+        views = self.views(images, self._seeds(_VALIDATION_STREAM, batch), positives)
         return self._update(self._terms(views, training=False))
 
     def get_config(self) -> dict:
@@ -204,9 +199,7 @@ class VICReg(keras.Model):
             "projector": self.projector and serialize(self.projector),
             "augmenter": [serialize(layer) for layer in self.augmenter],
             "num_views": self.num_views,
-            "invariance_weight": self.invariance_weight,
-            "variance_weight": self.variance_weight,
-            "covariance_weight": self.covariance_weight,
+            "loss_weights": dict(self.loss_weights),
             "seed": self.seed,
         }
 
@@ -233,12 +226,7 @@ class VICReg(keras.Model):
         embeddings = [
             distribute.gather(self.embed(view, training=training)) for view in views
         ]
-        terms = losses.vicreg_loss(
-            *embeddings,
-            invariance_weight=self.invariance_weight,
-            variance_weight=self.variance_weight,
-            covariance_weight=self.covariance_weight,
-        )
+        terms = losses.vicreg_loss(*embeddings, **self.loss_weights)
         std = sum(losses.embedding_std(z) for z in embeddings) / len(embeddings)
         return {**terms, "embedding_std": tf.stop_gradient(std)}
 
@@ -272,12 +260,6 @@ def _count(num_views):
             f"views. Received: num_views={num_views!r}."
         )
     return int(num_views)
-
-
-def _weight(name, value):
-    if not value >= 0:
-        raise ValueError(f"Expected {name} of 0 or more. Received: {name}={value}.")
-    return float(value)
 
 
 def _view(layer, images, seed):

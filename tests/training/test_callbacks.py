@@ -40,7 +40,7 @@ def stand_in(step=0):
     """What the callbacks need to know of a model."""
     return types.SimpleNamespace(
         step=tf.Variable(step, dtype=tf.int64),
-        variance_weight=25.0,
+        loss_weights={"variance_weight": 25.0},
         stop_training=False,
     )
 

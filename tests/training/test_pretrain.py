@@ -10,14 +10,17 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from vicreg_keras import losses
 from vicreg_keras.data import sources
 from vicreg_keras.data.dataset import Split, load_dataset
 from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.evaluate.spectrum import spectrum
+from vicreg_keras.figures import training as training_figures
 from vicreg_keras.models.saved_encoder import load_encoder, variables_of
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.pretrain import (
@@ -135,6 +138,34 @@ def test_without_labels_ranks_are_watched_all_the_same(digits, tmp_path):
     result = pretrain(settings, dataset, RunFolder(tmp_path))
     assert result["effective_rank"] > 1 and "knn_top1" not in result
     assert embedding_diagnosis(RunFolder(tmp_path / "other")) is None
+
+
+def test_another_term_of_the_loss_is_weighted_logged_and_drawn(
+    digits, tmp_path, monkeypatch, capsys
+):
+    def magnitude(*embeddings):
+        return sum(keras.ops.mean(keras.ops.abs(z)) for z in embeddings)
+
+    monkeypatch.setitem(losses.TERMS, "magnitude", magnitude)
+    monkeypatch.setitem(losses.WEIGHTS, "magnitude_weight", 1.0)
+    make = dataclasses.make_dataclass
+    field = ("magnitude_weight", float, dataclasses.field(default=10.0))
+    more = make("More", [field], bases=(Settings,), frozen=True, kw_only=True)
+    options = {f.name: getattr(SETTINGS, f.name) for f in dataclasses.fields(SETTINGS)}
+    figures = []
+    monkeypatch.setattr(
+        training_figures, "save", lambda figure, path: figures.append(figure)
+    )
+    run = RunFolder(tmp_path)
+    pretrain(more(**{**options, "epochs": 1, "score_every": 0}), digits, run)
+    (record,) = run.read_metrics("pretrain")
+    names = ("invariance", "variance", "covariance", "magnitude")
+    weighted = np.dot([25, 25, 1, 10], [record[f"{name}_loss"] for name in names])
+    assert record["loss"] == pytest.approx(weighted, rel=1e-4)
+    assert record["val_magnitude_loss"] > 0
+    assert f"magnitude {record['magnitude_loss']:.4g}" in capsys.readouterr().err
+    titles = [axis.get_title() for axis in figures[0].axes]
+    assert "magnitude" in titles and len(titles) == 7
 
 
 def test_learning_rate_warms_up_and_ends_near_zero(finished):

@@ -13,38 +13,57 @@ from vicreg_keras.figures.style import (
     save,
 )
 
-_PANELS = (
-    ("loss", "loss (weighted sum)"),
-    ("invariance_loss", "invariance"),
-    ("variance_loss", "variance (hinge)"),
-    ("covariance_loss", "covariance"),
-    ("embedding_std", "embedding standard deviation"),
-    ("learning_rate", "learning rate"),
-)
+_TITLES = {
+    "loss": "loss (weighted sum)",
+    "variance_loss": "variance (hinge)",
+    "embedding_std": "embedding standard deviation",
+    "learning_rate": "learning rate",
+}
 
 
-def loss_terms(rows: Sequence[dict], path: pathlib.Path) -> None:
+def loss_names(record: dict) -> list[str]:
+    """Returns the names of the loss and of its terms in a record of an epoch."""
+    terms = [
+        name
+        for name in record
+        if name.endswith("_loss") and not name.startswith("val_")
+    ]
+    return ["loss", *terms]
+
+
+def loss_terms(records: Sequence[dict], path: pathlib.Path) -> None:
     """Draws the loss, each of its terms and two collapse curves over epochs.
 
     Args:
-        rows: lines of `metrics.jsonl`, one an epoch: `epoch`, the terms, and those
-            on held-out images under `val_` names.
-        path: of the PNG.
+        records: Records of `metrics.jsonl`, one per epoch: `epoch`, the terms, and
+            those of the validation split under `val_` names.
+        path: Path of the PNG.
     """
-    figure, axes = plt.subplots(2, 3, figsize=(11, 5.6), layout="constrained")
-    epochs = [row["epoch"] for row in rows]
-    for axis, (name, title) in zip(axes.flat, _PANELS, strict=True):
+    names = [*loss_names(records[0]), "embedding_std", "learning_rate"]
+    figure, axes = plt.subplots(
+        (len(names) + 2) // 3,
+        3,
+        figsize=(11, 2.8 * ((len(names) + 2) // 3)),
+        layout="constrained",
+    )
+    epochs = [record["epoch"] for record in records]
+    for axis in axes.flat[len(names) :]:
+        axis.remove()
+    for axis, name in zip(axes.flat, names, strict=False):
+        title = _TITLES.get(name, name.removesuffix("_loss").replace("_", " "))
         axis.set_title(title, fontsize=10)
-        axis.plot(epochs, [row[name] for row in rows], color=TRAIN, label="training")
-        if all(f"val_{name}" in row for row in rows):
-            held_out = [row[f"val_{name}"] for row in rows]
-            axis.plot(epochs, held_out, "--", color=HELD_OUT, label="held out")
+        values = [record[name] for record in records]
+        axis.plot(epochs, values, color=TRAIN, label="training")
+        if all(f"val_{name}" in record for record in records):
+            values = [record[f"val_{name}"] for record in records]
+            axis.plot(epochs, values, "--", color=HELD_OUT, label="validation")
         axis.set_xlabel("epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
+        if name == "embedding_std":
+            axis.axhline(1, color=CHANCE, linewidth=1, linestyle=":")
+            axis.set_ylim(bottom=0)
     axes.flat[0].legend()
-    axes.flat[4].axhline(1, color=CHANCE, linewidth=1, linestyle=":")
-    axes.flat[4].set_ylim(bottom=0)
     save(figure, path)
 
 

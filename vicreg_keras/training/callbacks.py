@@ -74,27 +74,18 @@ class Progress(keras.callbacks.Callback):
         _check_finite(logs, self._step)
         if self._pace:
             logs["images_per_second"] = self._batch_size / self._pace
-        terms = ", ".join(
-            f"{name.removesuffix('_loss')} {logs[name]:.4g}"
-            for name in (
-                "loss",
-                "invariance_loss",
-                "variance_loss",
-                "covariance_loss",
-                "embedding_std",
-                "val_loss",
-                "knn_top1",
-                "effective_rank",
-            )
-            if name in logs
-        )
+        losses = [name for name in logs if name.endswith("_loss") and "val" not in name]
+        watched = ("embedding_std", "val_loss", "knn_top1", "effective_rank")
+        names = ("loss", *losses, *(name for name in watched if name in logs))
+        terms = ", ".join(f"{n.removesuffix('_loss')} {logs[n]:.4g}" for n in names)
         self._show(terms, end="\n")
         if self._verbose and logs["embedding_std"] < COLLAPSED_STD:
             _say(
                 f"Collapse: the embeddings' standard deviation is "
                 f"{logs['embedding_std']:.2g} (under {COLLAPSED_STD}), so all images "
                 "have the same embedding and nothing is learned. The variance term "
-                f"prevents this; its weight is {self.model.variance_weight:g}."
+                "prevents this; its weight is "
+                f"{self.model.loss_weights['variance_weight']:g}."
             )
 
     def _mark_pace(self, now):

@@ -1,6 +1,7 @@
 """Data, views, encoder, loss and optimizer put together: one run of pretraining."""
 
 import contextlib
+import dataclasses
 import sys
 import warnings
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from vicreg_keras import losses
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.evaluate.features import compile_encoder, extract_features
 from vicreg_keras.evaluate.knn import knn_accuracy
@@ -134,9 +136,7 @@ def build_model(settings: Settings, dataset: Dataset, steps_per_epoch: int) -> V
         projector,
         _make_views(settings, dataset),
         num_views=settings.num_views,
-        invariance_weight=settings.invariance_weight,
-        variance_weight=settings.variance_weight,
-        covariance_weight=settings.covariance_weight,
+        loss_weights=_loss_weights(settings),
         seed=settings.seed,
         name="vicreg",
     )
@@ -388,6 +388,11 @@ def _export(model, settings, dataset, run, step_before):
         recipe=run.flags.read_text() if run.flags.exists() else None,
         columns=dataset.columns,
     )
+
+
+def _loss_weights(settings):
+    values = dataclasses.asdict(settings)
+    return {name: values[name] for name in losses.WEIGHTS}
 
 
 def _make_views(settings, dataset):
