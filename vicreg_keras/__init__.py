@@ -1,40 +1,43 @@
 """VICReg (Bardes, Ponce, LeCun, ICLR 2022) in Keras 3 and TensorFlow.
 
-Learns an encoder from images without labels, judges it, and hands it on.
+Learns an encoder of images or tables without labels, evaluates it, and exports it.
+Public names are imported when they are first used, so that the command line can answer
+before TensorFlow is loaded. To load a saved model, import its class first:
+
+>>> from vicreg_keras import VICReg
+>>> model = keras.models.load_model("model.keras")
 """
 
-from vicreg_keras.data.dataset import load_dataset
-from vicreg_keras.evaluate.features import extract_features
-from vicreg_keras.losses import (
-    covariance_loss,
-    embedding_std,
-    invariance_loss,
-    variance_loss,
-    vicreg_loss,
-)
-from vicreg_keras.model import VICReg
-from vicreg_keras.models.encoders import ENCODERS, make_encoder, make_projector
-from vicreg_keras.models.saved_encoder import load_encoder
-from vicreg_keras.training.optim import LARS, make_optimizer, warmup_cosine
-from vicreg_keras.views.image_views import VIEWS, View, make_views
+import importlib
 
-__all__ = [
-    "ENCODERS",
-    "LARS",
-    "VIEWS",
-    "VICReg",
-    "View",
-    "covariance_loss",
-    "embedding_std",
-    "extract_features",
-    "invariance_loss",
-    "load_dataset",
-    "load_encoder",
-    "make_encoder",
-    "make_optimizer",
-    "make_projector",
-    "make_views",
-    "variance_loss",
-    "vicreg_loss",
-    "warmup_cosine",
-]
+_MODULES = {
+    "data.dataset": ("load_dataset",),
+    "errors": ("InputError",),
+    "evaluate.features": ("extract_features",),
+    "losses": (
+        "covariance_loss",
+        "embedding_std",
+        "invariance_loss",
+        "variance_loss",
+        "vicreg_loss",
+    ),
+    "model": ("VICReg",),
+    "models.encoders": ("ENCODERS", "make_encoder", "make_projector"),
+    "models.saved_encoder": ("load_encoder",),
+    "training.optim": ("LARS", "make_optimizer", "warmup_cosine"),
+    "views.image_views": ("VIEWS", "View", "make_views"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_MODULE_OF[name]}")
+    return getattr(module, name)
+
+
+def __dir__():
+    return [*globals(), *__all__]

@@ -23,6 +23,7 @@ from vicreg_keras.data.columns import (
 )
 from vicreg_keras.data.pixels import pixel_statistics, whitening_kernel
 from vicreg_keras.data.split import Split, check_seed
+from vicreg_keras.settings import DataOptions, fields
 
 # A name is `scheme` or `scheme:location`. Any other name is one of tensorflow-datasets.
 DATASETS = {
@@ -221,6 +222,12 @@ def load_dataset(
         test=test,
         columns=source.columns,
     )
+
+
+def open_dataset(options: DataOptions, seed: int) -> Dataset:
+    """Loads the dataset that the options name; see `load_dataset`."""
+    values = {name: getattr(options, name) for name in fields(options)}
+    return load_dataset(values.pop("dataset"), seed=seed, **values)
 
 
 def _make_splits(

@@ -1,5 +1,49 @@
-"""What does a person get of an evaluation? A table, a picture, a line in the run.
+"""The values of `--mode`: what each needs and which options it has.
 
-One mode a file: what is known of a run goes in, `evaluate` gives the numbers,
-`figures` draws them.
+The module `vicreg_keras.modes.NAME` has the function `run`. A mode that needs a
+
+- recipe is called as `run(settings, data, run_folder, options)` and returns an exit
+  status;
+- encoder is called as `run(context, options)` and returns the record that it logged;
+- runs is called as `run(options)`.
 """
+
+import dataclasses
+
+from vicreg_keras.modes import options
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """One value of `--mode`.
+
+    Attributes:
+        help: One line for `--help`.
+        options: The dataclass of its options.
+        needs: `"recipe"`, `"encoder"` or `"runs"`.
+    """
+
+    help: str
+    options: type
+    needs: str = "encoder"
+
+
+MODES = {
+    "pretrain": Mode(
+        "Train an encoder without labels, or continue.",
+        options.PretrainOptions,
+        "recipe",
+    ),
+    "linear_eval": Mode("Linear accuracy beside baselines.", options.LinearEvalOptions),
+    "knn_eval": Mode("Weighted kNN accuracy beside baselines.", options.KnnEvalOptions),
+    "retrieve": Mode("Nearest neighbors by FAISS.", options.RetrieveOptions),
+    "cluster": Mode("k-means clusters and their map.", options.ClusterOptions),
+    "spectrum": Mode("Ranks and collapse, without labels.", options.SpectrumOptions),
+    "embed": Mode("Write representations to a file.", options.EmbedOptions),
+    "finetune": Mode("Train on with few labels.", options.FinetuneOptions),
+    "evaluate": Mode("All evaluations and report.html.", options.EvaluateOptions),
+    "export": Mode("Write SavedModel, TFLite and ONNX files.", options.ExportOptions),
+    "ablate": Mode("Compare loss weights.", options.AblateOptions, "recipe"),
+    "search": Mode("Search recipes by Optuna.", options.SearchOptions, "recipe"),
+    "report": Mode("Compare runs on one page.", options.ReportOptions, "runs"),
+}

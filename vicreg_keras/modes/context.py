@@ -8,13 +8,13 @@ from typing import Any
 
 import keras
 
-from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.evaluate import linear_eval, linear_probe
 from vicreg_keras.evaluate.feature_cache import FeatureStore
 from vicreg_keras.evaluate.features import Features, check_example_shape
 from vicreg_keras.evaluate.records import Record, to_json
 from vicreg_keras.models.saved_encoder import SavedEncoder, load_encoder
-from vicreg_keras.settings import Settings
+from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.training.pretrain import build_encoder, trained_encoder
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -185,7 +185,7 @@ class Context:
 
 def open_context(
     settings: Settings,
-    load_dataset: Callable[[], Dataset],
+    data: DataOptions,
     run: RunFolder | None,
     saved_model: str | None = None,
 ) -> Context:
@@ -193,7 +193,7 @@ def open_context(
 
     Args:
         settings: of the run.
-        load_dataset: gives what the encoder is judged on; called once it is found.
+        data: What the encoder is evaluated on.
         run: whose encoder it is, and where results go.
         saved_model: path of another encoder, as of `load_encoder`.
 
@@ -206,7 +206,7 @@ def open_context(
             "what is to be judged."
         )
     encoder = load_encoder(saved_model or run.path)
-    dataset = load_dataset()
+    dataset = open_dataset(data, settings.seed)
     check_example_shape(encoder, dataset.example_shape)
     if saved_model:
         return Context(encoder, dataset, run, seed=settings.seed)

@@ -26,8 +26,6 @@ from vicreg_keras.views.table_views import table_view_settings
 
 # What a trial is, or runs on, is no part of its recipe.
 _NOT_SEARCHED = {
-    "view_overrides",
-    "row_view_overrides",
     "epochs",
     "seed",
     "positives",
@@ -181,19 +179,11 @@ def apply(settings: Settings, values: Mapping[str, Any]) -> Settings:
     Raises:
         ValueError: as `Settings`.
     """
-    fields = {field.name for field in dataclasses.fields(Settings)}
-    overrides = {
+    changes = {
         name: _numbers(value) if _kind(name) is Sequence else value
         for name, value in values.items()
-        if name not in fields
     }
-    of_rows = {name: overrides.pop(name) for name in _row_types() if name in overrides}
-    return dataclasses.replace(
-        settings,
-        view_overrides={**settings.view_overrides, **overrides},
-        row_view_overrides={**settings.row_view_overrides, **of_rows},
-        **{name: value for name, value in values.items() if name in fields},
-    )
+    return dataclasses.replace(settings, **changes)
 
 
 def own_values(settings: Settings, space: Space) -> dict[str, Any] | None:
@@ -223,8 +213,8 @@ def own_values(settings: Settings, space: Space) -> dict[str, Any] | None:
 def _own_view(settings: Settings) -> dict:
     """Every value of the recipe's first view."""
     if settings.views not in VIEWS:
-        return table_view_settings(settings.views, **settings.row_view_overrides)
-    given = {k: v for k, v in settings.view_overrides.items() if v is not None}
+        return table_view_settings(settings.views, **settings.group("table views"))
+    given = settings.group("image views")
     return {**_view_defaults(), **VIEWS[settings.views][0], **given}
 
 

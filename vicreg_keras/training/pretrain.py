@@ -123,7 +123,7 @@ def pretrain(
 def build_model(settings: Settings, dataset: Dataset, steps_per_epoch: int) -> VICReg:
     """The compiled model of a run, with the weights its seed starts from."""
     settings = settings.for_examples(dataset.example_shape)
-    encoders.check_side(settings.encoder, settings.view_overrides.get("crop_size"))
+    encoders.check_side(settings.encoder, settings.crop_size)
     encoder = build_encoder(settings, dataset)
     synchronized = distribute.num_replicas() > 1
     projector = encoders.make_projector(
@@ -143,7 +143,7 @@ def build_model(settings: Settings, dataset: Dataset, steps_per_epoch: int) -> V
     schedule = optim.warmup_cosine(
         settings.learning_rate,
         settings.epochs * steps_per_epoch,
-        round(settings.warmup_epochs * steps_per_epoch),
+        round(settings.fitting_warmup_epochs * steps_per_epoch),
         settings.final_learning_rate_fraction,
     )
     optimizer = optim.make_optimizer(
@@ -397,7 +397,7 @@ def _loss_weights(settings):
 
 def _make_views(settings, dataset):
     if dataset.columns is None:
-        return make_views(settings.views, **settings.view_overrides)
+        return make_views(settings.views, **settings.group("image views"))
     random = np.random.default_rng(0)
     count = min(_MARGINAL_ROWS, dataset.train.num_examples)
     chosen = np.sort(random.permutation(dataset.train.num_examples)[:count])
@@ -405,7 +405,7 @@ def _make_views(settings, dataset):
         settings.views,
         dataset.train.read(chosen),
         dataset.columns,
-        **settings.row_view_overrides,
+        **settings.group("table views"),
     )
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import keras
 import tensorflow as tf
 
+from vicreg_keras.errors import InputError
 from vicreg_keras.workdir.files import write_text
 
 
@@ -103,12 +104,13 @@ class RunFolder:
         started = any(self.checkpoints.glob("*.index"))
         earlier = self.read_settings() if started else {}
         free = set(may_change)
-        for name, value in settings.items():
-            if name in earlier and name not in free and earlier[name] != value:
-                raise ValueError(
+        for name in sorted({*earlier, *settings} - free) if earlier else ():
+            before, now = (values.get(name, "none") for values in (earlier, settings))
+            if before != now:
+                raise InputError(
                     f"Expected the recipe that {self.path} was started with "
-                    f"(--{name}={earlier[name]}). Received: --{name}={value}. Choose "
-                    "another --workdir, or give the same value to continue that run."
+                    f"({name}={before}). Received: {name}={now}. Choose another "
+                    "workdir, or give the same value to continue that run."
                 )
         lines = [f"--{name}={value}\n" for name, value in sorted(settings.items())]
         header = f"# Repeat with: python main.py --flagfile={self.flags}\n"

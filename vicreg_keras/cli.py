@@ -1,0 +1,468 @@
+"""The command line: flags generated from the options, and errors in one line."""
+
+import contextlib
+import dataclasses
+import importlib
+import os
+import pathlib
+import re
+import shlex
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+# Before TensorFlow is imported: its start-up notes are not about the user's run.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import flags, logging  # noqa: E402
+
+from vicreg_keras.errors import InputError  # noqa: E402
+from vicreg_keras.modes import MODES  # noqa: E402
+from vicreg_keras.settings import (  # noqa: E402
+    DataOptions,
+    Settings,
+    check_given,
+    fields,
+    item_types,
+    kind_of,
+    option,
+)
+
+_FLAG_FILE = "flags.flags"
+# What an evaluation takes from the recipe.
+_EVALUATION_SETTINGS = ("deterministic", "precision", "seed", "strategy")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of every mode."""
+
+    mode: str | None = option(None, "What to do.", choices=tuple(MODES), group="run")
+    workdir: str | None = option(
+        None,
+        "Folder of the run: checkpoints, metrics, encoder, figures.",
+        group="run",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderOptions:
+    """Options of the modes that evaluate or export an encoder."""
+
+    saved_model: str | None = option(
+        None, "Evaluate this SavedModel instead of a run's encoder.", group="encoder"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    Attributes:
+        mode: A key of `MODES`.
+        workdir: Folder of the run, or `None`.
+        saved_model: Path of another encoder, or `None`.
+        data: Which dataset.
+        settings: The recipe.
+        options: The mode's own options.
+    """
+
+    mode: str
+    workdir: str | None
+    saved_model: str | None
+    data: DataOptions
+    settings: Settings
+    options: Any
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the mode that the command line asks for, and exits with its status.
+
+    Args:
+        argv: The program's name and its flags; `None` takes `sys.argv`.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    try:
+        if any(re.fullmatch("--?h(elp(full|short)?)?", text) for text in argv[1:]):
+            print(_help(argv))
+            status = 0
+        else:
+            status = _run(parse(argv), argv)
+    except (InputError, flags.Error) as error:
+        status = _fail(error)
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def parse(argv: Sequence[str]) -> Request:
+    """Returns what the command line asks for, checked as far as it can be without data.
+
+    In every mode but pretraining, the flags that a run was started with are defaults.
+
+    Args:
+        argv: The program's name and its flags.
+
+    Raises:
+        InputError: If a value is wrong, or a flag has no effect in this mode.
+        absl.flags.Error: If a flag is unknown or of another type.
+    """
+    given = _given(argv)
+    mode, workdir = flags.FLAGS.mode, flags.FLAGS.workdir
+    if mode is None:
+        raise InputError(
+            f"Expected mode to be one of {', '.join(MODES)}. Received: none."
+        )
+    needs = MODES[mode].needs
+    recorded = workdir and pathlib.Path(workdir) / _FLAG_FILE
+    if mode != "pretrain" and needs != "runs" and recorded and recorded.is_file():
+        values = {name: flags.FLAGS[name].value for name in given}
+        # Before the given flags, which win.
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS([argv[0], f"--flagfile={recorded}"])
+        for name in _not_for(mode, given):
+            if flags.FLAGS[name].value != values[name] or name in _typed(argv):
+                raise _not_in_this_mode(name, mode)
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS([argv[0], f"--flagfile={recorded}", *argv[1:]])
+    else:
+        for name in _not_for(mode, given):
+            raise _not_in_this_mode(name, mode)
+    request = Request(
+        mode,
+        workdir,
+        flags.FLAGS.saved_model,
+        _from_flags(DataOptions),
+        _from_flags(Settings),
+        _from_flags(MODES[mode].options),
+    )
+    check_given((request.data, request.settings, request.options), given)
+    _check_folders(request)
+    return request
+
+
+def define_flags() -> None:
+    """Defines one flag for every option, by its name."""
+    for options in _all_options():
+        for name, field in fields(options).items():
+            if name not in flags.FLAGS:
+                _define(options, name, field)
+
+
+def _define(options, name, field):
+    help = field.metadata["help"]
+    default, (kind, _) = field.default, kind_of(options, name)
+    if field.metadata["choices"] and kind is str:
+        flags.DEFINE_enum(name, default, field.metadata["choices"], help)
+    elif kind is tuple:
+        flags.DEFINE_list(name, default and [*map(str, default)], help)
+    else:
+        define = {
+            bool: flags.DEFINE_bool,
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+            str: flags.DEFINE_string,
+        }[kind]
+        define(name, default, help)
+
+
+def _all_options() -> Iterator[type]:
+    yield from (RunOptions, EncoderOptions, DataOptions, Settings)
+    yield from (mode.options for mode in MODES.values())
+
+
+def _given(argv: Sequence[str]) -> list[str]:
+    """Parses the command line; returns the names of the flags that it sets."""
+    flags.FLAGS.unparse_flags()
+    rest = flags.FLAGS(list(argv))[1:]
+    if rest:
+        raise InputError(f"Expected flags only, --name=value. Received: {rest[0]}")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # FAISS logs how it was loaded.
+    known = {name for options in _all_options() for name in fields(options)}
+    return sorted(name for name in known if flags.FLAGS[name].present)
+
+
+def _typed(argv: Sequence[str]) -> set[str]:
+    """Returns the names of the flags on the command line itself."""
+    names = {re.split("=", text.lstrip("-"), maxsplit=1)[0] for text in argv[1:]}
+    return names | {name.removeprefix("no") for name in names}
+
+
+def _not_for(mode: str, given: Iterable[str]) -> list[str]:
+    """Returns the given flags that a mode has no use for."""
+    needs = MODES[mode].needs
+    allowed = {*fields(RunOptions), *fields(MODES[mode].options)}
+    if needs == "encoder":
+        allowed |= {
+            *fields(EncoderOptions),
+            *fields(DataOptions),
+            *_EVALUATION_SETTINGS,
+        }
+    elif needs == "recipe":
+        allowed |= {*fields(DataOptions), *fields(Settings)}
+    return [name for name in given if name not in allowed]
+
+
+def _not_in_this_mode(name: str, mode: str) -> InputError:
+    users = [other for other in MODES if not _not_for(other, [name])]
+    return InputError(
+        f"Expected flags of --mode={mode}. Received: --{name}, which is for --mode="
+        f"{', '.join(users)}. Leave it out."
+    )
+
+
+def _from_flags(options: type) -> Any:
+    values = {}
+    for name in fields(options):
+        value = flags.FLAGS[name].value
+        if kind_of(options, name)[0] is tuple and value is not None:
+            value = _tuple(name, value, item_types(options, name))
+        values[name] = value
+    return options(**values)
+
+
+def _tuple(name: str, texts: Sequence[str], types: Sequence[type]) -> tuple:
+    """Returns the items of a list or of an interval, of their type."""
+    try:
+        values = tuple(types[0](text) for text in texts)
+        if len(types) == 2 and len(values) != 2:
+            raise ValueError
+    except ValueError:
+        shape = "LOW,HIGH" if len(types) == 2 else "numbers with commas between them"
+        raise InputError(
+            f"Expected {name} to be {shape}. Received: {name}={','.join(texts)}."
+        ) from None
+    return values
+
+
+def _check_folders(request: Request) -> None:
+    """Checks, before TensorFlow is loaded, that what is evaluated exists."""
+    workdir, needs = request.workdir, MODES[request.mode].needs
+    if needs == "recipe" and not workdir:
+        raise InputError("Expected workdir=RUN, a folder for the run. Received: none.")
+    if needs != "encoder":
+        return
+    if not (workdir or request.saved_model):
+        raise InputError(
+            "Expected workdir=RUN or saved_model=PATH with an encoder. Received: "
+            "neither. Train one: --mode=pretrain --workdir=RUN."
+        )
+    name = "saved_model" if request.saved_model else "workdir"
+    path = pathlib.Path(request.saved_model or workdir)
+    if not path.exists():
+        raise InputError(
+            f"Expected {name} to be a folder with an encoder. Received: {name}={path}, "
+            "which does not exist. Train one: --mode=pretrain --workdir=RUN."
+        )
+
+
+def _run(request: Request, argv: Sequence[str]) -> int:
+    """Runs a mode; returns the exit status."""
+    with _silent_stderr():
+        import tensorflow as tf
+    try:
+        if request.mode in ("pretrain", "ablate", "search", "report"):
+            return _not_converted(request, argv)
+        module = importlib.import_module(f"vicreg_keras.modes.{request.mode}")
+        needs = MODES[request.mode].needs
+        if needs == "runs":
+            module.run(request.options)
+            return 0
+        settings = _in_force(request.settings)
+        if needs == "recipe":
+            return _train(module, request, settings, argv)
+        _evaluate(module, request, settings)
+        return 0
+    except tf.errors.OpError as error:
+        # What reading an example raised, inside a tf.data pipeline.
+        cause = re.search(r"InputError: (Expected .*)", str(error))
+        if not cause:
+            raise
+        raise InputError(cause[1]) from error
+
+
+def _in_force(settings: Settings) -> Settings:
+    """Applies precision and determinism; returns settings with the chosen precision."""
+    import keras
+    import tensorflow as tf
+
+    from vicreg_keras.hardware.precision import POLICIES, choose_precision
+
+    precision = choose_precision(settings.precision)
+    keras.mixed_precision.set_dtype_policy(POLICIES[precision])
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    return dataclasses.replace(settings, precision=precision)
+
+
+def _not_converted(request, argv):
+    from vicreg_keras.data.dataset import open_dataset
+    from vicreg_keras.workdir.recipe import check_recipe
+    from vicreg_keras.workdir.run_folder import RunFolder
+
+    if request.mode == "report":
+        from vicreg_keras.report.page import build_report
+
+        path = pathlib.Path(request.options.output or "report.html")
+        build_report([RunFolder(run) for run in request.options.runs], path)
+        print(f"The report, to be opened in a browser: {path}")
+        return 0
+    settings = _in_force(request.settings)
+    run = RunFolder(request.workdir)
+    data, options = request.data, dict(vars(request.options))
+    stopped = f"\nStopped; all is saved. To continue:\n  python {shlex.join(argv)}"
+    if request.mode == "pretrain":
+        from vicreg_keras.modes.pretrain import run_pretrain
+
+        init_from = settings.init_from
+        init_from = RunFolder(init_from) if init_from else None
+        run.create()
+        with run.lock():
+            check_recipe(run, settings, data)
+            result = run_pretrain(
+                settings, open_dataset(data, settings.seed), run, init_from, **options
+            )
+        if result["stopped_by"]:
+            print(stopped)
+            return 130
+        print(f"The encoder is in {result['encoder']}, figures in {run.figures}. Next:")
+        print(f"  python main.py --mode=linear_eval --workdir={run.path}")
+        return 0
+    dataset = open_dataset(data, settings.seed)
+    if request.mode == "ablate":
+        from vicreg_keras.modes.ablate import VARIANTS, parse_grid, run_ablate
+
+        grid = options["weights_grid"]
+        row = run_ablate(
+            settings,
+            dataset,
+            run,
+            claim=lambda part, chosen: check_recipe(part, chosen, data),
+            variants=parse_grid(grid) if grid else VARIANTS,
+            num_seeds=options["ablate_seeds"],
+        )
+    else:
+        from vicreg_keras.search.run import run_search
+        from vicreg_keras.training.positives import earlier_run, find_positives
+
+        earlier = earlier_run(settings, dataset)
+        row = run_search(
+            settings,
+            dataset,
+            run,
+            claim=lambda part, changes: check_recipe(
+                part, dataclasses.replace(settings, **changes), data
+            ),
+            positives=earlier and find_positives(earlier, run, settings),
+            **options,
+        )
+    if row.get("stopped_by"):
+        print(stopped)
+        return 130
+    return 0
+
+
+def _train(module, request, settings, argv):
+    from vicreg_keras.workdir.run_folder import RunFolder
+
+    run = RunFolder(request.workdir)
+    status = module.run(settings, request.data, run, request.options)
+    if status:
+        print(f"\nStopped; all is saved. To continue:\n  python {shlex.join(argv)}")
+    return status
+
+
+def _evaluate(module, request, settings):
+    from vicreg_keras.modes.context import open_context
+    from vicreg_keras.workdir.run_folder import RunFolder
+
+    run = RunFolder(request.workdir) if request.workdir else None
+    context = open_context(settings, request.data, run, request.saved_model)
+    if hasattr(module, "run"):
+        module.run(context, request.options)
+    else:
+        getattr(module, f"run_{request.mode}")(context, **vars(request.options))
+    if run is not None and run.metrics.exists():
+        print(f"Metrics are in {run.metrics}, figures in {run.figures}.")
+
+
+def _fail(error: Exception) -> int:
+    """Prints an error in one line, with flags in place of arguments; returns 1."""
+    logging.debug("Caused by:", exc_info=True)  # With --verbosity=1.
+    message = " ".join(str(error).split())
+    head, received, tail = message.partition("Received:")
+    for name in flags.FLAGS:
+        head = re.sub(rf"(?<![\w-]){name}(?==)", f"--{name}", head)
+        tail = re.sub(rf"(?<![\w-]){name}(?==)", f"--{name}", tail)
+    message = head + received + tail
+    if isinstance(error, flags.Error):
+        message += " See --help."
+    print(f"main.py: {message}", file=sys.stderr)
+    return 1
+
+
+@contextlib.contextmanager
+def _silent_stderr():
+    """Drops what C++ writes to stderr, past every log level, as TensorFlow starts."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _help(argv: Sequence[str]) -> str:
+    """Returns the help: of one mode where it is named, else of all."""
+    match = re.search(r"--?mode[= ](\w+)", " ".join(argv))
+    modes = [match[1]] if match and match[1] in MODES else list(MODES)
+    lines = [
+        "Learn an encoder without labels by VICReg, evaluate it and export it.",
+        "",
+        "  python main.py --mode=pretrain --flagfile=flags/quickstart.flags "
+        "--workdir=runs/digits",
+        "  python main.py --mode=evaluate --workdir=runs/digits",
+        "",
+        "A run's flags are the defaults of later modes. --mode=NAME --help lists the "
+        "flags of one mode.",
+        "",
+        "Modes:",
+        *(f"  {name:12} {MODES[name].help}" for name in modes),
+    ]
+    groups: dict[str, list[str]] = {}
+    for options in _all_options():
+        for name, field in fields(options).items():
+            if all(_not_for(mode, [name]) for mode in modes):
+                continue
+            heading = f"Flags, {field.metadata['group']}"
+            owners = [mode for mode, one in MODES.items() if options is one.options]
+            if owners:
+                heading = f"Flags of --mode={owners[0]}"
+            groups.setdefault(heading, []).extend(_help_lines(name, field))
+    for heading, texts in groups.items():
+        lines += ["", f"{heading}:", *texts]
+    return "\n".join(lines)
+
+
+def _help_lines(name, field):
+    default, choices = field.default, field.metadata["choices"]
+    text = field.metadata["help"]
+    if choices and len(choices) < 12 and name != "mode":
+        text += f" One of {', '.join(choices)}."
+    if default not in (None, ()):
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        text += f" Default: {shown}."
+    indent = " " * 6
+    return [
+        f"  --{name}",
+        textwrap.fill(text, 84, initial_indent=indent, subsequent_indent=indent),
+    ]
+
+
+define_flags()

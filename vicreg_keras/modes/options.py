@@ -1,0 +1,228 @@
+"""Options of each mode, beside the recipe's and the data's in `settings`."""
+
+import dataclasses
+
+from vicreg_keras.errors import InputError
+from vicreg_keras.settings import check_options, option
+
+# Names that the modes understand, checked before anything heavy is imported.
+FORMATS = ("savedmodel", "tflite", "onnx")
+TFLITE_VARIANTS = ("float32", "float16", "dynamic_range", "int8", "int8_only")
+
+_OUTPUT = (
+    "Path that is written: a folder by export, .html by report, .npz or .csv by embed, "
+    ".csv by retrieve with a query."
+)
+_HEAD = (
+    "Add the linear head: class and probability in the file of embed, signatures that "
+    "classify in the SavedModel of export."
+)
+_INDEX = (
+    "FAISS factory string of the index over representations: Flat is exact, "
+    "IVF256,Flat and HNSW32 are faster, IVF1024,PQ32 is smaller."
+)
+_SEARCH_PARAMETERS = "Search parameters of the index, such as nprobe=16 or efSearch=64."
+
+
+class _Options:
+    def __post_init__(self):
+        check_options(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainOptions(_Options):
+    """Options of `--mode=pretrain` beside the recipe."""
+
+    index: str = option("Flat", _INDEX, only_with={"positives": ("neighbors",)})
+    search_parameters: str | None = option(
+        None, _SEARCH_PARAMETERS, only_with={"positives": ("neighbors",)}
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearEvalOptions(_Options):
+    """Options of `--mode=linear_eval`."""
+
+    protocol: str = option(
+        "cached",
+        "Probe on cached representations, on augmented images, or both.",
+        choices=("cached", "augmented", "both"),
+    )
+    probe_epochs: int = option(
+        100,
+        "Epochs of the augmented probe.",
+        minimum=1,
+        only_with={"protocol": ("augmented", "both")},
+    )
+    few_labels: int = option(
+        10, "Labels per class of the few-label probe; 0 for none.", minimum=0
+    )
+    few_label_seeds: int = option(5, "Random draws of the few labels.", minimum=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KnnEvalOptions(_Options):
+    """`--mode=knn_eval` has no options of its own."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RetrieveOptions(_Options):
+    """Options of `--mode=retrieve`."""
+
+    query: str | None = option(
+        None,
+        "User-provided examples to find neighbors of: an image file, folder or glob, "
+        "or a CSV, Parquet or npz file.",
+    )
+    output: str | None = option(None, _OUTPUT)
+    index: str = option("Flat", _INDEX)
+    search_parameters: str | None = option(None, _SEARCH_PARAMETERS)
+    num_neighbors: int = option(5, "Neighbors per query that are shown.", minimum=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClusterOptions(_Options):
+    """Options of `--mode=cluster`."""
+
+    num_clusters: int | None = option(
+        None,
+        "Number of clusters; by default the number of classes, and without labels the "
+        "one with the best silhouette.",
+        minimum=2,
+    )
+    projection: str = option(
+        "tsne",
+        "Projection of the figure; umap needs the package umap-learn.",
+        choices=("pca", "tsne", "umap"),
+    )
+    sample_size: int = option(5000, "Points in the figure.", minimum=3)
+    figure_inches: tuple[float, ...] | None = option(
+        None, "WIDTH,HEIGHT of the figure, in inches.", minimum=1, maximum=100
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.figure_inches is not None and len(self.figure_inches) != 2:
+            raise InputError(
+                "Expected figure_inches to be WIDTH,HEIGHT. Received: figure_inches="
+                f"{','.join(map(str, self.figure_inches))}."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpectrumOptions(_Options):
+    """`--mode=spectrum` has no options of its own."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbedOptions(_Options):
+    """Options of `--mode=embed`."""
+
+    input: str | None = option(
+        None, "User-provided examples instead of the dataset's; see query."
+    )
+    output: str | None = option(None, _OUTPUT)
+    head: str | None = option(None, _HEAD, choices=("linear",))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(_Options):
+    """Options of `--mode=finetune`."""
+
+    label_fractions: tuple[float, ...] = option(
+        (0.01, 0.1, 1.0),
+        "Fractions of the training labels to train on, above 0.",
+        minimum=0,
+        maximum=1,
+    )
+    finetune_epochs: int = option(20, "Epochs of finetuning.", minimum=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.label_fractions or 0 in self.label_fractions:
+            raise InputError(
+                "Expected label_fractions above 0. Received: label_fractions="
+                f"{','.join(map(str, self.label_fractions))}."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(_Options):
+    """`--mode=evaluate` has no options of its own."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportOptions(_Options):
+    """Options of `--mode=export`."""
+
+    format: tuple[str, ...] = option(
+        ("savedmodel",), "Formats to write.", choices=FORMATS
+    )
+    head: str | None = option(None, _HEAD, choices=("linear",))
+    quantization: tuple[str, ...] | None = option(
+        None,
+        "TFLite files to write; by default all, and for tables float32 and "
+        "dynamic_range.",
+        choices=TFLITE_VARIANTS,
+    )
+    output: str | None = option(None, _OUTPUT)
+
+    def __post_init__(self):
+        super().__post_init__()
+        formats = ",".join(self.format)
+        if self.head and "savedmodel" not in self.format:
+            raise InputError(
+                "Expected format=savedmodel with a head: no other format holds it. "
+                f"Received: format={formats}."
+            )
+        if self.quantization and "tflite" not in self.format:
+            raise InputError(
+                "Expected format=tflite with quantization, which has no effect "
+                f"otherwise. Received: format={formats}."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AblateOptions(_Options):
+    """Options of `--mode=ablate`."""
+
+    ablate_seeds: int = option(
+        1, "Runs of each variant, with seeds from seed on.", minimum=1
+    )
+    weights_grid: tuple[str, ...] | None = option(
+        None,
+        "Weights of the loss's terms to compare, in their order, such as "
+        "25-25-1,25-50-1; by default the full loss and each term left out.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchOptions(_Options):
+    """Options of `--mode=search`."""
+
+    trials: int = option(40, "Trials in all.", minimum=1)
+    objective: str = option(
+        "knn",
+        "Quality on the validation split that is maximized.",
+        choices=("knn", "linear", "silhouette", "rankme"),
+    )
+    space: str | None = option(None, "YAML file of the search space.")
+    search_seeds: int = option(
+        5, "Seeds of the final comparison with the recipe.", minimum=1
+    )
+    trial_epochs: int | None = option(
+        None, "Epochs of a trial; by default the recipe's.", minimum=1
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportOptions(_Options):
+    """Options of `--mode=report`."""
+
+    runs: tuple[str, ...] = option((), "Folders of the runs that are compared.")
+    output: str | None = option(None, _OUTPUT)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.runs:
+            raise InputError("Expected runs=RUN,RUN: folders of runs. Received: none.")

@@ -1,0 +1,20 @@
+"""The recipe that a run was started with, as a flag file in its folder."""
+
+from vicreg_keras.settings import DataOptions, Settings, free_names, to_flags
+from vicreg_keras.workdir.run_folder import RunFolder
+
+
+def check_recipe(run: RunFolder, settings: Settings, data: DataOptions) -> None:
+    """Writes a run's flags, or checks that they are those that it was started with.
+
+    Args:
+        run: The run's folder. One without a checkpoint may be given any recipe.
+        settings: The recipe.
+        data: Which dataset is trained on.
+
+    Raises:
+        InputError: If the folder belongs to another recipe.
+    """
+    texts = to_flags(data, settings)
+    texts |= {"mode": "pretrain", "workdir": str(run.path)}
+    run.claim(texts, may_change=free_names(data, settings) | {"mode", "workdir"})
