@@ -119,7 +119,7 @@ def write_task(folder: pathlib.Path, options: argparse.Namespace):
         "stem": options.stem,
         "projector": options.projector,
         "views": "cifar",
-        "view_overrides": {"crop_size": options.crop_size},
+        "crop_size": options.crop_size,
         "batch_size": options.batch_size,
     }
     (folder / "settings.json").write_text(json.dumps(settings))

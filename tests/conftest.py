@@ -34,18 +34,32 @@ def _seeds():
 @pytest.fixture
 def parse_flags(monkeypatch):
     """A function that parses main.py's arguments as main.py would, and forgets them."""
-    from absl import flags
-    from absl.testing import flagsaver
-
-    import main  # noqa: F401  Defines the flags.
+    from vicreg_keras import cli
 
     def parse(arguments):
-        with flagsaver.flagsaver():
-            flags.FLAGS(["main.py", *arguments])
+        return cli.parse(["main.py", *arguments])
 
     # A flag file names others relative to the working directory.
     monkeypatch.chdir(ROOT)
     return parse
+
+
+@pytest.fixture
+def run_main(capfd):
+    """Runs the command line in this process: exit status, stdout, stderr."""
+    import keras
+
+    from vicreg_keras import cli
+
+    def run(*arguments):
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["main.py", *map(str, arguments)])
+        out, err = capfd.readouterr()
+        return stopped.value.code or 0, out, err
+
+    yield run
+    keras.mixed_precision.set_dtype_policy("float32")
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,8 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
-import main
+from vicreg_keras import cli
 from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.losses import vicreg_loss
 from vicreg_keras.training import optim
@@ -257,9 +255,7 @@ PUBLISHED = {
 def built(request, tmp_path_factory):
     """What is published, and the settings and the model that the flag file gives."""
     arguments = [f"--flagfile={FLAGS / request.param}.flags", "--precision=float32"]
-    with flagsaver.flagsaver():
-        flags.FLAGS(["main.py", *arguments])
-        settings = main.settings_from_flags()
+    settings = cli.parse(["main.py", *arguments, "--workdir=run"]).settings
     path = tmp_path_factory.mktemp("data") / "images.npz"
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
     np.savez(path, images=images)

@@ -8,11 +8,8 @@ import sysconfig
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
-import main
-from vicreg_keras import load_dataset, load_encoder
+from vicreg_keras import cli, load_dataset, load_encoder
 from vicreg_keras.workdir.run_folder import RunFolder
 
 HEADER = ("week day", "size (cm)", "color", "constant", "seen", "tame", "animal")
@@ -74,15 +71,9 @@ def run(table, tmp_path_factory):
 
 def typed(folder, mode, *arguments):
     """What main.py does for a command line."""
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as stopped:
-        flags.FLAGS.unparse_flags()
-        arguments = [f"--mode={mode}", f"--workdir={folder}", *arguments]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["main.py", *arguments])
-            main.cli()
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["main.py", f"--mode={mode}", f"--workdir={folder}", *arguments])
     assert not stopped.value.code
-    flags.FLAGS.unparse_flags()
-    flags.FLAGS(["main.py", "--mode=pretrain"])
 
 
 def dataset_of(table):
@@ -178,14 +169,8 @@ def test_what_is_for_images_is_one_line(run, capfd):
         (["--mode=finetune"], "Expected images for --mode=finetune"),
         (["--mode=linear_eval", "--protocol=augmented"], "protocol=cached for rows"),
     ):
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stopped:
-            flags.FLAGS.unparse_flags()
-            with pytest.MonkeyPatch.context() as patch:
-                command = ["main.py", f"--workdir={run.path}", *arguments]
-                patch.setattr(sys, "argv", command)
-                main.cli()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["main.py", f"--workdir={run.path}", *arguments])
         assert stopped.value.code == 1
         lines = capfd.readouterr().err.strip().splitlines()
         assert len(lines) == 1 and expected in lines[0]
-    flags.FLAGS.unparse_flags()
-    flags.FLAGS(["main.py", "--mode=pretrain"])

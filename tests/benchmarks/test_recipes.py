@@ -29,11 +29,9 @@ SETTINGS = Settings(
     projector="8-8",
     views="grayscale",
     # One cheap operation, so that little is compiled.
-    view_overrides={
-        "jitter_probability": 0.0,
-        "crop_scale": (1.0, 1.0),
-        "flip_probability": 0.5,
-    },
+    jitter_probability=0.0,
+    crop_scale=(1.0, 1.0),
+    flip_probability=0.5,
     learning_rate=0.01,
     epochs=40,
     warmup_epochs=10,

@@ -18,11 +18,9 @@ SETTINGS = Settings(
     projector="8-8",
     views="grayscale",
     # One cheap operation, so that little is compiled.
-    view_overrides={
-        "jitter_probability": 0.0,
-        "crop_scale": (1.0, 1.0),
-        "flip_probability": 0.5,
-    },
+    jitter_probability=0.0,
+    crop_scale=(1.0, 1.0),
+    flip_probability=0.5,
     epochs=2,
     batch_size=100,
     warmup_epochs=0.0,

@@ -2,15 +2,11 @@
 
 import dataclasses
 import json
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
-from absl.testing import flagsaver
 
-import main
 from tests.search.conftest import SETTINGS, Untouchable, claim
 from vicreg_keras import make_encoder
 from vicreg_keras.search import compare, objectives, study
@@ -189,21 +185,6 @@ def test_the_verdict_is_plain(default, best, better, text):
 def test_where_no_trial_is_better_it_says_so():
     found = compare.comparison({"default recipe": [{"held_out": 1.0}]}, "knn")
     assert found["better"] is False and "No trial did better" in found["text"]
-
-
-@pytest.fixture
-def run_main(monkeypatch, capfd):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["main.py", *map(str, arguments)])
-        capfd.readouterr()
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stopped:
-            flags.FLAGS.unparse_flags()
-            main.cli()
-        return stopped.value.code or 0, *capfd.readouterr()
-
-    yield run
-    flags.FLAGS.unparse_flags()
-    flags.FLAGS(["main.py", "--mode=pretrain"])
 
 
 RECIPE = (

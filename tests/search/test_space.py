@@ -42,7 +42,8 @@ def test_ranges_and_choices_are_read(tmp_path):
         SETTINGS,
         batch_size=128,
         clip=True,
-        view_overrides={"solarize_probability": 0.25, "crop_scale": (0.4, 1.0)},
+        solarize_probability=0.25,
+        crop_scale=(0.4, 1.0),
     )
     study = optuna.create_study()
     for _ in range(20):
@@ -110,7 +111,7 @@ def test_the_default_space_is_around_the_recipe(views):
     own = spaces.own_values(settings, space)
     assert own["projector"] == "512-512" and own["learning_rate"] == 1e-3
     applied = spaces.apply(settings, own)
-    assert applied.view_overrides.pop("crop_scale")[1] == 1.0
+    assert applied.crop_scale[1] == 1.0
     # Color is searched only where the views have it.
     assert ("hue" in space) == ("saturation" in space) == (views != "grayscale")
     assert {"variance_weight", "covariance_weight", "weight_decay"} <= set(space)
@@ -149,8 +150,7 @@ def test_rows_have_a_space_of_their_own():
     changed = spaces.apply(
         settings, {"corruption_probability": 0.5, "mlp": "32-16", "learning_rate": 0.1}
     )
-    assert changed.row_view_overrides == {"corruption_probability": 0.5}
-    assert changed.view_overrides == {} and changed.mlp == "32-16"
+    assert changed.corruption_probability == 0.5 and changed.mlp == "32-16"
     own = spaces.own_values(settings, space)
     assert (own["corruption_probability"], own["noise_std"], own["mlp"]) == (
         0.3,

@@ -37,11 +37,9 @@ SETTINGS = Settings(
     projector="16-16",
     views="grayscale",
     # One cheap operation, so that little is compiled.
-    view_overrides={
-        "jitter_probability": 0.0,
-        "crop_scale": (1.0, 1.0),
-        "flip_probability": 0.5,
-    },
+    jitter_probability=0.0,
+    crop_scale=(1.0, 1.0),
+    flip_probability=0.5,
     epochs=2,
     batch_size=256,
     warmup_epochs=0.5,
@@ -253,7 +251,7 @@ def test_a_broken_checkpoint_is_named(digits, tmp_path):
         ({"batch_size": 1}, "batch of 2 images or more.*batch_size=1"),
         ({"warmup_epochs": 5.0}, "warmup_epochs=5, epochs=2"),
         ({"views": "blue"}, "blue"),
-        ({"view_overrides": {"flip_probability": 2.0}}, "flip"),
+        ({"flip_probability": 2.0}, "flip"),
     ],
 )
 def test_settings_that_cannot_be_trained(change, message):

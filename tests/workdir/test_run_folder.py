@@ -14,7 +14,7 @@ import tensorflow as tf
 from vicreg_keras.workdir.files import folder_name, write_file, write_text
 from vicreg_keras.workdir.run_folder import RunFolder
 
-SETTINGS = {"epochs": "10", "learning_rate": "0.3", "view_overrides": ""}
+SETTINGS = {"epochs": "10", "learning_rate": "0.3", "mlp": ""}
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_claim_writes_flags_that_can_be_read_again(run):
     assert run.read_settings() == SETTINGS
     lines = run.flags.read_text().splitlines()
     assert lines[0] == f"# Repeat with: python main.py --flagfile={run.flags}"
-    assert lines[1:] == ["--epochs=10", "--learning_rate=0.3", "--view_overrides="]
+    assert lines[1:] == ["--epochs=10", "--learning_rate=0.3", "--mlp="]
 
 
 def test_no_settings_where_there_is_no_run(tmp_path):

@@ -1,24 +1,16 @@
-"""What people type, and mistype: one line each, and nothing lost."""
+"""The command line: modes one after the other, and one line for every mistake."""
 
-import inspect
+import dataclasses
+import subprocess
 import sys
 
-import keras
 import numpy as np
 import PIL.Image
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
-import main
-from vicreg_keras.evaluate.linear_eval import PROTOCOLS
-from vicreg_keras.evaluate.projection import METHODS
-from vicreg_keras.export import tflite
-from vicreg_keras.hardware.precision import POLICIES
-from vicreg_keras.models import encoders
-from vicreg_keras.modes.registry import MODES
-from vicreg_keras.training import optim
-from vicreg_keras.views import image_ops, image_views, table_views
+from vicreg_keras import cli
+from vicreg_keras import settings as options
+from vicreg_keras.modes import MODES
 from vicreg_keras.workdir.run_folder import RunFolder
 
 TINY = [
@@ -34,26 +26,6 @@ SHORT = [
     "--epochs=1",
     "--warmup_epochs=0",
 ]
-
-
-@pytest.fixture
-def run_main(monkeypatch, capfd):
-    """Runs the command line in this process: exit status, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["main.py", *map(str, arguments)])
-        capfd.readouterr()
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stopped:
-            flags.FLAGS.unparse_flags()
-            main.cli()
-        out, err = capfd.readouterr()
-        return stopped.value.code or 0, out, err
-
-    yield run
-    # What a run puts in force for its process.
-    keras.mixed_precision.set_dtype_policy("float32")
-    flags.FLAGS.unparse_flags()
-    flags.FLAGS(["main.py", "--mode=pretrain"])
 
 
 @pytest.fixture(scope="module")
@@ -181,19 +153,18 @@ def test_no_network_and_no_data_names_three_ways_on(run_main, tmp_path):
         (["--projector=2048,x"], "2048-2048-2048"),
         (["--epochs=-3"], "epochs"),
         (["--epochs=0"], "epochs"),
-        (["--warmup_epochs=7", "--epochs=2"], "warmup_epochs=7"),
         (["--learning_rate=-1"], "learning_rate"),
         (["--variance_weight=-1"], "variance_weight"),
         (["--encoder=vgg"], "resnet18"),
         (["--views=blue"], "cifar"),
         (["--flip_probability=1.5"], "flip_probability=1.5"),
-        (["--crop_scale=0.5"], "--crop_scale=LEAST,GREATEST"),
-        (["--crop_scale=1,0.2"], "(1.0, 0.2)"),
+        (["--crop_scale=0.5"], "crop_scale to be LOW,HIGH"),
+        (["--crop_scale=1,0.2"], "--crop_scale=1.0,0.2"),
         (["--validation_fraction=2"], "validation_fraction"),
         (["--init_from={tmp}/empty"], "earlier run with a checkpoint"),
         (["--workdir={tmp}/text/notes.png/run"], "--workdir"),
         (["--workdir=/proc/run"], "workdir=/proc/run"),
-        (["--workdir="], "--workdir=RUN"),
+        (["--workdir="], "workdir=RUN"),
         (["--no_such_flag=1"], "no_such_flag"),
         (["--flagfile={tmp}/none.flags"], "none.flags"),
         (["pretrain"], "Expected flags only"),
@@ -233,26 +204,140 @@ def test_a_mistake_does_not_take_the_folder(run_main, tmp_path):
     assert code == 0, err
 
 
-def test_choices_of_the_flags_are_those_of_the_library():
-    def choices(name):
-        return set(flags.FLAGS[name].parser.enum_values)
+def test_choices_are_those_of_the_library():
+    from vicreg_keras.evaluate.projection import METHODS
+    from vicreg_keras.export import tflite
+    from vicreg_keras.hardware.precision import POLICIES
+    from vicreg_keras.models import encoders
+    from vicreg_keras.modes.options import TFLITE_VARIANTS, ClusterOptions
+    from vicreg_keras.training import optim
+    from vicreg_keras.views import image_views, table_views
 
-    assert choices("encoder") == {"auto", "mlp", *encoders.ENCODERS}
-    assert choices("views") == {"auto", *image_views.VIEWS, *table_views.TABLE_VIEWS}
-    assert choices("optimizer") == set(optim.OPTIMIZERS)
-    assert choices("precision") == {"auto", *POLICIES}
-    assert choices("protocol") == set(PROTOCOLS)
-    assert choices("mode") == {*main.OTHER_MODES, *MODES}
-    assert choices("projection") == set(METHODS)
-    assert all(name in flags.FLAGS["quantization"].help for name in tflite.VARIANTS)
-    assert choices("interpolation") == set(image_ops.INTERPOLATIONS)
-    assert set(main.JUDGES) == set(MODES)
-    for mode, options in main.JUDGES.items():
-        context, *keywords = inspect.signature(MODES[mode]).parameters
-        assert [flag.name for flag in options] == keywords, mode
-    settings = set(inspect.signature(image_views.View).parameters) - {"kwargs"}
-    assert settings <= set(flags.FLAGS), "a value of a view lacks its flag"
-    settings = set(main._TABLE_VIEW_NUMBERS) | {"marginals", "std", "categorical"}
-    assert settings == set(inspect.signature(table_views.TableView).parameters) - {
-        "kwargs"
-    }
+    def choices(of, name):
+        return set(options.fields(of)[name].metadata["choices"]) - {"auto"}
+
+    assert set(options.ENCODERS) == set(encoders.ENCODERS)
+    assert set(options.IMAGE_VIEWS) == set(image_views.VIEWS)
+    assert set(options.TABLE_VIEWS) == set(table_views.TABLE_VIEWS)
+    assert choices(options.Settings, "optimizer") == set(optim.OPTIMIZERS)
+    assert choices(options.Settings, "precision") == set(POLICIES)
+    assert choices(ClusterOptions, "projection") == set(METHODS)
+    assert set(TFLITE_VARIANTS) == set(tflite.VARIANTS)
+
+
+def _every_option():
+    """Every option of every mode, with the values of `only_with` that refuse it."""
+    for mode, entry in MODES.items():
+        for name in options.fields(entry.options):
+            yield mode, name
+    for name in options.fields(options.Settings):
+        yield "pretrain", name
+
+
+EXAMPLES = {bool: "true", int: "3", float: "0.3", str: "x", tuple: "1,2"}
+
+
+def _example(name):
+    owner = next(one for one in cli._all_options() if name in options.fields(one))
+    metadata = options.fields(owner)[name].metadata
+    if metadata["choices"]:
+        return f"--{name}={metadata['choices'][-1]}"
+    return f"--{name}={EXAMPLES[options.kind_of(owner, name)[0]]}"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_flags_of_other_modes_are_refused(mode, tmp_path):
+    refused = 0
+    for _, name in _every_option():
+        if not cli._not_for(mode, [name]):
+            continue
+        with pytest.raises(options.InputError, match=f"--{name}, which is for"):
+            cli.parse(
+                ["main.py", f"--mode={mode}", f"--workdir={tmp_path}", _example(name)]
+            )
+        refused += 1
+    assert refused > 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ("--eta=0.1", "optimizer=lars"),
+        ("--optimizer=sgd --clip", "optimizer=lars"),
+        ("--momentum=0.5", "optimizer=lars or optimizer=sgd"),
+        ("--encoder=tiny --stem=cifar", "encoder=resnet18"),
+        ("--encoder=tiny --mlp=32", "encoder=mlp"),
+        ("--views=table --hue=0.1", "views=cifar"),
+        ("--views=cifar --noise_std=0.1", "views=series or views=table"),
+        ("--views=table --num_channels=2", "views=series"),
+        ("--num_positives=3", "positives=neighbors"),
+        ("--index=HNSW32", "positives=neighbors"),
+    ],
+)
+def test_a_flag_without_effect_is_refused(arguments, part):
+    with pytest.raises(options.InputError, match=part):
+        cli.parse(["main.py", "--mode=pretrain", "--workdir=run", *arguments.split()])
+
+
+def test_flags_of_a_run_are_defaults_of_later_modes(tmp_path):
+    run = RunFolder(tmp_path)
+    recipe = options.Settings(encoder="tiny", batch_size=64, crop_scale=(0.5, 1.0))
+    data = options.DataOptions(drop_columns=("Income, USD", "id"), dataset="csv:t.csv")
+    texts = options.to_flags(data, recipe)
+    run.claim({**texts, "mode": "pretrain", "workdir": str(tmp_path)})
+    command = ["main.py", "--mode=spectrum", f"--workdir={tmp_path}"]
+    request = cli.parse([*command, "--dataset=csv:other.csv"])
+    assert request.mode == "spectrum"
+    assert request.settings == recipe
+    assert request.data == dataclasses.replace(data, dataset="csv:other.csv")
+    # The recipe's own flag file may be given again, but no other value of the recipe.
+    cli.parse([*command, f"--flagfile={run.flags}", "--mode=spectrum"])
+    other = tmp_path / "other.flags"
+    other.write_text("--batch_size=32\n")
+    for arguments in ([f"--flagfile={other}"], ["--batch_size=64"]):
+        with pytest.raises(options.InputError, match="--batch_size, which is for"):
+            cli.parse([*command, *arguments])
+    # A run repeats itself from its own file.
+    again = cli.parse(["main.py", f"--flagfile={run.flags}"])
+    assert (again.settings, again.data) == (recipe, data)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--mode=linear_eval", "--workdir=none"],
+        ["--mode=pretrain", "--workdir=run", "--epochs=-1"],
+        ["--mode=cluster", "--probe_epochs=5"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_data_is_answered_without_tensorflow(arguments):
+    code = (
+        "import sys\nfrom vicreg_keras.cli import main\n"
+        "try: main(['main.py', *sys.argv[1:]])\n"
+        "except SystemExit as stopped: pass\n"
+        "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout or len(result.stderr.splitlines()) == 1
+
+
+def test_help_lists_the_flags_of_one_mode(run_main):
+    code, out, _ = run_main("--help")
+    assert code == 0 and all(f"  {mode} " in out for mode in MODES)
+    assert all(f"--{name}\n" in out for _, name in _every_option())
+    code, out, _ = run_main("--mode=cluster", "--help")
+    assert "--num_clusters" in out and "--learning_rate" not in out
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch):
+    def fail(*arguments):
+        raise ValueError("not the user's fault")
+
+    monkeypatch.setattr(cli, "_run", fail)
+    with pytest.raises(ValueError, match="not the user"):
+        cli.main(["main.py", "--mode=pretrain", "--workdir=run"])
