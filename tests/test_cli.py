@@ -193,7 +193,7 @@ def test_wrong_input_gives_one_line(arguments, part, run_main, tmp_path):
 
 def test_a_mode_is_needed(run_main):
     code, _, err = run_main("--workdir=somewhere")
-    assert_one_line(code, err, "--mode")
+    assert_one_line(code, err, "mode", "pretrain")
 
 
 def test_a_mistake_does_not_take_the_folder(run_main, tmp_path):
@@ -246,15 +246,13 @@ def _example(name):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_flags_of_other_modes_are_refused(mode, tmp_path):
+def test_flags_of_other_modes_are_refused(mode):
     refused = 0
     for _, name in _every_option():
         if not cli._not_for(mode, [name]):
             continue
         with pytest.raises(options.InputError, match=f"--{name}, which is for"):
-            cli.parse(
-                ["main.py", f"--mode={mode}", f"--workdir={tmp_path}", _example(name)]
-            )
+            cli.parse(["main.py", f"--mode={mode}", "--workdir=run", _example(name)])
         refused += 1
     assert refused > 10
 

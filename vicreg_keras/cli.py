@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             status = 0
         else:
             status = _run(parse(argv), argv)
-    except (InputError, flags.Error) as error:
+    except (InputError, flags.Error, ValueError, OSError) as error:
         status = _fail(error)
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
@@ -315,7 +315,7 @@ def _not_converted(request, argv):
     data, options = request.data, dict(vars(request.options))
     stopped = f"\nStopped; all is saved. To continue:\n  python {shlex.join(argv)}"
     if request.mode == "pretrain":
-        from vicreg_keras.modes.pretrain import run_pretrain
+        from vicreg_keras.training.positives import run_pretrain
 
         init_from = settings.init_from
         init_from = RunFolder(init_from) if init_from else None
