@@ -168,10 +168,7 @@ def test_no_network_and_no_data_names_three_ways_on(run_main, tmp_path):
         (["--no_such_flag=1"], "no_such_flag"),
         (["--flagfile={tmp}/none.flags"], "none.flags"),
         (["pretrain"], "Expected flags only"),
-        (["--mode=linear_eval"], "pretrain"),
-        (["--mode=linear_eval", "--saved_model={tmp}/empty"], "SavedModel"),
         (["--mode=dance"], "linear_eval"),
-        (["--mode=export"], "pretrain"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -189,6 +186,13 @@ def test_wrong_input_gives_one_line(arguments, part, run_main, tmp_path):
         *(argument.format(tmp=tmp_path) for argument in arguments),
     )
     assert_one_line(code, err, part)
+
+
+def test_an_encoder_is_needed(run_main, tmp_path):
+    code, _, err = run_main("--mode=export", f"--workdir={tmp_path}")
+    assert_one_line(code, err, str(tmp_path), "pretrain")
+    code, _, err = run_main("--mode=linear_eval", f"--saved_model={tmp_path}")
+    assert_one_line(code, err, "SavedModel")
 
 
 def test_a_mode_is_needed(run_main):

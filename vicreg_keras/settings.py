@@ -187,7 +187,7 @@ def parse_widths(text: str, name: str = "projector") -> tuple[int, ...]:
     """
     if not re.fullmatch(r"(\d+(-\d+)*)?", text) or "0" in text.split("-"):
         raise InputError(
-            f"Expected {name} to be widths such as 512-512, each above 0. "
+            f"Expected {name} to be widths such as 2048-2048-2048, each above 0. "
             f"Received: {name}={text}."
         )
     return tuple(int(width) for width in text.split("-")) if text else ()
