@@ -1,11 +1,12 @@
-# Targets for people and for .ci/run. Needs make, Python 3.11 or later and a package index.
+# Targets for developers and for .ci/run. Needs make, Python 3.11 to 3.13 and a package
+# index.
 
 VENV := .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := $(VENV)/bin/python
 
-# The stamp is written when a set-up is complete, and bears a checksum of what it was
-# made from: any change to these files leads to a new set-up.
+# The stamp is written when a set-up is complete. It has a checksum of these files in its
+# name: a change to them leads to a new set-up.
 SOURCES := requirements.txt requirements-dev.txt pyproject.toml
 STAMP := $(VENV)/.stamp-$(shell cat $(SOURCES) | cksum | cut -d' ' -f1)
 
@@ -13,16 +14,16 @@ STAMP := $(VENV)/.stamp-$(shell cat $(SOURCES) | cksum | cut -d' ' -f1)
 PIP := $(RUN) -m pip install -qq --prefer-binary --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test quickstart notebooks lint format clean
+.PHONY: help setup test test-fast test-oldest quickstart notebooks lint format docs clean
 
 help: ## List the targets.
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(STAMP) ## Make .venv with everything in it, unless it is there already.
 	@echo "$(VENV) is ready."
 
-# Without any stamp, the set-up was never finished: start over. With an older one,
-# bring the environment up to date; should that be cut off, start over as well.
+# Without any stamp the set-up was never finished: start over. With an older one update
+# the environment; if that is interrupted, start over as well.
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Expected Python 3.11 or later. Received: $(PYTHON). Set PYTHON=..." >&2; \
@@ -35,26 +36,42 @@ $(STAMP):
 	@$(PIP) --no-deps -e .
 	@touch $@
 
-test: lint ## Check the format, lint, and run every test: what .ci/run calls.
+test: lint docs ## Everything: lint, documentation and every test; what .ci/run calls.
 	@echo "Running the tests..."
 	@$(RUN) -m pytest -q -n 2 --dist worksteal
 
-lint: $(STAMP) ## Check the format and lint.
-	@echo "Checking format and lint..."
+test-fast: $(STAMP) ## The inner loop: the tests that are not marked slow.
+	@$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow"
+
+# Other versions need an environment of their own: .venv-oldest.
+test-oldest: ## The fast tests with the oldest dependencies: requirements-oldest.txt.
+	@$(PYTHON) -m venv --clear $(VENV)-oldest
+	@$(VENV)-oldest/bin/python -m pip install -qq --prefer-binary \
+	  --disable-pip-version-check -r requirements-oldest.txt
+	@$(VENV)-oldest/bin/python -m pip install -qq --no-deps -e .
+	@$(VENV)-oldest/bin/python -m pytest -q -m "not slow"
+
+lint: $(STAMP) ## Check format, lint and types.
+	@echo "Checking format, lint and types..."
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m ruff check .
+	@$(RUN) -m mypy
+
+docs: $(STAMP) ## Build the documentation in site/; a broken link fails.
+	@echo "Building the documentation..."
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
 
 format: $(STAMP) ## Format, and repair what the linter can.
 	@$(RUN) -m ruff format .
 	@$(RUN) -m ruff check --fix .
 
-quickstart: $(STAMP) ## Train for a few minutes, then judge the encoder: see flags/quickstart.flags.
+quickstart: $(STAMP) ## Train for a minute, then evaluate: see flags/quickstart.flags.
 	$(RUN) main.py --mode=pretrain --flagfile=flags/quickstart.flags --workdir=runs/quickstart
-	$(RUN) main.py --mode=linear_eval --workdir=runs/quickstart
+	$(RUN) main.py --mode=evaluate --workdir=runs/quickstart
 
-notebooks: $(STAMP) ## Run the notebooks, and keep what they show.
+notebooks: $(STAMP) ## Run the notebooks and keep their output.
 	$(RUN) -m notebooks.execute
 
 clean: ## Remove caches and build leftovers; .venv and runs stay.
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	@rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -24,7 +24,9 @@ COLORS = ("#9aa5b1", "#d8a15d", "#1f6fb4")
 def main() -> None:
     """Draws accuracy over epochs, and accuracy beside the baselines."""
     plt.rcParams.update({"font.size": 10, "axes.spines.top": False})
-    figure, (curve, bars) = plt.subplots(1, 2, figsize=(9.6, 3.6), width_ratios=(1, 1.1))
+    figure, (curve, bars) = plt.subplots(
+        1, 2, figsize=(9.6, 3.6), width_ratios=(1, 1.1)
+    )
     curve.plot(EPOCHS, KNN, marker="o", color=COLORS[2])
     curve.set(xlabel="epochs (30 take 83 minutes on two CPU cores)", ylabel="percent")
     curve.set(title="kNN accuracy while training\n(validation split)", ylim=(0, 100))

@@ -1,4 +1,4 @@
-"""README.md, docs/ and the notebooks keep their word: commands parse, links lead on."""
+"""README.md, CONTRIBUTING.md, docs/ and the notebooks: commands, code and links."""
 
 import json
 import pathlib
@@ -9,11 +9,10 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
 
 
 def markdown_of(notebook):
-    """The text between a notebook's code."""
+    """Returns the text between a notebook's code."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     texts = ("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
     return "\n\n".join(texts)
@@ -21,12 +20,13 @@ def markdown_of(notebook):
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-TEXTS = {path: path.read_text(encoding="utf-8") for path in (README, *DOCS)}
+PAGES = (README, ROOT / "CONTRIBUTING.md", *DOCS)
+TEXTS = {path: path.read_text(encoding="utf-8") for path in PAGES}
 TEXTS |= {path: markdown_of(path) for path in NOTEBOOKS}
 
 
 def commands(text):
-    """Every command in the fenced blocks, as a list of words."""
+    """Yields every command in the fenced blocks, as a list of words."""
     for block in re.findall(r"^ *```[^\n]*\n(.*?)^ *```", text, re.M | re.S):
         for line in re.sub(r"\\\n\s*", " ", block).splitlines():
             line = line.strip().removeprefix("$ ")
@@ -46,7 +46,7 @@ def commands(text):
 
 
 def main_commands(text):
-    """The arguments of each run of main.py, under either of its names."""
+    """Yields the arguments of each run of main.py, under either of its names."""
     for words in commands(text):
         for name in ("main.py", "vicreg-keras"):
             if name in words:
@@ -54,14 +54,14 @@ def main_commands(text):
 
 
 def make_targets(text):
-    """The targets that each run of make asks for."""
+    """Yields the targets of each run of make."""
     for words in commands(text):
         if words[:1] == ["make"]:
             yield from (w for w in words[1:] if "=" not in w and w[0] != "-")
 
 
 def links(text):
-    """The files that the text links to or shows, relative to it."""
+    """Yields the files that the text links to or shows, relative to it."""
     found = re.findall(r"\]\(\s*<?([^)\s>]+)", text)
     found += re.findall(r"<(?:img|a)\b[^>]*?(?:src|href)=[\"']([^\"']+)", text)
     for target in found:
@@ -80,20 +80,23 @@ def test_commands_parse(arguments, parse_flags):
     parse_flags(rest if len(rest) == len(arguments) else ["--mode=pretrain", *rest])
 
 
-@pytest.mark.parametrize("target", sorted(set(make_targets(TEXT))))
+TARGETS = {target for text in TEXTS.values() for target in make_targets(text)}
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
 def test_make_targets_exist(target):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(rf"^{re.escape(target)}:", makefile, re.M)
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(path):
+def test_linked_files_exist(path):
     targets = set(links(TEXTS[path]))
     missing = [target for target in targets if not (path.parent / target).exists()]
-    assert targets and not missing
+    assert not missing
 
 
-def test_what_is_found_in_a_readme():
+def test_commands_targets_and_links_are_found():
     text = """
     See [the log](LOG.md#top), [this](https://example.com/a), <img src="a/b.png">.
     ```bash
@@ -114,15 +117,31 @@ def test_what_is_found_in_a_readme():
     assert list(links(text)) == ["LOG.md", "a/b.png"]
 
 
-def python_blocks(text):
-    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+def python_blocks(path):
+    return re.findall(r"^```python\n(.*?)^```", TEXTS[path], re.M | re.S)
 
 
-def test_library_lines_run(tmp_path, monkeypatch):
-    (block,) = [b for b in python_blocks(TEXT) if "model.fit" in b]
+def run(block, path):
+    names = {}
+    exec(compile(block, path.name, "exec"), names)
+    return names
+
+
+def test_readme_code_runs(tmp_path, monkeypatch):
+    (block,) = python_blocks(README)
     assert len([line for line in block.splitlines() if line.strip()]) <= 12
     monkeypatch.chdir(tmp_path)
-    names = {}
-    exec(compile(block, "README.md", "exec"), names)
+    names = run(block, README)
     assert names["representations"].shape == (512, 32)
-    assert int(names["again"].step.numpy()) == int(names["model"].step.numpy()) == 8
+    assert int(names["restored"].step.numpy()) == int(names["model"].step.numpy()) == 8
+
+
+LIBRARY = ROOT / "docs" / "library.md"
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in python_blocks(LIBRARY) if "runs/" not in b]
+)
+def test_library_page_code_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(block, LIBRARY)
