@@ -190,7 +190,7 @@ def test_wrong_input_gives_one_line(arguments, part, run_main, tmp_path):
 
 def test_an_encoder_is_needed(run_main, tmp_path):
     code, _, err = run_main("--mode=export", f"--workdir={tmp_path}")
-    assert_one_line(code, err, str(tmp_path), "pretrain")
+    assert_one_line(code, err, str(tmp_path), "Pretrain")
     code, _, err = run_main("--mode=linear_eval", f"--saved_model={tmp_path}")
     assert_one_line(code, err, "SavedModel")
 
