@@ -10,6 +10,7 @@ import pytest
 
 from vicreg_keras import cli
 from vicreg_keras import settings as options
+from vicreg_keras.errors import InputError
 from vicreg_keras.modes import MODES
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -255,7 +256,7 @@ def test_flags_of_other_modes_are_refused(mode):
     for _, name in _every_option():
         if not cli._not_for(mode, [name]):
             continue
-        with pytest.raises(options.InputError, match=f"--{name}, which is for"):
+        with pytest.raises(InputError, match=f"--{name}, which is for"):
             cli.parse(["main.py", f"--mode={mode}", "--workdir=run", _example(name)])
         refused += 1
     assert refused > 10
@@ -277,7 +278,7 @@ def test_flags_of_other_modes_are_refused(mode):
     ],
 )
 def test_a_flag_without_effect_is_refused(arguments, part):
-    with pytest.raises(options.InputError, match=part):
+    with pytest.raises(InputError, match=part):
         cli.parse(["main.py", "--mode=pretrain", "--workdir=run", *arguments.split()])
 
 
@@ -297,7 +298,7 @@ def test_flags_of_a_run_are_defaults_of_later_modes(tmp_path):
     other = tmp_path / "other.flags"
     other.write_text("--batch_size=32\n")
     for arguments in ([f"--flagfile={other}"], ["--batch_size=64"]):
-        with pytest.raises(options.InputError, match="--batch_size, which is for"):
+        with pytest.raises(InputError, match="--batch_size, which is for"):
             cli.parse([*command, *arguments])
     # A run repeats itself from its own file.
     again = cli.parse(["main.py", f"--flagfile={run.flags}"])

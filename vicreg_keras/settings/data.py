@@ -1,0 +1,55 @@
+"""Which dataset is read, and how it is split."""
+
+import dataclasses
+
+from vicreg_keras.settings.options import check_options, option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which dataset is read, and how it is split; see `load_dataset`."""
+
+    dataset: str = option(
+        "digits",
+        "Images: digits (always there), folder:PATH (JPEG and PNG, subfolders are "
+        "classes), npz:PATH, or a name of tensorflow-datasets such as cifar10. Tables: "
+        "csv:PATH, parquet:PATH, npz:PATH, digits_table, breast_cancer, wine, iris.",
+        group="data",
+    )
+    data_dir: str | None = option(
+        None,
+        "Folder where tensorflow-datasets keeps its datasets.",
+        group="data",
+        fixed=False,
+    )
+    label_column: str | None = option(
+        None, "Column of a CSV or Parquet file that holds the classes.", group="data"
+    )
+    drop_columns: tuple[str, ...] = option(
+        (), "Columns of a CSV or Parquet file to leave out.", group="data"
+    )
+    image_size: int | None = option(
+        None,
+        "Height and width in pixels that images are resized to; by default they keep "
+        "their size.",
+        minimum=1,
+        group="data",
+    )
+    validation_fraction: float = option(
+        0.1,
+        "Fraction of the training split held out for validation.",
+        minimum=0,
+        maximum=1,
+        exclusive=True,
+        group="data",
+    )
+    memory_limit_gib: float = option(
+        4.0,
+        "Decoded images are held in memory up to this size, in GiB.",
+        minimum=0,
+        group="data",
+        fixed=False,
+    )
+
+    def __post_init__(self):
+        check_options(self)

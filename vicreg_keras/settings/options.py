@@ -1,0 +1,217 @@
+"""An option of a dataclass: default, bounds, choices and help, given once."""
+
+import csv
+import dataclasses
+import io
+import math
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vicreg_keras.errors import InputError
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    exclusive: bool = False,
+    choices: Sequence[str] | None = None,
+    group: str = "training",
+    only_with: Mapping[str, Sequence[Any]] | None = None,
+    fixed: bool = True,
+) -> Any:
+    """Returns a dataclass field that describes one option.
+
+    Args:
+        default: The default value, which is not checked against the bounds.
+        help: One line for `--help`.
+        minimum: Smallest value, or of each number of an interval.
+        maximum: Largest value, likewise.
+        exclusive: Whether the bounds themselves are excluded.
+        choices: All values there are; of a tuple, of each of its items.
+        group: Heading in `--help`; `Settings.group` selects by it.
+        only_with: Names of other options with the values beside which this one has
+            an effect.
+        fixed: Whether a run can only be continued with the same value.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "help": help,
+            "minimum": minimum,
+            "maximum": maximum,
+            "exclusive": exclusive,
+            "choices": choices and tuple(choices),
+            "group": group,
+            "only_with": dict(only_with or {}),
+            "fixed": fixed,
+        },
+    )
+
+
+def fields(options: Any) -> dict[str, dataclasses.Field]:
+    """Returns the options of a dataclass or an instance of one, by name."""
+    return {field.name: field for field in dataclasses.fields(options)}
+
+
+def kind_of(options: Any, name: str) -> tuple[type, bool]:
+    """Returns an option's type and whether it may be `None`.
+
+    The type is `bool`, `int`, `float`, `str` or `tuple`; of a tuple see `item_types`.
+    """
+    hint = typing.get_type_hints(_class_of(options))[name]
+    optional = isinstance(hint, types.UnionType)
+    if optional:
+        hint = next(one for one in typing.get_args(hint) if one is not types.NoneType)
+    return typing.get_origin(hint) or hint, optional
+
+
+def item_types(options: Any, name: str) -> tuple[type, ...]:
+    """Returns the types of a tuple's items: two of an interval, one of a list."""
+    hint = typing.get_type_hints(_class_of(options))[name]
+    if isinstance(hint, types.UnionType):
+        hint = next(one for one in typing.get_args(hint) if one is not types.NoneType)
+    return tuple(one for one in typing.get_args(hint) if one is not Ellipsis)
+
+
+def check_options(options: Any) -> None:
+    """Checks every value of an option dataclass against its bounds and choices.
+
+    Raises:
+        InputError: If a value is out of bounds, not finite or not among the choices.
+    """
+    for name, field in fields(options).items():
+        value = getattr(options, name)
+        if value is None or not field.metadata:
+            continue
+        for item in value if isinstance(value, tuple) else (value,):
+            _check_value(name, value, item, field.metadata)
+        if kind_of(options, name)[0] is tuple and len(item_types(options, name)) == 2:
+            if len(value) != 2 or value[0] > value[1]:
+                raise InputError(
+                    f"Expected {name} to be an interval LOW,HIGH. "
+                    f"Received: {name}={text_of(value)}."
+                )
+
+
+def check_given(options: Sequence[Any], given: Iterable[str]) -> None:
+    """Checks that every given option has an effect beside the others.
+
+    Args:
+        options: Instances of option dataclasses, which together hold all options.
+        given: Names of the options that the user has set.
+
+    Raises:
+        InputError: If one has none, for example `eta` beside the optimizer adamw.
+    """
+    known = {name: one for one in options for name in fields(one)}
+    for name in given:
+        if name not in known:
+            continue
+        for other, values in fields(known[name])[name].metadata["only_with"].items():
+            value = getattr(known[other], other)
+            if value not in values and value != "auto":
+                wanted = " or ".join(f"{other}={text}" for text in values)
+                raise InputError(
+                    f"Expected {wanted} beside {name}, which has no effect otherwise. "
+                    f"Received: {name}={text_of(getattr(known[name], name))} with "
+                    f"{other}={value}. Leave {name} out."
+                )
+
+
+def to_flags(*options: Any) -> dict[str, str]:
+    """Returns options as the lines of a flag file hold them.
+
+    Args:
+        *options: Instances of option dataclasses, which together hold all options.
+
+    Returns:
+        Texts by name. Options that are `None`, and those that have no effect beside the
+        others, are left out.
+    """
+    known = {name: one for one in options for name in fields(one)}
+    texts = {}
+    for name, one in known.items():
+        value = getattr(one, name)
+        has_effect = all(
+            getattr(known[other], other) in (*values, "auto")
+            for other, values in fields(one)[name].metadata["only_with"].items()
+        )
+        if value is None or not has_effect:
+            continue
+        if isinstance(value, tuple):
+            line = io.StringIO()
+            csv.writer(line, lineterminator="").writerow(value)
+            texts[name] = line.getvalue()
+        else:
+            texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return texts
+
+
+def free_names(*options: Any) -> set[str]:
+    """Returns the names of the options that may change when a run is continued."""
+    return {
+        name
+        for one in options
+        for name, field in fields(one).items()
+        if not field.metadata["fixed"]
+    }
+
+
+def parse_widths(text: str, name: str = "projector") -> tuple[int, ...]:
+    """Returns the widths that a text such as `"2048-2048-2048"` lists.
+
+    Args:
+        text: Widths with hyphens between them; an empty text for no layer at all.
+        name: The option, for the message.
+
+    Raises:
+        InputError: If it is something else.
+    """
+    if not re.fullmatch(r"(\d+(-\d+)*)?", text) or "0" in text.split("-"):
+        raise InputError(
+            f"Expected {name} to be widths such as 2048-2048-2048, each above 0. "
+            f"Received: {name}={text}."
+        )
+    return tuple(int(width) for width in text.split("-")) if text else ()
+
+
+def _class_of(options):
+    return options if isinstance(options, type) else type(options)
+
+
+def _check_value(name, value, item, metadata):
+    received = f"Received: {name}={text_of(value)}."
+    choices, low, high = (metadata[key] for key in ("choices", "minimum", "maximum"))
+    if choices is not None and item not in choices:
+        raise InputError(
+            f"Expected {name} to be one of {', '.join(choices)}. {received}"
+        )
+    if isinstance(item, bool | str):
+        return
+    if not math.isfinite(item):
+        raise InputError(f"Expected {name} to be a finite number. {received}")
+    below = low is not None and (item < low or (metadata["exclusive"] and item == low))
+    above = high is not None and (
+        item > high or (metadata["exclusive"] and item == high)
+    )
+    if below or above:
+        raise InputError(f"Expected {name} {_bounds(metadata)}. {received}")
+
+
+def _bounds(metadata):
+    low, high = metadata["minimum"], metadata["maximum"]
+    if high is None:
+        return f"to be {'above' if metadata['exclusive'] else 'at least'} {low:g}"
+    brackets = "()" if metadata["exclusive"] else "[]"
+    return f"in {brackets[0]}{low:g}, {high:g}{brackets[1]}"
+
+
+def text_of(value: Any) -> str:
+    """Returns a value as it is typed."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
