@@ -1,41 +1,43 @@
-"""What does a recipe reach, and how long does it take? Over seeds, on test examples.
+"""Accuracy and minutes of a recipe, over seeds, on the test split.
 
     python -m benchmarks.accuracy flags/cifar10_fast.flags --data_dir DIR --seeds 3
 
 Each seed is trained by `python main.py --flagfile=...`, a process of its own, and then
-judged by another: the linear probe (protocol cached, the regularization chosen on
-held-out examples) and weighted kNN (k and temperature chosen there, too). The minutes
-are a clock's, from the start of the first process until the probe's accuracy is known:
-imports, data, training, the SavedModel, representations and the probe. The same
-encoder untrained is judged afterwards, and its time not counted. Nothing is chosen
-here, and the test part is read once a seed.
+evaluated by another: the linear probe (protocol cached, the regularization chosen on
+validation examples) and weighted kNN (k and temperature chosen there, too). Minutes are
+wall-clock time from the start of the first process until the probe's accuracy is known:
+imports, data, training, the SavedModel, representations and the probe. The same encoder
+untrained is evaluated afterwards, and its time not counted. Nothing is chosen here, and
+the test split is read once per seed.
 """
 
 import argparse
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 
 import numpy as np
 
+from benchmarks.contender import read_answers, run_main, send
 from benchmarks.log import commit, machine, markdown_table, report
-from vicreg_keras.modes import text_table
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+HEADER = ("seed", "minutes", "of them training", "linear", "untrained", "kNN")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("recipe", help="a file of flags/, or another flag file")
+    parser.add_argument("recipe", nargs="?", help="a flag file")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--data_dir", help="as main.py's")
     parser.add_argument("--log", metavar="LOG.md", help="the table becomes an entry")
+    parser.add_argument("--evaluate", metavar="RUN", help=argparse.SUPPRESS)
     options, more = parser.parse_known_args()
+    if options.evaluate:
+        evaluate(options.evaluate)
+        return
+    if not options.recipe:
+        parser.error("expected a flag file. Received: none.")
     if options.data_dir:
         more.append(f"--data_dir={options.data_dir}")
     results = []
@@ -43,86 +45,87 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             results.append(run(options.recipe, seed, folder, more))
         print(f"seed {seed}: {json.dumps(results[-1])}", flush=True)
-    table = markdown_table(rows_of(results))
+    lines = [HEADER]
+    lines += [(str(seed), *cells([one])) for seed, one in enumerate(results)]
+    if len(results) > 1:
+        lines.append(("mean", *cells(results)))
     name = pathlib.Path(options.recipe).stem
     setting = f"{machine()}; commit {commit()}; seeds 0 to {options.seeds - 1}"
-    report(options.log, "accuracy", f"what does {name} reach?", setting, table)
+    question = f"what does {name} reach?"
+    report(options.log, "accuracy", question, setting, markdown_table(lines))
 
 
 def run(recipe: str, seed: int, folder: str, more: list[str]) -> dict[str, float]:
-    """Trains and judges one seed.
+    """Trains and evaluates one seed.
 
     Args:
-        recipe: the flag file.
-        seed: of weights, order, views and the held-out part.
-        folder: for the run.
-        more: flags of main.py, after the recipe's.
+        recipe: The flag file.
+        seed: Seed of weights, order, views and validation split.
+        folder: Folder for the run.
+        more: Flags of main.py, after the recipe's.
     """
     start = time.monotonic()
-    call(
-        "main.py",
-        f"--flagfile={recipe}",
-        f"--workdir={folder}",
-        f"--seed={seed}",
-        *more,
-    )
+    run_main(f"--flagfile={recipe}", f"--workdir={folder}", f"--seed={seed}", *more)
     trained = time.monotonic()
-    judge = answers("-m", "benchmarks.accuracy_judge", folder)
-    linear = next(judge)
+    answers = read_answers("-m", "benchmarks.accuracy", f"--evaluate={folder}")
+    linear = next(answers)
     known = time.monotonic()
-    (others,) = judge
+    (others,) = answers
     minutes = {"train": (trained - start) / 60, "minutes": (known - start) / 60}
     return {**minutes, **linear, **others}
 
 
-def call(*arguments: str):
-    """Runs Python on a script of the project, its output away."""
-    status = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, check=False
-    ).returncode
-    if status:
-        sys.exit(f"{arguments[0]} ended with status {status}, see above.")
+def evaluate(folder: str):
+    """Sends test accuracies of a run: first the probe's, then the others."""
+    # Only this process needs TensorFlow.
+    from vicreg_keras import load_encoder
+    from vicreg_keras.evaluate.features import extract_features
+    from vicreg_keras.evaluate.knn import knn_eval
+    from vicreg_keras.evaluate.linear_probe import cached_probe
+    from vicreg_keras.settings import Settings
+    from vicreg_keras.training.pretrain import build_encoder
+    from vicreg_keras.workdir.run_folder import RunFolder
 
-
-def answers(*arguments: str) -> Iterator[dict]:
-    """Runs Python and gives what it says, a line of JSON at a time."""
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ,
+    flags = RunFolder(folder).read_settings()
+    dataset = dataset_of(flags)
+    classes = {"num_classes": dataset.num_classes}
+    splits = (dataset.train, dataset.validation, dataset.test)
+    encoder = load_encoder(folder)
+    features = [extract_features(encoder, split, verbose=0) for split in splits]
+    send({"linear": cached_probe(*features, **classes)["top1"]})
+    settings = {name: flags[name] for name in ("encoder", "stem", "mlp")}
+    settings = Settings(**settings, seed=int(flags["seed"]))
+    encoder = build_encoder(settings, dataset)
+    untrained = [extract_features(encoder, split, verbose=0) for split in splits]
+    send(
+        {
+            "knn": knn_eval(*features, **classes)["top1"],
+            "untrained": cached_probe(*untrained, **classes)["top1"],
+        }
     )
-    for line in process.stdout:
-        yield json.loads(line)
-    if process.wait():
-        name = " ".join(arguments[:2])
-        sys.exit(f"{name} ended with status {process.returncode}, see above.")
 
 
-def rows_of(results: list[dict[str, float]]) -> list[tuple[str, ...]]:
-    """The table's rows, the header first."""
-    header = ("seed", "minutes", "of them training", "linear", "untrained", "kNN")
-    rows = [header]
-    for seed, one in enumerate(results):
-        rows.append((str(seed), *cells([one])))
-    if len(results) > 1:
-        rows.append(("mean", *cells(results)))
-    return rows
+def dataset_of(flags: dict[str, str]):
+    """Returns the dataset that a run's flags name."""
+    from vicreg_keras import load_dataset
+
+    return load_dataset(
+        flags["dataset"],
+        data_dir=flags.get("data_dir") or None,
+        image_size=int(flags["image_size"]) if flags.get("image_size") else None,
+        validation_fraction=float(flags["validation_fraction"]),
+        seed=int(flags["seed"]),
+    )
 
 
 def cells(results: list[dict[str, float]]) -> list[str]:
-    """Numbers as text: of one seed, or mean and deviation of several."""
+    """Returns one seed's numbers, or the means and deviations of several, as text."""
     texts = []
     for key in ("minutes", "train", "linear", "untrained", "knn"):
-        values = np.array([one[key] for one in results])
-        several = len(values) > 1
-        if key in ("minutes", "train"):
-            spread = f" ± {values.std(ddof=1):.2f}" if several else ""
-            texts.append(f"{values.mean():.2f}{spread}")
-        else:
-            spread = (values.std(ddof=1),) if several else ()
-            texts.append(text_table.percent(values.mean(), *spread))
+        scale = 1 if key in ("minutes", "train") else 100
+        values = scale * np.array([one[key] for one in results])
+        spread = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
+        texts.append(f"{values.mean():.2f}{spread}")
     return texts
 
 

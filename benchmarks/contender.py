@@ -1,8 +1,9 @@
-"""Two sides of a benchmark: processes that work when told to, and who tells them.
+"""Processes that a benchmark measures, and how it talks to them.
 
-Each contender is a process, so that one's threads, memory and libraries are not the
-other's. It says a greeting, then answers every request; requests are `[what, number]`,
-and every line either way is JSON. The standard library is enough for either side.
+A contender is a process of its own, so that its threads, memory and libraries are not
+another's. It sends a greeting, then answers requests `[what, number]`; every line is
+JSON, in both directions. This module needs the standard library alone, so that a Python
+with PyTorch and without TensorFlow can run it.
 """
 
 import json
@@ -11,23 +12,24 @@ import pathlib
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ
 TOLERANCE = 1e-4
 
 
 class Contender:
-    """A process that trains when it is told to.
+    """A process that works on request.
 
     Args:
-        python: what to run.
-        module: its program, such as `benchmarks.rows_keras`.
-        *arguments: of it.
+        python: The interpreter.
+        module: The program, such as `benchmarks.step_keras`.
+        *arguments: Its arguments.
 
     Attributes:
-        greeting: what it said first.
-        peak_bytes: the most memory that it has held so far.
-        wait_seconds: the longest that a fit's end has waited so far.
+        greeting: Its first answer.
+        peak_bytes: Peak resident memory so far.
     """
 
     def __init__(self, python: str, module: str, *arguments: str):
@@ -36,24 +38,18 @@ class Contender:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ,
+            cwd=ROOT,
+            env=ENVIRONMENT,
         )
         self.greeting = self._read()
         self.peak_bytes = 0
-        self.wait_seconds = 0.0
 
     def ask(self, what: str, number: int) -> dict:
-        """Returns its answer to one request."""
+        """Returns the answer to one request."""
         print(json.dumps([what, number]), file=self._process.stdin, flush=True)
-        said = self._read()
-        self.peak_bytes = said["peak_bytes"]
-        return said
-
-    def train(self, num_steps: int) -> tuple[float, float]:
-        """Returns the seconds that it took, on the clock and of all cores."""
-        said = self.ask("train", num_steps)
-        self.wait_seconds = max(self.wait_seconds, said["wait_seconds"])
-        return said["seconds"], said["cpu_seconds"]
+        answer = self._read()
+        self.peak_bytes = answer["peak_bytes"]
+        return answer
 
     def stop(self):
         """Ends the process and waits for it."""
@@ -67,46 +63,87 @@ class Contender:
 
 
 def serve(greeting: dict, answers: dict[str, Callable[[int], dict]]):
-    """Says the greeting, then answers requests until there are no more.
+    """Sends the greeting, then answers requests until the input ends.
 
     Args:
-        greeting: said first.
-        answers: from what is asked to a function of the number beside it. How much
-            memory the process has held at most is added to what that returns.
+        greeting: The first answer.
+        answers: Functions of the requested number, by request; the process's peak
+            memory is added to what they return.
     """
-    _say(greeting)
+    send(greeting)
     for line in sys.stdin:
         what, number = json.loads(line)
-        _say({**answers[what](number), "peak_bytes": _peak_bytes()})
+        send({**answers[what](number), "peak_bytes": _peak_bytes()})
+
+
+def send(values: dict):
+    """Writes one line of JSON to the process that reads the output."""
+    print(json.dumps(values), flush=True)
+
+
+def run_main(*flags: str):
+    """Runs main.py to its end, its output discarded.
+
+    Raises:
+        SystemExit: If it fails; its own message is on stderr.
+    """
+    process = subprocess.run(
+        [sys.executable, "main.py", *flags],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+        check=False,
+    )
+    if process.returncode:
+        sys.exit(f"main.py ended with status {process.returncode}, see above.")
+
+
+def read_answers(*arguments: str) -> Iterator[dict]:
+    """Runs Python and yields the lines of JSON that it writes.
+
+    Raises:
+        SystemExit: If it fails; its own message is on stderr.
+    """
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    for line in process.stdout:
+        yield json.loads(line)
+    if process.wait():
+        name = " ".join(arguments[:2])
+        sys.exit(f"{name} ended with status {process.returncode}, see above.")
 
 
 def check_same_work(ours: dict, theirs: dict):
-    """Prints how far loss and gradient are apart, and ends where that is too far.
+    """Prints the relative differences of loss and gradient.
 
     Args:
-        ours: greeting of the package's contender, with `loss` and `gradient` of two
+        ours: Greeting of the package's contender, with `loss` and `gradient` of two
             views.
         theirs: PyTorch's, of the same views and weights.
+
+    Raises:
+        SystemExit: If one differs by more than `TOLERANCE`.
     """
-    for number in ("loss", "gradient"):
-        apart = abs(ours[number] - theirs[number]) / abs(theirs[number])
+    for name in ("loss", "gradient"):
+        difference = abs(ours[name] - theirs[name]) / abs(theirs[name])
         print(
-            f"{number} of the same views: {ours[number]:.6f} and "
-            f"{theirs[number]:.6f} in PyTorch, {apart:.1e} apart",
+            f"{name} of the same views: {ours[name]:.6f}; in PyTorch "
+            f"{theirs[name]:.6f}; relative difference {difference:.1e}",
             flush=True,
         )
-        if not apart < TOLERANCE:
-            sys.exit(f"Expected less than {TOLERANCE:g}: they do not do the same work.")
+        if not difference < TOLERANCE:
+            sys.exit(
+                f"Expected a difference below {TOLERANCE:g}: they do not do the same "
+                "work."
+            )
 
 
 def _peak_bytes() -> int:
-    """The most memory that this process has held at once.
-
-    Unlike `ru_maxrss`, it knows nothing of the process that started this one.
-    """
+    # Unlike ru_maxrss, it leaves out the process that started this one.
     status = pathlib.Path("/proc/self/status").read_text()
     return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
-
-
-def _say(values: dict):
-    print(json.dumps(values), flush=True)

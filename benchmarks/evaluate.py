@@ -1,22 +1,21 @@
-"""How long does it take to judge a run, and what takes it?
+"""Seconds that evaluating a run takes, in all and part by part.
 
     python -m benchmarks.evaluate RUN
 
 The whole command `--mode=linear_eval` first, a process of its own on a copy of the run
-without what it has kept; then its parts one by one, and kNN and retrieval, in this
-process. Training is not counted: how good an encoder is makes no difference.
+without its cached files; then its parts one by one, and kNN and retrieval, in this
+process.
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
 import time
 
-from benchmarks.accuracy_judge import dataset_of
+from benchmarks.accuracy import dataset_of
+from benchmarks.contender import run_main
 from benchmarks.log import commit, machine, markdown_table, report
-from benchmarks.memory import ROOT, copy_run
+from benchmarks.memory import copy_run
 from vicreg_keras import load_encoder
 from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.evaluate.index import NeighborIndex
@@ -33,40 +32,30 @@ def main():
     parser.add_argument("run", help="the folder of a finished run")
     parser.add_argument("--log", metavar="LOG.md", help="the table becomes an entry")
     options = parser.parse_args()
-    rows = [("", "seconds")]
-    rows.append(
-        ("`--mode=linear_eval`, all of it", f"{whole_command(options.run):.1f}")
-    )
+    seconds = whole_command(options.run)
+    lines = [("", "seconds"), ("`--mode=linear_eval`, all of it", f"{seconds:.1f}")]
     for name, seconds in parts(options.run):
-        rows.append((name, f"{seconds:.1f}"))
+        lines.append((name, f"{seconds:.1f}"))
         print(f"{name}: {seconds:.1f} s", file=sys.stderr, flush=True)
-    table = markdown_table(rows)
+    table = markdown_table(lines)
     flags = RunFolder(options.run).read_settings()
     recipe = f"encoder {flags['encoder']}, stem {flags['stem']}, {flags['dataset']}"
     setting = f"{machine()}; commit {commit()}; {recipe}"
-    question = "how long does it take to judge a run?"
+    question = "how long does it take to evaluate a run?"
     report(options.log, "evaluate", question, setting, table)
 
 
 def whole_command(run: str) -> float:
-    """Seconds from typing the command until it has ended."""
+    """Returns the seconds of the command, from start to end."""
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_run(run, folder)
         start = time.monotonic()
-        status = subprocess.run(
-            [sys.executable, "main.py", "--mode=linear_eval", f"--workdir={copy}"],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            env={"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ,
-            check=False,
-        ).returncode
-    if status:
-        sys.exit(f"main.py ended with status {status}, see above.")
-    return time.monotonic() - start
+        run_main("--mode=linear_eval", f"--workdir={copy}")
+        return time.monotonic() - start
 
 
 def parts(run: str):
-    """Yields what is done, and its seconds."""
+    """Yields each part's name and seconds."""
     flags = RunFolder(run).read_settings()
     dataset, seconds = timed(dataset_of, flags)
     yield "reading the images", seconds
@@ -81,9 +70,9 @@ def parts(run: str):
     classes = {"num_classes": dataset.num_classes}
     yield "linear probe, all labels", timed(cached_probe, *features, **classes)[1]
     few = timed(few_label_probe, features[0], features[2], **classes)[1]
-    yield "linear probe, 10 labels a class, 5 draws", few
+    yield "linear probe, 10 labels per class, 5 draws", few
     inputs, seconds = timed(lambda: [input_features(dataset, name) for name in SPLITS])
-    yield "raw input as rows", seconds
+    yield "raw input", seconds
     yield "linear probe of the raw input", timed(cached_probe, *inputs, **classes)[1]
     yield "kNN, k and temperature chosen", timed(knn_eval, *features, **classes)[1]
     index, seconds = timed(NeighborIndex.build, features[0].representations)
@@ -93,7 +82,7 @@ def parts(run: str):
 
 
 def timed(function, *arguments, **settings):
-    """Returns what a call gives, and its seconds."""
+    """Returns a call's result and its seconds."""
     start = time.monotonic()
     result = function(*arguments, **settings)
     return result, time.monotonic() - start

@@ -1,11 +1,11 @@
-"""Images a second that tf.data hands to training, without views or steps.
+"""Images per second that tf.data hands to training, without views or steps.
 
     python -m benchmarks.input --data_dir DIR
 
-CIFAR-10 from memory, and a folder of photographs-to-be (made images of 256 pixels a
-side, JPEG and PNG, resized to 128): held in memory, and decoded anew at every read, as
-sets over `--memory_limit_gib` are. Every round reads from each in turn; the median
-round counts. Reading a set for the first time, which decodes it, is timed apart.
+CIFAR-10 from memory, and a folder of images (random ones of 256 x 256 pixels, JPEG and
+PNG, resized to 128): held in memory, and decoded anew at every read, as
+datasets over `--memory_limit_gib` are. Every round reads from each in turn; the table
+has the median round. Opening a dataset, which decodes it, is timed apart.
 """
 
 import argparse
@@ -40,18 +40,18 @@ def main():
             "files, decoded as read": {**made, "memory_limit_gib": 1e-6},
         }
         rates, first = measure(sources, options)
-    rows = [("", "images/s", "lowest", "highest", "seconds to open")]
+    lines = [("", "images/s", "lowest", "highest", "seconds to open")]
     for name, values in rates.items():
         numbers = (statistics.median(values), min(values), max(values))
-        rows.append((name, *(f"{x:,.0f}" for x in numbers), f"{first[name]:.1f}"))
-    table = markdown_table(rows)
+        lines.append((name, *(f"{x:,.0f}" for x in numbers), f"{first[name]:.1f}"))
+    table = markdown_table(lines)
     setting = f"{machine()}; commit {commit()}; batches of {options.batch_size}"
-    question = "how many images a second does tf.data hand over?"
+    question = "how many images per second does tf.data hand over?"
     report(options.log, "input", question, setting, table)
 
 
 def measure(sources: dict[str, dict], options) -> tuple[dict, dict]:
-    """Returns every round's images a second, and the seconds to open, by source."""
+    """Returns every round's images per second, and the seconds to open, by source."""
     batches, first = {}, {}
     for name, settings in sources.items():
         start = time.monotonic()
@@ -66,11 +66,11 @@ def measure(sources: dict[str, dict], options) -> tuple[dict, dict]:
             # What was read ahead while others were measured is not counted.
             for _ in range(4):
                 next(iterator)
-            rates[name].append(images_a_second(iterator, options.seconds))
+            rates[name].append(images_per_second(iterator, options.seconds))
     return rates, first
 
 
-def images_a_second(iterator, seconds: float) -> float:
+def images_per_second(iterator, seconds: float) -> float:
     start, number = time.monotonic(), 0
     while (passed := time.monotonic() - start) < seconds or not number:
         number += len(next(iterator))

@@ -1,4 +1,4 @@
-"""How does a measurement get into LOG.md, with all that it takes to repeat it?"""
+"""Tables in Markdown, and entries of LOG.md with what it takes to repeat them."""
 
 import datetime
 import os
@@ -23,15 +23,15 @@ def report(
     """Prints a table and, where `log` is not `None`, makes it an entry.
 
     Args:
-        log: As `append_entry`'s path.
-        module: of this package, that was run; its arguments are those of this process.
-        question: As of `append_entry`.
-        setting: As of `append_entry`.
-        table: As of `append_entry`.
+        log: The log's path, or `None`.
+        module: Module of this package that was run; its arguments are the process's.
+        question: See `append_entry`.
+        setting: See `append_entry`.
+        table: See `append_entry`.
     """
     print(f"{setting}\n{table}")
     if log is not None:
-        # Where something lies on this machine helps nobody elsewhere.
+        # Paths of one machine mean nothing elsewhere.
         words = [re.sub(r"(^|=)/.*", r"\1PATH", word) for word in sys.argv[1:]]
         command = " ".join([f"python -m benchmarks.{module}", *words])
         append_entry(log, question, command, setting, table)
@@ -40,14 +40,14 @@ def report(
 def append_entry(
     path: str | os.PathLike, question: str, command: str, setting: str, table: str
 ):
-    """Adds an entry above those that a log has, in the form that LOG.md's header gives.
+    """Adds an entry above the others, in the form that LOG.md's header describes.
 
     Args:
-        path: of the log, which is there already.
-        question: in one line.
-        command: to be pasted.
-        setting: hardware, versions, commit, seeds, n.
-        table: in Markdown; it stands under Result.
+        path: Path of an existing log.
+        question: What was measured, in one line.
+        command: The command that repeats it.
+        setting: Hardware, versions, commit, seeds, n.
+        table: The result, in Markdown.
     """
     path = pathlib.Path(path)
     log = path.read_text(encoding="utf-8")
@@ -64,21 +64,21 @@ def append_entry(
     path.write_text(log[:place] + entry + log[place:], encoding="utf-8")
 
 
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Returns rows of text, the header first, as Markdown that is aligned to read."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        first, *numbers = zip(row, widths, strict=True)
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """Returns lines of cells, the header first, as an aligned Markdown table."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = []
+    for line in lines:
+        first, *numbers = zip(line, widths, strict=True)
         cells = [first[0].ljust(first[1]), *(text.rjust(n) for text, n in numbers)]
-        lines.append(f"| {' | '.join(cells)} |")
+        table.append(f"| {' | '.join(cells)} |")
     rule = [":" + "-" * (widths[0] + 1), *("-" * (n + 1) + ":" for n in widths[1:])]
-    lines.insert(1, f"|{'|'.join(rule)}|")
-    return "\n".join(lines)
+    table.insert(1, f"|{'|'.join(rule)}|")
+    return "\n".join(table)
 
 
 def machine() -> str:
-    """Returns the processor, how many cores of it there are, and what else they do."""
+    """Returns the processor, its number of cores, its instructions and the load."""
     try:
         text = pathlib.Path("/proc/cpuinfo").read_text()
     except OSError:  # Not Linux.
@@ -92,7 +92,7 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """Returns the commit of this checkout, and whether it is changed."""
+    """Returns the commit of this checkout, and whether files differ from it."""
     here = pathlib.Path(__file__).resolve().parent
 
     def git(*arguments):

@@ -1,11 +1,11 @@
-"""How much memory does each mode take, at its peak?
+"""Peak memory of each mode.
 
     python -m benchmarks.memory flags/cifar10.flags --data_dir DIR
     python -m benchmarks.memory --workdir RUN
 
-Recipes are trained for some seconds and then stopped, as by a signal, which leaves a
-checkpoint; of a finished run every mode that judges is typed, on a copy without what it
-has kept. Each is a process of its own, whose peak of resident memory the kernel counts.
+Recipes are trained for some seconds and then stopped by a signal, which leaves a
+checkpoint; on a copy of a finished run, without its cached files, every mode of `MODES`
+runs. Each is a process of its own, whose peak resident memory the kernel counts.
 """
 
 import argparse
@@ -19,9 +19,9 @@ import sys
 import tempfile
 import time
 
+from benchmarks.contender import ENVIRONMENT, ROOT
 from benchmarks.log import commit, machine, markdown_table, report
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 STOPPED = 130  # main.py's status after a signal, all being saved.
 MODES = ("linear_eval", "knn_eval", "retrieve", "cluster", "spectrum", "export")
 
@@ -29,23 +29,23 @@ MODES = ("linear_eval", "knn_eval", "retrieve", "cluster", "spectrum", "export")
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("recipes", nargs="*", help="flag files to train")
-    parser.add_argument("--workdir", help="a finished run, to judge")
+    parser.add_argument("--workdir", help="a finished run, to evaluate")
     parser.add_argument("--seconds", type=float, default=90, help="of training")
     parser.add_argument("--log", metavar="LOG.md", help="the table becomes an entry")
     options, more = parser.parse_known_args()
     if not options.recipes and not options.workdir:
         parser.error("expected flag files, --workdir=RUN or both. Received: neither.")
-    rows = [("", "peak GiB", "seconds")]
+    lines = [("", "peak GiB", "seconds")]
     for recipe in options.recipes:
         with tempfile.TemporaryDirectory() as folder:
             numbers = peak_of([f"--flagfile={recipe}", *more], folder, options.seconds)
-        rows.append(row(f"pretrain, {pathlib.Path(recipe).stem}", *numbers))
+        lines.append(line(f"pretrain, {pathlib.Path(recipe).stem}", *numbers))
     for mode in MODES if options.workdir else ():
         with tempfile.TemporaryDirectory() as folder:
             copy = copy_run(options.workdir, folder)
             numbers = peak_of([f"--mode={mode}", *more], copy)
-        rows.append(row(mode, *numbers))
-    table = markdown_table(rows)
+        lines.append(line(mode, *numbers))
+    table = markdown_table(lines)
     setting = f"{machine()}; commit {commit()}"
     question = "how much memory does each mode take?"
     report(options.log, "memory", question, setting, table)
@@ -54,23 +54,24 @@ def main():
 def peak_of(
     flags: list[str], run: str | pathlib.Path, seconds: float | None = None
 ) -> tuple[int, float]:
-    """Types one command.
+    """Runs one command.
 
     Args:
-        flags: of main.py.
-        run: the folder it works in.
-        seconds: of training, after which it is told to stop, or `None`.
+        flags: Flags of main.py.
+        run: The run's folder.
+        seconds: Seconds of training after which it is stopped, or `None`.
 
     Returns:
-        Peak resident memory in bytes, and how long it ran.
+        Peak resident memory in bytes, and seconds.
     """
     start = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "main.py", f"--workdir={run}", *flags],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
+        env=ENVIRONMENT,
     )
-    # Written when all is read and made, and the first step comes next.
+    # Written right before the first step.
     begun = pathlib.Path(run) / "environment.json"
     end = None
     while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
@@ -88,7 +89,7 @@ def peak_of(
 
 
 def copy_run(run: str, folder: str) -> pathlib.Path:
-    """Copies a run but for the representations and indexes that it has kept."""
+    """Copies a run without its cached representations and indexes."""
     if not (pathlib.Path(run) / "encoder").is_dir():
         sys.exit(
             "Expected the folder of a finished run, which has encoder/. Received: "
@@ -98,7 +99,7 @@ def copy_run(run: str, folder: str) -> pathlib.Path:
     return pathlib.Path(shutil.copytree(run, pathlib.Path(folder) / "run", ignore=kept))
 
 
-def row(name: str, peak: int, seconds: float) -> tuple[str, str, str]:
+def line(name: str, peak: int, seconds: float) -> tuple[str, str, str]:
     return name, f"{peak / 2**30:.2f}", f"{seconds:.0f}"
 
 

@@ -17,7 +17,7 @@ import argparse
 import json
 import pathlib
 
-from benchmarks.accuracy import ROOT, answers
+from benchmarks.contender import ROOT, read_answers
 from benchmarks.log import commit, machine, markdown_table, report
 from vicreg_keras.modes import text_table
 
@@ -77,7 +77,7 @@ def of_cifar10() -> list[pathlib.Path]:
 def run(recipe: str, unit: str, amount: float, more: list[str]) -> dict:
     """What one recipe reaches; `more` are flags of main.py."""
     flagfile = f"--flagfile={pathlib.Path(recipe).resolve()}"
-    (numbers,) = answers(
+    (numbers,) = read_answers(
         "-m", "benchmarks.recipes_run", unit, str(amount), flagfile, *more
     )
     return numbers

@@ -17,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from benchmarks.accuracy_judge import features_of, say
+from benchmarks.contender import send
 from main import dataset_from_flags, settings_from_flags
 from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_probe import cached_probe
 from vicreg_keras.model import VICReg
@@ -46,7 +47,7 @@ def main():
             numbers |= judge(model.encoder, dataset)
     except (ValueError, OSError, flags.Error) as error:
         sys.exit(f"recipes_run: {' '.join(str(error).split())}")
-    say(numbers)
+    send(numbers)
 
 
 class Budget(keras.callbacks.Callback):
@@ -164,11 +165,12 @@ def judge(encoder: keras.Model, dataset: Dataset) -> dict:
     """Accuracies on every second held-out image; the others choose."""
     numbers = np.arange(dataset.validation.num_examples)
     halves = [dataset.validation.take(numbers[start::2]) for start in (0, 1)]
-    splits = features_of(encoder, (dataset.train, *halves))
+    splits = (dataset.train, *halves)
+    features = [extract_features(encoder, split, verbose=0) for split in splits]
     classes = dataset.num_classes
     return {
-        "linear": cached_probe(*splits, num_classes=classes)["top1"],
-        "knn": knn_eval(*splits, num_classes=classes)["top1"],
+        "linear": cached_probe(*features, num_classes=classes)["top1"],
+        "knn": knn_eval(*features, num_classes=classes)["top1"],
         "judged on": halves[1].num_examples,
     }
 

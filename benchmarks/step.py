@@ -1,28 +1,21 @@
-"""Images a second through the whole training step, beside PyTorch and the ceiling.
+"""Images per second through the whole training step, beside PyTorch.
 
     python -m benchmarks.step
     python -m benchmarks.step --torch ~/torch/bin/python --log LOG.md
 
 One image is one pair of views: both are made, both go through encoder and projector,
 then loss, gradient and AdamW. Every contender is a process of its own that trains the
-same ResNet on the same made images, on the CPU. Every round has each train the same
-number of steps, in turn, while the others wait; the median round counts. The first
-steps, in which TensorFlow traces and compiles, are not counted. The package reads,
-shuffles and fits as `--mode=pretrain` does, without its callbacks; the longest wait at
-the end of a fit is no part of its rate (`benchmarks.rows` has a column for it).
+same ResNet on the same random images, on the CPU. In every round each trains the same
+number of steps, in turn, while the others wait; the table has the median round. The
+first steps, in which TensorFlow traces and compiles, are not counted. The package
+reads, shuffles and fits as `--mode=pretrain` does, without its callbacks.
 
 PyTorch, where `--torch` names a Python that has it, runs a plain loop
 (`benchmarks/step_torch.py`) from the same weights; nothing is compiled there. That both
 have the same loss and gradient on the same two views, in float32, is checked first. Its
 views (`benchmarks/step_torch_views.py`) do all that the package's do. Elsewhere it does
-a little less: its learning rate stands still, it keeps no means of the loss's terms and
-does not look at the embeddings' deviation, and its views' seed is not the step's.
-
-The ceiling is what the convolutions and matrix products alone take, called in a loop:
-forward, gradient by input (of all but the first) and gradient by kernel, of every
-convolution and dense layer and of the covariance term, for two views. Of each one the
-fastest counts of what TensorFlow, the package and PyTorch have for it. Nothing else is
-in it: no batch norm, no addition, no cast, no optimizer, no view.
+a little less: its learning rate is constant, it keeps no means of the loss's terms and
+does not compute the embeddings' deviation, and its views' seed is not the step's.
 
 Threads of PyTorch wait for each other inside a gradient by kernel, so other jobs on the
 machine cost it most: the numbers of a busy machine say nothing.
@@ -40,7 +33,6 @@ import numpy as np
 
 from benchmarks import log
 from benchmarks.contender import Contender, check_same_work
-from benchmarks.step_ceiling import Ceiling
 
 PRECISIONS = ("float32", "bfloat16")
 IMAGE_SIDE = 32
@@ -55,17 +47,13 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         write_task(pathlib.Path(folder), options)
         contenders = start_contenders(folder, options)
-        ceiling, libraries = start_ceiling(folder, contenders, options)
         setting = describe(contenders, options)
         print(setting, flush=True)
-        seconds = measure(contenders, ceiling, options)
-        for process in (*contenders.values(), *libraries):
-            process.stop()
-    table = log.markdown_table(table_rows(contenders, ceiling, *seconds, options))
+        seconds = measure(contenders, options)
+        for contender in contenders.values():
+            contender.stop()
+    table = log.markdown_table(table_lines(contenders, *seconds, options))
     print(f"\n{table}")
-    if options.verbose:
-        for precision in options.precisions:
-            print(f"\nCeiling, {precision}\n\n{ceiling.table(precision)}")
     if options.log:
         question = (
             f"how fast is a step of {options.encoder} with the {options.stem} stem?"
@@ -90,9 +78,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--torch", metavar="PYTHON", help="a Python that has torch")
     parser.add_argument(
         "--contiguous", action="store_true", help="PyTorch in its own layout as well"
-    )
-    parser.add_argument(
-        "--verbose", action="store_true", help="what the ceiling is made of"
     )
     parser.add_argument("--log", metavar="LOG.md", help="the table becomes an entry")
     return parser
@@ -153,87 +138,60 @@ def start_contenders(folder: str, options: argparse.Namespace) -> dict[str, Cont
     return contenders
 
 
-def start_ceiling(
-    folder: str, contenders: dict[str, Contender], options: argparse.Namespace
-) -> tuple[Ceiling, list[Contender]]:
-    """Returns the ceiling, and the processes that measure it."""
-    operations = next(iter(contenders.values())).greeting["operations"]
-    (pathlib.Path(folder) / "operations.json").write_text(json.dumps(operations))
-    module = "benchmarks.step_ceiling_"
-    libraries = [Contender(sys.executable, f"{module}keras", folder)]
-    if options.torch:
-        libraries.append(Contender(options.torch, f"{module}torch", folder))
-    return Ceiling(operations, libraries), libraries
-
-
 def describe(contenders: dict[str, Contender], options: argparse.Namespace) -> str:
     """Returns the setting, in one paragraph."""
     versions = dict.fromkeys(x.greeting["version"] for x in contenders.values())
     crop = options.crop_size or IMAGE_SIDE
-    ceiling = "" if options.torch else "; the ceiling is without PyTorch's kernels"
     return (
         f"{log.machine()}, {', '.join(versions)}, commit {log.commit()}; "
         f"{options.encoder}, {options.stem} stem, projector {options.projector}, "
         f"views of {crop} pixels, batches of {options.batch_size} made images (one "
         f"image is one pair of views), AdamW, seed 0; medians of {options.rounds} "
-        f"rounds of {options.steps} steps{ceiling}"
+        f"rounds of {options.steps} steps"
     )
 
 
 def measure(
-    contenders: dict[str, Contender], ceiling: Ceiling, options: argparse.Namespace
+    contenders: dict[str, Contender], options: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Returns every round's seconds of a step, and of its views by themselves."""
+    """Returns every round's seconds per step, and those of its views alone."""
     steps = {name: [] for name in contenders}
     views = {name: [] for name in contenders}
     for contender in contenders.values():
-        contender.train(WARM_UP_STEPS)
+        contender.ask("train", WARM_UP_STEPS)
         contender.ask("views", WARM_UP_STEPS)
     for _ in range(options.rounds):
         for name, contender in contenders.items():
-            seconds, _ = contender.train(options.steps)
-            steps[name].append(seconds / options.steps)
-            seconds = contender.ask("views", options.steps)["seconds"]
-            views[name].append(seconds / options.steps)
-        for precision in options.precisions:
-            ceiling.measure(precision, options.steps)
+            for what, times in (("train", steps), ("views", views)):
+                seconds = contender.ask(what, options.steps)["seconds"]
+                times[name].append(seconds / options.steps)
     return steps, views
 
 
-def table_rows(
+def table_lines(
     contenders: dict[str, Contender],
-    ceiling: Ceiling,
     steps: dict[str, list[float]],
     views: dict[str, list[float]],
     options: argparse.Namespace,
 ) -> list[tuple[str, ...]]:
-    """Returns a row a contender, then the ceilings, below a header."""
+    """Returns the header and one line per contender."""
     baselines = [
         statistics.median(steps[name]) if name in steps else None
         for name in ("PyTorch, float32", "PyTorch, bfloat16")
     ]
-    rows = [
+    lines = [
         ("", "images/s", "lowest", "highest", "ms/step", "to PyTorch float32")
-        + ("to PyTorch bfloat16", "of the ceiling", "views' share", "peak GiB")
+        + ("to PyTorch bfloat16", "views' share", "peak GiB")
     ]
-
-    def add(name, seconds, *others):
-        rates = sorted(options.batch_size / x for x in seconds)
-        median = statistics.median(seconds)
-        ratios = [f"{x / median:.2f}" if x else "-" for x in baselines]
-        share = ceiling.seconds(name.split(", ")[1]) / median
-        numbers = (f"{rate:,.1f}" for rate in (rates[0], rates[-1]))
-        rate = f"{options.batch_size / median:,.1f}"
-        ms = f"{1000 * median:,.0f}"
-        rows.append((name, rate, *numbers, ms, *ratios, f"{share:.0%}", *others))
-
     for name, seconds in steps.items():
-        of_step = statistics.median(views[name]) / statistics.median(seconds)
+        median = statistics.median(seconds)
+        rates = [options.batch_size / x for x in (median, max(seconds), min(seconds))]
+        ratios = [f"{x / median:.2f}" if x else "-" for x in baselines]
+        share = statistics.median(views[name]) / median
         gib = contenders[name].peak_bytes / 2**30
-        add(name, seconds, f"{of_step:.1%}", f"{gib:.2f}")
-    for precision in options.precisions:
-        add(f"ceiling, {precision}", [ceiling.seconds(precision)], "-", "-")
-    return rows
+        cells = (name, *(f"{rate:,.1f}" for rate in rates), f"{1000 * median:,.0f}")
+        lines.append((*cells, *ratios, f"{share:.1%}", f"{gib:.2f}"))
+    return lines
 
 
 def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:

@@ -4,22 +4,20 @@
 
 Reads `images.npz` and `settings.json` in the folder, and builds the model that
 `--mode=pretrain` would train. In float32 it leaves `plan.npz`, from which
-`benchmarks/step_torch.py` builds the same model. Its greeting lists the convolutions
-and matrix products of a step, for `benchmarks/step_ceiling_keras.py`.
+`benchmarks/step_torch.py` builds the same model.
 """
 
 import json
 import pathlib
 import sys
 import time
-from collections import Counter
+import warnings
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from benchmarks.contender import serve
-from benchmarks.rows_keras import train
 from vicreg_keras.data.dataset import Dataset, load_dataset
 from vicreg_keras.hardware.precision import POLICIES
 from vicreg_keras.losses import vicreg_loss
@@ -39,7 +37,6 @@ def main():
     images = next(iter(dataset.train.training_batches(settings.batch_size, seed=0)))
     greeting = {
         "version": f"TensorFlow {tf.__version__}, Keras {keras.__version__}",
-        "operations": operations(model, images),
     }
     if precision == "float32":
         greeting |= write_plan(folder / "plan.npz", model, images, dataset, settings)
@@ -53,6 +50,29 @@ def main():
     )
 
 
+def train(
+    model: VICReg, dataset: Dataset, settings: Settings, num_steps: int
+) -> dict[str, float]:
+    """Trains the next steps as one fit, and returns its seconds.
+
+    The wait at the end of a fit is not counted: tf.data now and then takes idle
+    seconds there.
+    """
+    batches = dataset.train.training_batches(
+        settings.batch_size, seed=settings.seed, start_step=int(model.step.numpy())
+    )
+    seconds = []
+    start = time.perf_counter()
+    note_end = keras.callbacks.LambdaCallback(
+        on_train_end=lambda logs: seconds.append(time.perf_counter() - start)
+    )
+    with warnings.catch_warnings():
+        # Keras can't see whether a tf.data.Dataset is shuffled.
+        warnings.filterwarnings("ignore", message=".*shuffle=True.*")
+        model.fit(batches, steps_per_epoch=num_steps, callbacks=[note_end], verbose=0)
+    return {"seconds": seconds[0]}
+
+
 def seconds_of_views(make_views, images: tf.Tensor, num_steps: int) -> float:
     """Returns how long both views of so many steps take by themselves."""
     start = time.perf_counter()
@@ -61,55 +81,6 @@ def seconds_of_views(make_views, images: tf.Tensor, num_steps: int) -> float:
     for view in views:
         view.numpy()  # Waits until all is done.
     return time.perf_counter() - start
-
-
-def operations(model: VICReg, images: tf.Tensor) -> list[dict]:
-    """Returns the convolutions and matrix products that one view cannot do without.
-
-    Each is a kind, the parts that are computed of it, its sizes, and how many of them
-    there are; those of equal sizes are one.
-    """
-    counts = Counter()
-    parts = ("forward", "by input", "by kernel")
-    pixels = model.augmenter[0].compute_output_shape(images.shape)
-    for i, (layer, shape) in enumerate(convolutions(model.encoder, pixels)):
-        # No gradient goes on to the pixels.
-        needed = parts if i else ("forward", "by kernel")
-        counts["convolution", needed, *convolution_sizes(layer, shape)] += 1
-    width = model.encoder.output_shape[-1]
-    for layer in model.projector.layers:
-        if isinstance(layer, keras.layers.Dense):
-            counts["dense", parts, images.shape[0], width, layer.units] += 1
-            width = layer.units
-    # As `vicreg_keras.losses` does it: by way of the smaller of the two products.
-    sizes = (images.shape[0], width)
-    kind = "Gram matrix" if 2 * sizes[0] <= width else "covariance"
-    counts[kind, parts[:2], *sizes] += 1
-    return [
-        {"kind": kind, "parts": parts, "sizes": sizes, "count": count}
-        for (kind, parts, *sizes), count in counts.items()
-    ]
-
-
-def convolutions(encoder: keras.Model, shape: tuple) -> list[tuple]:
-    """Returns each convolution with the shape of what it is given."""
-    layers = [x for x in encoder.layers if isinstance(x, keras.layers.Conv2D)]
-    inputs = keras.Model(encoder.input, [layer.input for layer in layers])
-    shapes = inputs.compute_output_shape(tuple(shape))
-    return list(zip(layers, shapes, strict=True))
-
-
-def convolution_sizes(layer: keras.layers.Conv2D, shape: tuple) -> tuple[int, ...]:
-    """Returns batch, side and channels of the input, width, kernel, stride, padding.
-
-    The padding on either side is taken off the input where a layer before it adds it.
-    """
-    batch, side, _, channels = shape
-    kernel, stride = layer.kernel_size[0], layer.strides[0]
-    padding = kernel // 2
-    if layer.padding == "valid":
-        side -= 2 * padding
-    return batch, side, channels, layer.filters, kernel, stride, padding
 
 
 def write_plan(

@@ -4,8 +4,8 @@
 
 Needs torch and numpy alone. PRECISION is float32 or bfloat16 (autocast), LAYOUT is
 channels_last or contiguous_format. Reads `images.npz`, `settings.json` and `plan.npz`,
-in which `benchmarks/step_keras.py` has left its model, weights included. Views are made
-by the process that trains: workers would take their cores from it.
+which `benchmarks/step_keras.py` has written with its model, weights included. Views are
+made by the process that trains: workers would take their cores from it.
 """
 
 import json
@@ -14,13 +14,14 @@ import pathlib
 import sys
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from benchmarks.contender import serve
-from benchmarks.rows_torch import check, shuffled, train
 from benchmarks.step_torch_views import View
 
 # Blocks a stage, and whether they are bottlenecks.
@@ -199,6 +200,57 @@ def seconds_of_views(view: View, images: torch.Tensor, num_steps: int) -> float:
         for _ in range(2):
             view(images)
     return time.perf_counter() - start
+
+
+def vicreg_loss(z_a: torch.Tensor, z_b: torch.Tensor) -> torch.Tensor:
+    """Algorithm 1 of the paper, with the constants of facebookresearch/vicreg."""
+    num_examples, width = z_a.shape
+    loss = 25.0 * functional.mse_loss(z_a, z_b)
+    for z in (z_a, z_b):
+        z = z - z.mean(dim=0)
+        variance = z.var(dim=0)
+        std = torch.sqrt(variance + 1e-4)
+        loss = loss + 25.0 * functional.relu(1 - std).mean() / 2
+        # Both products have the same sum of squares; the package forms the smaller.
+        product = z @ z.T if 2 * num_examples <= width else z.T @ z
+        squares = (product / (num_examples - 1)).pow(2).sum() - variance.pow(2).sum()
+        loss = loss + squares / width
+    return loss
+
+
+def shuffled(images: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
+    """Yields batches without end, in a new order in every epoch."""
+    while True:
+        order = torch.randperm(len(images))
+        for start in range(0, len(images) - batch_size + 1, batch_size):
+            yield images[order[start : start + batch_size]]
+
+
+def train(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    view: View,
+    batches: Iterator[torch.Tensor],
+    num_steps: int,
+) -> dict[str, float]:
+    """Trains the next steps, and returns their seconds."""
+    start = time.perf_counter()
+    for _ in range(num_steps):
+        batch = next(batches)
+        loss = vicreg_loss(model(view(batch)), model(view(batch)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return {"seconds": time.perf_counter() - start}
+
+
+def check(model: nn.Module, plan: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Returns loss and norm of the gradient of the plan's two views."""
+    loss = vicreg_loss(model(plan["view_a"]), model(plan["view_b"]))
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(loss, parameters)
+    squares = sum(gradient.pow(2).sum() for gradient in gradients)
+    return {"loss": loss.item(), "gradient": squares.sqrt().item()}
 
 
 if __name__ == "__main__":

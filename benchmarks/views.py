@@ -1,9 +1,9 @@
-"""Views a second: the named pairs, beside keras-cv's own layers for the same pair.
+"""Views per second: the named pairs, beside keras-cv's own layers for the same pair.
 
     python -m benchmarks.views --rounds=5
 
-Every round runs each contender once, in turn, so that what else the machine does falls
-on all of them alike; the median round counts. Compilation is not counted. keras-cv's
+Every round runs each contender once, in turn; the table has the median round. The
+compilation is not counted. keras-cv's
 layers are given the `cifar` pair's settings as far as they can express them, each
 under a mask instead of `RandomApply`, which is slower and fails in a graph; they run
 in the map of a `tf.data.Dataset`, where they are meant to run, two calls at a time.
@@ -19,6 +19,7 @@ import keras_cv
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.log import commit, machine, markdown_table, report
 from vicreg_keras.views import image_views
 
 
@@ -27,7 +28,8 @@ def main():
     parser.add_argument("--batch_size", type=int, default=256)
     parser.add_argument("--image_size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=20, help="batches a round")
+    parser.add_argument("--batches", type=int, default=20, help="batches per round")
+    parser.add_argument("--log", metavar="LOG.md", help="the table becomes an entry")
     options = parser.parse_args()
     shape = (options.batch_size, options.image_size, options.image_size, 3)
     images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
@@ -42,7 +44,13 @@ def main():
         images, keras_cv_pair(options.image_size)
     )
     rates = measure(contenders, options.rounds, options.batches, options.batch_size)
-    print_table(rates, "keras-cv, in tf.data", options)
+    table = markdown_table(table_lines(rates, "keras-cv, in tf.data"))
+    setting = (
+        f"{machine()}; TensorFlow {tf.__version__}, keras-cv {keras_cv.__version__}; "
+        f"commit {commit()}; {options.image_size} pixels, batches of "
+        f"{options.batch_size}, {options.rounds} rounds of {options.batches} batches"
+    )
+    report(options.log, "views", "how many views per second?", setting, table)
 
 
 def seeded_pair(name: str, images: tf.Tensor, **overrides) -> Callable[[int], None]:
@@ -125,7 +133,7 @@ def measure(
     batches: int,
     batch_size: int,
 ) -> dict[str, list[float]]:
-    """Returns every round's views a second, per contender."""
+    """Returns every round's views per second, by contender."""
     rates = {name: [] for name in contenders}
     for run in contenders.values():
         run(1)  # traces and compiles
@@ -137,20 +145,14 @@ def measure(
     return rates
 
 
-def print_table(rates: dict[str, list[float]], baseline: str, options):
-    """Prints medians, spread, and the median's ratio to the baseline's."""
-    size = options.image_size
-    print(
-        f"{size} x {size} pixels, batch {options.batch_size}, "
-        f"{options.rounds} rounds of {options.batches} batches, "
-        f"TensorFlow {tf.__version__}, keras-cv {keras_cv.__version__}"
-    )
-    print(f"{'':22}{'views/s':>10}{'lowest':>10}{'highest':>10}{'ratio':>8}")
+def table_lines(rates: dict[str, list[float]], baseline: str) -> list[tuple[str, ...]]:
+    """Returns the header, then medians, spread, and ratios to the baseline."""
+    lines = [("", "views/s", "lowest", "highest", "ratio")]
     for name, values in rates.items():
-        median = statistics.median(values)
-        ratio = median / statistics.median(rates[baseline])
-        numbers = f"{median:10,.0f}{min(values):10,.0f}{max(values):10,.0f}"
-        print(f"{name:22}{numbers}{ratio:8.1f}")
+        numbers = (statistics.median(values), min(values), max(values))
+        ratio = numbers[0] / statistics.median(rates[baseline])
+        lines.append((name, *(f"{x:,.0f}" for x in numbers), f"{ratio:.1f}"))
+    return lines
 
 
 if __name__ == "__main__":

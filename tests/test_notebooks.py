@@ -100,15 +100,12 @@ def test_evaluation_says_that_pretraining_comes_first(tmp_path, monkeypatch):
         exec(cell.source, {"DATASET": "digits", "RunFolder": RunFolder})
 
 
-@pytest.mark.parametrize(
-    ("dataset", "flagfile"), [("digits", "quickstart"), ("cifar10", "cifar10_quick")]
-)
-def test_recipes_are_those_of_the_flag_files(dataset, flagfile):
-    text = (ROOT / "flags" / f"{flagfile}.flags").read_text(encoding="utf-8")
+def test_recipe_is_that_of_the_flag_file():
+    text = (ROOT / "flags" / "quickstart.flags").read_text(encoding="utf-8")
     flags = dict(re.findall(r"^--(\w+)=(\S+)$", text, re.M))
-    assert flags.pop("mode") == "pretrain" and flags.pop("dataset") == dataset
+    assert flags.pop("mode") == "pretrain" and flags.pop("dataset") == "digits"
     flags.pop("score_every")  # The notebook looks once, at the end.
-    recipe = parameters_of(NOTEBOOKS[0])["RECIPES"][dataset]
+    recipe = parameters_of(NOTEBOOKS[0])["RECIPES"]["digits"]
     recipe["projector"] = "-".join(map(str, recipe["projector"]))
     recipe = {name: value for name, value in recipe.items() if value is not None}
     assert set(recipe) == set(flags)

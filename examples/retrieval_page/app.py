@@ -1,7 +1,7 @@
 """A page that shows the nearest images of a run to any photo. For the desk only.
 
-    python main.py --mode=retrieve --workdir=runs/quick
-    python examples/retrieval_page/app.py --workdir=runs/quick
+    python main.py --mode=retrieve --workdir=runs/fast
+    python examples/retrieval_page/app.py --workdir=runs/fast
 
 The first command makes the index, the second serves http://127.0.0.1:8000 until
 Ctrl-C. What was uploaded is searched in memory and forgotten. There are no accounts,

@@ -1,100 +1,16 @@
-"""Tests of what the step's benchmark makes of its measurements."""
+"""The step's benchmark: its contenders, its table and its logged command."""
 
 import argparse
+import json
 import sys
 
-import numpy as np
 import pytest
 
 from benchmarks import step, step_keras
-from benchmarks.contender import Contender, check_same_work
-from benchmarks.step_ceiling import Ceiling, num_flops, title
-from vicreg_keras import VICReg, make_encoder, make_projector, make_views
-
-CONVOLUTION = {
-    "kind": "convolution",
-    "parts": ["forward", "by kernel"],
-    "sizes": [2, 8, 3, 4, 3, 2, 1],
-    "count": 2,
-}
-DENSE = {"kind": "dense", "parts": ["forward"], "sizes": [2, 3, 5], "count": 1}
-
-
-class Library:
-    """Answers as a process that times operations does."""
-
-    def __init__(self, *answers):
-        self._answers = list(answers)
-
-    def ask(self, precision, num_calls):
-        return {"seconds": self._answers.pop(0)}
-
-
-def test_the_ceiling_adds_up_the_fastest_medians():
-    first = Library(
-        [
-            {"forward": {"A": [1.0, 9.0]}, "by kernel": {"A": [4.0], "A, turned": [3]}},
-            {"forward": {"A": [0.5]}},
-        ],
-        [
-            {"forward": {"A": [1.0]}, "by kernel": {"A": [4.0], "A, turned": [3]}},
-            {"forward": {"A": [0.5]}},
-        ],
-    )
-    second = Library(
-        *2
-        * [
-            [
-                {"forward": {"B": [2.0]}, "by kernel": {"B": [5.0]}},
-                {"forward": {"B": [0.25]}},
-            ]
-        ]
-    )
-    ceiling = Ceiling([CONVOLUTION, DENSE], [first, second])
-    ceiling.measure("float32", 2)
-    ceiling.measure("float32", 2)
-    # Two views: four convolutions of 1 and 3 seconds, two dense layers of a quarter.
-    assert ceiling.seconds("float32") == 4 * (1.0 + 3.0) + 2 * 0.25
-    lines = ceiling.table("float32").splitlines()
-    assert [line.split("|")[-2].strip() for line in lines[2:]] == [
-        "A",
-        "A, turned",
-        "B",
-    ]
-    assert title(CONVOLUTION) in lines[2]
-
-
-def test_operations_are_counted():
-    # 8 pixels by 2 are 4: 2 images, 4 x 4 places, 4 of 3 x 3 x 3 products and sums.
-    assert num_flops(CONVOLUTION) == 2 * 2 * 16 * 4 * 27
-    assert num_flops(DENSE) == 2 * 2 * 3 * 5
-    assert num_flops({"kind": "covariance", "sizes": [10, 4]}) == 2 * 10 * 4 * 4
-    assert num_flops({"kind": "Gram matrix", "sizes": [4, 10]}) == 2 * 4 * 4 * 10
-
-
-@pytest.mark.parametrize("crop_size, side", [(None, 32), (16, 16)])
-def test_a_model_is_taken_apart_into_its_products(crop_size, side):
-    model = VICReg(
-        make_encoder("resnet18", stem="cifar"),
-        make_projector(512, (16, 8)),
-        make_views("cifar", crop_size=crop_size),
-    )
-    images = np.zeros((6, 32, 32, 3), np.uint8)
-    operations = step_keras.operations(model, images)
-    by_sizes = {tuple(x["sizes"]): x for x in operations}
-    first = by_sizes[6, side, 3, 64, 3, 1, 1]
-    assert first["count"] == 1 and "by input" not in first["parts"]
-    assert by_sizes[6, side, 64, 64, 3, 1, 1]["count"] == 4
-    # Without what is padded around it.
-    assert by_sizes[6, side, 64, 128, 3, 2, 1]["count"] == 1
-    assert by_sizes[6, side, 64, 128, 1, 2, 0]["count"] == 1
-    assert by_sizes[6, side // 8, 512, 512, 3, 1, 1]["count"] == 3
-    assert sum(x["count"] for x in operations if x["kind"] == "convolution") == 20
-    assert [x["sizes"] for x in operations if x["kind"] == "dense"] == [
-        [6, 512, 16],
-        [6, 16, 8],
-    ]
-    assert operations[-1]["kind"] == "covariance"
+from benchmarks.contender import Contender, check_same_work, read_answers
+from vicreg_keras.data.dataset import load_dataset
+from vicreg_keras.settings import Settings
+from vicreg_keras.training.pretrain import build_model
 
 
 def test_different_work_ends_the_benchmark(capsys):
@@ -117,33 +33,51 @@ def test_a_contender_answers_until_it_is_stopped(tmp_path, monkeypatch):
     contender.stop()
 
 
+def test_answers_are_read_and_a_failure_ends_the_benchmark():
+    answers = read_answers("-c", "print('{\"a\": 1}'); raise SystemExit(3)")
+    assert next(answers) == {"a": 1}
+    with pytest.raises(SystemExit, match="ended with status 3"):
+        next(answers)
+
+
+def test_the_package_trains_and_writes_its_model(tmp_path):
+    options = step.make_parser().parse_args(["--batch_size=8", "--projector=16-16"])
+    step.write_task(tmp_path, options)
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    settings = Settings(**{**settings, "encoder": "tiny", "stem": "auto"})
+    dataset = load_dataset(f"npz:{tmp_path / 'images.npz'}")
+    model = build_model(settings, dataset, 100)
+    assert step_keras.train(model, dataset, settings, 2)["seconds"] > 0
+    images = dataset.train.read(range(8))
+    plan = tmp_path / "plan.npz"
+    numbers = step_keras.write_plan(plan, model, images, dataset, settings)
+    assert numbers["loss"] > 0 and numbers["gradient"] > 0 and plan.exists()
+
+
 def test_the_table_compares_medians():
     contenders = {
         name: argparse.Namespace(peak_bytes=2**30)
         for name in ("vicreg_keras, float32", "PyTorch, float32")
     }
-    ceiling = argparse.Namespace(seconds=lambda precision: 0.5)
     steps = {"vicreg_keras, float32": [1.0, 0.5, 2.0], "PyTorch, float32": [2.0]}
     views = {"vicreg_keras, float32": [0.1], "PyTorch, float32": [0.5]}
     options = argparse.Namespace(batch_size=100, precisions=("float32",))
-    rows = step.table_rows(contenders, ceiling, steps, views, options)
-    assert rows[1:] == [
+    lines = step.table_lines(contenders, steps, views, options)
+    assert lines[1:] == [
         ("vicreg_keras, float32", "100.0", "50.0", "200.0", "1,000", "2.00", "-")
-        + ("50%", "10.0%", "1.00"),
+        + ("10.0%", "1.00"),
         ("PyTorch, float32", "50.0", "50.0", "50.0", "2,000", "1.00", "-")
-        + ("25%", "25.0%", "1.00"),
-        ("ceiling, float32", "200.0", "200.0", "200.0", "500", "4.00", "-")
-        + ("100%", "-", "-"),
+        + ("25.0%", "1.00"),
     ]
 
 
 def test_the_logged_command_names_no_path_of_this_machine():
     parser = step.make_parser()
-    given = "--steps 2 --torch /here/python --verbose --log L --precisions float32"
+    given = "--steps 2 --torch /here/python --contiguous --log L --precisions float32"
     options = parser.parse_args(given.split())
     assert step.command(parser, options) == (
         "python -m benchmarks.step --steps 2 --precisions float32 --torch PYTHON "
-        "--verbose"
+        "--contiguous"
     )
 
 

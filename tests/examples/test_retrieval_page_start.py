@@ -1,5 +1,6 @@
 """The retrieval page as it is started: what belongs together, and what is refused."""
 
+import concurrent.futures
 import http.client
 import io
 import json
@@ -71,20 +72,44 @@ def test_a_bad_start_is_one_line(tmp_path, run, make_run, capfd):
         assert f"argument {option.partition('=')[0]}: " in capfd.readouterr().err
 
 
-def test_it_serves_until_it_is_interrupted(run, dataset):
+@pytest.fixture
+def interruptible():
+    """Lets processes that a test starts be interrupted.
+
+    Where tests run in the background, SIGINT is ignored, and processes inherit that; a
+    handler, which they can't inherit, becomes the default for them.
+    """
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
+
+
+def first_line(process, seconds=120):
+    """The first line that a process writes; fails with its errors if there is none."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        line = pool.submit(process.stdout.readline)
+        try:
+            text = line.result(seconds)
+        except TimeoutError:
+            process.kill()
+            raise
+    if not text:
+        pytest.fail(f"ended with {process.wait()}: {process.stderr.read()}")
+    return text
+
+
+def test_it_serves_until_it_is_interrupted(interruptible, run, dataset):
     process = subprocess.Popen(
         [sys.executable, APP, f"--workdir={run.path}", "--port=0", "--neighbors=3"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=run.path,
-        env=os.environ | {"PYTHONPATH": ""},
-        # Where the tests run in the background, interrupts are ignored, and that is
-        # handed down.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        env=os.environ | {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
     )
     try:
-        line = process.stdout.readline()
+        line = first_line(process)
         port = int(re.search(r"http://127\.0\.0\.1:(\d+)/", line)[1])
         assert "not for the internet" in process.stdout.readline()
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
@@ -102,8 +127,9 @@ def test_it_serves_until_it_is_interrupted(run, dataset):
         assert len(answer["neighbors"]) == 3
         connection.request("GET", "/", headers={"Host": "rebound.example"})
         assert connection.getresponse().status == 400
-    finally:
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert (output, errors) == ("", "")
     assert process.returncode in (0, 130)

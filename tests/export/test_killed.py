@@ -1,7 +1,7 @@
 """An export that is killed anywhere: whoever reads finds a whole version."""
 
+import collections
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,50 +12,50 @@ import pytest
 from vicreg_keras import load_encoder
 from vicreg_keras.workdir.versions import newest_version, version_numbers
 
-NUM_KILLS = 20
+NUM_KILLS = 8
 SHAPE = (8, 8, 3)
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, *SHAPE)).astype("uint8")
 
-# Imports once, and forks before TensorFlow starts its threads: a process a line that
-# it reads, whose number it answers with. Each exports over and over.
+# Exports over and over, once its input says so: what was imported by then is not waited
+# for.
 SCRIPT = """
-import os, signal, sys
+import sys
 import keras
 from vicreg_keras import make_encoder
 from vicreg_keras.export.savedmodel import export_savedmodel
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-for line in sys.stdin:
-    child = os.fork()
-    if child:
-        print(child, flush=True)
-        continue
-    keras.utils.set_random_seed(0)
-    encoder = make_encoder("tiny", (8, 8, 3))
-    while True:
-        export_savedmodel(encoder, sys.argv[1], (8, 8, 3), class_names=["a", "b"])
+keras.utils.set_random_seed(0)
+encoder = make_encoder("tiny", (8, 8, 3))
+sys.stdin.readline()
+while True:
+    export_savedmodel(encoder, sys.argv[1], (8, 8, 3), class_names=["a", "b"])
 """
 
 
 @pytest.fixture
 def exporters(tmp_path):
-    """A function that starts a process which exports to a folder without end."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-    )
+    """Processes that wait to export; the next ones start while one works."""
+    waiting = collections.deque()
 
     def start():
+        while len(waiting) < 2:
+            waiting.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", SCRIPT, str(tmp_path)],
+                    stdin=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                    env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+                )
+            )
+        process = waiting.popleft()
         process.stdin.write("\n")
         process.stdin.flush()
-        return int(process.stdout.readline())
+        return process
 
     yield start
-    process.kill()
-    process.communicate()
+    for process in waiting:
+        process.kill()
+        process.communicate()
 
 
 def test_a_reader_always_finds_a_whole_version(exporters, tmp_path):
@@ -69,13 +69,13 @@ def test_a_reader_always_finds_a_whole_version(exporters, tmp_path):
     random = np.random.default_rng(0)
     unfinished, reads, before = 0, 0, len(version_numbers(tmp_path))
     for _ in range(NUM_KILLS):
-        child = begin(exporters, tmp_path)
+        process = begin(exporters, tmp_path)
         deadline = time.monotonic() + random.uniform(0, 1.6 * seconds)
         while time.monotonic() < deadline:
             np.testing.assert_array_equal(load_encoder(tmp_path)(IMAGES), expected)
             reads += 1
             time.sleep(0.3)
-        kill(child)
+        kill(process)
         unfinished += any(tmp_path.glob(".unfinished-*"))
         np.testing.assert_array_equal(load_encoder(tmp_path)(IMAGES), expected)
     numbers = version_numbers(tmp_path)
@@ -86,32 +86,24 @@ def test_a_reader_always_finds_a_whole_version(exporters, tmp_path):
     # Most were killed in the middle of a version; others had written one before.
     written = len(numbers) - before
     print(f"{unfinished} killed in a version, {written} versions, {reads} reads")
-    assert unfinished >= NUM_KILLS // 2 and written >= 3 and reads >= NUM_KILLS
+    assert unfinished >= NUM_KILLS // 2 and written >= 1 and reads >= NUM_KILLS // 2
 
 
 def begin(exporters, folder):
     """Starts a process, and waits until it writes a version."""
     left = set(folder.glob(".unfinished-*"))
-    child = exporters()
+    process = exporters()
     wait_for(lambda: set(folder.glob(".unfinished-*")) - left)
-    return child
+    return process
 
 
-def kill(child):
-    os.kill(child, signal.SIGKILL)
-    wait_for(lambda: gone(child))
+def kill(process):
+    process.kill()
+    process.communicate()
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def gone(number):
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return True
-    return False

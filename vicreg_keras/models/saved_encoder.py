@@ -17,7 +17,7 @@ def load_encoder(path: str | os.PathLike) -> keras.layers.Layer:
     """A frozen encoder, to be called or to be built upon.
 
     Example:
-    >>> encoder = load_encoder("runs/quick")
+    >>> encoder = load_encoder("runs/fast")
     >>> model = keras.Sequential([encoder, keras.layers.Dense(10)])
 
     Args:

@@ -1,10 +1,11 @@
-"""Tests of the benchmarks of memory, of judging, and of what feeds a step."""
+"""Benchmarks of memory, evaluation and input; accuracy of a finished run."""
 
 import argparse
+import json
 
 import pytest
 
-from benchmarks import evaluate, input, memory
+from benchmarks import accuracy, evaluate, input, memory
 from vicreg_keras.workdir.run_folder import RunFolder
 
 TINY = (
@@ -32,13 +33,13 @@ def test_training_is_stopped_after_its_seconds_and_saved(tmp_path):
     assert any((tmp_path / "checkpoints").iterdir())
 
 
-def test_what_cannot_be_run_ends_the_benchmark(capfd, tmp_path):
+def test_failing_command_ends_the_benchmark(capfd, tmp_path):
     with pytest.raises(SystemExit, match="status 1"):
         memory.peak_of([*TINY, "--batch_size=100000"], tmp_path)
     assert "Received: batch_size=100000" in capfd.readouterr().err
 
 
-def test_a_copy_has_the_encoder_and_nothing_kept(run, tmp_path):
+def test_copy_has_the_encoder_and_no_cached_files(run, tmp_path):
     (run / "features").mkdir(exist_ok=True)
     copy = memory.copy_run(str(run), str(tmp_path))
     assert (copy / "encoder" / "1" / "saved_model.pb").exists()
@@ -46,12 +47,12 @@ def test_a_copy_has_the_encoder_and_nothing_kept(run, tmp_path):
     assert RunFolder(copy).read_settings() == RunFolder(run).read_settings()
 
 
-def test_a_folder_without_an_encoder_is_said_in_one_line(tmp_path):
+def test_folder_without_an_encoder_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="Expected the folder of a finished run"):
         memory.copy_run(str(tmp_path / "nowhere"), str(tmp_path))
 
 
-def test_every_part_of_judging_is_timed(run):
+def test_every_part_of_an_evaluation_is_timed(run):
     names, seconds = zip(*evaluate.parts(str(run)), strict=True)
     assert all(value >= 0 for value in seconds)
     assert [name.split(" (")[0] for name in names] == [
@@ -59,8 +60,8 @@ def test_every_part_of_judging_is_timed(run):
         "loading the SavedModel",
         "representations",
         "linear probe, all labels",
-        "linear probe, 10 labels a class, 5 draws",
-        "raw input as rows",
+        "linear probe, 10 labels per class, 5 draws",
+        "raw input",
         "linear probe of the raw input",
         "kNN, k and temperature chosen",
         "index of the training images",
@@ -87,3 +88,14 @@ def test_sources_are_read_in_turn(tmp_path):
     }
     assert all(min(values) > 0 for values in rates.values())
     assert all(value > 0 for value in first.values())
+
+
+def test_accuracies_of_a_run(run, capsys):
+    accuracy.evaluate(str(run))
+    lines = capsys.readouterr().out.splitlines()
+    first, second = (json.loads(line) for line in lines if line.startswith("{"))
+    assert set(first) == {"linear"} and set(second) == {"knn", "untrained"}
+    assert all(0.2 < value <= 1 for value in (first | second).values())
+    results = [{**first, **second, "train": 1.0, "minutes": m} for m in (2.0, 4.0)]
+    assert accuracy.cells(results)[:2] == ["3.00 ± 1.41", "1.00 ± 0.00"]
+    assert accuracy.cells(results[:1])[0] == "2.00"
