@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from benchmarks import step, step_keras
-from benchmarks.contender import Contender, check_same_work, read_answers
+from benchmarks.contender import ENVIRONMENT, Contender, check_same_work, read_answers
 from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.pretrain import build_model
@@ -25,7 +25,7 @@ def test_a_contender_answers_until_it_is_stopped(tmp_path, monkeypatch):
         "import sys\nfrom benchmarks.contender import serve\n"
         "serve({'word': sys.argv[1]}, {'twice': lambda n: {'result': 2 * n}})\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONPATH", str(tmp_path))
     contender = Contender(sys.executable, "twice", "hello")
     assert contender.greeting == {"word": "hello"}
     assert contender.ask("twice", 21)["result"] == 42
