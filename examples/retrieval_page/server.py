@@ -235,7 +235,7 @@ def _answer(query: dict, neighbors: "list[Neighbor]") -> dict:
 def _votes(neighbors):
     """Classes with their numbers, the most first; of equals that of the nearer."""
     names = [neighbor.class_name for neighbor in neighbors]
-    return collections.Counter(name for name in names if name is not None).max_common()
+    return collections.Counter(name for name in names if name is not None).most_common()
 
 
 def _as_json(neighbor: "Neighbor") -> dict:

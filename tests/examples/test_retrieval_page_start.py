@@ -123,6 +123,9 @@ def test_it_serves_until_it_is_interrupted(interruptible, run, dataset):
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
         connection.request("POST", "/search", body, headers)
         answer = json.load(connection.getresponse())
+        if "neighbors" not in answer:
+            process.send_signal(signal.SIGINT)
+            pytest.fail(f"{answer}: {process.communicate(timeout=20)[1]}")
         assert [n["row"] for n in answer["neighbors"]][0] == 5
         assert len(answer["neighbors"]) == 3
         connection.request("GET", "/", headers={"Host": "rebound.example"})
