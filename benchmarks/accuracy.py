@@ -82,19 +82,14 @@ def evaluate(folder: str):
     from vicreg_keras.evaluate.features import extract_features
     from vicreg_keras.evaluate.knn import knn_eval
     from vicreg_keras.evaluate.linear_probe import cached_probe
-    from vicreg_keras.settings import Settings
     from vicreg_keras.training.pretrain import build_encoder
-    from vicreg_keras.workdir.run_folder import RunFolder
 
-    flags = RunFolder(folder).read_settings()
-    dataset = dataset_of(flags)
+    settings, dataset = open_run(folder)
     classes = {"num_classes": dataset.num_classes}
     splits = (dataset.train, dataset.validation, dataset.test)
     encoder = load_encoder(folder)
     features = [extract_features(encoder, split, verbose=0) for split in splits]
     send({"linear": cached_probe(*features, **classes)["top1"]})
-    settings = {name: flags[name] for name in ("encoder", "stem", "mlp")}
-    settings = Settings(**settings, seed=int(flags["seed"]))
     encoder = build_encoder(settings, dataset)
     untrained = [extract_features(encoder, split, verbose=0) for split in splits]
     send(
@@ -105,17 +100,13 @@ def evaluate(folder: str):
     )
 
 
-def dataset_of(flags: dict[str, str]):
-    """Returns the dataset that a run's flags name."""
-    from vicreg_keras import load_dataset
+def open_run(folder: str):
+    """Returns the settings of a run, and the dataset that it was trained on."""
+    from vicreg_keras.cli import parse
+    from vicreg_keras.data.dataset import open_dataset
 
-    return load_dataset(
-        flags["dataset"],
-        data_dir=flags.get("data_dir") or None,
-        image_size=int(flags["image_size"]) if flags.get("image_size") else None,
-        validation_fraction=float(flags["validation_fraction"]),
-        seed=int(flags["seed"]),
-    )
+    request = parse(["main.py", "--mode=knn_eval", f"--workdir={folder}"])
+    return request.settings, open_dataset(request.data, request.settings.seed)
 
 
 def cells(results: list[dict[str, float]]) -> list[str]:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from benchmarks.accuracy import dataset_of
+from benchmarks.accuracy import open_run
 from benchmarks.contender import run_main
 from benchmarks.log import commit, machine, markdown_table, report
 from benchmarks.memory import copy_run
@@ -22,7 +22,6 @@ from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_eval import input_features
 from vicreg_keras.evaluate.linear_probe import cached_probe, few_label_probe
-from vicreg_keras.workdir.run_folder import RunFolder
 
 SPLITS = ("train", "validation", "test")
 
@@ -38,8 +37,8 @@ def main():
         lines.append((name, f"{seconds:.1f}"))
         print(f"{name}: {seconds:.1f} s", file=sys.stderr, flush=True)
     table = markdown_table(lines)
-    flags = RunFolder(options.run).read_settings()
-    recipe = f"encoder {flags['encoder']}, stem {flags['stem']}, {flags['dataset']}"
+    settings, dataset = open_run(options.run)
+    recipe = f"encoder {settings.encoder}, stem {settings.stem}, {dataset.name}"
     setting = f"{machine()}; commit {commit()}; {recipe}"
     question = "how long does it take to evaluate a run?"
     report(options.log, "evaluate", question, setting, table)
@@ -56,8 +55,7 @@ def whole_command(run: str) -> float:
 
 def parts(run: str):
     """Yields each part's name and seconds."""
-    flags = RunFolder(run).read_settings()
-    dataset, seconds = timed(dataset_of, flags)
+    (_, dataset), seconds = timed(open_run, run)
     yield "reading the images", seconds
     encoder, seconds = timed(load_encoder, run)
     yield "loading the SavedModel", seconds

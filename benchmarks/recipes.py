@@ -1,4 +1,4 @@
-"""What do the recipes of CIFAR-10 reach on one budget? On held-out training images.
+"""Accuracy of the recipes of CIFAR-10 on one budget, on the validation split.
 
     python -m benchmarks.recipes --minutes 5 --views 200000 --data_dir DIR
 
@@ -7,10 +7,9 @@ for as many image views (--views; main.py's flag of that name is set in a flag f
 Its schedule is annealed to the budget: the warm-up takes the same part of it as of the
 recipe's own epochs, and the learning rate ends where the recipe's does. Minutes are
 those of the steps alone, without what compiles in the first; an image view is one view
-of one image. The encoder is judged by the linear probe (protocol cached) and by
-weighted kNN on one half of the training images that were held out; the other half
-chooses their settings. The test part is never read. Other flags are main.py's, after
-the recipe's.
+of one image. The encoder is evaluated by the linear probe (protocol cached) and by
+weighted kNN on one half of the validation split; the other half chooses their settings.
+The test split is never read. Other flags are main.py's, after the recipe's.
 """
 
 import argparse
@@ -42,11 +41,11 @@ def main():
             result |= run(recipe, unit, amount, more)
             print(json.dumps(result), flush=True)
             results.append(result)
-    table = markdown_table(rows_of(results))
-    judged = max(result.get("judged on", 0) for result in results)
+    table = markdown_table(table_lines(results))
+    evaluated = max(result.get("num_evaluated", 0) for result in results)
     setting = (
-        f"{machine()}; commit {commit()}; n = 1; judged on {judged:,} held-out "
-        "training images"
+        f"{machine()}; commit {commit()}; n = 1; evaluated on {evaluated:,} "
+        "validation images"
     )
     question = "what do the recipes of CIFAR-10 reach on one budget?"
     report(options.log, "recipes", question, setting, table)
@@ -66,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def of_cifar10() -> list[pathlib.Path]:
-    """The flag files of the project that train on CIFAR-10."""
+    """Returns the flag files of the project that train on CIFAR-10."""
     return [
         path
         for path in sorted((ROOT / "flags").glob("*.flags"))
@@ -75,7 +74,7 @@ def of_cifar10() -> list[pathlib.Path]:
 
 
 def run(recipe: str, unit: str, amount: float, more: list[str]) -> dict:
-    """What one recipe reaches; `more` are flags of main.py."""
+    """Returns what one recipe reaches; `more` are flags of main.py."""
     flagfile = f"--flagfile={pathlib.Path(recipe).resolve()}"
     (numbers,) = read_answers(
         "-m", "benchmarks.recipes_run", unit, str(amount), flagfile, *more
@@ -83,9 +82,9 @@ def run(recipe: str, unit: str, amount: float, more: list[str]) -> dict:
     return numbers
 
 
-def rows_of(results: list[dict]) -> list[tuple[str, ...]]:
-    """The table's rows, the header first."""
-    rows = [("recipe", "budget", "image views", "minutes", "linear", "kNN")]
+def table_lines(results: list[dict]) -> list[tuple[str, ...]]:
+    """Returns the header and one line per run."""
+    lines = [("recipe", "budget", "image views", "minutes", "linear", "kNN")]
     for one in results:
         unit, amount = one["budget"]
         scores = [
@@ -94,8 +93,8 @@ def rows_of(results: list[dict]) -> list[tuple[str, ...]]:
         ]
         minutes = f"{one['minutes']:.2f}"
         budget = f"{amount:,g} {unit}" if unit == "minutes" else f"{amount:,} {unit}"
-        rows.append((one["recipe"], budget, f"{one['views']:,}", minutes, *scores))
-    return rows
+        lines.append((one["recipe"], budget, f"{one['views']:,}", minutes, *scores))
+    return lines
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""A run of `benchmarks.recipes`: a process of its own.
+"""One run of `benchmarks.recipes`: a process of its own.
 
     python -m benchmarks.recipes_run minutes 5 --flagfile=flags/cifar10.flags
 
 Trains by main.py's flags until a budget of minutes, or of image views, is spent, and
-says as a line of JSON what it took, and the accuracies of the encoder on one half of
-the held-out training images. The other half chooses the probe's and kNN's settings.
+writes a line of JSON: what it took, and the accuracies of the encoder on one half of
+the validation split. The other half chooses the probe's and kNN's settings.
 """
 
 import argparse
@@ -18,11 +18,12 @@ import tensorflow as tf
 from absl import flags
 
 from benchmarks.contender import send
-from main import dataset_from_flags, settings_from_flags
-from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.cli import parse
+from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_probe import cached_probe
+from vicreg_keras.hardware.precision import POLICIES, choose_precision
 from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.optim import Schedule, warmup_cosine
@@ -39,12 +40,16 @@ def main():
     parser.add_argument("amount", type=float)
     options, more = parser.parse_known_args()
     try:
-        flags.FLAGS(["main.py", *more])
-        settings, dataset = settings_from_flags(), dataset_from_flags()
+        # A workdir is asked for, and not written to.
+        request = parse(["main.py", "--mode=pretrain", "--workdir=.", *more])
+        settings = request.settings
+        precision = choose_precision(settings.precision)
+        keras.mixed_precision.set_dtype_policy(POLICIES[precision])
+        dataset = open_dataset(request.data, settings.seed)
         budget = BUDGETS[options.unit](options.amount)
         model, numbers = train(settings, dataset, budget)
         if numbers.pop("finite"):
-            numbers |= judge(model.encoder, dataset)
+            numbers |= evaluate(model.encoder, dataset)
     except (ValueError, OSError, flags.Error) as error:
         sys.exit(f"recipes_run: {' '.join(str(error).split())}")
     send(numbers)
@@ -56,8 +61,8 @@ class Budget(keras.callbacks.Callback):
     The first step, which compiles, is trained and counted as views, but not timed.
 
     Attributes:
-        spent: float32 variable in [0, 1], the part that is spent as a step begins.
-        steps: trained so far.
+        spent: float32 variable in [0, 1], the fraction spent as a step begins.
+        steps: Number of steps so far.
     """
 
     def __init__(self, amount: float):
@@ -68,23 +73,23 @@ class Budget(keras.callbacks.Callback):
         self._start = self._last = None
 
     def on_train_batch_begin(self, batch, logs=None):
-        self.spent.assign(min(self.part(), 1.0))
+        self.spent.assign(min(self.fraction(), 1.0))
 
     def on_train_batch_end(self, batch, logs=None):
         self.steps = int(self.model.step.numpy())  # Waits until the step is done.
         self._last = time.monotonic()
         self._start = self._start or self._last
-        self.model.stop_training = self.part() >= 1
+        self.model.stop_training = self.fraction() >= 1
 
     def minutes(self) -> float:
-        """Between the ends of the first and the last step."""
+        """Returns the minutes between the ends of the first and the last step."""
         return 0.0 if self._start is None else (self._last - self._start) / 60
 
 
 class Minutes(Budget):
     """A budget of time."""
 
-    def part(self) -> float:
+    def fraction(self) -> float:
         return self.minutes() / self.amount
 
 
@@ -92,21 +97,21 @@ class Views(Budget):
     """A budget of image views, rounded up to whole steps.
 
     Attributes:
-        a_step: views in a step, to be set before the first one.
+        views_per_step: Set before the first step.
     """
 
-    def part(self) -> float:
-        return self.steps * self.a_step / self.amount
+    def fraction(self) -> float:
+        return self.steps * self.views_per_step / self.amount
 
 
 BUDGETS = {"minutes": Minutes, "views": Views}
 
 
 class Annealed(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule that goes as its budget is spent, whatever the step.
+    """A schedule that follows the fraction of a budget rather than the step.
 
     Args:
-        schedule: over `_RESOLUTION` steps.
+        schedule: A schedule over `_RESOLUTION` steps.
         spent: `Budget.spent`.
     """
 
@@ -120,7 +125,7 @@ class Annealed(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def annealed(settings: Settings, spent: tf.Variable) -> Annealed:
-    """The recipe's schedule; the warm-up's part of it stays what it was."""
+    """Returns the recipe's schedule; the warm-up keeps its fraction of it."""
     schedule = warmup_cosine(
         settings.learning_rate,
         _RESOLUTION,
@@ -139,14 +144,14 @@ def train(settings: Settings, dataset: Dataset, budget: Budget) -> tuple[VICReg,
     if settings.positives != "views":
         raise ValueError(
             "Expected recipes whose views are of one image. Received: "
-            f"--positives={settings.positives}. Leave it out."
+            f"positives={settings.positives}. Leave it out."
         )
     batches = dataset.train.training_batches(settings.batch_size, seed=settings.seed)
     model = build_model(
         settings, dataset, dataset.train.num_examples // settings.batch_size
     )
     model.optimizer.learning_rate = annealed(settings, budget.spent)
-    budget.a_step = settings.batch_size * settings.num_views
+    budget.views_per_step = settings.batch_size * settings.num_views
     history = model.fit(
         batches,
         steps_per_epoch=_NO_END,
@@ -155,14 +160,14 @@ def train(settings: Settings, dataset: Dataset, budget: Budget) -> tuple[VICReg,
         verbose=0,
     )
     return model, {
-        "views": budget.steps * budget.a_step,
+        "views": budget.steps * budget.views_per_step,
         "minutes": budget.minutes(),
         "finite": math.isfinite(history.history["loss"][-1]),
     }
 
 
-def judge(encoder: keras.Model, dataset: Dataset) -> dict:
-    """Accuracies on every second held-out image; the others choose."""
+def evaluate(encoder: keras.Model, dataset: Dataset) -> dict:
+    """Returns accuracies on every second validation image; the others choose."""
     numbers = np.arange(dataset.validation.num_examples)
     halves = [dataset.validation.take(numbers[start::2]) for start in (0, 1)]
     splits = (dataset.train, *halves)
@@ -171,7 +176,7 @@ def judge(encoder: keras.Model, dataset: Dataset) -> dict:
     return {
         "linear": cached_probe(*features, num_classes=classes)["top1"],
         "knn": knn_eval(*features, num_classes=classes)["top1"],
-        "judged on": halves[1].num_examples,
+        "num_evaluated": halves[1].num_examples,
     }
 
 

@@ -9,14 +9,13 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.testing import flagsaver
 
 from benchmarks import recipes, recipes_run
 from benchmarks.recipes_run import (
     Minutes,
     Views,
     annealed,
-    judge,
+    evaluate,
     train,
 )
 from vicreg_keras.data.dataset import load_dataset
@@ -121,9 +120,9 @@ def test_test_images_are_not_looked_at(digits, monkeypatch):
         raise AssertionError("the test part was read")
 
     monkeypatch.setattr(digits.test, "read", read)
-    numbers = judge(build_encoder(SETTINGS, digits), digits)
+    numbers = evaluate(build_encoder(SETTINGS, digits), digits)
     held_out = digits.validation.num_examples
-    assert numbers["judged on"] == held_out // 2
+    assert numbers["num_evaluated"] == held_out // 2
     assert 0.2 < numbers["linear"] <= 1 and 0.2 < numbers["knn"] <= 1
 
 
@@ -152,7 +151,7 @@ def test_both_budgets_are_compared(tmp_path, monkeypatch, capsys):
 def test_a_recipe_that_diverged_stands_in_the_table():
     one = {"recipe": "r", "budget": ("views", 5000), "views": 5120, "minutes": 0.5}
     judged = {**one, "budget": ("minutes", 0.5), "linear": 0.5, "knn": 0.25}
-    assert recipes.rows_of([one, judged])[1:] == [
+    assert recipes.table_lines([one, judged])[1:] == [
         ("r", "5,000 views", "5,120", "0.50", "diverged", "diverged"),
         ("r", "0.5 minutes", "5,120", "0.50", "50.00", "25.00"),
     ]
@@ -177,7 +176,7 @@ def test_a_budget_is_needed(arguments, monkeypatch, capsys):
     [
         ("--no_such_flag=1", "no_such_flag"),
         ("--batch_size=5000", "Received: batch_size=5000"),
-        ("--positives=neighbors", "Expected --positives=neighbors and"),
+        ("--positives=neighbors", "Expected positives=neighbors and"),
         ("--flagfile=nowhere.flags", "nowhere.flags"),
     ],
 )
@@ -186,7 +185,7 @@ def test_a_mistake_is_said_in_one_line(flag, message, tmp_path, monkeypatch, cap
     path.write_text(RECIPE)
     arguments = ["views", "100", f"--flagfile={path}", flag]
     monkeypatch.setattr(sys, "argv", ["recipes_run", *arguments])
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as ended:
         recipes_run.main()
     assert ended.value.code.startswith("recipes_run: ") and message in ended.value.code
     assert "\n" not in ended.value.code and capsys.readouterr().out == ""

@@ -36,7 +36,7 @@ def test_training_is_stopped_after_its_seconds_and_saved(tmp_path):
 def test_failing_command_ends_the_benchmark(capfd, tmp_path):
     with pytest.raises(SystemExit, match="status 1"):
         memory.peak_of([*TINY, "--batch_size=100000"], tmp_path)
-    assert "Received: batch_size=100000" in capfd.readouterr().err
+    assert "Received: --batch_size=100000" in capfd.readouterr().err
 
 
 def test_copy_has_the_encoder_and_no_cached_files(run, tmp_path):
