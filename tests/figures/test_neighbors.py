@@ -1,13 +1,10 @@
-"""Pictures of neighbors: written whole, with the marks that they should have."""
+"""Queries beside their neighbors: names, distances and marks."""
 
 import warnings
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
-from PIL import Image, ImageColor
 
-from vicreg_keras.figures import neighbors as module
 from vicreg_keras.figures.neighbors import Tile, neighbor_grid
 
 VERMILION = "#D55E00"
@@ -32,66 +29,39 @@ def rows(num_queries, k, wrong=(), shape=(32, 32, 3)):
     return queries, neighbors
 
 
-def read(path):
-    with Image.open(path) as image:
-        assert image.format == "PNG"
-        pixels = np.asarray(image.convert("RGB"))
-    assert list(path.parent.iterdir()) == [path]  # Nothing unfinished beside it.
-    assert plt.get_fignums() == []
-    return pixels
-
-
-def count(pixels, color):
-    difference = pixels.astype(int) - np.array(ImageColor.getrgb(color))
-    return int((np.abs(difference).max(axis=-1) <= 2).sum())
-
-
-def drawn(monkeypatch, tmp_path, queries, neighbors):
-    """The figure as it was given to be saved."""
-    kept = []
-    monkeypatch.setattr(module, "save", lambda figure, path: kept.append(figure))
-    neighbor_grid(queries, neighbors, tmp_path / "grid.png")
-    return kept[0]
-
-
 def texts(figure):
     return [text.get_text() for text in figure.texts]
 
 
-def test_wrong_classes_have_a_frame_and_a_cross(tmp_path):
-    path = tmp_path / "figures" / "grid.png"
+def test_wrong_classes_have_a_frame_and_a_cross(pixels, count):
     marks = []
     for wrong in ((), {(0, 1)}, {(0, 1), (1, 2)}):
-        neighbor_grid(*rows(2, 3, wrong), path)
-        pixels = read(path)
-        marks.append(count(pixels, VERMILION))
+        figure = neighbor_grid(*rows(2, 3, wrong))
+        marks.append(count(pixels(figure), VERMILION))
     assert marks[0] == 0
     assert marks[1] > 1000
     assert marks[2] == pytest.approx(2 * marks[1], rel=0.1)
 
 
-def test_crosses_are_drawn_and_explained(tmp_path, monkeypatch):
-    figure = drawn(monkeypatch, tmp_path, *rows(2, 3, {(1, 2)}))
+def test_crosses_are_drawn_and_explained():
+    figure = neighbor_grid(*rows(2, 3, {(1, 2)}))
     crossed = [axis for axis in figure.axes if any(t.get_text() for t in axis.texts)]
     assert crossed == [figure.axes[-1]]
     assert "crossed" in " ".join(texts(figure))
-    plt.close(figure)
-    figure = drawn(monkeypatch, tmp_path, *rows(2, 3))
+    figure = neighbor_grid(*rows(2, 3))
     assert "crossed" not in " ".join(texts(figure))
-    plt.close(figure)
 
 
-def test_every_name_and_distance_is_written(tmp_path, monkeypatch):
+def test_every_name_and_distance_is_written():
     queries, neighbors = rows(2, 7)
     queries[1] = queries[1]._replace(name="dog")
-    figure = drawn(monkeypatch, tmp_path, queries, neighbors)
+    figure = neighbor_grid(queries, neighbors)
     words = texts(figure)
     assert words.count("query") == 2
     assert words.count("cat") == words.count("dog") == 1
     assert words.count("a name") == 14
     assert words.count("0.60") == 2
     assert len(figure.axes) == 2 * 8
-    plt.close(figure)
 
 
 def inside(figure):
@@ -110,25 +80,23 @@ def inside(figure):
 
 
 @pytest.mark.parametrize(("num_queries", "k"), [(1, 1), (6, 5), (2, 12)])
-def test_nothing_is_cut_off_or_covered(num_queries, k, tmp_path, monkeypatch):
+def test_nothing_is_cut_off_or_covered(num_queries, k):
     queries, neighbors = rows(num_queries, k)
     long = "a photograph with quite a long name from the summer of 2019, 0041.jpg"
     neighbors[0][0] = neighbors[0][0]._replace(name=long)
-    figure = drawn(monkeypatch, tmp_path, queries, neighbors)
+    figure = neighbor_grid(queries, neighbors)
     assert inside(figure)
-    plt.close(figure)
 
 
-def test_long_names_keep_both_ends(tmp_path, monkeypatch):
+def test_long_names_keep_both_ends():
     queries, neighbors = rows(1, 1)
     queries = [queries[0]._replace(name="holiday_photographs_of_2019_0041.jpg")]
-    figure = drawn(monkeypatch, tmp_path, queries, neighbors)
+    figure = neighbor_grid(queries, neighbors)
     (name,) = [text for text in texts(figure) if text.startswith("holi")]
     assert name.endswith(".jpg") and "\u2026" in name and len(name) < 20
-    plt.close(figure)
 
 
-def test_names_that_are_no_plain_text(tmp_path, monkeypatch):
+def test_names_that_are_no_plain_text(pixels):
     names = ["$x_1$ ^^ $", "bad \udc80 byte", "two\nlines", "", "W" * 300]
     queries, neighbors = rows(1, 5)
     neighbors = [
@@ -137,14 +105,12 @@ def test_names_that_are_no_plain_text(tmp_path, monkeypatch):
             for tile, name in zip(neighbors[0], names, strict=True)
         ]
     ]
-    figure = drawn(monkeypatch, tmp_path, queries, neighbors)
+    figure = neighbor_grid(queries, neighbors)
     assert {"$x_1$ ^^ $", "bad ? byte", "two lines"} <= set(texts(figure))
-    figure.savefig(tmp_path / "grid.png")
-    plt.close(figure)
+    pixels(figure)
 
 
-def test_tiny_gray_large_and_oblong_images(tmp_path):
-    path = tmp_path / "figures" / "grid.png"
+def test_tiny_gray_large_and_oblong_images(pixels, count):
     queries = [Tile(images(1, (8, 8))[0], "gray")]
     neighbors = [
         [
@@ -156,34 +122,30 @@ def test_tiny_gray_large_and_oblong_images(tmp_path):
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        neighbor_grid(queries, neighbors, path)
-    assert count(read(path), VERMILION) > 500
+        array = pixels(neighbor_grid(queries, neighbors))
+    assert count(array, VERMILION) > 500
 
 
-def test_pixels_keep_their_values(tmp_path):
+def test_pixels_keep_their_values(pixels, count):
     # Grays are not stretched to the range that an image happens to have.
-    path = tmp_path / "figures" / "grid.png"
     tiles = [
         Tile(np.full(shape, 180, np.uint8), "even")
         for shape in ((8, 8), (8, 8, 1), (8, 8, 3))
     ]
-    neighbor_grid(tiles[:1], [tiles[1:]], path)
-    pixels = read(path)
-    assert count(pixels, "#b4b4b4") > 3 * 130**2
+    array = pixels(neighbor_grid(tiles[:1], [tiles[1:]]))
+    assert count(array, "#b4b4b4") > 3 * 130**2
 
 
-def test_lists_of_different_lengths(tmp_path, monkeypatch):
+def test_lists_of_different_lengths():
     queries, neighbors = rows(3, 5)
     neighbors[0], neighbors[1] = neighbors[0][:2], []
-    figure = drawn(monkeypatch, tmp_path, queries, neighbors)
+    figure = neighbor_grid(queries, neighbors)
     assert len(figure.axes) == 3 + 2 + 5
     assert inside(figure)
-    plt.close(figure)
 
 
-def test_what_cannot_be_drawn_is_refused(tmp_path):
+def test_images_that_cannot_be_drawn_are_refused():
     queries, neighbors = rows(2, 1)
-    path = tmp_path / "grid.png"
     for bad in (
         np.zeros((8, 8, 3), np.float32),
         np.zeros((8, 8, 2), np.uint8),
@@ -191,8 +153,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path):
         np.zeros((0, 8), np.uint8),
     ):
         with pytest.raises(ValueError, match="Expected uint8 images.*name='bad'"):
-            neighbor_grid([Tile(bad, "bad"), queries[1]], neighbors, path)
+            neighbor_grid([Tile(bad, "bad"), queries[1]], neighbors)
     for given in (([], []), (queries, neighbors[:1]), (queries, [[], []])):
         with pytest.raises(ValueError, match="Expected queries with neighbors"):
-            neighbor_grid(*given, path)
-    assert not path.exists()
+            neighbor_grid(*given)

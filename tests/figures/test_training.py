@@ -1,12 +1,17 @@
-"""Pictures of training: written whole, with the curves that it should have."""
+"""Curves of training: the terms that the records have, one run or several."""
 
-import numpy as np
-from matplotlib import pyplot as plt
-from PIL import Image, ImageColor
+from types import SimpleNamespace
 
-from vicreg_keras.figures import training
+import pytest
 
-TRAIN, HELD_OUT = "#0072B2", "#D55E00"
+from vicreg_keras.figures.style import describe
+from vicreg_keras.figures.training import (
+    accuracy_over_minutes,
+    collapse_curves,
+    loss_curves,
+)
+
+TRAINING, VALIDATION = "#0072B2", "#D55E00"
 CHANCE, RAW, UNTRAINED = "#999999", "#009E73", "#CC79A7"
 NAMES = (
     "loss",
@@ -14,98 +19,129 @@ NAMES = (
     "variance_loss",
     "covariance_loss",
     "embedding_std",
-    "learning_rate",
 )
-RESULTS = {
-    "chance": {"chance": {"top1": 0.1}},
-    "raw_input": {"cached": {"top1": 0.4}},
-    "untrained": {"cached": {"top1": 0.55}},
-    "encoder": {"cached": {"top1": 0.8}, "augmented": {"top1": 0.82}},
-}
+TOP1 = {"chance": 0.1, "raw_input": 0.4, "untrained": 0.55, "encoder": 0.8}
 
 
-def make_rows(num_epochs=4, validation=False, score_every=0):
-    rows = []
+def make_run(num_epochs=4, names=NAMES, validation=False, score_every=0):
+    epochs = []
     for epoch in range(1, num_epochs + 1):
-        row = {"mode": "pretrain", "epoch": epoch, "step": 10 * epoch}
-        row |= {"minutes": 1.5 * epoch}
-        row |= {name: 1.0 + i / epoch for i, name in enumerate(NAMES)}
+        metrics = {name: 1.0 + i / epoch for i, name in enumerate(names)}
+        metrics["learning_rate"] = 0.01 / epoch
         if validation:
-            # Those on held-out images have no learning rate.
-            row |= {f"val_{name}": 1.5 + i / epoch for i, name in enumerate(NAMES[:5])}
+            metrics |= {f"val_{name}": 2.5 + 0.5 / epoch for name in names}
         if score_every and epoch % score_every == 0:
-            row |= {"knn_top1": 0.2 + 0.1 * epoch, "knn_bank": 5000.0}
-        rows.append(row)
-    return rows
+            metrics |= {"rankme": 300 - 200 / epoch, "effective_rank": 90 - 60 / epoch}
+            metrics |= {"embedding_effective_rank": 160 - 90 / epoch}
+            metrics |= {"knn_top1": 0.2 + 0.1 * epoch, "knn_bank": 5000.0}
+        one = SimpleNamespace(epoch=epoch, minutes=1.5 * epoch, metrics=metrics)
+        epochs.append(one)
+    return epochs
 
 
-def read(path):
-    """The pixels of a PNG, after checking that there is something on it."""
-    with Image.open(path) as image:
-        assert image.format == "PNG"
-        pixels = np.asarray(image.convert("RGB"))
-    assert path.stat().st_size > 5000
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
-    assert list(path.parent.iterdir()) == [path]  # Nothing unfinished beside it.
-    assert plt.get_fignums() == []
-    return pixels
+def titles(figure):
+    return [axes.get_title() for axes in figure.axes]
 
 
-def count(pixels, color):
-    """How many pixels are of a color."""
-    difference = pixels.astype(int) - np.array(ImageColor.getrgb(color))
-    return int((np.abs(difference).max(axis=-1) <= 2).sum())
+def test_loss_has_a_panel_for_each_term(pixels, count):
+    figure = loss_curves({"run": make_run()})
+    assert titles(figure) == [
+        "loss (weighted sum)",
+        "invariance",
+        "variance",
+        "covariance",
+        "embedding standard deviation",
+        "learning rate",
+    ]
+    array = pixels(figure)
+    assert array.shape == (672, 1332, 3)
+    assert count(array, TRAINING) > 500
+    assert count(array, VALIDATION) == 0
+    array = pixels(loss_curves({"run": make_run(validation=True)}))
+    assert count(array, TRAINING) > 500
+    assert count(array, VALIDATION) > 200
 
 
-def test_loss_terms_of_training_and_then_of_held_out_images_too(tmp_path):
-    path = tmp_path / "figures" / "loss.png"
-    training.loss_terms(make_rows(), path)
-    pixels = read(path)
-    assert pixels.shape == (672, 1320, 3)
-    assert count(pixels, TRAIN) > 500
-    assert count(pixels, HELD_OUT) == 0
-    training.loss_terms(make_rows(validation=True), path)
-    pixels = read(path)
-    assert count(pixels, TRAIN) > 500
-    assert count(pixels, HELD_OUT) > 200
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("loss",), ["loss (weighted sum)", "learning rate"]),
+        (
+            ("loss", "sketched_isotropy_loss"),
+            ["loss (weighted sum)", "sketched isotropy", "learning rate"],
+        ),
+    ],
+)
+def test_loss_of_other_terms(names, expected, texts):
+    figure = loss_curves({"run": make_run(names=names, validation=True)})
+    assert titles(figure) == expected
+    assert {"training", "validation", *expected} <= set(texts(figure))
 
 
-def test_loss_terms_of_one_epoch(tmp_path):
-    path = tmp_path / "figures" / "loss.png"
-    training.loss_terms(make_rows(1, validation=True), path)
-    assert read(path).shape == (672, 1320, 3)
+def test_curves_of_one_epoch(pixels, count):
+    run = {"run": make_run(1, validation=True, score_every=1)}
+    for draw in (loss_curves, collapse_curves, accuracy_over_minutes):
+        assert count(pixels(draw(run)), TRAINING) > 10
 
 
-def test_accuracy_with_every_baseline(tmp_path):
-    path = tmp_path / "figures" / "accuracy.png"
-    probes = [{"results": RESULTS}]
-    training.accuracy_over_minutes(make_rows(score_every=2), probes, path)
-    pixels = read(path)
-    assert pixels.shape == (528, 840, 3)
-    for color in (TRAIN, HELD_OUT, CHANCE, RAW, UNTRAINED):
-        assert count(pixels, color) > 100, color
+def test_each_of_several_runs_has_a_line(texts):
+    runs = {"a": make_run(4), "b $x$ <c>": make_run(6)}
+    figure = loss_curves(runs)
+    assert all(len(axes.lines) in (2, 3) for axes in figure.axes)
+    assert {"a", "b $x$ &lt;c&gt;"} <= set(texts(figure))
+    text = describe(figure)
+    assert "invariance, a: 2 at 1, 1.25 at 4." in text
+    assert "invariance, b $x$ <c>: 2 at 1, 1.167 at 6." in text
 
 
-def test_accuracy_before_any_evaluation(tmp_path):
-    path = tmp_path / "figures" / "accuracy.png"
-    training.accuracy_over_minutes(make_rows(score_every=2), [], path)
-    pixels = read(path)
-    assert count(pixels, TRAIN) > 100
-    for color in (HELD_OUT, RAW, UNTRAINED):
-        assert count(pixels, color) == 0, color
+def test_collapse_curves_have_ranks_and_standard_deviation(pixels, count, texts):
+    figure = collapse_curves({"run": make_run(20, score_every=2)})
+    assert titles(figure) == [
+        "RankMe, representations",
+        "effective rank, representations",
+        "effective rank, embeddings",
+        "embedding standard deviation",
+    ]
+    assert "training: 200 at 2, 290 at 20." in describe(figure)
+    array = pixels(figure)
+    assert count(array, TRAINING) > 500
+    assert count(array, CHANCE) > 50  # The target of the variance term.
 
 
-def test_accuracy_leaves_out_what_was_not_judged(tmp_path):
-    path = tmp_path / "figures" / "accuracy.png"
-    results = {
-        "chance": RESULTS["chance"],
-        "raw_input": {"cached": {"left_out": "too wide"}},
-        "encoder": {"augmented": {"top1": 0.82}},
+def test_collapse_curves_without_ranks():
+    figure = collapse_curves({"run": make_run(3)})
+    assert titles(figure) == ["embedding standard deviation"]
+
+
+def test_accuracy_with_every_baseline(pixels, count, texts):
+    figure = accuracy_over_minutes({"run": make_run(score_every=2)}, TOP1)
+    assert "linear, test (cached): 80.0" in texts(figure)
+    array = pixels(figure)
+    assert array.shape == (528, 840, 3)
+    for color in (TRAINING, VALIDATION, CHANCE, RAW, UNTRAINED):
+        assert count(array, color) > 100, color
+
+
+def test_accuracy_before_any_evaluation(pixels, count):
+    array = pixels(accuracy_over_minutes({"run": make_run(score_every=2)}))
+    assert count(array, TRAINING) > 100
+    for color in (VALIDATION, RAW, UNTRAINED):
+        assert count(array, color) == 0, color
+
+
+def test_accuracy_without_some_baselines(pixels, count):
+    top1 = {"chance": 0.1, "raw_input": None}
+    array = pixels(accuracy_over_minutes({"run": make_run(score_every=2)}, top1))
+    assert count(array, CHANCE) > 100
+    for color in (VALIDATION, RAW, UNTRAINED):
+        assert count(array, color) == 0, color
+
+
+def test_accuracy_of_several_runs():
+    runs = {
+        "a": make_run(score_every=2),
+        "b": make_run(),
+        "c": make_run(8, score_every=4),
     }
-    # Of several evaluations the last one counts.
-    probes = [{"results": RESULTS}, {"results": results}]
-    training.accuracy_over_minutes(make_rows(score_every=2), probes, path)
-    pixels = read(path)
-    assert count(pixels, CHANCE) > 100
-    for color in (HELD_OUT, RAW, UNTRAINED):
-        assert count(pixels, color) == 0, color
+    (axes,) = accuracy_over_minutes(runs).axes
+    assert [line.get_label().split(",")[0] for line in axes.lines] == ["a", "c"]

@@ -105,25 +105,34 @@ def test_what_is_smuggled_in_does_not_run(browser, page):
         assert any(what in line for line in lines), what
 
 
-def test_every_chart_has_lines_inside_it(browser, page):
-    browser.open(page.as_uri())
-    charts = browser.run(
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_figure_has_lines_and_dark_text_on_white(browser, page, scheme):
+    browser.open(page.as_uri(), scheme=scheme)
+    figures = browser.run(
         """
-        return [...document.querySelectorAll(".chart > svg")].map(svg => {
+        return [...document.querySelectorAll("figure.scroll > svg")].map(svg => {
           const frame = svg.getBoundingClientRect();
-          return [...svg.querySelectorAll(".line")].map(line => {
-            const box = line.getBoundingClientRect();
-            const inside = box.left >= frame.left && box.right <= frame.right
+          const inside = element => {
+            const box = element.getBoundingClientRect();
+            return box.left >= frame.left && box.right <= frame.right
               && box.top >= frame.top && box.bottom <= frame.bottom;
-            const look = getComputedStyle(line);
-            const seen = look.stroke.startsWith("rgb(") && parseFloat(look.strokeWidth);
-            return inside && box.width > 100 && Boolean(seen);
-          });
+          };
+          const lines = [...svg.querySelectorAll("[id*=line2d_] > path")].filter(
+            line => line.getBoundingClientRect().width > 100);
+          const texts = [...svg.querySelectorAll("text")];
+          return [
+            lines.length > 2 && lines.every(inside),
+            texts.length > 5 && texts.every(inside),
+            getComputedStyle(svg).backgroundColor,
+            getComputedStyle(texts[0]).fill,
+          ];
         });
         """
     )
-    assert len(charts) == 9
-    assert all(lines and all(lines) for lines in charts)
+    assert len(figures) == 5
+    for lines, texts, paper, ink in figures:
+        assert lines and texts
+        assert (paper, ink) == ("rgb(255, 255, 255)", "rgb(0, 0, 0)")
     dots = browser.run("return document.querySelectorAll('#map g path').length")
     assert dots == 14  # Seven classes and seven clusters.
 
@@ -204,7 +213,7 @@ def test_the_page_fits_the_window(browser, wide_page, width, scheme):
     found = browser.run(
         """
         const wide = [...document.querySelectorAll("body *")].filter(element =>
-          !element.closest(".scroll table")
+          !element.closest(".scroll table, .scroll svg")
           && element.getBoundingClientRect().right > innerWidth + 0.5);
         const look = getComputedStyle(document.body);
         const boxes = [...document.querySelectorAll(".scroll")];

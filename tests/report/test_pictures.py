@@ -45,11 +45,11 @@ def test_probabilities_are_shares(make_pictures, probability):
 def test_images_are_pixels(make_pictures, image):
     pictures = make_pictures()
     bad = dataclasses.replace(pictures, mistakes=[Mistake(image, "a", "b", 0.5)])
-    with pytest.raises(ValueError, match="Expected uint8 images.* among mistakes"):
+    with pytest.raises(ValueError, match="Expected uint8 images.*name='mistakes'"):
         check_pictures(bad)
     query, tiles = pictures.retrieval[0]
     bad = [(query, [tiles[0]._replace(image=image)])]
-    with pytest.raises(ValueError, match="Expected uint8 images.* among retrieval"):
+    with pytest.raises(ValueError, match="Expected uint8 images.*name='retrieval'"):
         check_pictures(dataclasses.replace(pictures, retrieval=bad))
 
 

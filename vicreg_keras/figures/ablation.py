@@ -1,42 +1,46 @@
-"""What does each term of the loss bring? Accuracy with and without it."""
+"""Accuracy with and without each term of the loss."""
 
-import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from vicreg_keras.figures.style import BLUE, GRAY, VERMILION, plt, save
+from vicreg_keras.figures.style import BLUE, GRAY, VERMILION, new_figure
 
 
-def ablation(results: Mapping[str, Sequence[dict]], path: pathlib.Path) -> None:
-    """Draws linear and kNN accuracy of each variant, a dot a seed.
+class Accuracies(Protocol):
+    """Test accuracies in [0, 1] of a run."""
+
+    linear_top1: float
+    knn_top1: float
+
+
+def ablation(results: Mapping[str, Sequence[Accuracies]]) -> Figure:
+    """Draws linear and kNN accuracy of each variant: bars for means, dots for seeds.
 
     Args:
-        results: of each variant one dict a seed, with `linear_top1` and `knn_top1` in
-            [0, 1].
-        path: of the PNG.
+        results: By the variant's name, one for each seed.
     """
-    names = list(results)
-    figure, axis = plt.subplots(
-        figsize=(7, 1.2 + 0.75 * len(names)), layout="constrained"
-    )
-    places = np.arange(len(names))
-    for key, label, color, offset in (
+    figure, axes = new_figure(7, 1.2 + 0.75 * len(results))
+    positions = np.arange(len(results))
+    for attribute, label, color, offset in (
         ("linear_top1", "linear", BLUE, -0.2),
         ("knn_top1", "kNN", VERMILION, 0.2),
     ):
-        values = [[100 * run[key] for run in results[name]] for name in names]
+        values = [
+            [100 * getattr(run, attribute) for run in runs] for runs in results.values()
+        ]
         means = [float(np.mean(one)) for one in values]
-        axis.barh(places + offset, means, 0.36, color=color, alpha=0.75, label=label)
-        for place, mean, one in zip(places, means, values, strict=True):
-            axis.plot(one, [place + offset] * len(one), "k.", markersize=7)
-            right = max(one) + 1
-            axis.text(right, place + offset, f"{mean:.1f}", va="center", fontsize=11)
-    axis.set_yticks(places, names, fontsize=12)
-    axis.invert_yaxis()
-    axis.set_xlim(0, 108)
-    axis.set_xlabel("top-1 accuracy on test images, percent (dots: seeds)", fontsize=11)
-    axis.grid(axis="x", color=GRAY, alpha=0.3)
-    axis.set_axisbelow(True)
+        axes.barh(positions + offset, means, 0.36, color=color, alpha=0.75, label=label)
+        for position, mean, one in zip(positions + offset, means, values, strict=True):
+            axes.plot(one, [position] * len(one), "k.", markersize=7)
+            axes.text(max(one) + 1, position, f"{mean:.1f}", va="center", fontsize=11)
+    axes.set_yticks(positions, list(results), fontsize=12)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 108)
+    axes.set_xlabel("top-1 accuracy on test images, percent (dots: seeds)", fontsize=11)
+    axes.grid(axis="x", color=GRAY, alpha=0.3)
+    axes.set_axisbelow(True)
     figure.legend(loc="outside upper right", ncols=2, fontsize=11)
-    save(figure, path)
+    return figure

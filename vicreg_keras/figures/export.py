@@ -1,56 +1,66 @@
-"""What does each exported file cost? Its size, its time, and its accuracy."""
+"""Size, time and accuracy of exported files."""
 
-import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from vicreg_keras.figures.style import BLUE, GRAY, GREEN, ORANGE, VERMILION, plt, save
+from vicreg_keras.figures.style import (
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    VERMILION,
+    new_figure,
+)
 
 _PANELS = (
-    ("mebibytes", "size, MiB", ORANGE, "{:.1f}"),
-    ("milliseconds", "one image, ms", GREEN, "{:.2f}"),
-    ("linear_top1", "linear top-1, percent", BLUE, "{:.2f}"),
-    ("knn_top1", "kNN top-1, percent", VERMILION, "{:.2f}"),
+    ("num_bytes", "size, MiB", ORANGE, 2**-20, ".1f"),
+    ("milliseconds", "one image, ms", GREEN, 1, ".2f"),
+    ("linear_top1", "linear top-1, percent", BLUE, 100, ".2f"),
+    ("knn_top1", "kNN top-1, percent", VERMILION, 100, ".2f"),
 )
 
 
-def exported_files(rows: Sequence[Mapping], path: pathlib.Path) -> None:
-    """Draws a bar a file for size and latency and, where known, for accuracy.
+class File(Protocol):
+    """What a file costs.
+
+    Attributes:
+        file: Its name.
+        num_bytes: Its size.
+        milliseconds: Time of one example.
+        linear_top1: Accuracy in [0, 1], or `None` without labels.
+        knn_top1: Likewise.
+    """
+
+    file: str
+    num_bytes: int
+    milliseconds: float
+    linear_top1: float | None
+    knn_top1: float | None
+
+
+def exported_files(files: Sequence[File]) -> Figure:
+    """Draws a bar per file for size and latency and, where known, for accuracy.
 
     Args:
-        rows: the encoder and then its files, each with `file`, `bytes`,
-            `milliseconds` and, with labels, `linear_top1` and `knn_top1` in [0, 1].
-        path: of the PNG.
+        files: The encoder itself, and then its files.
     """
-    panels = [panel for panel in _PANELS if _values(rows, panel[0]) is not None]
-    figure, axes = plt.subplots(
-        1,
-        len(panels),
-        figsize=(2.2 + 2.7 * len(panels), 1.3 + 0.42 * len(rows)),
-        sharey=True,
-        layout="constrained",
+    panels = [panel for panel in _PANELS if getattr(files[0], panel[0]) is not None]
+    figure, grid = new_figure(
+        2.2 + 2.7 * len(panels), 1.3 + 0.42 * len(files), 1, len(panels), sharey=True
     )
-    places = np.arange(len(rows))
-    for axis, (name, title, color, form) in zip(axes, panels, strict=True):
-        values = _values(rows, name)
-        colors = [GRAY] + [color] * (len(rows) - 1)
-        axis.barh(places, values, 0.7, color=colors)
-        for place, value in zip(places, values, strict=True):
-            axis.text(value, place, f" {form.format(value)}", va="center", fontsize=10)
-        axis.set_xlim(0, 1.35 * max(values))
-        axis.set_title(title, fontsize=11)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_yticks(places, [row["file"] for row in rows], fontsize=11)
-    axes[0].invert_yaxis()
-    save(figure, path)
-
-
-def _values(rows, name):
-    """One number a row in the panel's unit, or `None` where they are not known."""
-    if name == "mebibytes":
-        return [row["bytes"] / 2**20 for row in rows]
-    if name not in rows[0]:
-        return None
-    scale = 1 if name == "milliseconds" else 100
-    return [scale * row[name] for row in rows]
+    positions = np.arange(len(files))
+    for axes, (name, title, color, scale, form) in zip(grid, panels, strict=True):
+        values = [scale * getattr(file, name) for file in files]
+        bars = axes.barh(
+            positions, values, 0.7, color=[GRAY] + [color] * (len(files) - 1)
+        )
+        axes.bar_label(bars, fmt=f"{{:{form}}}", padding=4, fontsize=10)
+        axes.set_xlim(0, 1.35 * max(values))
+        axes.set_title(title, fontsize=11)
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0].set_yticks(positions, [file.file for file in files], fontsize=11)
+    grid[0].invert_yaxis()
+    return figure

@@ -1,59 +1,69 @@
-"""How many labels does pretraining save? Accuracy over the number of labels."""
+"""Accuracy over the number of labels that training used."""
 
-import pathlib
 from collections.abc import Mapping, Sequence
 
-from vicreg_keras.figures.style import CHANCE, HELD_OUT, TRAIN, UNTRAINED, plt, save
+from matplotlib.figure import Figure
 
-# Names that the evaluation uses, as a reader knows them, with marker, line and color.
-_CURVES = {
-    "finetuned": ("pretrained, fine-tuned", "o-", TRAIN),
-    "frozen": ("pretrained, frozen, linear on top", "s--", HELD_OUT),
-    "scratch": ("trained from scratch", "^-.", UNTRAINED),
+from vicreg_keras.figures.style import (
+    CHANCE,
+    TRAINING,
+    UNTRAINED,
+    VALIDATION,
+    add_legend,
+    new_figure,
+    run_style,
+    shorten,
+)
+
+_KNOWN = {
+    "finetuned": (
+        "pretrained, fine-tuned",
+        {"marker": "o", "linestyle": "-", "color": TRAINING},
+    ),
+    "frozen": (
+        "pretrained, frozen, linear on top",
+        {"marker": "s", "linestyle": "--", "color": VALIDATION},
+    ),
+    "scratch": (
+        "trained from scratch",
+        {"marker": "^", "linestyle": "-.", "color": UNTRAINED},
+    ),
 }
 
 
-def label_efficiency(results: Mapping[str, Sequence[dict]], path: pathlib.Path) -> None:
+def label_efficiency(
+    curves: Mapping[str, Sequence[tuple[int, float]]], chance: float | None = None
+) -> Figure:
     """Draws test accuracy over the number of labeled images, which is logarithmic.
 
     Args:
-        results: under `finetuned`, `frozen` and `scratch` the results of that name, in
-            any order; of each, `num_labeled`, `top1` and `num_classes` are read. A
-            name may be left out.
-        path: of the PNG.
+        curves: Numbers of labels, each with its accuracy in [0, 1] and in any order,
+            under `finetuned`, `frozen` and `scratch` or under names of runs.
+        chance: Accuracy in [0, 1] of guessing, or `None` to draw none.
 
     Raises:
-        ValueError: If there is nothing to draw, or another name.
+        ValueError: If there is nothing to draw.
     """
-    unknown = sorted(set(results) - set(_CURVES))
-    if unknown or not any(results.values()):
-        raise ValueError(
-            f"Expected results under {', '.join(_CURVES)}. Received: "
-            f"{', '.join(unknown) or 'none'}."
-        )
-    figure, axis = plt.subplots(figsize=(6, 4.5), layout="constrained")
-    counts = set()
-    for name, (label, style, color) in _CURVES.items():
-        points = sorted(
-            (numbers["num_labeled"], 100 * numbers["top1"])
-            for numbers in results.get(name, ())
-        )
-        if not points:
-            continue
-        counts.update(count for count, _ in points)
-        axis.plot(*zip(*points, strict=True), style, color=color, label=label)
-        num_classes = results[name][0]["num_classes"]
-    axis.axhline(
-        100 / num_classes, color=CHANCE, linewidth=1, linestyle=":", label="chance"
-    )
-    axis.set_xscale("log")
-    axis.set_xlim(min(counts) / 1.5, max(counts) * 1.5)
-    axis.set_xticks(sorted(counts), [f"{count:,}" for count in sorted(counts)])
-    axis.minorticks_off()
-    axis.set_xlabel("labeled training images")
-    axis.set_ylabel("top-1 test accuracy, percent")
-    axis.set_ylim(bottom=0)
-    axis.grid(alpha=0.3)
+    curves = {name: sorted(points) for name, points in curves.items() if points}
+    if not curves:
+        raise ValueError("Expected at least one curve. Received: none.")
+    figure, axes = new_figure(6, 4.5)
+    for number, (name, points) in enumerate(curves.items()):
+        others = (shorten(name), {"marker": "o"} | run_style(number))
+        label, style = _KNOWN.get(name, others)
+        counts, accuracies = zip(*points, strict=True)
+        axes.plot(counts, [100 * one for one in accuracies], label=label, **style)
+    if chance is not None:
+        look = {"color": CHANCE, "linewidth": 1, "linestyle": ":"}
+        axes.axhline(100 * chance, label="chance", **look)
+    counts = sorted({count for points in curves.values() for count, _ in points})
+    axes.set_xscale("log")
+    axes.set_xlim(counts[0] / 1.5, counts[-1] * 1.5)
+    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.minorticks_off()
+    axes.set(xlabel="labeled training images", ylabel="top-1 test accuracy, percent")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
     # Above the axes, where no curve can be.
-    figure.legend(loc="outside upper center", ncols=2)
-    save(figure, path)
+    add_legend(figure, loc="outside upper center", ncols=2)
+    return figure

@@ -1,73 +1,75 @@
-"""How did a search go, and which values mattered?"""
+"""Scores of a search's trials, and which options mattered."""
 
-import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from vicreg_keras.figures.style import BLUE, GRAY, VERMILION, plt, save
+from vicreg_keras.figures.style import BLUE, GRAY, VERMILION, integer_ticks, new_figure
 
 
-def search_history(
-    trials: Sequence[dict], title: str, scale: float, path: pathlib.Path
-) -> None:
+class Trial(Protocol):
+    """A trial of a search.
+
+    Attributes:
+        number: From 0 on.
+        state: `"complete"`, `"pruned"`, or another that is not drawn.
+        value: Score, or `None` where there is none.
+    """
+
+    number: int
+    state: str
+    value: float | None
+
+
+def search_history(trials: Sequence[Trial], title: str, scale: float) -> Figure:
     """Draws the score of every trial, and the best so far.
 
     Args:
-        trials: each with its `number`, `state` (`"complete"`, `"pruned"`, ...) and
-            `value`, which is `None` where nothing was measured.
-        title: what the score is, with its unit.
-        scale: from values to that unit.
-        path: of the PNG.
+        trials: In the order of their numbers.
+        title: Name of the score, with its unit.
+        scale: From values to that unit.
     """
-    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure, axes = new_figure(7, 4)
+    scored = [trial for trial in trials if trial.value is not None]
     for state, label, color, marker in (
-        ("complete", "to the end", BLUE, "o"),
-        ("pruned", "cut short, last look", GRAY, "x"),
+        ("complete", "complete", BLUE, "o"),
+        ("pruned", "pruned, last score", GRAY, "x"),
     ):
-        drawn = [
-            (one["number"], scale * one["value"])
-            for one in trials
-            if one["state"] == state and one["value"] is not None
-        ]
-        if drawn:
-            numbers, values = zip(*drawn, strict=True)
-            axis.scatter(numbers, values, c=color, marker=marker, label=label)
-    complete = [one for one in trials if one["state"] == "complete"]
+        points = [(t.number, scale * t.value) for t in scored if t.state == state]
+        if points:
+            x, y = zip(*points, strict=True)
+            axes.scatter(x, y, c=color, marker=marker, label=label)
+    complete = [trial for trial in scored if trial.state == "complete"]
     if complete:
-        best = scale * np.maximum.accumulate([one["value"] for one in complete])
-        numbers = [one["number"] for one in complete]
-        axis.step(numbers, best, color=VERMILION, where="post", label="best so far")
-    axis.set_xlabel("trial", fontsize=11)
-    axis.set_ylabel(title, fontsize=11)
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.grid(color=GRAY, alpha=0.3)
-    axis.set_axisbelow(True)
+        best = scale * np.maximum.accumulate([trial.value for trial in complete])
+        numbers = [trial.number for trial in complete]
+        axes.step(numbers, best, color=VERMILION, where="post", label="best so far")
+    axes.set_xlabel("trial", fontsize=11)
+    axes.set_ylabel(title, fontsize=11)
+    integer_ticks(axes)
+    axes.grid(color=GRAY, alpha=0.3)
+    axes.set_axisbelow(True)
     figure.legend(loc="outside upper right", ncols=3, fontsize=11)
-    save(figure, path)
+    return figure
 
 
-def search_importance(
-    importances: Mapping[str, float], num_trials: int, path: pathlib.Path
-) -> None:
-    """Draws each value's share in what makes a trial one of the better ones.
+def search_importance(importances: Mapping[str, float], num_trials: int) -> Figure:
+    """Draws the importance of each option for the score.
 
     Args:
-        importances: of each name a share in [0, 1].
-        num_trials: that they were found from.
-        path: of the PNG.
+        importances: By the option's name, in [0, 1].
+        num_trials: Trials that they were computed from.
     """
     names = sorted(importances, key=importances.get)
-    figure, axis = plt.subplots(
-        figsize=(7, 1.2 + 0.4 * len(names)), layout="constrained"
+    figure, axes = new_figure(7, 1.2 + 0.4 * len(names))
+    bars = axes.barh(names, [importances[name] for name in names], color=BLUE)
+    axes.bar_label(bars, fmt="%.2f", padding=4, fontsize=11)
+    axes.set_xlim(0, 1.1 * max(importances.values(), default=1.0))
+    axes.set_xlabel(
+        f"importance (PED-ANOVA, {num_trials} complete trials)", fontsize=11
     )
-    bars = axis.barh(names, [importances[name] for name in names], color=BLUE)
-    axis.bar_label(bars, fmt="%.2f", padding=4, fontsize=11)
-    axis.set_xlim(0, 1.1 * max(importances.values(), default=1.0))
-    axis.set_xlabel(
-        f"importance (PED-ANOVA, {num_trials} trials that ran to their end)",
-        fontsize=11,
-    )
-    axis.grid(axis="x", color=GRAY, alpha=0.3)
-    axis.set_axisbelow(True)
-    save(figure, path)
+    axes.grid(axis="x", color=GRAY, alpha=0.3)
+    axes.set_axisbelow(True)
+    return figure

@@ -1,105 +1,118 @@
-"""How did training go? Loss terms over epochs, accuracy over minutes."""
+"""Curves of pretraining: loss terms and ranks over epochs, accuracy over minutes."""
 
-import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from matplotlib.figure import Figure
 
 from vicreg_keras.figures.style import (
     CHANCE,
-    HELD_OUT,
     RAW,
-    TRAIN,
+    TRAINING,
     UNTRAINED,
-    plt,
-    save,
+    VALIDATION,
+    add_legend,
+    integer_ticks,
+    new_figure,
+    run_style,
+    shorten,
 )
 
 _TITLES = {
     "loss": "loss (weighted sum)",
-    "variance_loss": "variance (hinge)",
     "embedding_std": "embedding standard deviation",
-    "learning_rate": "learning rate",
+    "rankme": "RankMe, representations",
+    "effective_rank": "effective rank, representations",
+    "embedding_effective_rank": "effective rank, embeddings",
+}
+_MAX_COLUMNS = 3
+_LINEAR = {
+    "encoder": ("linear, test (cached)", VALIDATION, "-"),
+    "untrained": ("the same, encoder untrained", UNTRAINED, "--"),
+    "raw_input": ("the same, raw input", RAW, "-."),
+    "chance": ("chance", CHANCE, ":"),
 }
 
 
-def loss_names(record: dict) -> list[str]:
-    """Returns the names of the loss and of its terms in a record of an epoch."""
-    terms = [
-        name
-        for name in record
-        if name.endswith("_loss") and not name.startswith("val_")
-    ]
-    return ["loss", *terms]
+class Epoch(Protocol):
+    """An epoch of pretraining.
+
+    Attributes:
+        epoch: From 1 on.
+        minutes: Minutes of training so far.
+        metrics: Numbers by name; those of the validation split begin with `val_`.
+    """
+
+    epoch: int
+    minutes: float
+    metrics: Mapping[str, float]
 
 
-def loss_terms(records: Sequence[dict], path: pathlib.Path) -> None:
-    """Draws the loss, each of its terms and two collapse curves over epochs.
+def loss_curves(runs: Mapping[str, Sequence[Epoch]]) -> Figure:
+    """Draws the loss, each of its terms, and what changes with them, over epochs.
+
+    One run has a line for training and one for validation; several runs have a line
+    each.
 
     Args:
-        records: Records of `metrics.jsonl`, one per epoch: `epoch`, the terms, and
-            those of the validation split under `val_` names.
-        path: Path of the PNG.
+        runs: Epochs by the run's name, with `loss`, terms whose names end in `_loss`,
+            `embedding_std` and `learning_rate` among their metrics.
     """
-    names = [*loss_names(records[0]), "embedding_std", "learning_rate"]
-    figure, axes = plt.subplots(
-        (len(names) + 2) // 3,
-        3,
-        figsize=(11, 2.8 * ((len(names) + 2) // 3)),
-        layout="constrained",
-    )
-    epochs = [record["epoch"] for record in records]
-    for axis in axes.flat[len(names) :]:
-        axis.remove()
-    for axis, name in zip(axes.flat, names, strict=False):
-        title = _TITLES.get(name, name.removesuffix("_loss").replace("_", " "))
-        axis.set_title(title, fontsize=10)
-        values = [record[name] for record in records]
-        axis.plot(epochs, values, color=TRAIN, label="training")
-        if all(f"val_{name}" in record for record in records):
-            values = [record[f"val_{name}"] for record in records]
-            axis.plot(epochs, values, "--", color=HELD_OUT, label="validation")
-        axis.set_xlabel("epoch")
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(alpha=0.3)
-        if name == "embedding_std":
-            axis.axhline(1, color=CHANCE, linewidth=1, linestyle=":")
-            axis.set_ylim(bottom=0)
-    axes.flat[0].legend()
-    save(figure, path)
+    terms = [
+        name
+        for name in _metric_names(runs)
+        if name.endswith("_loss") and not name.startswith("val_")
+    ]
+    return _panels(runs, ["loss", *terms, "embedding_std", "learning_rate"])
+
+
+def collapse_curves(runs: Mapping[str, Sequence[Epoch]]) -> Figure:
+    """Draws ranks and the embeddings' standard deviation over epochs.
+
+    The dotted line at 1 is the target of the variance term.
+
+    Args:
+        runs: Epochs by the run's name, with `embedding_std` and, where they were
+            measured, `rankme`, `effective_rank` and `embedding_effective_rank` among
+            their metrics.
+    """
+    ranks = ("rankme", "effective_rank", "embedding_effective_rank")
+    return _panels(runs, [*ranks, "embedding_std"])
 
 
 def accuracy_over_minutes(
-    rows: Sequence[dict], probes: Sequence[dict], path: pathlib.Path
-) -> None:
-    """Draws the kNN accuracy during training and the linear one after it.
+    runs: Mapping[str, Sequence[Epoch]],
+    linear_top1: Mapping[str, float | None] | None = None,
+) -> Figure:
+    """Draws the kNN accuracy during training, and linear accuracies as levels.
 
     Args:
-        rows: lines of `metrics.jsonl`, one an epoch; those with `knn_top1` count.
-        probes: results of `linear_eval`; the last one's cached accuracies are drawn.
-        path: of the PNG.
+        runs: Epochs by the run's name; drawn are those with `knn_top1` and `knn_bank`
+            among their metrics.
+        linear_top1: Test accuracy in [0, 1] of `encoder`, `untrained`, `raw_input` and
+            `chance`, as far as they are known.
     """
-    figure, axis = plt.subplots(figsize=(7, 4.4), layout="constrained")
-    scored = [row for row in rows if "knn_top1" in row]
-    minutes = [row["minutes"] for row in scored]
-    bank = int(scored[-1]["knn_bank"])
-    axis.plot(
-        minutes,
-        [100 * row["knn_top1"] for row in scored],
-        "o-",
-        color=TRAIN,
-        label=f"kNN, held out, {bank:,} neighbors to choose from",
-    )
-    end = rows[-1]["minutes"]
-    for name, label, color, style in (
-        ("encoder", "linear, test (cached)", HELD_OUT, "-"),
-        ("untrained", "the same, encoder untrained", UNTRAINED, "--"),
-        ("raw_input", "the same, raw input", RAW, "-."),
-        ("chance", "chance", CHANCE, ":"),
-    ):
-        value = _linear_top1(probes, name)
+    figure, axes = new_figure(7, 4.4)
+    for number, (name, epochs) in enumerate(runs.items()):
+        scored = [epoch for epoch in epochs if "knn_top1" in epoch.metrics]
+        if not scored:
+            continue
+        bank = int(scored[-1].metrics["knn_bank"])
+        label = f"{shorten(name)}, kNN" if len(runs) > 1 else "kNN"
+        axes.plot(
+            [epoch.minutes for epoch in scored],
+            [100 * epoch.metrics["knn_top1"] for epoch in scored],
+            marker="o",
+            label=f"{label}, validation, {bank:,} neighbors to choose from",
+            **run_style(number),
+        )
+    end = max(epoch.minutes for epochs in runs.values() for epoch in epochs)
+    for name, value in (linear_top1 or {}).items():
         if value is None:
             continue
-        axis.axhline(100 * value, color=color, linestyle=style, linewidth=1.2)
-        axis.annotate(
+        label, color, line = _LINEAR[name]
+        axes.axhline(100 * value, color=color, linestyle=line, linewidth=1.2)
+        axes.annotate(
             f"{label}: {100 * value:.1f}",
             (end, 100 * value),
             xytext=(-2, 3),
@@ -108,17 +121,55 @@ def accuracy_over_minutes(
             fontsize=8,
             color=color,
         )
-    axis.set_xlabel("minutes of training")
-    axis.set_ylabel("top-1 accuracy, percent")
-    axis.set_xlim(0, end * 1.02)
-    axis.set_ylim(bottom=0)
-    axis.grid(alpha=0.3)
-    axis.legend(loc="lower right", fontsize=8)
-    save(figure, path)
+    axes.set(xlabel="minutes of training", ylabel="top-1 accuracy, percent")
+    axes.set_xlim(0, end * 1.02)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    add_legend(axes, loc="lower right", fontsize=8)
+    return figure
 
 
-def _linear_top1(probes, name):
-    if not probes or name not in probes[-1]["results"]:
-        return None
-    protocols = probes[-1]["results"][name]
-    return protocols.get("cached", protocols.get("chance", {})).get("top1")
+def _panels(runs: Mapping[str, Sequence[Epoch]], names: Sequence[str]) -> Figure:
+    """One panel for each metric that any epoch has."""
+    known = _metric_names(runs)
+    names = [name for name in names if name in known]
+    rows = -(-len(names) // _MAX_COLUMNS)
+    columns = -(-len(names) // rows)
+    figure, grid = new_figure(3.7 * columns, 2.8 * rows, rows, columns, squeeze=False)
+    for axes, name in zip(grid.flat, names, strict=False):
+        title = name.removesuffix("_loss").replace("_", " ")
+        axes.set_title(_TITLES.get(name, title), fontsize=10)
+        for number, (run, epochs) in enumerate(runs.items()):
+            if len(runs) > 1:
+                _plot(axes, epochs, name, shorten(run), **run_style(number))
+            else:
+                _plot(axes, epochs, name, "training", color=TRAINING)
+                dashed = {"color": VALIDATION, "linestyle": "--"}
+                _plot(axes, epochs, f"val_{name}", "validation", **dashed)
+        axes.set_xlabel("epoch")
+        integer_ticks(axes)
+        axes.grid(alpha=0.3)
+        if name == "embedding_std":
+            axes.axhline(1, color=CHANCE, linewidth=1, linestyle=":")
+        if name == "embedding_std" or "rank" in name:
+            axes.set_ylim(bottom=0)
+    for axes in grid.flat[len(names) :]:
+        axes.remove()
+    add_legend(
+        max(grid.flat, key=lambda axes: len(axes.get_legend_handles_labels()[0]))
+    )
+    return figure
+
+
+def _metric_names(runs: Mapping[str, Sequence[Epoch]]) -> list[str]:
+    epochs = (epoch for run in runs.values() for epoch in run)
+    return list(dict.fromkeys(name for epoch in epochs for name in epoch.metrics))
+
+
+def _plot(axes, epochs, name, label, **style):
+    points = [
+        (epoch.epoch, epoch.metrics[name]) for epoch in epochs if name in epoch.metrics
+    ]
+    if points:
+        marker = "." if len(points) <= 60 else ""
+        axes.plot(*zip(*points, strict=True), marker=marker, label=label, **style)

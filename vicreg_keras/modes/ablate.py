@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
 from vicreg_keras.figures.ablation import ablation
+from vicreg_keras.figures.style import save
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import Context
 from vicreg_keras.settings import Settings
@@ -126,7 +128,10 @@ def run_ablate(
     _print(row)
     run.append_metrics(row)
     path = run.figures / "ablation.png"
-    ablation(results, path)
+    drawn = {
+        name: [SimpleNamespace(**run) for run in runs] for name, runs in results.items()
+    }
+    save(ablation(drawn), path)
     print(f"A picture of it: {path}")
     return row
 

@@ -8,6 +8,7 @@ import numpy as np
 from vicreg_keras.evaluate import projection as planes
 from vicreg_keras.evaluate.clustering import Clustering, cluster_eval, standardized
 from vicreg_keras.figures.clusters import before_and_after, cluster_map, silhouettes
+from vicreg_keras.figures.style import save
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import NAMES, Context
 
@@ -83,7 +84,11 @@ def run_cluster(
     if path is not None:
         _draw(context, drawn, size_inches, path)
         if best.numbers["candidates"]:
-            silhouettes(best.numbers["candidates"], context.figure("silhouettes"))
+            candidates = {
+                one["num_clusters"]: one["silhouette"]
+                for one in best.numbers["candidates"]
+            }
+            save(silhouettes(candidates), context.figure("silhouettes"))
         print(f"A map of the clusters: {path}")
         if context.dataset.columns is not None and "raw_input" in found_by:
             _draw_both(context, found_by, drawn, projection)
@@ -176,21 +181,21 @@ def _draw_both(context, found_by, drawn, method):
         both[f"{title}, silhouette {text}"] = points, groups[drawn.picks]
     path = context.figure("input_and_representation")
     names = None if labels is None else context.dataset.class_names
-    before_and_after(both, names, path, settings=plane.settings)
+    save(before_and_after(both, names, settings=plane.settings), path)
     print(f"The scaled input and the representation side by side: {path}")
 
 
 def _draw(context, drawn, size_inches, path):
     labels = context.features[drawn.split].labels
-    cluster_map(
+    figure = cluster_map(
         drawn.plane.points,
         drawn.clustering.assignments[drawn.picks],
         None if labels is None else labels[drawn.picks],
         context.dataset.class_names,
         drawn.plane.centroids,
-        path,
         settings=drawn.plane.settings,
         cluster_to_class=drawn.clustering.numbers.get("cluster_to_class"),
         title=f"{context.dataset.name}, {drawn.split} split",
         size_inches=size_inches,
     )
+    save(figure, path)

@@ -9,6 +9,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from vicreg_keras.evaluate.accuracy import top_k_accuracy
 from vicreg_keras.evaluate.features import Features, compile_encoder, extract_features
 from vicreg_keras.evaluate.knn import knn_accuracy, knn_eval
 from vicreg_keras.figures.export import exported_files
+from vicreg_keras.figures.style import save
 from vicreg_keras.models.saved_encoder import variables_of
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import Context
@@ -125,7 +127,14 @@ def show_costs(context: Context, files: Sequence[tuple[dict, Any]]) -> list[dict
     _print_table(context, rows)
     path = context.figure("export")
     if path is not None:
-        exported_files(rows, path)
+        drawn = [
+            SimpleNamespace(
+                **{"linear_top1": None, "knn_top1": None, "num_bytes": row["bytes"]}
+                | row
+            )
+            for row in rows
+        ]
+        save(exported_files(drawn), path)
         print(f"Size, time and accuracy of each file: {path}")
     return rows
 

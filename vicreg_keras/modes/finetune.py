@@ -8,6 +8,7 @@ import tensorflow as tf
 from vicreg_keras.evaluate.few_labels import draw_labeled, frozen_probe
 from vicreg_keras.evaluate.finetune import LEARNING_RATES, MIN_STEPS, finetune
 from vicreg_keras.figures.label_efficiency import label_efficiency
+from vicreg_keras.figures.style import save
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import Context
 
@@ -77,7 +78,11 @@ def run_finetune(
     _print_table(context, results)
     path = context.figure("label_efficiency")
     if path is not None:
-        label_efficiency(results, path)
+        curves = {
+            name: [(numbers["num_labeled"], numbers["top1"]) for numbers in one]
+            for name, one in results.items()
+        }
+        save(label_efficiency(curves, 1 / context.dataset.num_classes), path)
         print(f"Accuracy over the number of labels: {path}")
     return context.keep("finetune", {"split": "test", "results": results})
 

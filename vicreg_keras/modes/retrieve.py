@@ -14,6 +14,7 @@ from vicreg_keras.evaluate.retrieval import (
     retrieval_metrics,
 )
 from vicreg_keras.figures.neighbors import Tile, neighbor_grid
+from vicreg_keras.figures.style import save
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import NAMES, Context
 from vicreg_keras.workdir.files import folder_name, write_file
@@ -122,7 +123,8 @@ def _judge(context, index, num_neighbors):
         _print_index(numbers["index"])
     path = context.figure("retrieval")
     if path is not None:
-        neighbor_grid(*neighbors_by_class(context, index, num_neighbors), path)
+        tiles = neighbors_by_class(context, index, num_neighbors)
+        save(neighbor_grid(*tiles), path)
         print(f"One example of each class and its nearest: {path}")
     return context.keep("retrieve", numbers)
 
@@ -141,7 +143,7 @@ def _find(context, examples, index, num_neighbors, path):
     ]
     neighbors = [_tiles(context, index, distances[i], found[i]) for i in shown]
     picture = path.with_suffix(".png")
-    neighbor_grid(tiles, neighbors, picture)
+    save(neighbor_grid(tiles, neighbors), picture)
     print(f"{examples.num_examples} examples, their nearest {found.shape[1]}: {path}")
     more = examples.num_examples > _MAX_ROWS
     few = f", the first {_MAX_ROWS} of them" if more else ""

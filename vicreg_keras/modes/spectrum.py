@@ -1,8 +1,11 @@
 """The mode `spectrum`: ranks and spread of the representations, without labels."""
 
+from types import SimpleNamespace
+
 from vicreg_keras.evaluate import projection as planes
 from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
 from vicreg_keras.figures.spectrum import eigenvalue_decay
+from vicreg_keras.figures.style import save
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import NAMES, Context
 from vicreg_keras.training.pretrain import embedding_diagnosis
@@ -52,7 +55,8 @@ def run_spectrum(context: Context) -> dict:
         print(f"{found_verdict['state'].capitalize()}. {found_verdict['text']}")
     path = context.figure("spectrum")
     if path is not None:
-        eigenvalue_decay(found, path)
+        drawn = {name: SimpleNamespace(**numbers) for name, numbers in found.items()}
+        save(eigenvalue_decay(drawn), path)
         print(f"Its eigenvalues: {path}")
     return context.keep(
         "spectrum", {"split": "train", "results": found, "diagnoses": diagnoses}

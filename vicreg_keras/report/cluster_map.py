@@ -1,6 +1,5 @@
 """Which images lie together? A map of them, each seen when it is pointed at."""
 
-import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -8,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
-from vicreg_keras.figures.style import BLUE, GREEN, ORANGE, PINK, SKY, VERMILION, YELLOW
+from vicreg_keras.figures.clusters import cluster_styles, projection_method
+from vicreg_keras.figures.style import MAX_GROUPS, group_style
 from vicreg_keras.report.elements import (
     Html,
     data_uri,
@@ -19,22 +19,17 @@ from vicreg_keras.report.elements import (
 )
 from vicreg_keras.report.pictures import ClusterMap, Pictures
 
-# Where colors run out, shapes tell apart; where those do too, all begin again.
-_COLORS = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY, YELLOW)
-_SHAPES = (
-    "m-2.7 0a2.7 2.7 0 1 0 5.4 0a2.7 2.7 0 1 0-5.4 0z",  # A dot,
-    "m0-3.4l3.3 5.8h-6.6z",  # a triangle,
-    "m-2.5-2.5h5v5h-5z",  # a square.
-)
-_MAX_STYLES = len(_COLORS) * len(_SHAPES)
+_SHAPES = {
+    "o": "m-2.7 0a2.7 2.7 0 1 0 5.4 0a2.7 2.7 0 1 0-5.4 0z",
+    "^": "m0-3.4l3.3 5.8h-6.6z",
+    "s": "m-2.5-2.5h5v5h-5z",
+}
 
 _SIDE = 400  # Of the map, in pixels of its own.
 # Of an image in the sheet: multiples of JPEG's blocks, so that none bleeds over. With
 # colors at half the resolution, which is the default, they would all the same.
 _TILE_SIDES = (16, 32, 48)
 _JPEG = {"quality": 75, "subsampling": 0}
-
-_METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
 
 def map_section(pictures: Pictures) -> Html:
@@ -55,7 +50,10 @@ def map_section(pictures: Pictures) -> Html:
         styles = {label: label for label in names}
         colorings["class"] = (labels, names, styles)
     names = _cluster_names(given, pictures.class_names)
-    colorings["cluster"] = (clusters, names, _cluster_styles(given, names))
+    classes = [] if given.labels is None else list(map(int, given.labels))
+    styles = cluster_styles(max(names) + 1, classes, given.cluster_to_class)
+    styles = {cluster: styles[cluster] for cluster in names}
+    colorings["cluster"] = (clusters, names, styles)
 
     marks, legends = [], []
     for kind, (groups, names, styles) in colorings.items():
@@ -125,24 +123,10 @@ def _cluster_names(given: ClusterMap, class_names: Sequence[str] | None) -> dict
     return names
 
 
-def _cluster_styles(given: ClusterMap, names: dict) -> dict:
-    """A cluster has the style of its class; those without one have the next free."""
-    if given.cluster_to_class is None:
-        return {cluster: cluster for cluster in names}
-    matches = [label for label in given.cluster_to_class if label is not None]
-    labels = [] if given.labels is None else list(map(int, given.labels))
-    free = itertools.count(max([-1, *matches, *labels]) + 1)
-    styles = {
-        cluster: next(free) if label is None else label
-        for cluster, label in enumerate(given.cluster_to_class)
-    }
-    return {cluster: styles[cluster] for cluster in names}
-
-
 def _look(style):
-    """Color and shape."""
-    style %= _MAX_STYLES
-    return _COLORS[style % len(_COLORS)], _SHAPES[style // len(_COLORS)]
+    """Color and shape; beyond `MAX_GROUPS` all begin again."""
+    color, marker, _ = group_style(style % MAX_GROUPS)
+    return color, _SHAPES[marker]
 
 
 def _marks(kind, places, groups, styles):
@@ -159,7 +143,7 @@ def _marks(kind, places, groups, styles):
 
 def _legend(kind, names, styles):
     """Marks and what they stand for, where each stands for one group."""
-    if max(styles.values()) >= _MAX_STYLES:
+    if max(styles.values()) >= MAX_GROUPS:
         return Html("")
     items = []
     for group, name in names.items():
@@ -207,15 +191,10 @@ def _sheet(images: np.ndarray) -> tuple[str, int, int]:
 
 
 def _caption(pictures: Pictures, given: ClusterMap) -> str:
-    method = _METHODS[given.settings["method"]]
-    if "perplexity" in given.settings:
-        method += f" (perplexity {given.settings['perplexity']:.3g})"
-    if "explained_variance_ratio" in given.settings:
-        share = sum(given.settings["explained_variance_ratio"])
-        method += f" ({100 * share:.0f} % of the variance)"
     return (
-        f"{method} of the representations of {len(given.points):,} images, "
-        f"{pictures.dataset}, {given.split} split; clusters by k-means among the "
-        f"representations, not on the map; seed {given.settings['seed']}. Who is near "
-        "whom means something; sizes of groups and gaps between them do not."
+        f"{projection_method(given.settings)} of the representations of "
+        f"{len(given.points):,} images, {pictures.dataset}, {given.split} split; "
+        "clusters by k-means among the representations, not on the map; seed "
+        f"{given.settings['seed']}. Neighborhoods mean something; sizes of groups and "
+        "gaps between them do not."
     )

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
+
+from vicreg_keras.figures.style import figure_to_svg
 
 # Larger images are made smaller: the page shows none of them larger than this.
 _MAX_SIDE = 96
@@ -123,6 +126,17 @@ def picture(image: np.ndarray, text: str) -> Html:
         f'<img src="{data_uri(thumbnail, kind)}" alt="{markup(text)}" '
         f'width="{width}" height="{height}">'
     )
+
+
+def embed_figure(figure: Figure, name: str) -> Html:
+    """Returns a figure as a part of the page, in a box that scrolls where it is wide.
+
+    Args:
+        figure: As the functions of `vicreg_keras.figures` return it.
+        name: Begins its ids, and differs from all others on the page.
+    """
+    svg = figure_to_svg(figure, name)
+    return Html(f'<figure class="scroll" tabindex="0">{svg}</figure>\n')
 
 
 def rgb_image(image: np.ndarray) -> Image.Image:

@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 
-from vicreg_keras.figures.style import HELD_OUT, TRAIN, UNTRAINED
+from vicreg_keras.figures.label_efficiency import label_efficiency
 from vicreg_keras.modes import text_table
-from vicreg_keras.report.charts import DASHED, DOTTED, Series, line_chart, run_series
-from vicreg_keras.report.elements import Html, join, markup, table
+from vicreg_keras.report.elements import Html, embed_figure, join, markup, table
 from vicreg_keras.report.records import Record, missing
 
-# What is compared, as `finetune` calls it and as a reader knows it, and its look.
 _ARMS = {
-    "finetuned": ("pretrained, fine-tuned", TRAIN, ""),
-    "frozen": ("pretrained, frozen, linear on top", HELD_OUT, DASHED),
-    "scratch": ("trained from scratch", UNTRAINED, DOTTED),
+    "finetuned": "pretrained, fine-tuned",
+    "frozen": "pretrained, frozen, linear on top",
+    "scratch": "trained from scratch",
 }
 
 
@@ -25,7 +23,7 @@ def labels_section(records: Sequence[Record]) -> Html:
     found = [record for record in records if "finetune" in record.last]
     if not found:
         return missing(records, "finetune")
-    parts = [_chart(records)]
+    parts = [_figure(records)]
     for record in found:
         if len(records) > 1:
             parts.append(Html(f"<h3>{markup(record.name)}</h3>\n"))
@@ -33,27 +31,19 @@ def labels_section(records: Sequence[Record]) -> Html:
     return join([*parts, missing(records, "finetune")])
 
 
-def _chart(records):
-    series, chances = [], set()
-    for number, record in enumerate(records):
+def _figure(records):
+    curves, chances = {}, set()
+    for record in records:
         results = record.last.get("finetune", {}).get("results", {})
-        for arm in _ARMS:
-            numbers = results.get(arm, [])
-            points = sorted((one["num_labeled"], 100 * one["top1"]) for one in numbers)
-            chances.update(100 / one["num_classes"] for one in numbers)
+        for arm, numbers in results.items():
+            points = [(one["num_labeled"], one["top1"]) for one in numbers]
+            chances.update(1 / one["num_classes"] for one in numbers)
             if len(records) == 1:
-                series.append(Series(_ARMS[arm][0], points, *_ARMS[arm][1:]))
+                curves[arm] = points
             elif arm == "finetuned":
-                series.append(run_series(number, record.name, points))
-    title = "Top-1 test accuracy, percent"
-    return line_chart(
-        title if len(records) == 1 else f"{title}, fine-tuned",
-        series,
-        x_label="labeled training images",
-        level=(chances.pop(), "chance") if len(chances) == 1 else None,
-        from_zero=True,
-        logarithmic_x=True,
-    )
+                curves[f"{record.name}, fine-tuned"] = points
+    chance = chances.pop() if len(chances) == 1 else None
+    return embed_figure(label_efficiency(curves, chance), "labels")
 
 
 def _table(row):
@@ -71,5 +61,5 @@ def _table(row):
         ]
         for same in zip(*(row["results"][arm] for arm in arms), strict=True)
     ]
-    header = ["labels", *(_ARMS[arm][0] for arm in arms)]
+    header = ["labels", *(_ARMS[arm] for arm in arms)]
     return table(caption, header, rows, "numbers")

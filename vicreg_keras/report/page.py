@@ -146,6 +146,6 @@ def _subtitle(records):
         told = f"{record.name}: {' on '.join(known)}" if known else record.name
         if record.epochs:
             last = record.epochs[-1]
-            told += f", {last['epoch']} epochs, {last['minutes']:.1f} minutes"
+            told += f", {last.epoch} epochs, {last.minutes:.1f} minutes"
         lines.append(paragraph(f"{told}, without labels." if known else told))
     return join(lines)

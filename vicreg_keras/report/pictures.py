@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vicreg_keras.figures.neighbors import Tile
+from vicreg_keras.figures.neighbors import Tile, check_image
 
 MAX_POINTS = 2000  # Of the map: so many images are about two megabytes.
 
@@ -91,7 +91,7 @@ def check_pictures(pictures: Pictures) -> None:
     if pictures.confusion is not None:
         _check_confusion(pictures.confusion, pictures.class_names)
     for mistake in pictures.mistakes:
-        _check_image(mistake.image, "mistakes")
+        check_image(mistake.image, "mistakes")
         if not 0 <= mistake.probability <= 1:
             raise ValueError(
                 "Expected probabilities in [0, 1]. Received: "
@@ -100,7 +100,7 @@ def check_pictures(pictures: Pictures) -> None:
             )
     for query, neighbors in pictures.retrieval:
         for tile in (query, *neighbors):
-            _check_image(tile.image, "retrieval")
+            check_image(tile.image, "retrieval")
     if pictures.cluster_map is not None:
         _check_map(pictures.cluster_map, pictures.class_names)
 
@@ -118,15 +118,6 @@ def _check_confusion(confusion, class_names):
             "Expected a confusion matrix of counts, one row and one column a class. "
             f"Received: shape={confusion.shape}, dtype={confusion.dtype}, "
             f"num_classes={size}."
-        )
-
-
-def _check_image(image, where):
-    is_drawable = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
-    if image.dtype != np.uint8 or not is_drawable or not image.size:
-        raise ValueError(
-            "Expected uint8 images of shape (H, W, 3), (H, W, 1) or (H, W). Received: "
-            f"shape={image.shape}, dtype={image.dtype} among {where}."
         )
 
 
@@ -148,7 +139,7 @@ def _check_map(cluster_map, class_names):
             raise ValueError(
                 f"Expected as many {name} as points, {count}. Received: {len(part)}."
             )
-    _check_image(cluster_map.images[0], "the map's images")
+    check_image(cluster_map.images[0], "the map's images")
     groups = {"assignments": (cluster_map.assignments, cluster_map.cluster_to_class)}
     groups["labels"] = (cluster_map.labels, class_names or ())
     for name, (numbers, known) in groups.items():

@@ -6,6 +6,7 @@ import json
 import pathlib
 import shlex
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 from vicreg_keras.report.elements import Html, join, paragraph
 from vicreg_keras.workdir.run_folder import RunFolder
@@ -28,7 +29,7 @@ class Record:
     path: pathlib.Path
     settings: dict[str, str]
     environment: dict
-    epochs: list[dict]
+    epochs: list[SimpleNamespace]
     last: dict[str, dict]
 
 
@@ -90,6 +91,10 @@ def _read(run, counts):
         path=run.path,
         settings=run.read_settings(),
         environment=environment,
-        epochs=[row for row in rows if row["mode"] == "pretrain"],
+        epochs=[
+            SimpleNamespace(epoch=row["epoch"], minutes=row.get("minutes"), metrics=row)
+            for row in rows
+            if row["mode"] == "pretrain"
+        ],
         last={row["mode"]: row for row in rows if row["mode"] != "pretrain"},
     )

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from optuna.trial import TrialState
 
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.figures.search import search_history, search_importance
+from vicreg_keras.figures.style import save
 from vicreg_keras.search import compare
 from vicreg_keras.search.objectives import OBJECTIVES, check_objective
 from vicreg_keras.search.space import check_space, default_space, own_values, read_space
@@ -177,13 +179,15 @@ def _draw(search: Search, run: RunFolder) -> None:
     rows = _rows(search)
     objective = OBJECTIVES[search.name]
     path = run.figures / "search_history.png"
-    search_history(rows, objective.title, 100 if objective.labeled else 1, path)
+    trials = [SimpleNamespace(**row) for row in rows]
+    scale = 100 if objective.labeled else 1
+    save(search_history(trials, objective.title, scale), path)
     complete = [one for one in rows if one["state"] == "complete"]
     # Of trials that are all alike there is nothing to say.
     if len({one["value"] for one in complete}) > 1:
         importances = optuna.importance.get_param_importances(search.study)
         path = run.figures / "search_importance.png"
-        search_importance(importances, len(complete), path)
+        save(search_importance(importances, len(complete)), path)
 
 
 def _rows(search: Search) -> list[dict[str, Any]]:

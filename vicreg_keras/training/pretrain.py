@@ -5,6 +5,7 @@ import dataclasses
 import sys
 import warnings
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -20,8 +21,12 @@ from vicreg_keras.evaluate.spectrum import (
     spectrum,
 )
 from vicreg_keras.export.savedmodel import export_savedmodel
-from vicreg_keras.figures import training as figures
-from vicreg_keras.figures.spectrum import collapse_curves
+from vicreg_keras.figures.style import save
+from vicreg_keras.figures.training import (
+    accuracy_over_minutes,
+    collapse_curves,
+    loss_curves,
+)
 from vicreg_keras.hardware import distribute
 from vicreg_keras.model import VICReg
 from vicreg_keras.models import encoders
@@ -219,12 +224,26 @@ def draw_figures(run: RunFolder) -> None:
     rows = run.read_metrics("pretrain")
     if not rows:
         return
-    figures.loss_terms(rows, run.figures / "loss.png")
+    epochs = [
+        SimpleNamespace(epoch=row["epoch"], minutes=row["minutes"], metrics=row)
+        for row in rows
+    ]
+    runs = {run.path.name: epochs}
+    save(loss_curves(runs), run.figures / "loss.png")
     if any("rankme" in row for row in rows):
-        collapse_curves(rows, run.figures / "collapse.png")
+        save(collapse_curves(runs), run.figures / "collapse.png")
     if any("knn_top1" in row for row in rows):
-        probes = run.read_metrics("linear_eval")
-        figures.accuracy_over_minutes(rows, probes, run.figures / "accuracy.png")
+        linear = _linear_top1(run.read_metrics("linear_eval"))
+        save(accuracy_over_minutes(runs, linear), run.figures / "accuracy.png")
+
+
+def _linear_top1(records):
+    """Accuracies of the last linear evaluation by the cached protocol."""
+    results = records[-1]["results"] if records else {}
+    return {
+        name: protocols.get("cached", protocols.get("chance", {})).get("top1")
+        for name, protocols in results.items()
+    }
 
 
 def _restore(model, checkpoint, manager, init_from):
