@@ -1,4 +1,4 @@
-"""Splits: the order of training, reading in order, what is held out."""
+"""Tests of splits: the order of training, reading in order, what is held out."""
 
 import time
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vicreg_keras.data import dataset, sources
+from vicreg_keras.data import dataset
 from vicreg_keras.data.dataset import load_dataset
 
 
@@ -23,7 +23,7 @@ def numbered_split(num_examples, num_classes=3):
     )
     labels = np.arange(num_examples) % num_classes
     names = [str(i) for i in range(num_examples)]
-    return dataset.Split(sources.ArrayExamples(images), labels, names)
+    return dataset.Split(images, labels, names)
 
 
 def order_of(dataset, num_batches):
@@ -168,7 +168,7 @@ def test_training_batches_have_static_shape_and_no_end():
 def test_fast_enough_from_memory():
     images = np.zeros((20000, 32, 32, 3), np.uint8)
     names = [""] * len(images)
-    split = dataset.Split(sources.ArrayExamples(images), None, names)
+    split = dataset.Split(images, None, names)
     batches = iter(split.training_batches(256, seed=0))
     next(batches)
     rates = []
@@ -232,6 +232,19 @@ def test_read_and_take():
     assert order_of(part.batches(5), 9) == [[4, 9]]
     with pytest.raises(IndexError):
         part.read([2])
+
+
+def test_sample_is_in_order_and_depends_on_the_seed():
+    split = numbered_split(100)
+    sample = split.sample(20, seed=1)
+    numbers = [int(name) for name in sample.names]
+    assert len(numbers) == 20 and numbers == sorted(set(numbers))
+    assert sample.names == split.sample(20, seed=1).names
+    assert sample.names != split.sample(20, seed=2).names
+    assert split.sample(200, seed=1).names == split.names
+    generator = np.random.default_rng(1)
+    assert split.sample(20, generator).names == sample.names
+    assert split.sample(20, generator).names != sample.names
 
 
 # Splits.

@@ -4,17 +4,11 @@ import numpy as np
 import pytest
 
 from vicreg_keras.data.pixels import pixel_statistics, whitening_kernel
+from vicreg_keras.data.split import Split
 
 
-class Images:
-    """As much of a split as the statistics need."""
-
-    def __init__(self, images):
-        self.images = images
-        self.num_examples = len(images)
-
-    def read(self, indices):
-        return self.images[indices]
+def split_of(images):
+    return Split(images, None, [str(i) for i in range(len(images))])
 
 
 def smooth_images(number, side=12):
@@ -29,7 +23,7 @@ def smooth_images(number, side=12):
 
 
 def responses(images, kernel, mean, std):
-    """What the filters say of every patch: `(patches, filters)`."""
+    """The filters' responses to every patch: `(patches, filters)`."""
     pixels = (images - np.array(mean)) / np.array(std)
     windows = np.lib.stride_tricks.sliding_window_view(pixels, (3, 3), (1, 2))
     return np.einsum("nijchw,hwcf->nijf", windows, kernel).reshape(-1, kernel.shape[-1])
@@ -37,7 +31,7 @@ def responses(images, kernel, mean, std):
 
 @pytest.fixture(scope="module")
 def fitted():
-    split = Images(smooth_images(2000))
+    split = split_of(smooth_images(2000))
     statistics = pixel_statistics(split)
     return split, statistics, whitening_kernel(split, *statistics)
 
@@ -46,16 +40,18 @@ def test_filters_whiten_images_they_were_not_made_of(fitted):
     split, statistics, kernel = fitted
     assert kernel.shape == (3, 3, 3, 54)
     assert kernel.dtype == np.float32
-    seen = responses(split.images[:500], kernel[..., :27], *statistics)
+    seen = responses(split.read(range(500)), kernel[..., :27], *statistics)
     covariance = seen.T @ seen / len(seen)
-    # The least components are held back by the epsilon: their variance is below 1.
+    # The smallest components are held back by the epsilon: their variance is below 1.
     variances = np.diag(covariance)
     np.testing.assert_allclose(variances[:9], 1, atol=0.15)
     assert (variances < 1.2).all()
     off_diagonal = covariance - np.diag(variances)
     assert abs(off_diagonal).max() < 0.15
     # The same patches as they are: neighbors are alike.
-    raw = responses(split.images[:500], np.eye(27).reshape(3, 3, 3, 27), *statistics)
+    raw = responses(
+        split.read(range(500)), np.eye(27).reshape(3, 3, 3, 27), *statistics
+    )
     assert abs(np.corrcoef(raw.T) - np.eye(27)).max() > 0.8
 
 
@@ -74,7 +70,7 @@ def test_same_images_same_filters(fitted):
 
 def test_images_without_color():
     gray = np.repeat(smooth_images(50)[..., :1], 3, axis=-1)
-    split = Images(gray)
+    split = split_of(gray)
     statistics = pixel_statistics(split)
     kernel = whitening_kernel(split, *statistics)
     seen = responses(gray, kernel, *statistics)
@@ -83,5 +79,5 @@ def test_images_without_color():
 
 
 def test_images_of_one_patch():
-    split = Images(np.random.default_rng(0).integers(0, 256, (20, 3, 3, 3), np.uint8))
+    split = split_of(np.random.default_rng(0).integers(0, 256, (20, 3, 3, 3), np.uint8))
     assert np.isfinite(whitening_kernel(split, *pixel_statistics(split))).all()

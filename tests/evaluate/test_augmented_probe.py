@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from vicreg_keras.data.dataset import Split
-from vicreg_keras.data.sources import ArrayExamples
 from vicreg_keras.evaluate.augmented_probe import augmented_probe, crop_and_flip
 from vicreg_keras.evaluate.features import Features, extract_features
 
@@ -25,7 +24,7 @@ def color_split(num_examples, seed, num_classes=6):
         -9, 10, (num_examples, 8, 8, 3)
     )
     names = [str(index) for index in range(num_examples)]
-    return Split(ArrayExamples(np.clip(images, 0, 255).astype(np.uint8)), labels, names)
+    return Split(np.clip(images, 0, 255).astype(np.uint8), labels, names)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +89,7 @@ def test_augmented_probe_is_the_authors_sgd():
     # is SGD on biases, followed here by hand in float64.
     labels = np.array([0, 0, 0, 1])
     images = np.zeros((4, 4, 4, 3), np.uint8)
-    split = Split(ArrayExamples(images), labels, list("abcd"))
+    split = Split(images, labels, list("abcd"))
     ones = Features(np.ones((4, 1), np.float32), labels)
     epochs, rate, decay = 4, 0.5, 0.1
     result = augmented_probe(
@@ -183,6 +182,6 @@ def test_augmented_settings_are_checked(encoder, colors):
             augmented_probe(encoder, *colors, num_classes=6, **settings)
     with pytest.raises(ValueError, match="learning_rates"):
         augmented_probe(encoder, *colors, num_classes=6, learning_rates=())
-    train = Split(ArrayExamples(np.zeros((2, 8, 8, 3), np.uint8)), None, ["a", "b"])
+    train = Split(np.zeros((2, 8, 8, 3), np.uint8), None, ["a", "b"])
     with pytest.raises(ValueError, match="labels for train"):
         augmented_probe(encoder, train, *colors[1:], num_classes=6)

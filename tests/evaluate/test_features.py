@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 from vicreg_keras.data.dataset import Split
-from vicreg_keras.data.sources import ArrayExamples
 from vicreg_keras.evaluate.features import (
     Progress,
     check_example_shape,
@@ -20,7 +19,7 @@ def make_split(num_examples=7, size=4, labels=True, seed=0):
     images = random.integers(0, 256, (num_examples, size, size, 3), dtype=np.uint8)
     labels = np.arange(num_examples) % 3 if labels else None
     names = [str(index) for index in range(num_examples)]
-    return Split(ArrayExamples(images), labels, names)
+    return Split(images, labels, names)
 
 
 def flatten(images, training=False):

@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 from vicreg_keras.data.dataset import Dataset, Split, load_dataset
-from vicreg_keras.data.sources import ArrayExamples
 from vicreg_keras.evaluate.augmented_probe import crop_and_flip
 from vicreg_keras.evaluate.few_labels import draw_labeled
 from vicreg_keras.evaluate.finetune import LEARNING_RATES, finetune
@@ -135,7 +134,7 @@ def test_every_pair_starts_anew_and_the_one_that_diverged_is_passed_over(digits)
 
 def test_test_labels_choose_nothing(digits):
     test = digits.test
-    images = ArrayExamples(test.read(np.arange(len(test))))
+    images = test.read(np.arange(len(test)))
     wrong = Split(images, (test.labels + 1) % 10, test.names)
     settings = {"learning_rates": ((0.001, 0.01), (0.1, 0.3)), "min_steps": 30}
     first = run(new_encoder(), digits, **settings)
@@ -152,7 +151,7 @@ def test_test_labels_choose_nothing(digits):
 # What is left of an encoder that sees one color only: two linear layers.
 def one_color_set():
     labels = np.array([0, 0, 0, 1])
-    images = ArrayExamples(np.zeros((4, 2, 2, 3), np.uint8))
+    images = np.zeros((4, 2, 2, 3), np.uint8)
     split = Split(images, labels, list("abcd"))
     return Dataset("color", (2, 2, 3), ("a", "b"), split, split, split)
 
@@ -227,7 +226,7 @@ def test_steps_are_those_of_the_epochs_or_the_least(digits):
 def test_only_the_drawn_labels_are_learned_from(digits):
     train = digits.train
     picks = draw_labeled(train.labels, 0.05, seed=0)
-    images = ArrayExamples(train.read(np.arange(len(train))))
+    images = train.read(np.arange(len(train)))
     read = images.read
     seen = set()
 
@@ -289,7 +288,7 @@ def test_bad_input_is_refused(digits):
             run(encoder, digits, **settings)
     with pytest.raises(ValueError, match="with a test split"):
         run(encoder, dataclasses.replace(digits, test=None))
-    bare = Split(ArrayExamples(np.zeros((4, 8, 8, 3), np.uint8)), None, list("abcd"))
+    bare = Split(np.zeros((4, 8, 8, 3), np.uint8), None, list("abcd"))
     for name in ("train", "validation", "test"):
         with pytest.raises(ValueError, match=f"labels for {name}"):
             run(encoder, dataclasses.replace(digits, **{name: bare}))

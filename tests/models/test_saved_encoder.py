@@ -7,7 +7,6 @@ import tensorflow as tf
 
 import vicreg_keras
 from vicreg_keras import load_encoder, make_encoder, make_projector
-from vicreg_keras.data.sources import ArrayExamples
 from vicreg_keras.data.split import Split
 from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.export.savedmodel import export_savedmodel
@@ -134,7 +133,7 @@ def test_the_newest_version_is_by_number(run_folder, tmp_path):
 
 
 def test_other_sizes_are_refused(run_folder):
-    split = Split(ArrayExamples(np.zeros((2, 8, 8, 3), np.uint8)), None, ["a", "b"])
+    split = Split(np.zeros((2, 8, 8, 3), np.uint8), None, ["a", "b"])
     with pytest.raises(ValueError, match="--image_size=4"):
         extract_features(load_encoder(run_folder), split)
 

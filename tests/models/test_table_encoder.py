@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from vicreg_keras.data.columns import Column, row_statistics, scale_rows
+from vicreg_keras.data.columns import Column, scale_examples, table_statistics
 from vicreg_keras.export.savedmodel import export_savedmodel
 from vicreg_keras.export.tflite import VARIANTS, TFLiteEncoder, convert
 from vicreg_keras.models.saved_encoder import load_encoder
@@ -20,7 +20,7 @@ COLUMNS = (
 ROWS = np.array(
     [[1, 0, 5, 3], [2, 2, 5, NAN], [3, NAN, 5, 5], [NAN, 1, 6, 4]], np.float32
 )
-STATISTICS = row_statistics(ROWS[:3], COLUMNS)
+STATISTICS = table_statistics(ROWS[:3], COLUMNS)
 
 
 def test_scaled_rows_by_hand():
@@ -32,13 +32,13 @@ def test_scaled_rows_by_hand():
         [root, 0, 1, 0, 0, 0, 0],
         [0, 1, 0, 0, 0, 1, 0],  # The training rows had every height.
     ]
-    received = scale_rows(ROWS, COLUMNS, STATISTICS)
+    received = scale_examples(ROWS, COLUMNS, STATISTICS)
     np.testing.assert_allclose(received, expected, rtol=1e-6)
 
 
 def test_the_layer_does_the_same():
     layer = RowInputs.of(COLUMNS, STATISTICS)
-    expected = scale_rows(ROWS, COLUMNS, STATISTICS)
+    expected = scale_examples(ROWS, COLUMNS, STATISTICS)
     np.testing.assert_allclose(layer(ROWS), expected, rtol=1e-6)
     assert layer.compute_output_shape((None, 4)) == (None, 7)
     again = RowInputs.from_config(layer.get_config())
@@ -50,7 +50,7 @@ def test_an_encoder_takes_raw_rows(widths, tmp_path):
     encoder = make_row_encoder(COLUMNS, STATISTICS, widths)
     rows = encoder(ROWS).numpy()
     assert rows.shape == (4, 6) and np.isfinite(rows).all() and (rows >= 0).all()
-    scaled = scale_rows(ROWS, COLUMNS, STATISTICS)
+    scaled = scale_examples(ROWS, COLUMNS, STATISTICS)
     for i in range(len(widths)):
         kernel, bias = encoder.get_layer(f"dense_{i + 1}").get_weights()
         scaled = np.maximum(scaled @ kernel + bias, 0)
@@ -66,9 +66,9 @@ def test_an_encoder_takes_raw_rows(widths, tmp_path):
 
 def test_one_kind_of_column_is_enough():
     numbers = make_row_encoder(
-        COLUMNS[:1], row_statistics(ROWS[:3, :1], COLUMNS[:1]), (3,)
+        COLUMNS[:1], table_statistics(ROWS[:3, :1], COLUMNS[:1]), (3,)
     )
     assert numbers(ROWS[:, :1]).shape == (4, 3)
     colors = COLUMNS[1:2]
-    color = make_row_encoder(colors, row_statistics(ROWS[:3, 1:2], colors), (3,))
+    color = make_row_encoder(colors, table_statistics(ROWS[:3, 1:2], colors), (3,))
     assert color(ROWS[:, 1:2]).shape == (4, 3)

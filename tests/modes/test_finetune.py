@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from vicreg_keras.data.dataset import Split, load_dataset
-from vicreg_keras.data.sources import ArrayExamples
 from vicreg_keras.evaluate.few_labels import frozen_probe
 from vicreg_keras.models.encoders import make_encoder
 from vicreg_keras.modes.context import Context
@@ -133,7 +132,7 @@ def test_without_a_run_nothing_is_written(digits, tmp_path, monkeypatch):
 
 def test_what_cannot_be_judged_is_refused_before_any_work(digits):
     encoders = Encoders()
-    bare = Split(ArrayExamples(np.zeros((4, 8, 8, 3), np.uint8)), None, list("abcd"))
+    bare = Split(np.zeros((4, 8, 8, 3), np.uint8), None, list("abcd"))
     unlabeled = dataclasses.replace(
         digits, class_names=None, train=bare, validation=bare, test=bare
     )

@@ -7,7 +7,6 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from vicreg_keras import load_dataset
-from vicreg_keras.data import sources
 from vicreg_keras.data.dataset import Dataset, Split
 from vicreg_keras.search.study import Search
 from vicreg_keras.settings import Settings
@@ -64,7 +63,7 @@ def unlabeled(digits):
 
     def bare(split):
         pixels = split.read(np.arange(split.num_examples))
-        return Split(sources.ArrayExamples(pixels), None, split.names)
+        return Split(pixels, None, split.names)
 
     parts = {name: bare(getattr(digits, name)) for name in ("train", "validation")}
     return dataclasses.replace(digits, class_names=None, test=None, **parts)

@@ -16,7 +16,6 @@ import pytest
 import tensorflow as tf
 
 from vicreg_keras import losses
-from vicreg_keras.data import sources
 from vicreg_keras.data.dataset import Split, load_dataset
 from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.evaluate.spectrum import spectrum
@@ -127,7 +126,7 @@ def test_ranks_are_those_of_the_encoder_and_of_what_the_loss_sees(finished, digi
 
 def test_without_labels_ranks_are_watched_all_the_same(digits, tmp_path):
     def bare(split):
-        arrays = sources.ArrayExamples(split.read(range(split.num_examples)))
+        arrays = split.read(range(split.num_examples))
         return Split(arrays, None, split.names)
 
     parts = {name: bare(getattr(digits, name)) for name in ("train", "validation")}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vicreg_keras.data.columns import Column, row_statistics
+from vicreg_keras.data.columns import Column, table_statistics
 from vicreg_keras.model import VICReg
 from vicreg_keras.views.table_views import TABLE_VIEWS, TableView, make_table_views
 
@@ -48,7 +48,7 @@ ROWS = table(64)
 
 
 def view_of_everything():
-    std = row_statistics(ROWS, COLUMNS).std
+    std = table_statistics(ROWS, COLUMNS).std
     return TableView(ROWS, std, CATEGORICAL, **EVERYTHING)
 
 
@@ -336,7 +336,7 @@ def test_named_pairs_are_built_and_overridden(name):
     pair = make_table_views(
         name, ROWS, columns, masking_probability=0.25, noise_std=None
     )
-    statistics = row_statistics(ROWS, columns)
+    statistics = table_statistics(ROWS, columns)
     for view in pair:
         config = view.get_config()
         assert config["masking_probability"] == 0.25

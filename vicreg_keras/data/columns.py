@@ -1,8 +1,8 @@
-"""What is a column of a table, and what is learned of it from the training rows?
+"""Columns of a table, and their statistics over the training examples.
 
-A row is float32, one number a column, as it was measured: numbers are not scaled, a
-category is its place among the column's categories, and what is missing is NaN. As
-with pixels, all that an encoder does to them is inside the encoder.
+An example is float32, one number per column, as it was measured: numbers are not
+scaled, a category is its index among the column's categories, and what is missing is
+NaN. As with pixels, all that an encoder does to them is inside the encoder.
 """
 
 import dataclasses
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Cells that mean that there is nothing, without the blanks around them.
+# Cells that mean a missing value, without the blanks around them.
 MISSING = (
     *("", "?", "NA", "na", "N/A", "n/a", "#N/A", "<NA>"),
     *("NaN", "nan", "NAN", "null", "Null", "NULL", "None"),
 )
 
-# Of pictures. Red and blue are told apart by color-blind readers, too.
+# Of `table_images`. Color-blind readers can tell this red and blue apart.
 _RED, _BLUE = np.float32([213, 94, 0]), np.float32([0, 114, 178])
 _WHITE, _GRAY = np.float32([255, 255, 255]), np.float32([160, 160, 160])
 
@@ -26,8 +26,8 @@ class Column:
     """One column of a table.
 
     Attributes:
-        name: as its header has it.
-        categories: in the order of their codes, or `None` for a column of numbers.
+        name: The name in the table's header.
+        categories: Names in the order of their codes, or `None` for numbers.
     """
 
     name: str
@@ -35,14 +35,14 @@ class Column:
 
 
 @dataclasses.dataclass(frozen=True)
-class RowStatistics:
-    """What is known of each column from rows, `(num_columns,)` each.
+class TableStatistics:
+    """Statistics of each column, arrays of shape `(num_columns,)`.
 
     Attributes:
-        mean: of the numbers that are there; 0 for categories.
-        std: of them, as a population's; 1 for categories and for numbers that are all
-            equal.
-        missing: whether any is missing.
+        mean: Mean of the numbers that are present; 0 for categories.
+        std: Their population standard deviation; 1 for categories and for numbers
+            that are all equal.
+        missing: Whether any value is missing.
     """
 
     mean: np.ndarray
@@ -50,64 +50,70 @@ class RowStatistics:
     missing: np.ndarray
 
 
-def row_statistics(rows: np.ndarray, columns: Sequence[Column]) -> RowStatistics:
-    """Mean, spread and gaps of each column.
+def table_statistics(
+    examples: np.ndarray, columns: Sequence[Column]
+) -> TableStatistics:
+    """Computes mean, standard deviation and missing values of each column.
 
     Args:
-        rows: `(N, num_columns)`, N above 0, NaN for what is missing.
-        columns: of the table.
+        examples: `(num_examples, num_columns)`, at least one, NaN for missing values.
+        columns: The table's columns.
     """
-    rows = np.asarray(rows, np.float64)
-    there = ~np.isnan(rows)
-    counts = np.maximum(there.sum(axis=0), 1)
-    mean = np.where(there, rows, 0).sum(axis=0) / counts
-    squares = np.where(there, np.square(rows - mean), 0).sum(axis=0) / counts
+    examples = np.asarray(examples, np.float64)
+    present = ~np.isnan(examples)
+    counts = np.maximum(present.sum(axis=0), 1)
+    mean = np.where(present, examples, 0).sum(axis=0) / counts
+    squares = np.where(present, np.square(examples - mean), 0).sum(axis=0) / counts
     std = np.sqrt(squares)
-    # Rounding leaves equal numbers a spread of almost nothing.
+    # Rounding leaves equal numbers a deviation of almost nothing.
     constant = std <= 1e-7 * np.abs(mean)
     numbers = np.array([column.categories is None for column in columns])
-    return RowStatistics(
+    return TableStatistics(
         mean=np.where(numbers, mean, 0).astype(np.float32),
         std=np.where(numbers & ~constant, std, 1).astype(np.float32),
-        missing=~there.all(axis=0),
+        missing=~present.all(axis=0),
     )
 
 
-def scale_rows(
-    rows: np.ndarray, columns: Sequence[Column], statistics: RowStatistics
+def scale_examples(
+    examples: np.ndarray, columns: Sequence[Column], statistics: TableStatistics
 ) -> np.ndarray:
-    """Raw rows as the numbers that an encoder of rows begins with.
+    """Scales raw examples to the numbers that a table's encoder begins with.
 
-    First every number's distance from the mean, in standard deviations, 0 where it is
-    missing; then, for columns of numbers of which the training rows lack some, 1 where
-    it is missing; then a column for each category, 1 where it is the row's.
+    First the distance of every number from its mean, in standard deviations, 0 where
+    it is missing; then, for columns of numbers with missing values in training, 1
+    where it is missing; then one column per category, 1 where it is the example's.
 
     Args:
-        rows: `(N, num_columns)`.
-        columns: of the table.
-        statistics: of the training rows.
+        examples: `(num_examples, num_columns)`, NaN for missing values.
+        columns: The table's columns.
+        statistics: Statistics of the training examples.
 
     Returns:
-        float32 `(N, width)`.
+        float32 `(num_examples, width)`.
     """
-    rows = np.asarray(rows, np.float32)
+    examples = np.asarray(examples, np.float32)
     numbers, indicators, categories = input_columns(columns, statistics)
-    scaled = (rows - statistics.mean) / statistics.std
-    parts = [np.nan_to_num(scaled[:, numbers]), np.isnan(rows[:, indicators])]
-    for place in categories:
-        codes = np.arange(len(columns[place].categories))
-        parts.append(rows[:, [place]] == codes)
+    scaled = (examples - statistics.mean) / statistics.std
+    parts = [np.nan_to_num(scaled[:, numbers]), np.isnan(examples[:, indicators])]
+    for index in categories:
+        codes = np.arange(len(columns[index].categories))
+        parts.append(examples[:, [index]] == codes)
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
 def input_columns(
-    columns: Sequence[Column], statistics: RowStatistics
+    columns: Sequence[Column], statistics: TableStatistics
 ) -> tuple[list[int], list[int], list[int]]:
-    """Which columns become numbers, which have an indicator, which are categories.
+    """Returns the indices of columns by their part in `scale_examples`.
 
     Args:
-        columns: of the table.
-        statistics: of the training rows.
+        columns: The table's columns.
+        statistics: Statistics of the training examples.
+
+    Returns:
+        `(numbers, indicators, categories)`; indicators are the numbers that have
+        missing values.
     """
     numbers = [i for i, column in enumerate(columns) if column.categories is None]
     indicators = [i for i in numbers if statistics.missing[i]]
@@ -115,34 +121,34 @@ def input_columns(
     return numbers, indicators, categories
 
 
-def row_pictures(
-    rows: np.ndarray, columns: Sequence[Column], statistics: RowStatistics
+def table_images(
+    examples: np.ndarray, columns: Sequence[Column], statistics: TableStatistics
 ) -> np.ndarray:
-    """A small picture of each row: a square a column, row after row of squares.
+    """Draws each example as a small square image, one pixel per column, line by line.
 
     Numbers are red above the mean and blue below it, the stronger the farther, up to
     two standard deviations; categories are red for the last and blue for the first;
-    what is missing is gray.
+    missing values are gray.
 
     Args:
-        rows: `(N, num_columns)`.
-        columns: of the table.
-        statistics: of the training rows.
+        examples: `(num_examples, num_columns)`, NaN for missing values.
+        columns: The table's columns.
+        statistics: Statistics of the training examples.
 
     Returns:
-        uint8 `(N, side, side, 3)`, a pixel a square.
+        uint8 `(num_examples, side, side, 3)`.
     """
-    rows = np.asarray(rows, np.float32)
+    examples = np.asarray(examples, np.float32)
     last = [max(len(column.categories or "12") - 1, 1) for column in columns]
     is_number = np.array([column.categories is None for column in columns])
-    scaled = (rows - statistics.mean) / statistics.std / 2
-    values = np.where(is_number, scaled, 2 * rows / np.float32(last) - 1)
+    scaled = (examples - statistics.mean) / statistics.std / 2
+    values = np.where(is_number, scaled, 2 * examples / np.float32(last) - 1)
     values = np.clip(values, -1, 1)
     side = int(np.ceil(np.sqrt(len(columns))))
     strength = np.abs(values)[..., np.newaxis]
     color = np.where(values[..., np.newaxis] > 0, _RED, _BLUE)
     pixels = _WHITE + strength * (color - _WHITE)
-    pixels = np.where(np.isnan(rows)[..., np.newaxis], _GRAY, pixels)
-    pictures = np.full((len(rows), side * side, 3), 255, np.uint8)
-    pictures[:, : len(columns)] = np.rint(pixels)
-    return pictures.reshape(len(rows), side, side, 3)
+    pixels = np.where(np.isnan(examples)[..., np.newaxis], _GRAY, pixels)
+    images = np.full((len(examples), side * side, 3), 255, np.uint8)
+    images[:, : len(columns)] = np.rint(pixels)
+    return images.reshape(len(examples), side, side, 3)

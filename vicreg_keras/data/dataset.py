@@ -1,50 +1,73 @@
-"""Where examples come from: names, splits, raw pixels or rows, and labels.
+"""`load_dataset`: datasets by name, with their splits, labels and class names.
 
 Every image anywhere is uint8, RGB, `(height, width, 3)`, in `[0, 255]`. Gray images
-are repeated over the three channels. Every row of a table is float32, one number a
-column, as `columns` has it. Views and normalization are the model's: nothing that is
-read here has been through either. What a judge compares or a reader looks at
-(`Dataset.inputs`, `Dataset.pictures`) is made of it on request.
+are repeated over the three channels. Every example of a table is float32, one number
+per column, see `columns`. Views and normalization are the model's: nothing that is
+read here has been through either.
 """
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from vicreg_keras.data import sources
 from vicreg_keras.data.columns import (
     Column,
-    RowStatistics,
-    row_pictures,
-    row_statistics,
-    scale_rows,
+    TableStatistics,
+    scale_examples,
+    table_images,
+    table_statistics,
 )
 from vicreg_keras.data.pixels import pixel_statistics, whitening_kernel
+from vicreg_keras.data.sources.base import require
 from vicreg_keras.data.split import Split, check_seed
-from vicreg_keras.settings import DataOptions, fields
+from vicreg_keras.settings import DataOptions
 
-# A name is `scheme` or `scheme:location`. Any other name is one of tensorflow-datasets.
-DATASETS = {
-    "digits": sources.load_digits,
-    "folder": sources.load_folder,
-    "npz": sources.load_npz,
-    "csv": sources.load_csv,
-    "parquet": sources.load_parquet,
-    "digits_table": functools.partial(sources.load_bundled_table, table="digits"),
-    "breast_cancer": functools.partial(
-        sources.load_bundled_table, table="breast_cancer"
-    ),
-    "wine": functools.partial(sources.load_bundled_table, table="wine"),
-    "iris": functools.partial(sources.load_bundled_table, table="iris"),
-}
-# Those whose columns have a choice of their own.
-_TABLE_FILES = ("csv", "parquet")
-
-_STATISTICS_ROWS = 200_000
+_MAX_STATISTICS_EXAMPLES = 200_000
 _TEST_FRACTION = 0.2
 _TEST_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Loader:
+    """How the datasets of one scheme are loaded.
+
+    Attributes:
+        load: The function from location and options to the source.
+        options: Names of the options of `load_dataset` that have an effect beside
+            those that every dataset has.
+        needs_location: Whether the name is `scheme:location`, rather than the scheme.
+    """
+
+    load: Callable[[str, DataOptions], sources.Source]
+    options: tuple[str, ...] = ()
+    needs_location: bool = True
+
+
+def _bundled_table(table: str) -> Loader:
+    load = functools.partial(sources.load_bundled_table, table=table)
+    return Loader(load, needs_location=False)
+
+
+# By the scheme of a name, which is `scheme` or `scheme:location`. Any other name is
+# one of tensorflow-datasets.
+DATASETS = {
+    "digits": Loader(sources.load_digits, ("image_size",), needs_location=False),
+    "folder": Loader(sources.load_folder, ("image_size",)),
+    "npz": Loader(sources.load_npz, ("image_size",)),
+    "csv": Loader(sources.load_csv, ("label_column", "drop_columns")),
+    "parquet": Loader(sources.load_parquet, ("label_column", "drop_columns")),
+    "digits_table": _bundled_table("digits"),
+    "breast_cancer": _bundled_table("breast_cancer"),
+    "wine": _bundled_table("wine"),
+    "iris": _bundled_table("iris"),
+}
+_TFDS = Loader(
+    functools.partial(sources.load_tfds, other_names=tuple(DATASETS)),
+    ("data_dir", "image_size"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +75,13 @@ class Dataset:
     """Splits of one dataset.
 
     Attributes:
-        name: As given to `load_dataset`.
+        name: The name given to `load_dataset`.
         example_shape: `(height, width, 3)`, or `(num_columns,)` of a table.
-        class_names: A name for each label, or `None` when there are no labels.
-        train: What is trained on.
+        class_names: A name for each label, or `None` without labels.
+        train: The training split.
         validation: Held out of training; every choice is made on it.
-        test: What a result is reported on, or `None` when there is none.
-        columns: Of a table, or `None` for images.
+        test: The split that results are reported on, or `None` without one.
+        columns: The columns of a table, or `None` for images.
     """
 
     name: str
@@ -76,19 +99,19 @@ class Dataset:
 
     @functools.cached_property
     def whitening_kernel(self) -> np.ndarray:
-        """Of a first layer that whitens patches of the training images."""
+        """Kernel of a first layer that whitens patches of the training images."""
         return whitening_kernel(self.train, *self.pixel_statistics)
 
     @functools.cached_property
-    def row_statistics(self) -> RowStatistics:
-        """Of a table's training rows; of 200,000 random ones where there are more."""
-        count = min(self.train.num_examples, _STATISTICS_ROWS)
-        random = np.random.default_rng(0)
-        chosen = np.sort(random.permutation(self.train.num_examples)[:count])
-        return row_statistics(self.train.read(chosen), self.columns)
+    def table_statistics(self) -> TableStatistics:
+        """Statistics of a table's training split, or of 200,000 random examples."""
+        examples = self.train.sample(_MAX_STATISTICS_EXAMPLES, seed=0).read()
+        return table_statistics(examples, self.columns)
 
-    def inputs(self, split: Split, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Examples as numbers that can be compared: pixels, or scaled rows.
+    def raw_inputs(
+        self, split: Split, indices: Sequence[int] | np.ndarray
+    ) -> np.ndarray:
+        """Returns examples as comparable vectors: pixels, or a table's scaled columns.
 
         Args:
             split: One of this dataset's.
@@ -99,11 +122,13 @@ class Dataset:
         """
         examples = split.read(indices)
         if self.columns is not None:
-            return scale_rows(examples, self.columns, self.row_statistics)
+            return scale_examples(examples, self.columns, self.table_statistics)
         return examples.reshape(len(examples), -1).astype(np.float32)
 
-    def pictures(self, split: Split, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Examples to look at: images as they are, rows as small squares of color.
+    def display_images(
+        self, split: Split, indices: Sequence[int] | np.ndarray
+    ) -> np.ndarray:
+        """Returns examples to look at: images as they are, a table's as `table_images`.
 
         Args:
             split: One of this dataset's.
@@ -115,28 +140,26 @@ class Dataset:
         examples = split.read(indices)
         if self.columns is None:
             return examples
-        return row_pictures(examples, self.columns, self.row_statistics)
+        return table_images(examples, self.columns, self.table_statistics)
 
     def load_user_examples(self, pattern: str) -> Split:
-        """Examples of a user's own, of the kind that this dataset has, without labels.
+        """Loads user-provided examples of this dataset's kind, without labels.
 
         Args:
-            pattern: Images: a file, a folder, or a glob, as of `sources.load_files`,
-                decoded when they are read. Rows: a file with this dataset's columns,
-                as of `sources.load_rows`.
+            pattern: Images: a file, a folder, or a glob, decoded when they are read;
+                see `sources.load_files`. Examples of a table: a file with this
+                dataset's columns; see `sources.load_user_table`.
 
         Raises:
-            ValueError: If there is nothing, or something else than is expected.
+            InputError: If there is nothing, or something else than is expected.
         """
         if self.columns is None:
-            part = sources.load_files(pattern, example_shape=self.example_shape)
-        else:
-            part = sources.load_rows(pattern, columns=self.columns)
-        return _whole(part)
+            return sources.load_files(pattern, example_shape=self.example_shape)
+        return sources.load_user_table(pattern, columns=self.columns)
 
     @property
     def num_classes(self) -> int | None:
-        """Number of classes, or `None` when there are no labels."""
+        """Number of classes, or `None` without labels."""
         return None if self.class_names is None else len(self.class_names)
 
 
@@ -153,68 +176,64 @@ def load_dataset(
 ) -> Dataset:
     """Loads a dataset by its name.
 
-    A source's own splits are kept. A source with a test part and no validation part,
-    or the reverse, reports on the one it has: that one is `test`. A labeled source
-    without either has a fixed fifth of each class held out as `test`, whatever the
-    seed; an unlabeled one has no `test`. `validation`, where the source has none of
-    its own, is held out of the training part, class by class when it has labels.
+    A dataset's own splits are kept. Where it has a test split and no validation split,
+    or the reverse, that one is `test`. A labeled dataset without either has a fixed
+    fifth of each class held out as `test`, whatever the seed; an unlabeled one has no
+    `test`. `validation`, where the dataset has none of its own, is held out of the
+    training split, class by class when it has labels.
 
     Args:
         name: `"digits"`, `"folder:PATH"`, `"npz:PATH"` for images; `"csv:PATH"`,
             `"parquet:PATH"`, `"npz:PATH"`, `"digits_table"`, `"breast_cancer"`,
-            `"wine"`, `"iris"` for rows (see `sources`); or the name of an image set
-            of tensorflow-datasets, e.g. `"cifar10"`, `"name/config"`,
+            `"wine"`, `"iris"` for tables (see `sources`); or the name of an image
+            dataset of tensorflow-datasets, e.g. `"cifar10"`, `"name/config"`,
             `"name:version"`.
-        data_dir: Where tensorflow-datasets keeps its sets, and, under `cache/`,
-            where sets larger than the memory limit are kept decoded. `None`: its
-            own default. Not used by the other sources.
-        image_size: Height and width in pixels that every image is brought to: the
+        data_dir: Folder where tensorflow-datasets keeps its datasets, and, under
+            `cache/`, those larger than the memory limit, decoded. `None`: its own
+            default. For its datasets only.
+        image_size: Height and width in pixels that every image is resized to: the
             shorter side is resized (antialiased bilinear), the longer one is cropped
-            about its center. `None`: sizes are kept, and must all be equal. Rows
-            have none.
-        validation_fraction: Part of the training examples held out, in `(0, 1)`.
+            about its center. `None`: sizes are kept, and must all be equal. For
+            images only.
+        validation_fraction: Fraction of the training examples held out, in `(0, 1)`.
         seed: Which examples are held out for `validation`.
-        memory_limit_gib: Decoded pixels up to this size are held in memory; above it
-            files are decoded when they are read, and sets of tensorflow-datasets are
-            decoded once into a memory-mapped file. An npz file cannot be mapped:
-            it is always loaded whole, and so are rows.
-        label_column: Of a csv or parquet file, the column that holds the classes:
-            text, whose classes are sorted, or whole numbers. `None`: no labels.
-        drop_columns: Of a csv or parquet file, the columns to leave out.
+        memory_limit_gib: Decoded images up to this size, in GiB, are held in memory;
+            above it files are decoded when they are read, and datasets of
+            tensorflow-datasets are decoded once into a memory-mapped file. An npz file
+            cannot be mapped: it is always loaded whole, and so are tables.
+        label_column: Column of a CSV or Parquet file that holds the classes: text,
+            whose classes are sorted, or whole numbers. `None`: no labels.
+        drop_columns: Columns of a CSV or Parquet file to leave out.
 
     Returns:
         A `Dataset` with the same examples in the same order whichever way it is held.
 
     Raises:
-        ValueError: If the name is unknown, an argument is out of range, or a file's
-            content is not what is expected.
-        FileNotFoundError: If a folder or file does not exist.
+        InputError: If the name is unknown, an argument is out of range or without
+            effect on such a dataset, or a file does not exist or has other content
+            than is expected.
     """
-    _check_arguments(image_size, validation_fraction, seed, memory_limit_gib)
-    scheme, _, location = name.partition(":")
-    if (label_column is not None or drop_columns) and scheme not in _TABLE_FILES:
-        raise ValueError(
-            "Expected csv:PATH or parquet:PATH with names of columns. Received: "
-            f"name={name!r}, label_column={label_column!r}, "
-            f"drop_columns={list(drop_columns)}. Leave --label_column and "
-            "--drop_columns out."
-        )
-    if scheme in DATASETS:
-        loader = DATASETS[scheme]
-    else:
-        loader, location = sources.load_tfds, name
-    source = loader(
-        location,
+    options = DataOptions(
+        dataset=name,
         data_dir=data_dir,
-        image_size=image_size,
-        memory_limit_bytes=memory_limit_gib * 2**30,
-        schemes=tuple(DATASETS),
         label_column=label_column,
-        drop_columns=drop_columns,
+        drop_columns=tuple(drop_columns),
+        image_size=image_size,
+        validation_fraction=validation_fraction,
+        memory_limit_gib=memory_limit_gib,
     )
-    train, validation, test = _make_splits(name, source, validation_fraction, seed)
+    return open_dataset(options, seed)
+
+
+def open_dataset(options: DataOptions, seed: int) -> Dataset:
+    """Loads the dataset that options name; see `load_dataset`."""
+    check_seed(seed)
+    source = _load_source(options)
+    train, validation, test = _make_splits(
+        options.dataset, source, options.validation_fraction, seed
+    )
     return Dataset(
-        name=name,
+        name=options.dataset,
         example_shape=train.example_shape,
         class_names=source.class_names,
         train=train,
@@ -224,18 +243,33 @@ def load_dataset(
     )
 
 
-def open_dataset(options: DataOptions, seed: int) -> Dataset:
-    """Loads the dataset that the options name; see `load_dataset`."""
-    values = {name: getattr(options, name) for name in fields(options)}
-    return load_dataset(values.pop("dataset"), seed=seed, **values)
+def _load_source(options: DataOptions) -> sources.Source:
+    name = options.dataset
+    scheme, _, location = name.partition(":")
+    loader = DATASETS.get(scheme, _TFDS)
+    if loader is _TFDS:
+        location = name
+    require(
+        loader.needs_location or not location,
+        f"`{scheme}` alone",
+        f"dataset={name!r}",
+        f"Use dataset={scheme}",
+    )
+    for option in ("data_dir", "image_size", "label_column", "drop_columns"):
+        value = getattr(options, option)
+        require(
+            option in loader.options or not value,
+            f"no {option} for dataset={name}",
+            f"{option}={value!r}",
+            f"Leave {option} out",
+        )
+    return loader.load(location, options)
 
 
 def _make_splits(
     name: str, source: sources.Source, validation_fraction: float, seed: int
 ) -> tuple[Split, Split, Split | None]:
-    train = _whole(source.train)
-    validation = _whole(source.validation)
-    test = _whole(source.test)
+    train, validation, test = source.train, source.validation, source.test
     if test is None and validation is not None:
         validation, test = None, validation
     if test is None and train.labels is not None:
@@ -245,20 +279,17 @@ def _make_splits(
     return train, validation, test
 
 
-def _whole(part: sources.Part | None) -> Split | None:
-    return None if part is None else Split(part.examples, part.labels, part.names)
-
-
 def _hold_out(
     name: str, split: Split, fraction: float, seed: int
 ) -> tuple[Split, Split]:
     """Splits into (kept, held out), each in the source's order and not empty."""
     total = split.num_examples
-    if total < 2:
-        raise ValueError(
-            "Expected enough examples for training and for a held-out part. "
-            f"Received: name={name!r} with {total} left to divide. Add examples."
-        )
+    require(
+        total >= 2,
+        "enough examples for training and to hold some out",
+        f"dataset={name!r} with {total} left to divide",
+        "Add examples",
+    )
     count = min(max(round(total * fraction), 1), total - 1)
     # RandomState's stream is frozen by numpy: the same split under any version.
     order = np.random.RandomState(seed).permutation(total)
@@ -270,27 +301,3 @@ def _hold_out(
     held_out = np.zeros(total, dtype=bool)
     held_out[picks] = True
     return split.take(np.flatnonzero(~held_out)), split.take(np.flatnonzero(held_out))
-
-
-def _check_arguments(
-    image_size: int | None,
-    validation_fraction: float,
-    seed: int,
-    memory_limit_gib: float,
-) -> None:
-    if image_size is not None and image_size < 1:
-        raise ValueError(
-            "Expected a size in pixels of at least 1. "
-            f"Received: image_size={image_size}. Use a positive --image_size."
-        )
-    if not 0 < validation_fraction < 1:
-        raise ValueError(
-            "Expected a fraction between 0 and 1, both excluded. Received: "
-            f"validation_fraction={validation_fraction}. Use e.g. 0.1."
-        )
-    check_seed(seed)
-    if not memory_limit_gib >= 0:
-        raise ValueError(
-            "Expected a size in GiB of at least 0. "
-            f"Received: memory_limit_gib={memory_limit_gib}. Use e.g. 4."
-        )

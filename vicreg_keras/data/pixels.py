@@ -1,34 +1,32 @@
-"""What is learned of pixels from the training images, for an encoder's first layer."""
+"""Statistics of the training images' pixels, for an encoder's first layer."""
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
+from vicreg_keras.data.split import Split
+
 _MAX_IMAGES = 10_000
 
-# Side of the patches that are whitened; how many are looked at; and what is added to
-# their variances, of pixels with mean 0 and standard deviation 1, as airbench does.
+# Side of the patches that are whitened; how many are read; and what is added to their
+# variances, of pixels with mean 0 and standard deviation 1, as airbench does.
 _PATCH = 3
-_PATCH_IMAGES, _PATCHES_AN_IMAGE = 2000, 100
+_PATCH_IMAGES, _PATCHES_PER_IMAGE = 2000, 100
 _PATCH_EPSILON = 5e-4
 
 
-def pixel_statistics(split: Any) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel of a split's images.
+def pixel_statistics(split: Split) -> tuple[list[float], list[float]]:
+    """Computes mean and standard deviation of each channel of a split's images.
 
     Args:
-        split: A `Split` of images. 10,000 random ones are read where
-            there are more.
+        split: Images. 10,000 random ones are read where there are more.
 
     Returns:
         Three numbers each, in `[0, 255]`; a standard deviation is at least 1.
     """
-    random = np.random.default_rng(0)
-    count = min(_MAX_IMAGES, split.num_examples)
-    chosen = np.sort(random.permutation(split.num_examples)[:count])
     total, squares, pixels = np.zeros(3), np.zeros(3), 0
-    for start in range(0, count, 256):
-        images = split.read(chosen[start : start + 256]).astype(np.float64)
+    for images in _chunks(split.sample(_MAX_IMAGES, seed=0)):
+        images = images.astype(np.float64)
         total += images.sum(axis=(0, 1, 2))
         squares += np.square(images).sum(axis=(0, 1, 2))
         pixels += images[..., 0].size
@@ -37,18 +35,18 @@ def pixel_statistics(split: Any) -> tuple[list[float], list[float]]:
     return mean.tolist(), std.tolist()
 
 
-def whitening_kernel(split: Any, mean: list[float], std: list[float]) -> np.ndarray:
-    """The kernel of a convolution that whitens patches of 3 x 3 pixels.
+def whitening_kernel(split: Split, mean: list[float], std: list[float]) -> np.ndarray:
+    """Computes the kernel of a convolution that whitens patches of 3 x 3 pixels.
 
     Its filters are the patches' principal components, each divided by its standard
     deviation, the largest first; then the same with the other sign, for an activation
     follows.
 
     Args:
-        split: A `Split` of images. 100 random patches of each of
-            2,000 random images are looked at, or of all where there are fewer.
-        mean: Of each channel, as `pixel_statistics` gives it.
-        std: Likewise.
+        split: Images. 100 random patches of each of 2,000 random images are read, or
+            of all where there are fewer.
+        mean: Mean of each channel, see `pixel_statistics`.
+        std: Standard deviation of each channel.
 
     Returns:
         float32 `(3, 3, 3, 54)`, for pixels that `mean` and `std` have normalized.
@@ -58,27 +56,29 @@ def whitening_kernel(split: Any, mean: list[float], std: list[float]) -> np.ndar
         Learning", AISTATS 2011; both signs as in KellerJordan/cifar10-airbench.
     """
     random = np.random.default_rng(0)
-    count = min(_PATCH_IMAGES, split.num_examples)
-    chosen = np.sort(random.permutation(split.num_examples)[:count])
     size = _PATCH * _PATCH * 3
-    second_moments, patches = np.zeros((size, size)), 0
-    for start in range(0, count, 256):
-        images = split.read(chosen[start : start + 256])
-        seen = _random_patches(images, random).astype(np.float64)
-        seen = ((seen - mean) / std).reshape(-1, size)
-        second_moments += seen.T @ seen
-        patches += len(seen)
-    variances, components = np.linalg.eigh(second_moments / patches)
+    second_moments, num_patches = np.zeros((size, size)), 0
+    for images in _chunks(split.sample(_PATCH_IMAGES, random)):
+        patches = _random_patches(images, random).astype(np.float64)
+        patches = ((patches - mean) / std).reshape(-1, size)
+        second_moments += patches.T @ patches
+        num_patches += len(patches)
+    variances, components = np.linalg.eigh(second_moments / num_patches)
     scaled = components / np.sqrt(np.maximum(variances, 0) + _PATCH_EPSILON)
     scaled = scaled[:, ::-1].reshape(_PATCH, _PATCH, 3, size)
     return np.concatenate([scaled, -scaled], axis=-1).astype(np.float32)
+
+
+def _chunks(split: Split, size: int = 256) -> Iterator[np.ndarray]:
+    for start in range(0, split.num_examples, size):
+        yield split.read(np.arange(start, min(start + size, split.num_examples)))
 
 
 def _random_patches(images, random):
     """`(patches, 3, 3, channels)` of images `(N, height, width, channels)`."""
     number, height, width, _ = images.shape
     windows = np.lib.stride_tricks.sliding_window_view(images, (_PATCH, _PATCH), (1, 2))
-    shape = (number, _PATCHES_AN_IMAGE)
+    shape = (number, _PATCHES_PER_IMAGE)
     tops = random.integers(0, height - _PATCH + 1, shape)
     lefts = random.integers(0, width - _PATCH + 1, shape)
     patches = windows[np.arange(number)[:, None], tops, lefts]

@@ -1,43 +1,56 @@
-"""In which order are a split's examples read?
+"""`Split`: examples with labels and names, read by index and as `tf.data` batches.
 
 The order of training is a pure function of `(seed, step)`, so that a run continued
-at step `s` sees exactly the batches an uninterrupted run would have seen.
+at step `s` reads exactly the batches an uninterrupted run would have read.
 """
 
 import functools
 import os
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from vicreg_keras.data import sources
+from vicreg_keras.errors import InputError
 
-# Batches that are read at once, and that lie ready beyond these.
+# Batches that are read at once, and batches that wait ready beyond these.
 _MAX_READERS, _BATCHES_AHEAD = 16, 4
+
+
+class Examples(Protocol):
+    """Anything indexed like an array: an array, a memory map or a `FileExamples`."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the examples at `indices`, in that order, as a new array."""
+        ...
 
 
 class Split:
     """Examples of one split, readable by index and as `tf.data` batches.
 
     Args:
-        examples: What holds the pixels or rows: `read(indices)`, `shape` and `dtype`
-            (`sources.ArrayExamples` or `sources.FileExamples`).
+        examples: Images, uint8 `(num_source_examples, height, width, 3)` in
+            `[0, 255]`, or a table's examples, float32 `(num_source_examples,
+            num_columns)`: an array or what is indexed like one.
         labels: Integers of shape `(num_source_examples,)`, or `None`.
-        names: One string for each source example.
+        names: One string per source example.
         indices: Which source examples belong to this split, in order.
             `None` means all of them.
 
     Attributes:
-        num_examples: How many examples the split has.
+        num_examples: Number of examples in the split.
         labels: int64 array of shape `(num_examples,)`, or `None`.
-        names: One string for each example: a relative path, or e.g. `"train/17"`.
+        names: One string per example: a relative path, or e.g. `"train/17"`.
         example_shape: `(height, width, 3)`, or `(num_columns,)`.
     """
 
     def __init__(
         self,
-        examples: sources.Examples,
+        examples: Examples,
         labels: np.ndarray | None,
         names: Sequence[str],
         indices: np.ndarray | None = None,
@@ -49,37 +62,54 @@ class Split:
         self._source_names = names
         self._indices = indices
         self.num_examples = len(indices)
-        self.example_shape = tuple(examples.shape)
+        self.example_shape = tuple(examples.shape[1:])
         self.labels = None if labels is None else labels[indices].astype(np.int64)
         self.names = tuple(names[i] for i in indices)
 
     def __len__(self) -> int:
         return self.num_examples
 
-    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Returns the examples at `indices`: uint8 `(len(indices), H, W, 3)` or rows.
+    def read(self, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """Returns examples as one array.
 
-        Rows are float32 `(len(indices), num_columns)`.
+        Args:
+            indices: Which of the split's examples, in any order; `None` for all.
+
+        Returns:
+            uint8 `(len(indices), height, width, 3)`, or float32
+            `(len(indices), num_columns)`.
         """
+        if indices is None:
+            indices = np.arange(self.num_examples)
         indices = np.asarray(indices, dtype=np.int64)
-        return self._examples.read(self._indices[indices])
+        return np.asarray(self._examples[self._indices[indices]])
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "Split":
         """Returns the split that has only the examples at `indices`, in that order."""
         taken = self._indices[np.asarray(indices, dtype=np.int64)]
         return Split(self._examples, self._source_labels, self._source_names, taken)
 
-    def batches(self, batch_size: int) -> tf.data.Dataset:
-        """Every image once, in order: uint8 `(batch, H, W, 3)`, the last batch smaller.
+    def sample(self, num: int, seed: int | np.random.Generator) -> "Split":
+        """Returns a random subset, in the order of this split.
 
         Args:
-            batch_size: Images in a batch.
+            num: Number of examples; all are taken where there are fewer.
+            seed: A seed, or a generator that is drawn from.
+        """
+        order = np.random.default_rng(seed).permutation(self.num_examples)
+        return self.take(np.sort(order[:num]))
+
+    def batches(self, batch_size: int) -> tf.data.Dataset:
+        """Returns every example once, in order; the last batch may be smaller.
+
+        Args:
+            batch_size: Examples per batch.
 
         Returns:
-            A finite dataset whose cardinality is known.
+            A finite dataset of arrays `(batch, *example_shape)`, of known cardinality.
 
         Raises:
-            ValueError: If `batch_size` is not positive.
+            InputError: If `batch_size` is not positive.
         """
         _check_batch_size(batch_size)
         num_batches = -(-self.num_examples // batch_size)
@@ -89,63 +119,65 @@ class Split:
             start = number * batch_size
             return [self.read(everything[start : start + batch_size])]
 
-        return _map(tf.data.Dataset.range(num_batches), read, self._images(None))
+        return _map(tf.data.Dataset.range(num_batches), read, self._spec(None))
 
     def training_batches(
         self, batch_size: int, *, seed: int, start_step: int = 0
     ) -> tf.data.Dataset:
-        """Endless shuffled batches of images only: uint8 `(batch_size, H, W, 3)`.
+        """Returns endless shuffled batches, without labels.
 
         Step `s` belongs to epoch `s // steps_per_epoch`, where `steps_per_epoch` is
         `num_examples // batch_size`. Each epoch is a new full shuffle, a pure function
         of `(seed, epoch)`; what does not fill a batch at its end is left out.
 
         Args:
-            batch_size: Images in a batch.
-            seed: Which order.
+            batch_size: Examples per batch.
+            seed: Seed of the order.
             start_step: Training step of the first batch yielded.
 
         Returns:
-            An infinite dataset, in the same order however many threads read it.
+            An infinite dataset of arrays `(batch_size, *example_shape)`, in the same
+            order however many threads read it.
 
         Raises:
-            ValueError: If `batch_size` is not in `[1, num_examples]`,
-                `start_step` is negative, or `seed` is not in `[0, 2**32)`.
+            InputError: If `batch_size` is not in `[1, num_examples]`.
+            ValueError: If `start_step` is negative, or `seed` not in `[0, 2**32)`.
         """
-        indices_of = self._shuffled_indices(batch_size, seed, start_step)
-        steps = tf.data.Dataset.counter(start=start_step)
-        images = self._images(batch_size)
-        return _map(steps, lambda step: [self.read(indices_of(step))], images)
+        return self._training_pipeline(
+            lambda step, indices: [self.read(indices)],
+            [self._spec(batch_size)],
+            seed,
+            start_step,
+        )
 
     def labeled_training_batches(
         self, batch_size: int, *, seed: int, start_step: int = 0
     ) -> tf.data.Dataset:
-        """As `training_batches`, but yields `(images, int64 labels)`.
+        """Returns the batches of `training_batches` with their labels.
 
         Args:
-            batch_size: Images in a batch.
-            seed: Which order.
-            start_step: Training step of the first batch yielded.
+            batch_size: See `training_batches`.
+            seed: See `training_batches`.
+            start_step: See `training_batches`.
 
         Returns:
-            An infinite dataset of pairs, in the order of `training_batches`.
+            An infinite dataset of pairs `(examples, labels)`, labels int64
+            `(batch_size,)`.
 
         Raises:
-            ValueError: As `training_batches`; and if the split has no labels.
+            ValueError: See `training_batches`; and if the split has no labels.
         """
         if self.labels is None:
             raise ValueError(
                 "Expected a split with labels. Received: labels=None. "
                 "Use `training_batches`, or a dataset with labels."
             )
-        indices_of = self._shuffled_indices(batch_size, seed, start_step)
-
-        def read(step):
-            indices = indices_of(step)
-            return self.read(indices), self.labels[indices]
-
-        steps = tf.data.Dataset.counter(start=start_step)
-        return _map(steps, read, self._images(batch_size), _labels(batch_size))
+        return self._training_pipeline(
+            lambda step, indices: [self.read(indices), self.labels[indices]],
+            [self._spec(batch_size), tf.TensorSpec((batch_size,), tf.int64)],
+            seed,
+            start_step,
+        )
 
     def training_pairs(
         self,
@@ -155,21 +187,21 @@ class Split:
         seed: int,
         start_step: int = 0,
     ) -> tf.data.Dataset:
-        """As `training_batches`, each image with another one to be its second view.
+        """Returns the batches of `training_batches` with a positive of each example.
 
         Args:
-            batch_size: Images in a batch.
-            positives: Integers `(num_examples, k)`: of each example, those that one
-                is drawn from, anew each epoch.
-            seed: Which order, and which are drawn.
-            start_step: Training step of the first batch yielded.
+            batch_size: See `training_batches`.
+            positives: Integers `(num_examples, k)`: indices of the examples that each
+                one's positive is drawn from, anew in each epoch.
+            seed: Seed of the order and of the draws.
+            start_step: See `training_batches`.
 
         Returns:
-            An infinite dataset of `{"images": ..., "positives": ...}`, both as
-            `training_batches` gives images. The order is that of `training_batches`.
+            An infinite dataset of `{"images": ..., "positives": ...}`, each
+            `(batch_size, *example_shape)`.
 
         Raises:
-            ValueError: As `training_batches`; and if `positives` has another shape or
+            ValueError: See `training_batches`; and if `positives` has another shape or
                 an entry that is no example's index.
         """
         positives = np.asarray(positives)
@@ -184,27 +216,33 @@ class Split:
                 f"Expected positives in [0, {self.num_examples}). Received: from "
                 f"{positives.min()} to {positives.max()}."
             )
-        indices_of = self._shuffled_indices(batch_size, seed, start_step)
 
-        def read(step):
-            indices = indices_of(step)
+        def read(step, indices):
             # Longer than an epoch's seed, and so another stream.
             random = np.random.RandomState([seed, *divmod(step, 2**32), 1])
             chosen = random.randint(shape[1], size=batch_size)
-            return self.read(indices), self.read(positives[indices, chosen])
+            return [self.read(indices), self.read(positives[indices, chosen])]
 
-        images = self._images(batch_size)
-        steps = tf.data.Dataset.counter(start=start_step)
-        return _map(steps, read, images, images).map(
+        pairs = self._training_pipeline(
+            read, [self._spec(batch_size)] * 2, seed, start_step
+        )
+        return pairs.map(
             lambda images, positives: {"images": images, "positives": positives}
         )
 
-    def _shuffled_indices(
-        self, batch_size: int, seed: int, start_step: int
-    ) -> Callable[[int], np.ndarray]:
-        """The function from a step to the indices `(batch_size,)` of its batch."""
-        _check_training_batches(self.num_examples, batch_size, seed, start_step)
-        num_examples = self.num_examples
+    def _training_pipeline(
+        self,
+        read: Callable[[int, np.ndarray], Sequence[np.ndarray]],
+        specs: Sequence[tf.TensorSpec],
+        seed: int,
+        start_step: int,
+    ) -> tf.data.Dataset:
+        """Endless batches of what `read` gives for a step and its shuffled indices."""
+        num_examples, batch_size = self.num_examples, specs[0].shape[0]
+        _check_batch_size(batch_size, num_examples)
+        check_seed(seed)
+        if start_step < 0:
+            raise ValueError(f"Expected a step of at least 0. Received: {start_step=}.")
         steps_per_epoch = num_examples // batch_size
 
         # Not tf.random.experimental.index_shuffle, which needs no array: its orders
@@ -214,18 +252,15 @@ class Split:
         def order_of(epoch):
             return np.random.RandomState([seed, epoch]).permutation(num_examples)
 
-        def indices_of(step):
+        def read_step(step):
             epoch, batch = divmod(step, steps_per_epoch)
-            return order_of(epoch)[batch * batch_size : (batch + 1) * batch_size]
+            start = batch * batch_size
+            return read(step, order_of(epoch)[start : start + batch_size])
 
-        return indices_of
+        return _map(tf.data.Dataset.counter(start=start_step), read_step, *specs)
 
-    def _images(self, batch_size: int | None) -> tf.TensorSpec:
+    def _spec(self, batch_size: int | None) -> tf.TensorSpec:
         return tf.TensorSpec((batch_size, *self.example_shape), self._examples.dtype)
-
-
-def _labels(batch_size: int) -> tf.TensorSpec:
-    return tf.TensorSpec((batch_size,), tf.int64)
 
 
 def _map(
@@ -249,7 +284,7 @@ def _map(
         return tuple(batch) if len(batch) > 1 else batch[0]
 
     # Autotuning would choose these two numbers, and make the end of a fit wait for it:
-    # 8 to 15 seconds in some of the fits measured (LOG.md).
+    # 8 to 15 seconds in some of the fits measured (benchmarks/LOG.md).
     options = tf.data.Options()
     options.autotune.enabled = False
     threads = min(os.cpu_count(), _MAX_READERS)
@@ -258,41 +293,26 @@ def _map(
 
 
 def check_seed(seed: int) -> None:
-    """Refuses what numpy's `RandomState` does not take.
-
-    Args:
-        seed: of a split or an order.
+    """Checks that numpy's `RandomState` takes a seed.
 
     Raises:
-        ValueError: If it is not in `[0, 2**32)`.
+        InputError: If it is not in `[0, 2**32)`.
     """
     if not 0 <= seed < 2**32:
-        raise ValueError(
-            "Expected a seed of at least 0 and below 2**32. "
-            f"Received: seed={seed}. Use e.g. --seed=0."
+        raise InputError(
+            f"Expected a seed of at least 0 and below 2**32. Received: {seed=}. Use "
+            "e.g. 0."
         )
 
 
-def _check_batch_size(batch_size: int) -> None:
+def _check_batch_size(batch_size: int, num_examples: int | None = None) -> None:
     if batch_size < 1:
-        raise ValueError(
-            "Expected a batch of at least one example. "
-            f"Received: batch_size={batch_size}. Use a positive --batch_size."
+        raise InputError(
+            f"Expected a batch of at least one example. Received: {batch_size=}. Use "
+            "a positive number."
         )
-
-
-def _check_training_batches(
-    num_examples: int, batch_size: int, seed: int, start_step: int
-) -> None:
-    _check_batch_size(batch_size)
-    if batch_size > num_examples:
-        raise ValueError(
+    if num_examples is not None and batch_size > num_examples:
+        raise InputError(
             f"Expected a batch no larger than the training split ({num_examples} "
-            f"examples). Received: batch_size={batch_size}. Use a smaller --batch_size."
+            f"examples). Received: {batch_size=}. Use a smaller batch_size."
         )
-    if start_step < 0:
-        raise ValueError(
-            "Expected a step of at least 0. "
-            f"Received: start_step={start_step}. Start at 0 for a new run."
-        )
-    check_seed(seed)

@@ -285,7 +285,7 @@ def input_features(dataset: Any, name: str) -> Features:
     split = getattr(dataset, name)
     starts = range(0, split.num_examples, 1024)
     indices = (np.arange(i, min(i + 1024, split.num_examples)) for i in starts)
-    rows = np.concatenate([dataset.inputs(split, some) for some in indices])
+    rows = np.concatenate([dataset.raw_inputs(split, some) for some in indices])
     return Features(rows, split.labels)
 
 

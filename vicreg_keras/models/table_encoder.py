@@ -11,13 +11,13 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from vicreg_keras.data.columns import Column, RowStatistics, input_columns
+from vicreg_keras.data.columns import Column, TableStatistics, input_columns
 
 _PACKAGE = "vicreg_keras"
 
 
 def make_row_encoder(
-    columns: Sequence[Column], statistics: RowStatistics, widths: Sequence[int]
+    columns: Sequence[Column], statistics: TableStatistics, widths: Sequence[int]
 ) -> keras.Model:
     """An untrained encoder of a table's rows: dense layers with ReLU.
 
@@ -42,7 +42,7 @@ def make_row_encoder(
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class RowInputs(layers.Layer):
-    """Raw rows as `columns.scale_rows` gives them, in a graph.
+    """Raw rows as `columns.scale_examples` gives them, in a graph.
 
     Args:
         numbers: places of columns of numbers.
@@ -76,7 +76,7 @@ class RowInputs(layers.Layer):
 
     @classmethod
     def of(
-        cls, columns: Sequence[Column], statistics: RowStatistics, **kwargs
+        cls, columns: Sequence[Column], statistics: TableStatistics, **kwargs
     ) -> "RowInputs":
         """The layer for a table.
 

@@ -80,7 +80,9 @@ def _mistakes(context, scores, predicted):
         Mistake(
             image, names[test.labels[i]], names[predicted[i]], float(probabilities[i])
         )
-        for i, image in zip(worst, context.dataset.pictures(test, worst), strict=True)
+        for i, image in zip(
+            worst, context.dataset.display_images(test, worst), strict=True
+        )
     ]
 
 
@@ -89,7 +91,7 @@ def _map(context, drawn):
     return ClusterMap(
         points=drawn.plane.points,
         assignments=drawn.clustering.assignments[drawn.picks],
-        images=context.dataset.pictures(split, drawn.picks),
+        images=context.dataset.display_images(split, drawn.picks),
         settings=drawn.plane.settings,
         split=drawn.split,
         labels=None if split.labels is None else split.labels[drawn.picks],

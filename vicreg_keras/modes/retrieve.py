@@ -136,7 +136,7 @@ def _find(context, examples, index, num_neighbors, path):
     with write_file(path, "w") as file:
         _write_neighbors(file, examples.names, index, distances, found)
     shown = range(min(_MAX_ROWS, examples.num_examples))
-    pictures = context.dataset.pictures(examples, shown)
+    pictures = context.dataset.display_images(examples, shown)
     tiles = [
         Tile(picture, _short(name))
         for picture, name in zip(pictures, examples.names, strict=False)
@@ -170,7 +170,7 @@ def neighbors_by_class(
     queries = [
         Tile(picture, names[label])
         for picture, label in zip(
-            context.dataset.pictures(test, picks), labels, strict=True
+            context.dataset.display_images(test, picks), labels, strict=True
         )
     ]
     found = zip(*index.search(rows, num_neighbors), labels, strict=True)
@@ -202,8 +202,8 @@ def _bank(context):
 def _bank_picture(context, row):
     train, held_out = context.dataset.train, context.dataset.validation
     if row < train.num_examples:
-        return context.dataset.pictures(train, [row])[0]
-    return context.dataset.pictures(held_out, [row - train.num_examples])[0]
+        return context.dataset.display_images(train, [row])[0]
+    return context.dataset.display_images(held_out, [row - train.num_examples])[0]
 
 
 def _tiles(context, index, distances, found, label=None):

@@ -36,7 +36,7 @@ def write_projector(context: Context, drawn: ClusterPlane) -> None:
         cells = (split.names[pick], str(drawn.clustering.assignments[pick]), kind)
         lines.append("\t".join(" ".join(cell.split()) for cell in cells))
     write_text(folder / "labels.tsv", "\n".join(lines) + "\n")
-    images = context.dataset.pictures(split, drawn.picks)
+    images = context.dataset.display_images(split, drawn.picks)
     columns = math.ceil(math.sqrt(len(images)))
     height, width = images.shape[1:3]
     config = projector.ProjectorConfig()

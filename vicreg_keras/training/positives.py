@@ -214,12 +214,12 @@ def _name(context):
 
 
 def _input_encoder(dataset):
-    """A model that gives pixels, or a row's numbers scaled, as `Dataset.inputs`."""
+    """A model that gives pixels, or a row's numbers scaled, as `Dataset.raw_inputs`."""
     inputs = keras.Input(dataset.example_shape)
     if dataset.columns is None:
         layer = keras.layers.Flatten(dtype="float32")
     else:
-        layer = RowInputs.of(dataset.columns, dataset.row_statistics)
+        layer = RowInputs.of(dataset.columns, dataset.table_statistics)
     return keras.Model(inputs, layer(inputs))
 
 

@@ -171,7 +171,7 @@ def build_encoder(settings: Settings, dataset: Dataset) -> keras.Model:
     keras.utils.set_random_seed(settings.seed)
     if dataset.columns is not None:
         widths = encoders.parse_widths(settings.mlp, "mlp")
-        return make_row_encoder(dataset.columns, dataset.row_statistics, widths)
+        return make_row_encoder(dataset.columns, dataset.table_statistics, widths)
     mean, std = dataset.pixel_statistics
     whitened = settings.encoder in encoders.WHITENED
     return encoders.make_encoder(
@@ -345,14 +345,9 @@ def _held_out_batches(dataset, settings):
 def _score(model, dataset, seed):
     """What is looked at as a model trains: its ranks and, with labels, kNN accuracy."""
     random = np.random.default_rng(seed)
-
-    def some(split, limit):
-        order = random.permutation(split.num_examples)[:limit]
-        return split.take(np.sort(order))
-
     encode = compile_encoder(model.encoder, dataset.example_shape)
-    bank = some(dataset.train, _KNN_BANK)
-    queries = some(dataset.validation, _KNN_QUERIES)
+    bank = dataset.train.sample(_KNN_BANK, random)
+    queries = dataset.validation.sample(_KNN_QUERIES, random)
 
     def score():
         features = extract_features(encode, bank, verbose=0)
@@ -417,12 +412,9 @@ def _loss_weights(settings):
 def _make_views(settings, dataset):
     if dataset.columns is None:
         return make_views(settings.views, **settings.group("image views"))
-    random = np.random.default_rng(0)
-    count = min(_MARGINAL_ROWS, dataset.train.num_examples)
-    chosen = np.sort(random.permutation(dataset.train.num_examples)[:count])
     return make_table_views(
         settings.views,
-        dataset.train.read(chosen),
+        dataset.train.sample(_MARGINAL_ROWS, seed=0).read(),
         dataset.columns,
         **settings.group("table views"),
     )

@@ -126,7 +126,7 @@ def check_std(std: Sequence[float] | None) -> np.ndarray | None:
             "std to be finite numbers of 0 or more, one a column",
             "std",
             std.tolist(),
-            "row_statistics gives them.",
+            "table_statistics gives them.",
         )
     return std
 

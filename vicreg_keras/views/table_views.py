@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vicreg_keras.data.columns import Column, row_statistics
+from vicreg_keras.data.columns import Column, table_statistics
 from vicreg_keras.views import table_ops, table_settings
 from vicreg_keras.views.table_settings import MAX_MARGINALS, reject
 
@@ -245,7 +245,7 @@ def make_table_views(
             marginals = rows[generator.choice(len(rows), MAX_MARGINALS, replace=False)]
     view = TableView(
         marginals,
-        std=row_statistics(rows, columns).std,
+        std=table_statistics(rows, columns).std,
         categorical=[column.categories is not None for column in columns],
         **settings,
     )

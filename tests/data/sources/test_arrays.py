@@ -5,6 +5,7 @@ import pytest
 
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.dataset import load_dataset
+from vicreg_keras.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_npz(tmp_path, shape, keys):
     assert loaded.train.labels[3] == row % 2
 
 
-def test_npz_with_its_own_parts_and_without_labels(tmp_path):
+def test_npz_with_its_own_splits_and_without_labels(tmp_path):
     images = np.zeros((6, 4, 4), np.uint8)
     path = tmp_path / "a.npz"
     np.savez_compressed(path, x_train=images, x_val=images[:2], x_test=images[:3])
@@ -58,7 +59,7 @@ IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
         ({"images": IMAGES, "labels": [-1, 0, 1, 0]}, "at least 0.*with -1"),
         ({"images": IMAGES, "labels": [0, 1, 2, 0], "class_names": ["a"]}, "each of 3"),
         ({"images": IMAGES, "labels": [0] * 4, "x_test": IMAGES}, "labels for every"),
-        ({"images": IMAGES, "x_test": IMAGES[:, 1:]}, "one size in every part"),
+        ({"images": IMAGES, "x_test": IMAGES[:, 1:]}, "one size in every split"),
         ({"images": np.array([{}] * 4)}, "npz file of plain arrays.*pickle"),
     ],
 )
@@ -71,66 +72,69 @@ def test_bad_npz(tmp_path, arrays, message):
     assert "a.npz" in str(error.value)
 
 
-# Rows.
+# Tables.
 
-ROWS = np.arange(60, dtype=np.float64).reshape(20, 3) / 8
+TABLE = np.arange(60, dtype=np.float64).reshape(20, 3) / 8
 
 
 @pytest.mark.parametrize(
-    ("rows", "keys"),
+    ("examples", "keys"),
     [
-        (ROWS, ("rows", "labels")),
-        (ROWS.astype(np.float16), ("x_train", "y_train")),
-        ((ROWS * 8).astype(np.uint8), ("x_train", "y_train")),
-        (ROWS > 3, ("rows", "labels")),
+        (TABLE, ("examples", "labels")),
+        (TABLE.astype(np.float16), ("x_train", "y_train")),
+        ((TABLE * 8).astype(np.uint8), ("x_train", "y_train")),
+        (TABLE > 3, ("examples", "labels")),
     ],
 )
-def test_npz_of_rows(tmp_path, rows, keys):
+def test_npz_table(tmp_path, examples, keys):
     path = tmp_path / "a.npz"
-    np.savez(path, **{keys[0]: rows, keys[1]: np.arange(20) % 2})
+    np.savez(path, **{keys[0]: examples, keys[1]: np.arange(20) % 2})
     loaded = load_dataset(f"npz:{path}")
     assert loaded.example_shape == (3,) and loaded.class_names == ("0", "1")
     assert loaded.columns == tuple(Column(f"column_{i}") for i in range(3))
     numbers = [int(name.removeprefix("train/")) for name in loaded.train.names]
     read = loaded.train.read(np.arange(len(numbers)))
     assert read.dtype == np.float32
-    np.testing.assert_array_equal(read, rows[numbers].astype(np.float32))
+    np.testing.assert_array_equal(read, examples[numbers].astype(np.float32))
     assert loaded.train.labels.tolist() == [number % 2 for number in numbers]
 
 
-def test_npz_of_rows_with_its_own_parts_and_names(tmp_path):
+def test_npz_table_with_its_own_splits_and_names(tmp_path):
     path = tmp_path / "a.npz"
-    gaps = np.where(ROWS == 1, np.nan, ROWS)
-    np.savez(path, x_train=gaps, x_test=ROWS[:4], column_names=["a", "b", "c"])
+    gaps = np.where(TABLE == 1, np.nan, TABLE)
+    np.savez(path, x_train=gaps, x_test=TABLE[:4], column_names=["a", "b", "c"])
     loaded = load_dataset(f"npz:{path}")
     assert loaded.columns == (Column("a"), Column("b"), Column("c"))
     assert loaded.test.names == ("test/0", "test/1", "test/2", "test/3")
-    np.testing.assert_array_equal(loaded.test.read([3]), np.float32(ROWS[3:4]))
+    np.testing.assert_array_equal(loaded.test.read([3]), np.float32(TABLE[3:4]))
     kept = loaded.train.read(np.arange(len(loaded.train)))
     held_out = loaded.validation.read(np.arange(len(loaded.validation)))
     assert np.isnan(np.concatenate([kept, held_out])).sum() == 1
 
 
-INFINITE = np.where(ROWS == 1, np.inf, ROWS)
+INFINITE = np.where(TABLE == 1, np.inf, TABLE)
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"rows": ROWS[0]}, r"matrix of numbers \(N, F\).*shape \(3,\)"),
-        ({"rows": ROWS[:0]}, r"not empty.*shape \(0, 3\)"),
-        ({"rows": np.array([["a"]])}, "matrix of numbers.*dtype <U1"),
-        ({"rows": INFINITE}, "finite in float32.*'column_2' with inf in row/2"),
-        ({"rows": ROWS * 1e39}, "finite in float32.*'column_0' with 3.75e.38 in row/1"),
-        ({"rows": ROWS * [1, np.nan, 1]}, "nothing in 'column_1'"),
-        ({"rows": ROWS, "column_names": ["a", "b"]}, "3 column_names.*with 2, 2"),
-        ({"rows": ROWS, "column_names": ["a", "b", "a"]}, "with 3, 2 of them"),
-        ({"rows": ROWS, "x_test": ROWS[:, 1:]}, r"3 columns in every.*\(20, 2\)"),
-        ({"rows": ROWS, "labels": [1]}, "a label for each of 20 examples"),
+        ({"examples": TABLE[0]}, r"matrix of numbers \(N, num_columns\).*shape \(3,\)"),
+        ({"examples": TABLE[:0]}, r"not empty.*shape \(0, 3\)"),
+        ({"examples": np.array([["a"]])}, "matrix of numbers.*dtype <U1"),
+        ({"examples": INFINITE}, "finite in float32.*'column_2' with inf in row/2"),
+        (
+            {"examples": TABLE * 1e39},
+            "finite in float32.*'column_0' with 3.75e.38 in row/1",
+        ),
+        ({"examples": TABLE * [1, np.nan, 1]}, "nothing in 'column_1'"),
+        ({"examples": TABLE, "column_names": ["a", "b"]}, "3 column_names.*with 2, 2"),
+        ({"examples": TABLE, "column_names": ["a", "b", "a"]}, "with 3, 2 of them"),
+        ({"examples": TABLE, "x_test": TABLE[:, 1:]}, r"3 columns in every.*\(20, 2\)"),
+        ({"examples": TABLE, "labels": [1]}, "a label for each of 20 examples"),
         ({"x_train": IMAGES / 255}, "uint8 images"),
     ],
 )
-def test_bad_npz_of_rows(tmp_path, arrays, message):
+def test_bad_npz_table(tmp_path, arrays, message):
     path = tmp_path / "a.npz"
     np.savez(path, **arrays)
     with pytest.raises(ValueError, match=message) as error:
@@ -138,15 +142,15 @@ def test_bad_npz_of_rows(tmp_path, arrays, message):
     assert "\n" not in str(error.value) and "a.npz" in str(error.value)
 
 
-def test_rows_have_no_image_size(tmp_path):
+def test_a_table_has_no_image_size(tmp_path):
     path = tmp_path / "a.npz"
-    np.savez(path, rows=ROWS)
-    with pytest.raises(ValueError, match="size of images for a table.*image_size=8"):
+    np.savez(path, examples=TABLE)
+    with pytest.raises(ValueError, match="no image_size for a table.*image_size=8"):
         load_dataset(f"npz:{path}", image_size=8)
 
 
-def test_what_is_no_npz(tmp_path):
-    with pytest.raises(FileNotFoundError, match="existing npz file.*nowhere"):
+def test_missing_and_unreadable_npz(tmp_path):
+    with pytest.raises(InputError, match="existing npz file.*nowhere"):
         load_dataset("npz:nowhere.npz")
     (tmp_path / "a.npz").write_text("not an archive")
     with pytest.raises(ValueError, match="npz file of plain arrays.*not a zip file"):

@@ -1,14 +1,12 @@
 """Every kind of image file becomes uint8 RGB of the size asked for."""
 
 import io
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from vicreg_keras.data import sources
-from vicreg_keras.data.sources import images
 
 
 def save_image(path, value=100, size=(8, 8), mode="RGB"):
@@ -75,18 +73,6 @@ def test_a_broken_png(tmp_path):
         sources.decode_image(io.BytesIO(bytes(content)), "a")
 
 
-def test_progress_is_shown_on_stderr_when_it_takes_long(capsys, monkeypatch):
-    monkeypatch.setattr(time, "monotonic", iter([0, 1, 4, 4.1, 9]).__next__)
-    progress = images.Progress("cifar10 train", 3000)
-    for done in (500, 1000, 2000, 3000):
-        progress.update(done)
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "500" not in captured.err.replace("3,000", "").split("1,000")[0]
-    assert captured.err.count("cifar10 train") == 2
-    assert captured.err.endswith("3,000 of 3,000\n")
-
-
 @pytest.mark.filterwarnings("ignore")
 def test_broken_exif(tmp_path):
     """What Pillow then raises is of many classes."""
@@ -99,8 +85,8 @@ def test_broken_exif(tmp_path):
     refused = 0
     for _ in range(3000):
         broken = bytearray(content)
-        for place in random.integers(0, 100, random.integers(1, 5)):
-            broken[place] = random.integers(256)
+        for position in random.integers(0, 100, random.integers(1, 5)):
+            broken[position] = random.integers(256)
         try:
             sources.decode_image(io.BytesIO(bytes(broken)), "photo.jpg")
         except ValueError as error:

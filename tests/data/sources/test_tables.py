@@ -1,4 +1,4 @@
-"""Tables: what a column is taken for, labels, and what is said of broken files."""
+"""Tests of tables: inferred columns, labels, messages about broken files."""
 
 import datetime
 import gzip
@@ -11,6 +11,8 @@ import pytest
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.data.sources import load_csv, load_parquet, table_files
+from vicreg_keras.errors import InputError
+from vicreg_keras.settings import DataOptions
 
 NUM_ROWS = 40
 
@@ -18,7 +20,7 @@ NUM_ROWS = 40
 def read_csv(path, text, **options):
     """The source of a csv file with this text."""
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return load_csv(str(path), image_size=None, **options)
+    return load_csv(str(path), DataOptions(**options))
 
 
 def csv_of(**columns):
@@ -31,11 +33,7 @@ def csv_of(**columns):
     return "\n".join(lines) + "\n"
 
 
-def rows_of(source):
-    return source.train.examples.read(np.arange(len(source.train.names)))
-
-
-# What a column is taken for.
+# Inferred columns.
 
 
 @pytest.mark.parametrize(
@@ -55,7 +53,7 @@ def rows_of(source):
 def test_numbers(tmp_path, cells, values):
     source = read_csv(tmp_path / "a.csv", csv_of(a=cells, b=[1]))
     assert source.columns == (Column("a"), Column("b"))
-    rows = rows_of(source)
+    rows = source.train.read()
     assert rows.dtype == np.float32 and rows.shape == (NUM_ROWS, 2)
     np.testing.assert_array_equal(rows[: len(cells), 0], np.float32(values))
 
@@ -76,16 +74,16 @@ def test_numbers(tmp_path, cells, values):
 def test_categories(tmp_path, cells, categories, codes):
     source = read_csv(tmp_path / "a.csv", csv_of(a=cells, b=[1]))
     assert source.columns == (Column("a", categories), Column("b"))
-    np.testing.assert_array_equal(rows_of(source)[: len(cells), 0], codes)
+    np.testing.assert_array_equal(source.train.read()[: len(cells), 0], codes)
 
 
-def test_what_a_column_is_may_show_in_its_last_block(tmp_path, monkeypatch):
+def test_the_last_block_may_decide_what_a_column_is(tmp_path, monkeypatch):
     monkeypatch.setattr(table_files, "_BLOCK_BYTES", 256)
     cells = ["1"] * 150 + [""] * 150 + ["high", "low"] * 50
     text = "a,b\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells))
     source = read_csv(tmp_path / "a.csv", text)
     assert source.columns[0] == Column("a", ("1", "high", "low"))
-    rows = rows_of(source)
+    rows = source.train.read()
     np.testing.assert_array_equal(rows[:, 1], np.arange(400))
     codes = [0] * 150 + [np.nan] * 150 + [1, 2] * 50
     np.testing.assert_array_equal(rows[:, 0], codes)
@@ -95,8 +93,8 @@ def test_header_is_read_as_spreadsheets_write_it(tmp_path):
     text = b'\xef\xbb\xbf"a, b", c\r\n1,2\r\n\r\n3,"4"\r\n'
     source = read_csv(tmp_path / "a.csv", text)
     assert source.columns == (Column("a, b"), Column("c"))
-    np.testing.assert_array_equal(rows_of(source), [[1, 2], [3, 4]])
-    assert source.train.names == ["row/0", "row/1"]
+    np.testing.assert_array_equal(source.train.read(), [[1, 2], [3, 4]])
+    assert source.train.names == ("row/0", "row/1")
     assert source.train.labels is None and source.class_names is None
 
 
@@ -127,7 +125,7 @@ def test_parquet_types(tmp_path):
     )
     path = tmp_path / "a.parquet"
     pa.parquet.write_table(table, path, row_group_size=3)
-    source = load_parquet(str(path), image_size=None, drop_columns=["tags"])
+    source = load_parquet(str(path), DataOptions(drop_columns=("tags",)))
     assert [column.name for column in source.columns] == table.column_names[:-1]
     assert [column.categories for column in source.columns[8:]] == [
         ("a", "b"),
@@ -141,9 +139,9 @@ def test_parquet_types(tmp_path):
         [3, nan, 1, 2, nan, nan, 1.5, 1.5, nan, nan, nan],
         [4, 2, 2, 3, 1, 2, 1.5, 1.5, 1, 1, 4],
     ]
-    np.testing.assert_array_equal(rows_of(source), np.float32(expected))
-    with pytest.raises(ValueError, match=r"'tags' of list.*--drop_columns=tags"):
-        load_parquet(str(path), image_size=None)
+    np.testing.assert_array_equal(source.train.read(), np.float32(expected))
+    with pytest.raises(ValueError, match=r"'tags' of list.*drop_columns=tags"):
+        load_parquet(str(path), DataOptions())
 
 
 # Labels.
@@ -169,8 +167,7 @@ def test_labels(tmp_path, cells, class_names, labels):
     assert source.train.labels[: len(labels)].tolist() == labels
 
 
-def test_parquet_labels(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_files, "_BATCH_ROWS", 3)
+def test_parquet_labels(tmp_path):
     path = tmp_path / "a.parquet"
     table = {
         "a": np.arange(20.0),
@@ -207,18 +204,18 @@ NUMBERS = list(range(NUM_ROWS))
         ("é,b\n1,2\n".encode("latin-1"), {}, "text in UTF-8.*bytes in its header"),
         ("a,b\n1,2\n".encode("utf-16"), {}, "text in UTF-8.*Save it as CSV in UTF-8"),
         ('a,b\n1,"2\n' + "3,4\n" * 9, {}, "a double quote without its end"),
-        ('a,b\n1,"2\n3,4\n', {"drop_columns": ["b"]}, "a double quote without its"),
+        ('a,b\n1,"2\n3,4\n', {"drop_columns": ("b",)}, "a double quote without its"),
         ("a;b\n1;2\n", {}, "separated by commas.*semicolons in its header"),
         ("a,b,a\n1,2,3\n", {}, "different names.*'a' more than once"),
         (",a\n0,1\n", {}, r"a name for every column.*column 1 of 2.*index=False"),
         (
             csv_of(alpha=[1], gamma=[2]),
             {"label_column": "alhpa"},
-            "label_column='alhpa'; near names are 'alpha'. Correct --label_column",
+            "label_column='alhpa'; near names are 'alpha'. Correct label_column",
         ),
         (
             csv_of(alpha=[1], gamma=[2]),
-            {"drop_columns": ["y"]},
+            {"drop_columns": ("y",)},
             "drop_columns='y'; its columns are 'alpha', 'gamma'",
         ),
         (
@@ -228,7 +225,7 @@ NUMBERS = list(range(NUM_ROWS))
         ),
         (
             csv_of(a=[1], b=[1]),
-            {"label_column": "a", "drop_columns": ["b"]},
+            {"label_column": "a", "drop_columns": ("b",)},
             r"one column beside those left out.*\['a', 'b'\]",
         ),
         (
@@ -249,7 +246,7 @@ NUMBERS = list(range(NUM_ROWS))
         (
             csv_of(a=[1], y=NUMBERS),
             {"label_column": "y"},
-            "labels that several rows share.*40 values in 40 rows",
+            "labels that several examples share.*40 values in 40 rows",
         ),
         (
             csv_of(a=[1, 2, "inf"]),
@@ -266,7 +263,7 @@ NUMBERS = list(range(NUM_ROWS))
         (
             csv_of(a=[1], key=LETTERS, name=LETTERS),
             {},
-            "at most 100 categories.*'key', 'name'. Use --drop_columns=key,name",
+            "at most 100 categories.*'key', 'name'. Use drop_columns=key,name",
         ),
         (csv_of(a=[1], b=["NA"], c=[""]), {}, "nothing in 'b', 'c'. .*columns=b,c"),
     ],
@@ -312,7 +309,7 @@ def test_single_row_cannot_be_divided(tmp_path):
 
 def test_files_that_are_not_there_or_not_parquet(tmp_path):
     for scheme in ("csv", "parquet"):
-        with pytest.raises(FileNotFoundError, match=f"existing {scheme}.*{scheme}:no"):
+        with pytest.raises(InputError, match=f"existing {scheme}.*{scheme}:no"):
             load_dataset(f"{scheme}:nowhere")
     path = tmp_path / "a.parquet"
     path.write_text("a,b\n1,2\n")
@@ -324,23 +321,35 @@ def test_files_that_are_not_there_or_not_parquet(tmp_path):
         load_dataset(f"parquet:{path}")
 
 
-def test_options_that_do_not_fit(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("csv:a.csv", {"image_size": 32}),
+        ("iris", {"image_size": 8}),
+        ("csv:a.csv", {"data_dir": "/data"}),
+        ("digits", {"data_dir": "/data"}),
+        ("digits", {"label_column": "y"}),
+        ("iris", {"drop_columns": ("a",)}),
+        ("cifar10", {"label_column": "y"}),
+    ],
+)
+def test_options_without_effect_are_refused(name, options):
+    ((option, value),) = options.items()
+    with pytest.raises(InputError) as error:
+        load_dataset(name, **options)
+    assert f"no {option} for dataset={name}. " in str(error.value)
+    assert f"Received: {option}={value!r}. Leave" in str(error.value)
+
+
+def test_names_and_columns_that_contradict_each_other(tmp_path):
     (tmp_path / "a.csv").write_text(csv_of(a=NUMBERS, b=["x", "y"]))
-    with pytest.raises(ValueError, match="size of images.*csv:.*image_size=32"):
-        load_dataset(f"csv:{tmp_path}/a.csv", image_size=32)
-    with pytest.raises(ValueError, match="size of images.*'iris', image_size=8"):
-        load_dataset("iris", image_size=8)
-    with pytest.raises(ValueError, match="Expected `iris` alone.*'iris:x'"):
+    with pytest.raises(InputError, match="Expected `iris` alone.*'iris:x'"):
         load_dataset("iris:x")
-    with pytest.raises(ValueError, match="names of columns.*'digits', label_column='y"):
-        load_dataset("digits", label_column="y")
-    with pytest.raises(ValueError, match=r"names of columns.*drop_columns=\['a'\]"):
-        load_dataset("iris", drop_columns=["a"])
-    with pytest.raises(ValueError, match="labels in a column that is kept.*'b'"):
+    with pytest.raises(InputError, match="labels in a column that is kept.*'b'"):
         load_dataset(f"csv:{tmp_path}/a.csv", label_column="b", drop_columns=["b"])
 
 
-# Datasets of rows.
+# Datasets of tables.
 
 
 @pytest.mark.parametrize(
@@ -355,7 +364,7 @@ def test_options_that_do_not_fit(tmp_path):
 def test_bundled_tables(name, shape, num_classes, first_column, first_class):
     from sklearn import datasets
 
-    raw = getattr(datasets, f"load_{name.removesuffix('_rows')}")()
+    raw = getattr(datasets, f"load_{name.removesuffix('_table')}")()
     loaded = load_dataset(name)
     splits = (loaded.train, loaded.validation, loaded.test)
     assert sum(len(split) for split in splits) == shape[0]
@@ -374,10 +383,10 @@ def test_bundled_tables(name, shape, num_classes, first_column, first_class):
         np.testing.assert_array_equal(split.labels, raw.target[numbers])
 
 
-def test_digits_are_held_out_alike_as_images_and_as_rows():
-    images, rows = load_dataset("digits"), load_dataset("digits_table")
+def test_digits_have_the_same_splits_as_images_and_as_a_table():
+    images, table = load_dataset("digits"), load_dataset("digits_table")
     for part in ("train", "validation", "test"):
-        ours, theirs = getattr(rows, part), getattr(images, part)
+        ours, theirs = getattr(table, part), getattr(images, part)
         numbers = [name.removeprefix("row/") for name in ours.names]
         assert numbers == [name.removeprefix("digits/") for name in theirs.names]
     assert images.columns is None

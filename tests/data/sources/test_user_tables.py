@@ -1,4 +1,4 @@
-"""Rows of a user's own: read as the training rows were, or refused in one line."""
+"""Tests of user-provided tables: parsed as the training data, or refused."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,7 +6,8 @@ import pyarrow.parquet
 import pytest
 
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources import load_csv, load_rows
+from vicreg_keras.data.sources import load_csv, load_user_table
+from vicreg_keras.settings import DataOptions
 
 COLUMNS = (Column("size"), Column("color", ("blue", "red")), Column("bought"))
 TRAINING = """bought,color,size,animal
@@ -14,10 +15,6 @@ TRAINING = """bought,color,size,animal
 ,blue,,dog
 1970-01-02,,-2e1,cat
 """
-
-
-def rows_of(part):
-    return part.examples.read(np.arange(len(part.names)))
 
 
 def write(path, text):
@@ -32,53 +29,53 @@ def test_cells_are_read_as_those_of_training(tmp_path, suffix):
         table = pa.csv.read_csv(path)
         path = str(tmp_path / "a.parquet")
         pa.parquet.write_table(table, path)
-    part = load_rows(path, columns=COLUMNS)
+    split = load_user_table(path, columns=COLUMNS)
     expected = [[1.5, 1, 19782], [np.nan, 0, np.nan], [-20, np.nan, 1]]
-    assert part.names == ["row/0", "row/1", "row/2"] and part.labels is None
-    np.testing.assert_array_equal(rows_of(part), np.float32(expected))
+    assert split.names == ("row/0", "row/1", "row/2") and split.labels is None
+    np.testing.assert_array_equal(split.read(), np.float32(expected))
 
 
-def test_the_training_file_itself_gives_the_training_rows(tmp_path):
+def test_the_training_file_itself_gives_the_training_examples(tmp_path):
     text = TRAINING + "1970-01-01,red,3,cat\n2000-01-01,blue,4,dog\n" * 9
     path = write(tmp_path / "a.csv", text)
-    source = load_csv(path, image_size=None, label_column="animal")
-    part = load_rows(path, columns=source.columns)
-    np.testing.assert_array_equal(rows_of(part), rows_of(source.train))
+    source = load_csv(path, DataOptions(label_column="animal"))
+    split = load_user_table(path, columns=source.columns)
+    np.testing.assert_array_equal(split.read(), source.train.read())
 
 
 def test_a_category_that_training_did_not_have_is_missing(tmp_path):
     path = write(tmp_path / "a.csv", "size,color,bought\n1,green,\n2, blue ,\n")
-    rows = rows_of(load_rows(path, columns=COLUMNS))
-    np.testing.assert_array_equal(rows[:, 1], np.float32([np.nan, 0]))
+    examples = load_user_table(path, columns=COLUMNS).read()
+    np.testing.assert_array_equal(examples[:, 1], np.float32([np.nan, 0]))
 
 
 def test_numbers_of_another_kind_still_count_as_categories(tmp_path):
     path = str(tmp_path / "a.parquet")
     pa.parquet.write_table(pa.table({"color": [2, 1, 7]}), path)
-    rows = rows_of(load_rows(path, columns=[Column("color", ("1", "2"))]))
-    np.testing.assert_array_equal(rows[:, 0], np.float32([1, 0, np.nan]))
+    examples = load_user_table(path, columns=[Column("color", ("1", "2"))]).read()
+    np.testing.assert_array_equal(examples[:, 0], np.float32([1, 0, np.nan]))
 
 
 def test_a_matrix(tmp_path):
-    rows = np.float32([[1, 2, 3], [4, np.nan, 6]])
-    np.savez(tmp_path / "a.npz", rows=rows, column_names=["a", "b", "c"])
-    part = load_rows(str(tmp_path / "a.npz"), columns=[Column("c"), Column("b")])
-    np.testing.assert_array_equal(rows_of(part), rows[:, [2, 1]])
+    examples = np.float32([[1, 2, 3], [4, np.nan, 6]])
+    np.savez(tmp_path / "a.npz", examples=examples, column_names=["a", "b", "c"])
+    split = load_user_table(str(tmp_path / "a.npz"), columns=[Column("c"), Column("b")])
+    np.testing.assert_array_equal(split.read(), examples[:, [2, 1]])
 
 
-def test_more_rows_than_are_read_at_once(tmp_path):
+def test_more_examples_than_are_read_at_once(tmp_path):
     numbers = np.arange(70_000) % 997
     path = str(tmp_path / "a.parquet")
     pa.parquet.write_table(pa.table({"x": numbers.astype(str)}), path)
-    part = load_rows(path, columns=[Column("x")])
-    assert part.names[-1] == "row/69999"
-    np.testing.assert_array_equal(rows_of(part)[:, 0], numbers)
+    split = load_user_table(path, columns=[Column("x")])
+    assert split.names[-1] == "row/69999"
+    np.testing.assert_array_equal(split.read()[:, 0], numbers)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
-        ("a.csv", "size,color,bought\n1,red,\n", "without 'color'; near.*'color'"),
+        ("a.csv", "size,colors,bought\n1,red,\n", "without 'color'; near.*'colors'"),
         ("a.csv", "x,y\n1,2\n", "without 'size', 'color', 'bought'. Add"),
         ("a.csv", "size,color,bought\n1,red,\nbig,red,\n", "'big' in row/1"),
         ("a.csv", "size,color,bought\n1e39,red,\n", "finite in float32"),
@@ -95,14 +92,14 @@ def test_what_is_refused(tmp_path, name, text, expected):
     if name is not None:
         path = write(tmp_path / name, text)
     with pytest.raises(ValueError, match=f"(?s)Expected.*{expected}"):
-        load_rows(path, columns=COLUMNS)
+        load_user_table(path, columns=COLUMNS)
 
 
 def test_an_empty_file_and_images_are_refused(tmp_path):
     path = str(tmp_path / "a.parquet")
     pa.parquet.write_table(pa.table({"x": pa.array([], pa.float32())}), path)
     with pytest.raises(ValueError, match="at least one row"):
-        load_rows(path, columns=[Column("x")])
+        load_user_table(path, columns=[Column("x")])
     np.savez(tmp_path / "a.npz", images=np.zeros((2, 4, 4), np.uint8))
-    with pytest.raises(ValueError, match="Expected rows of 1 columns.*images"):
-        load_rows(str(tmp_path / "a.npz"), columns=[Column("x")])
+    with pytest.raises(ValueError, match="Expected a table of 1 columns.*images"):
+        load_user_table(str(tmp_path / "a.npz"), columns=[Column("x")])

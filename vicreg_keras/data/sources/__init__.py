@@ -1,23 +1,23 @@
-"""How the examples of each kind of dataset are found and decoded.
+"""Loaders of each kind of dataset.
 
-A source is a function `(location, *, data_dir, image_size, memory_limit_bytes,
-schemes, label_column, drop_columns) -> Source`. It says which parts the dataset
-itself has; `data` makes the splits of them.
+A loader is a function `(location, options) -> Source`: it finds the examples of the
+dataset `scheme:location` and the splits that the dataset has of its own.
 """
 
 from vicreg_keras.data.sources.arrays import load_digits, load_npz
-from vicreg_keras.data.sources.base import ArrayExamples, Examples, Part, Source
+from vicreg_keras.data.sources.base import Source
 from vicreg_keras.data.sources.folder import load_files, load_folder
 from vicreg_keras.data.sources.images import FileExamples, decode_image
-from vicreg_keras.data.sources.tables import load_bundled_table, load_csv, load_parquet
+from vicreg_keras.data.sources.tables import (
+    load_bundled_table,
+    load_csv,
+    load_parquet,
+    load_user_table,
+)
 from vicreg_keras.data.sources.tfds import load_tfds
-from vicreg_keras.data.sources.user_tables import load_rows
 
 __all__ = [
-    "ArrayExamples",
-    "Examples",
     "FileExamples",
-    "Part",
     "Source",
     "decode_image",
     "load_bundled_table",
@@ -27,6 +27,6 @@ __all__ = [
     "load_folder",
     "load_npz",
     "load_parquet",
-    "load_rows",
     "load_tfds",
+    "load_user_table",
 ]

@@ -1,85 +1,48 @@
-"""Base types of the sources: examples read by index, parts, and a source."""
+"""`Source`: what a loader finds, and the check that its messages are made by."""
 
 import dataclasses
-import sys
-import time
-from collections.abc import Sequence
-from typing import Protocol
-
-import numpy as np
 
 from vicreg_keras.data.columns import Column
-
-
-class Examples(Protocol):
-    """What a split reads from: random access by index to arrays of one shape."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    def read(self, indices: np.ndarray) -> np.ndarray:
-        """Returns the examples at `indices`, in that order, as a new array."""
-        ...
-
-
-class ArrayExamples:
-    """Examples that lie in an array, in memory or memory-mapped.
-
-    Args:
-        array: Shape `(num_examples, ...)`.
-    """
-
-    def __init__(self, array: np.ndarray):
-        self._array = array
-        self.shape = array.shape[1:]
-        self.dtype = array.dtype
-
-    def read(self, indices: np.ndarray) -> np.ndarray:
-        """Returns a copy of the examples at `indices`."""
-        return np.asarray(self._array[indices])
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """One part of a source: examples, int64 labels or `None`, and a name for each."""
-
-    examples: Examples
-    labels: np.ndarray | None
-    names: Sequence[str]
+from vicreg_keras.data.split import Split
+from vicreg_keras.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The parts that a dataset has of its own; `columns` where examples are rows."""
+    """The splits that a dataset has of its own.
 
-    train: Part
-    validation: Part | None = None
-    test: Part | None = None
+    Attributes:
+        train: Examples to train on, and to hold others out of.
+        validation: The dataset's own validation split, or `None`.
+        test: The dataset's own test split, or `None`.
+        class_names: A name for each label, or `None` without labels.
+        columns: The columns of a table, or `None` for images.
+    """
+
+    train: Split
+    validation: Split | None = None
+    test: Split | None = None
     class_names: tuple[str, ...] | None = None
     columns: tuple[Column, ...] | None = None
 
 
-class Progress:
-    """Counts on stderr, once the work has lasted three seconds.
+def require(condition: object, expected: str, received: str, remedy: str) -> None:
+    """Checks what a user gave.
 
-    On a terminal one line is rewritten; elsewhere a line is added every half minute.
+    Args:
+        condition: What holds of a valid input.
+        expected: What is valid.
+        received: What was given.
+        remedy: What to do.
+
+    Raises:
+        InputError: If the condition does not hold.
     """
+    if not condition:
+        raise InputError(f"Expected {expected}. Received: {received}. {remedy}.")
 
-    def __init__(self, what: str, total: int):
-        self._what = what
-        self._total = total
-        self._terminal = sys.stderr.isatty()
-        self._next = time.monotonic() + 3
-        self._shown = False
 
-    def update(self, done: int) -> None:
-        """Says that `done` of the total are decoded, not more often than needed."""
-        now = time.monotonic()
-        finished = self._shown and done == self._total
-        if now < self._next and not finished:
-            return
-        line = f"Decoding {self._what}: {done:,} of {self._total:,}"
-        start, end = ("\r", "\n" if finished else "") if self._terminal else ("", "\n")
-        print(start + line, end=end, file=sys.stderr, flush=True)
-        self._next = now + (0.5 if self._terminal else 30)
-        self._shown = True
+def quoted(names: list[str], limit: int = 5) -> str:
+    """Returns the first names of a list for a message: `'a', 'b', ...`."""
+    shown = ", ".join(map(repr, names[:limit]))
+    return f"{shown}, ..." if len(names) > limit else shown

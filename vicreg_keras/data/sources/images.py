@@ -1,4 +1,4 @@
-"""Pixels: one file decoded, many at once, and arrays or files read by index."""
+"""Decoding of JPEG and PNG files, one or many at once, into uint8 RGB."""
 
 import concurrent.futures
 import contextlib
@@ -11,32 +11,34 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
+from vicreg_keras.errors import InputError
+
 
 class FileExamples:
-    """Image files that are decoded each time they are read, several at once.
+    """Image files, indexed like an array and decoded each time they are read.
 
     Args:
-        paths: Files, JPEG or PNG.
-        shape: `(height, width, 3)` of every decoded image.
-        image_size: As in `load_dataset`.
+        paths: JPEG or PNG files.
+        image_shape: `(height, width, 3)` of every decoded image.
+        image_size: See `load_dataset`.
     """
 
     def __init__(
         self,
         paths: Sequence[pathlib.Path],
-        shape: tuple[int, int, int],
+        image_shape: tuple[int | None, ...],
         image_size: int | None,
     ):
         self._paths = paths
         self._image_size = image_size
         self._pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
-        self.shape = shape
+        self.shape = (len(paths), *image_shape)
         self.dtype = np.dtype(np.uint8)
 
-    def read(self, indices: np.ndarray) -> np.ndarray:
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
         """Returns the decoded images at `indices`."""
         paths = [self._paths[i] for i in indices]
-        images = np.empty((len(paths), *self.shape), np.uint8)
+        images = np.empty((len(paths), *self.shape[1:]), np.uint8)
         decode_into(images, self._pool, paths, paths, self._image_size)
         return images
 
@@ -51,13 +53,13 @@ def decode_image(
     Args:
         file: A path, or a file object with the encoded bytes.
         name: What to call it in a message.
-        image_size: As in `load_dataset`.
+        image_size: See `load_dataset`.
 
     Returns:
         uint8 RGB, `(height, width, 3)`, in `[0, 255]`.
 
     Raises:
-        ValueError: If it cannot be read or decoded.
+        InputError: If it cannot be read or decoded.
     """
     with image_errors(name), Image.open(file, formats=("JPEG", "PNG")) as image:
         if "exif" in image.info:  # Asking Pillow costs more than a small image.
@@ -76,35 +78,60 @@ def decode_into(
     names: Sequence[str | os.PathLike],
     image_size: int | None,
 ) -> None:
-    """Decodes each file into its row of `images`, on all threads of the pool."""
+    """Decodes files into an array, on all threads of a pool.
+
+    Args:
+        images: uint8 `(num_files, height, width, 3)` to write to.
+        pool: Threads to decode on.
+        files: Paths, or file objects with the encoded bytes.
+        names: What to call each in a message.
+        image_size: See `load_dataset`.
+
+    Raises:
+        InputError: If a file cannot be decoded, or has another size.
+    """
     files = list(files)
     num_threads = min(os.cpu_count() or 1, len(files))
 
-    def decode_every(start):  # One task a thread: a task an image would cost more.
-        for row in range(start, len(files), num_threads):
-            image = decode_image(files[row], names[row], image_size)
-            if image.shape != images.shape[1:]:
-                raise ValueError(
-                    mixed_sizes_message(images.shape[1:], image.shape, names[row])
-                )
-            images[row] = image
+    def decode_every(start):  # One task per thread: one per image would cost more.
+        for i in range(start, len(files), num_threads):
+            image = decode_image(files[i], names[i], image_size)
+            check_same_size(images.shape[1:], image.shape, names[i])
+            images[i] = image
 
     for _ in pool.map(decode_every, range(num_threads)):
         pass  # Raises what a thread raised.
 
 
-def mixed_sizes_message(
+def check_same_size(
     shape: Sequence[int], other: Sequence[int], name: str | os.PathLike
-) -> str:
-    """What is said when two images differ in size and no `image_size` is given."""
-    return (
-        f"Expected images of one size, {shape[0]}x{shape[1]} (height x width) as the "
-        f"first. Received: {name} of {other[0]}x{other[1]}. Use --image_size."
-    )
+) -> None:
+    """Checks that an image has the height and width of the others.
+
+    Args:
+        shape: `(height, width, 3)` of the others.
+        other: `(height, width, 3)` of the image.
+        name: What to call the image in a message.
+
+    Raises:
+        InputError: If it has not.
+    """
+    if tuple(other) != tuple(shape):
+        raise InputError(
+            f"Expected images of one size, {shape[0]}x{shape[1]} (height x width) as "
+            f"the first. Received: {name} of {other[0]}x{other[1]}. Use image_size."
+        )
 
 
 def as_rgb(images: np.ndarray) -> np.ndarray:
-    """`(N, H, W)`, `(N, H, W, 1)` or `(N, H, W, 3)` to `(N, H, W, 3)`."""
+    """Repeats gray images over three channels.
+
+    Args:
+        images: `(N, H, W)`, `(N, H, W, 1)` or `(N, H, W, 3)`.
+
+    Returns:
+        `(N, H, W, 3)`.
+    """
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.shape[-1] == 1:
@@ -113,24 +140,29 @@ def as_rgb(images: np.ndarray) -> np.ndarray:
 
 
 def resized(images: np.ndarray, image_size: int | None) -> np.ndarray:
-    """`(N, H, W, 3)` brought to `image_size`, as in `load_dataset`."""
+    """Resizes images `(N, H, W, 3)` to `image_size`, see `load_dataset`."""
     if image_size is None or images.shape[1:3] == (image_size, image_size):
         return images
     resized = np.empty((len(images), image_size, image_size, 3), np.uint8)
-    for row, image in enumerate(images):
-        resized[row] = np.asarray(_fit(Image.fromarray(image), image_size))
+    for i, image in enumerate(images):
+        resized[i] = np.asarray(_fit(Image.fromarray(image), image_size))
     return resized
 
 
 @contextlib.contextmanager
 def image_errors(name: str | os.PathLike) -> Iterator[None]:
-    """Turns whatever Pillow raises for a bad file into one line that names it."""
+    """Turns whatever Pillow raises for a bad file into an `InputError` that names it.
+
+    Args:
+        name: What to call the file.
+    """
     try:
         yield
+        return
     except Image.UnidentifiedImageError:
-        raise ValueError(_bad_image(name, "not a JPEG or PNG file")) from None
+        reason = "not a JPEG or PNG file"
     except Image.DecompressionBombError:
-        raise ValueError(_bad_image(name, "too many pixels")) from None
+        reason = "too many pixels"
     # Broken PNG chunks surface as SyntaxError, broken EXIF as the last two.
     except (
         OSError,
@@ -141,7 +173,11 @@ def image_errors(name: str | os.PathLike) -> Iterator[None]:
         struct.error,
         TypeError,
     ) as error:
-        raise ValueError(_bad_image(name, error)) from None
+        reason = " ".join(str(error).split())
+    raise InputError(
+        "Expected a readable JPEG or PNG image. "
+        f"Received: {name} ({reason}). Replace or remove this file."
+    )
 
 
 def _fit(image: Image.Image, image_size: int | None) -> Image.Image:
@@ -150,11 +186,3 @@ def _fit(image: Image.Image, image_size: int | None) -> Image.Image:
     # Pillow widens the bilinear filter when it shrinks: that is the antialiasing.
     size = (image_size, image_size)
     return ImageOps.fit(image, size, method=Image.Resampling.BILINEAR)
-
-
-def _bad_image(name: str | os.PathLike, reason: object) -> str:
-    reason = " ".join(str(reason).split())
-    return (
-        "Expected a readable JPEG or PNG image. "
-        f"Received: {name} ({reason}). Replace or remove this file."
-    )

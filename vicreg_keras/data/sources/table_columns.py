@@ -1,238 +1,229 @@
-"""Which columns of a table are numbers, which are categories, and which are neither?
+"""Arrow columns as numbers: which are numeric, which are categories, which neither.
 
-Arrow's cells become float64, as it is decided here; NaN is what is missing.
+Numbers, booleans and times become float64, categories their codes, missing values NaN.
 """
 
-import dataclasses
+import contextlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
 from vicreg_keras.data.columns import MISSING, Column
-from vicreg_keras.data.sources.table_files import TableFile
+from vicreg_keras.data.sources.base import quoted, require
+from vicreg_keras.errors import InputError
 
-# A text with more values than this is no category that an encoder could use.
+# Text with more distinct values is no category that an encoder could use.
 _MAX_CATEGORIES = 100
-# Nor is one, above so many values, that has another value in nearly every row.
-_FEW_CATEGORIES = 10
-_IDENTIFIER_SHARE = 0.9
-# With more numbers than this, the other cells are mistakes rather than categories.
-_NUMBER_SHARE = 0.95
+# Nor is text with more than so many that differ in nearly every example.
+_MIN_IDENTIFIERS = 10
+_IDENTIFIER_FRACTION = 0.9
+# With a larger fraction of numbers, the other cells are mistakes, not categories.
+_NUMBER_FRACTION = 0.95
 
-_MICROSECONDS_A_DAY = 24 * 60 * 60 * 1_000_000
+_MICROSECONDS_PER_DAY = 24 * 60 * 60 * 1_000_000
 _NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity|nan))$"
+# What text is tried as, in this order.
+_TEXT_TYPES = (
+    pa.float64(),
+    pa.bool_(),
+    pa.timestamp("us"),
+    pa.timestamp("us", "UTC"),
+)
 
 
-@dataclasses.dataclass(frozen=True)
-class TableColumn:
-    """A column, and how its cells are read.
+def infer_column(
+    name: str, cells: pa.ChunkedArray, path: pathlib.Path
+) -> tuple[Column, np.ndarray]:
+    """Infers what a column of the training data holds.
 
-    Attributes:
-        column: Name and categories.
-        values: The function from Arrow's cells to float64 `(num_cells,)`.
-    """
-
-    column: Column
-    values: Callable[[pa.Array], np.ndarray]
-
-
-def read_columns(
-    file: TableFile, names: Sequence[str], label_column: str | None
-) -> tuple[list[TableColumn], list[pa.Array], int]:
-    """What the columns `names` hold; reads those that are text once, to the end.
-
-    Text is categories, sorted, unless all that is there are numbers, `true` and
-    `false`, or times as ISO 8601 writes them. Times are days since 1970, which
-    float32 holds to some three minutes. Blanks around text are no part of it.
+    Text is categories, sorted, unless all of it is numbers, `true` and `false`, or
+    times as ISO 8601 writes them. Times are days since 1970, which float32 holds to
+    some three minutes. Blanks around text are ignored.
 
     Args:
-        file: The table.
-        names: The columns of an example.
-        label_column: One whose cells are wanted as they are, or `None`.
+        name: The column's name.
+        cells: All of its cells.
+        path: The file, for the message.
 
     Returns:
-        `(columns, labels, num_rows)`: the columns in the order of `names`, and the
-        cells of the label column in parts.
+        The column, and its values, float64 `(num_examples,)`. A column of categories
+        may have too many of them: see `check_categories`.
 
     Raises:
-        ValueError: If a column has a type that is neither numbers, times nor text; if
-            some cells among numbers are text; if a text has as many values as an
-            identifier; or if there are no rows.
+        InputError: If it has a type that is neither numbers, times nor text, or if
+            nearly all cells are numbers and some are text.
     """
-    for name in names:
-        _check_type(file.path, name, file.types[name])
-    texts = {name: _Texts() for name in names if _is_text(file.types[name])}
-    labels, num_rows = [], 0
-    wanted = [*texts] + ([] if label_column is None else [label_column])
-    # Without one to look at, any column tells how many rows there are.
-    for batch in file.batches(wanted or names[:1]):
-        for name, text in texts.items():
-            text.add(batch.column(name), num_rows)
-        if label_column is not None:
-            labels.append(batch.column(label_column))
-        num_rows += batch.num_rows
-    if not num_rows:
-        raise ValueError(
-            f"Expected at least one row. Received: {file.path} with none. Add rows."
+    _check_type(name, cells.type, path)
+    values = parse_numbers(cells)
+    if values is not None:
+        return Column(name), values
+    text = strip_text(cells)
+    like_numbers = pa.compute.match_substring_regex(text, _NUMBER)
+    fraction = pa.compute.mean(like_numbers.cast(pa.int8())).as_py()
+    if _NUMBER_FRACTION < fraction < 1:
+        raise InputError(
+            f"Expected numbers, as in {100 * fraction:.1f} % of the cells of column "
+            f"{name!r}. Received: {path} with {_first_text(text)}. Correct or empty "
+            f"such cells, or use drop_columns={name}."
         )
-    _check_mixed(file, texts)
-    _check_identifiers(file, texts)
-    columns = []
-    for name in names:
-        column, values = Column(name), _typed_values
-        if name in texts:
-            values = texts[name].reader()
-            if values is None:
-                categories = tuple(sorted(texts[name].values))
-                column, values = Column(name, categories), _codes_of(categories)
-        columns.append(TableColumn(column, values))
-    return columns, labels, num_rows
+    categories = tuple(sorted(text.unique().drop_null().to_pylist()))
+    return Column(name, categories), _codes(text, categories)
 
 
-def values_of(
-    cells: pa.Array, column: Column, path: pathlib.Path, start: int
-) -> np.ndarray:
-    """Cells of a column of which it is known what it holds, float64, NaN for missing.
+def check_categories(
+    columns: Sequence[Column], examples: np.ndarray, path: pathlib.Path
+) -> None:
+    """Checks that no column of categories is an identifier.
 
     Args:
-        cells: Some of the column's, text or of a type of their own.
-        column: Name and categories. A category that is none of them is missing.
-        path: Where they are from, for the message.
-        start: The row of the first.
+        columns: The table's columns.
+        examples: `(num_examples, num_columns)`, NaN for missing values.
+        path: The file, for the message.
 
     Raises:
-        ValueError: If the column is one of numbers and these cells are not all
-            numbers, all `true` and `false`, or all times.
+        InputError: If one has over 100 categories, or another in nearly every example.
+    """
+    identifiers = []
+    for i, column in enumerate(columns):
+        num_present = np.count_nonzero(~np.isnan(examples[:, i]))
+        most = max(_MIN_IDENTIFIERS, _IDENTIFIER_FRACTION * num_present)
+        if len(column.categories or ()) > min(_MAX_CATEGORIES, most):
+            identifiers.append(column.name)
+    require(
+        not identifiers,
+        f"text columns of at most {_MAX_CATEGORIES} categories, most of them in "
+        "several examples",
+        f"{path} with more in {quoted(identifiers)}",
+        f"Use drop_columns={','.join(identifiers)}",
+    )
+
+
+def parse_column(
+    column: Column, cells: pa.ChunkedArray, path: pathlib.Path
+) -> np.ndarray:
+    """Parses the cells of a column that the training data has.
+
+    Args:
+        column: The training data's column. Other categories than its own are missing.
+        cells: All of the cells, text or of a type of their own.
+        path: The file, for the message.
+
+    Returns:
+        float64 `(num_examples,)`.
+
+    Raises:
+        InputError: If it is a column of numbers, and these cells are not all numbers,
+            all `true` and `false`, or all times.
     """
     if column.categories is not None:
-        return _codes_of(column.categories)(cells.cast(pa.string()))
-    if not _is_text(cells.type):
-        _check_type(path, column.name, cells.type)
-        return _typed_values(cells)
-    text = _Texts()
-    text.add(cells, start)
-    if text.reader() is None:
-        row, value = text.first_text
-        raise ValueError(
+        return _codes(strip_text(cells.cast(pa.string())), column.categories)
+    _check_type(column.name, cells.type, path)
+    values = parse_numbers(cells)
+    if values is None:
+        raise InputError(
             f"Expected numbers, true, false or times in column {column.name!r}, as in "
-            f"the training data. Received: {path} with {value[:40]!r} in row/{row}, "
-            "counted from 0. Correct or empty the cell."
+            f"the training data. Received: {path} with "
+            f"{_first_text(strip_text(cells))}. Correct or empty the cell."
         )
-    return text.reader()(cells)
+    return values
 
 
-def without_missing(cells: pa.Array) -> pa.Array:
-    """Text without the blanks around it, null where it says that there is nothing."""
+def as_float32(values: np.ndarray, path: pathlib.Path, name: str) -> np.ndarray:
+    """Converts one column's numbers, NaN for missing values.
+
+    Args:
+        values: `(num_examples,)`.
+        path: The file, for the message.
+        name: The column's name.
+
+    Raises:
+        InputError: If a number is infinite, or would be in float32.
+    """
+    values = np.asarray(values, np.float64)
+    beyond = np.abs(values) > np.finfo(np.float32).max
+    if beyond.any():
+        row = int(beyond.argmax())
+        raise InputError(
+            "Expected numbers that are finite in float32, at most 3.4e38. Received: "
+            f"{path}, column {name!r} with {values[row]:g} in row/{row}, counted from "
+            f"0. Correct or empty the cell, or leave {name!r} out."
+        )
+    return values.astype(np.float32)
+
+
+def check_not_empty(
+    examples: np.ndarray, path: pathlib.Path, columns: Sequence[Column]
+) -> None:
+    """Checks that every column has a value.
+
+    Args:
+        examples: `(num_examples, num_columns)`, at least one, NaN for missing values.
+        path: The file, for the message.
+        columns: The table's columns.
+
+    Raises:
+        InputError: If every value of a column is missing.
+    """
+    empty = [
+        column.name
+        for i, column in enumerate(columns)
+        if np.isnan(examples[:, i]).all()
+    ]
+    require(
+        not empty,
+        "a value in some example of every column",
+        f"{path} with nothing in {quoted(empty)}",
+        "Leave such columns out, of a csv or parquet file by "
+        f"drop_columns={','.join(empty)}",
+    )
+
+
+def parse_numbers(cells: pa.ChunkedArray) -> np.ndarray | None:
+    """Returns cells as float64, times in days since 1970; `None` if some are text."""
+    if not _is_text(cells.type):
+        return _float64(cells)
+    cells = cells.cast(pa.string())
+    # Most tables have no blanks, and looking for them takes longer than this.
+    with contextlib.suppress(pa.ArrowInvalid):
+        return _float64(cells.cast(pa.float64()))
+    text = strip_text(cells)
+    for kind in _TEXT_TYPES:
+        with contextlib.suppress(pa.ArrowInvalid):
+            return _float64(text.cast(kind))
+    return None
+
+
+def strip_text(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns text without the blanks around it, null for missing values."""
     if not _is_text(cells.type):
         return cells
-    cells = pa.compute.utf8_trim_whitespace(_as_strings(cells))
+    cells = pa.compute.utf8_trim_whitespace(cells.cast(pa.string()))
     missing = pa.compute.is_in(cells, value_set=pa.array(MISSING))
     return pa.compute.if_else(missing, pa.scalar(None, pa.string()), cells)
 
 
-def numbers_of(cells: pa.Array) -> np.ndarray | None:
-    """float64 of text or numbers, or `None` if some of them are not numbers."""
-    try:
-        return _float64(_as_strings(cells).cast(pa.float64()))
-    except pa.ArrowInvalid:
-        return None
-
-
-class _Texts:
-    """What has been seen of a text column."""
-
-    def __init__(self):
-        self.values = set()  # Complete up to _MAX_CATEGORIES; above, refused anyhow.
-        self.num_present = 0
-        self.num_numbers = 0
-        self.first_text = None  # (row, text) of the first that is no number
-        self._readers = [_numbers, _booleans, _times, _zoned_times]
-
-    def add(self, cells: pa.Array, start: int) -> None:
-        """Takes the next cells, of which the first is row `start`."""
-        all_numbers = numbers_of(cells) is not None
-        cells = _as_strings(cells) if all_numbers else without_missing(cells)
-        num_present = len(cells) - cells.null_count
-        self.num_present += num_present
-        if len(self.values) <= _MAX_CATEGORIES:
-            self.values |= set(cells.unique().drop_null().to_pylist())
-        all_numbers = all_numbers or numbers_of(cells) is not None
-        if all_numbers:
-            self.num_numbers += num_present
-        else:
-            self._count_numbers(cells, start)
-        self._readers = [
-            read
-            for read in self._readers
-            # Once is enough: it is what most of the time goes into.
-            if (all_numbers if read is _numbers else _reads(read, cells))
-        ]
-
-    def reader(self) -> Callable[[pa.Array], np.ndarray] | None:
-        """What reads every cell so far as a number, or `None`."""
-        return self._readers[0] if self._readers else None
-
-    def _count_numbers(self, cells, start):
-        like_numbers = pa.compute.match_substring_regex(cells, _NUMBER)
-        self.num_numbers += pa.compute.sum(like_numbers).as_py() or 0
-        if self.first_text is None:
-            place = pa.compute.index(like_numbers, False).as_py()
-            if place >= 0:
-                self.first_text = (start + place, cells[place].as_py())
-
-
-def _reads(reader: Callable[[pa.Array], np.ndarray], cells: pa.Array) -> bool:
-    try:
-        reader(cells)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _numbers(cells: pa.Array) -> np.ndarray:
-    # As they are first: most tables have no blanks, and looking for them takes longer.
-    values = numbers_of(cells)
-    if values is None:
-        values = _float64(without_missing(cells).cast(pa.float64()))
-    return values
-
-
-def _booleans(cells: pa.Array) -> np.ndarray:
-    return _float64(without_missing(cells).cast(pa.bool_()))
-
-
-def _times(cells: pa.Array) -> np.ndarray:
-    return _days(without_missing(cells).cast(pa.timestamp("us")))
-
-
-def _zoned_times(cells: pa.Array) -> np.ndarray:
-    return _days(without_missing(cells).cast(pa.timestamp("us", "UTC")))
-
-
-def _codes_of(categories: Sequence[str]) -> Callable[[pa.Array], np.ndarray]:
+def _codes(text: pa.ChunkedArray, categories: Sequence[str]) -> np.ndarray:
     names = pa.array(categories, pa.string())
-    return lambda cells: _float64(
-        pa.compute.index_in(without_missing(cells), value_set=names)
-    )
+    return _float64(pa.compute.index_in(text, value_set=names))
 
 
-def _typed_values(cells: pa.Array) -> np.ndarray:
+def _float64(cells: pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_date(cells.type) or pa.types.is_timestamp(cells.type):
-        unit = cells.type.unit if pa.types.is_timestamp(cells.type) else "us"
         # Nanoseconds are cut off, which Arrow does not do unasked.
-        return _days(cells.cast(pa.timestamp("us"), safe=unit != "ns"))
-    return _float64(cells)
+        unit = getattr(cells.type, "unit", None)
+        times = cells.cast(pa.timestamp("us"), safe=unit != "ns")
+        return _float64(times.cast(pa.int64())) / _MICROSECONDS_PER_DAY
+    return cells.cast(pa.float64(), safe=False).to_numpy()
 
 
-def _days(times: pa.Array) -> np.ndarray:
-    return _float64(times.cast(pa.int64())) / _MICROSECONDS_A_DAY
-
-
-def _float64(cells: pa.Array) -> np.ndarray:
-    return cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+def _first_text(text: pa.ChunkedArray) -> str:
+    """The first cell that is no number, for a message."""
+    like_numbers = pa.compute.match_substring_regex(text, _NUMBER)
+    row = pa.compute.index(like_numbers, False).as_py()
+    return f"{text[row].as_py()[:40]!r} in row/{row}, counted from 0"
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -245,58 +236,20 @@ def _is_text(kind: pa.DataType) -> bool:
     )
 
 
-def _as_strings(cells: pa.Array) -> pa.Array:
-    return cells.cast(pa.string()) if _is_text(cells.type) else cells
-
-
-def _check_type(path: pathlib.Path, name: str, kind: pa.DataType) -> None:
-    known = _is_text(kind) or any(
-        check(kind)
-        for check in (
-            pa.types.is_integer,
-            pa.types.is_floating,
-            pa.types.is_decimal,
-            pa.types.is_boolean,
-            pa.types.is_date,
-            pa.types.is_timestamp,
-            pa.types.is_null,
-        )
+def _check_type(name: str, kind: pa.DataType, path: pathlib.Path) -> None:
+    checks = (
+        _is_text,
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_decimal,
+        pa.types.is_boolean,
+        pa.types.is_date,
+        pa.types.is_timestamp,
+        pa.types.is_null,
     )
-    if not known:
-        raise ValueError(
-            "Expected columns of numbers, text or times. Received: "
-            f"{path}, column {name!r} of {kind}. Use --drop_columns={name}."
-        )
-
-
-def _check_mixed(file: TableFile, texts: dict[str, _Texts]) -> None:
-    for name, text in texts.items():
-        share = text.num_numbers / max(text.num_present, 1)
-        if text.reader() is None and share > _NUMBER_SHARE and text.first_text:
-            row, value = text.first_text
-            raise ValueError(
-                f"Expected numbers, as in {100 * share:.1f} % of the cells of column "
-                f"{name!r}. Received: {file.path} with {value[:40]!r} in row/{row}, "
-                "counted from 0. Correct or empty such cells, or use "
-                f"--drop_columns={name}."
-            )
-
-
-def _check_identifiers(file: TableFile, texts: dict[str, _Texts]) -> None:
-    found = [
-        name
-        for name, text in texts.items()
-        if text.reader() is None
-        and (
-            len(text.values) > _MAX_CATEGORIES
-            or len(text.values)
-            > max(_FEW_CATEGORIES, _IDENTIFIER_SHARE * text.num_present)
-        )
-    ]
-    if found:
-        shown = ", ".join(map(repr, found[:5])) + (", ..." if len(found) > 5 else "")
-        raise ValueError(
-            f"Expected text columns of at most {_MAX_CATEGORIES} categories, most of "
-            f"them in several rows. Received: {file.path} with more in {shown}. "
-            f"Use --drop_columns={','.join(found)}."
-        )
+    require(
+        any(check(kind) for check in checks),
+        "columns of numbers, text or times",
+        f"{path}, column {name!r} of {kind}",
+        f"Use drop_columns={name}",
+    )

@@ -1,4 +1,4 @@
-"""Image sets of tensorflow-datasets."""
+"""Image datasets of tensorflow-datasets."""
 
 import concurrent.futures
 import difflib
@@ -9,82 +9,176 @@ import re
 import shutil
 import socket
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+import tqdm
 
-from vicreg_keras.data.sources.base import ArrayExamples, Part, Progress, Source
+from vicreg_keras.data.sources.base import Source, require
 from vicreg_keras.data.sources.images import decode_image, decode_into
+from vicreg_keras.data.split import Split
+from vicreg_keras.errors import InputError
+from vicreg_keras.settings import DataOptions
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
 
 _CHUNK = 512  # Images decoded at a time.
 
 
 def load_tfds(
-    location: str,
-    *,
-    data_dir: str | None,
-    image_size: int | None,
-    memory_limit_bytes: float,
-    schemes: Sequence[str],
-    **unused: Any,
+    location: str, options: DataOptions, *, other_names: Sequence[str]
 ) -> Source:
-    """An image set of tensorflow-datasets, downloaded first if it is not there.
+    """Loads an image dataset, which is downloaded first where it is not there.
 
     Args:
         location: Its name: `name`, `name/config`, `name:version`.
-        data_dir: Where the sets are kept; `None` is tensorflow-datasets' default.
-        image_size: As in `load_dataset`.
-        memory_limit_bytes: Above it the images are decoded once into memory-mapped
-            files under `data_dir/cache`.
-        schemes: The other names that a dataset can have, for the message.
-        **unused: What other sources need.
+        options: Of these, `image_size`; `data_dir`, where datasets are kept (`None`
+            for tensorflow-datasets' default); and `memory_limit_gib`, above which
+            images are decoded once into memory-mapped files under `data_dir/cache`.
+        other_names: Other names that a dataset can have, for the message.
 
     Returns:
-        A source; names are `"train/17"`: the place in the source's part.
+        A source; names are `"train/17"`: the place in the dataset's own split.
 
     Raises:
-        ValueError: If the name is unknown, the set cannot be had, or it is not one
-            of uint8 images.
+        InputError: If the name is unknown, the dataset cannot be downloaded or read,
+            or it is not one of uint8 images.
     """
-    del unused
-    builder = _prepared_builder(location, data_dir, schemes)
-    image_key, label_key = _tfds_keys(location, builder.info)
-    splits = {
-        part: builder.info.splits[part].num_examples
-        for part in ("train", "validation", "test")
-        if part in builder.info.splits
+    builder = _prepared_builder(location, options.data_dir, other_names)
+    infos = {
+        split: builder.info.splits[split]
+        for split in ("train", "validation", "test")
+        if split in builder.info.splits
     }
-    if not splits.get("train"):
-        raise ValueError(
-            "Expected a dataset with a `train` split. Received: "
-            f"name={location!r} with {sorted(builder.info.splits)}. Use another one."
+    require(
+        "train" in infos and infos["train"].num_examples,
+        "a dataset with a `train` split",
+        f"dataset={location!r} with {sorted(builder.info.splits)}",
+        "Use another one",
+    )
+    reader = _Reader(location, builder, options.image_size)
+    num_bytes = sum(info.num_examples for info in infos.values()) * reader.image_bytes
+    folder = pathlib.Path(options.data_dir or "~/tensorflow_datasets").expanduser()
+    stem = builder.info.full_name.replace("/", "-")
+
+    splits = {}
+    for name, info in infos.items():
+        shape = (info.num_examples, *reader.image_shape)
+        if num_bytes <= options.memory_limit_gib * 2**30:
+            images = np.empty(shape, np.uint8)
+            labels = reader.read_into(images, name)
+        else:
+            path = folder / "cache" / f"{stem}-{name}-{shape[1]}x{shape[2]}"
+            images, labels = _cached(path, shape, name, reader.read_into)
+        # A split without labels has -1 throughout, e.g. ImageNet's test images.
+        if name == "train" or labels is None or np.all(labels >= 0):
+            names = [f"{name}/{i}" for i in range(len(images))]
+            splits[name] = Split(images, labels, names)
+    return Source(**splits, class_names=reader.class_names)
+
+
+class _Reader:
+    """Reads the images and labels of a prepared dataset.
+
+    Attributes:
+        image_shape: `(height, width, 3)`.
+        image_bytes: Size of a decoded image.
+        class_names: A name for each label, or `None` without labels.
+    """
+
+    def __init__(
+        self, location: str, builder: "tfds.core.DatasetBuilder", image_size: int | None
+    ):
+        self._builder = builder
+        self._image_size = image_size
+        self._image_key, self._label_key = _feature_keys(location, builder.info)
+        features = builder.info.features
+        self.class_names = None
+        if self._label_key is not None:
+            self.class_names = tuple(features[self._label_key].names)
+        height, width, _ = features[self._image_key].shape
+        if image_size is not None:
+            height = width = image_size
+        elif height is None or width is None:
+            encoded, _ = next(self._chunks("train", decoded=False))
+            first = decode_image(io.BytesIO(encoded[0]), "train/0")
+            height, width, _ = first.shape
+        self.image_shape = (height, width, 3)
+        self.image_bytes = height * width * 3
+
+    def read_into(self, images: np.ndarray, split: str) -> np.ndarray | None:
+        """Writes the images of a split into an array; returns the labels."""
+        feature = self._builder.info.features[self._image_key]
+        # PNGs of the size that is wanted are left to tensorflow-datasets, which is
+        # several times as fast as Pillow; where nothing is said, arrays became PNGs.
+        decoded = (
+            feature.encoding_format in (None, "png")
+            and feature.shape == self.image_shape
         )
-    shape = _tfds_shape(builder, image_key, image_size)
-    in_memory = sum(splits.values()) * int(np.prod(shape)) <= memory_limit_bytes
+        description = f"{self._builder.info.name} {split}"
+        labels, done = [], 0
+        with (
+            concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+            tqdm.tqdm(
+                total=len(images),
+                desc=f"Decoding {description}",
+                unit=" images",
+                delay=3,
+            ) as progress,
+        ):
+            for some, some_labels in self._chunks(split, decoded):
+                target = images[done : done + len(some)]
+                if decoded:
+                    target[:] = some
+                else:
+                    names = [f"{description}/{done + i}" for i in range(len(some))]
+                    files = map(io.BytesIO, some)
+                    decode_into(target, pool, files, names, self._image_size)
+                done += len(some)
+                labels.append(some_labels)
+                progress.update(len(some))
+        if self._label_key is None or not labels:
+            return None
+        return np.concatenate(labels).astype(np.int64)
 
-    parts = {}
-    for part, num_examples in splits.items():
-        files = None
-        if not in_memory:
-            files = _cache_files(builder.info.full_name, part, shape, data_dir)
-        blobs = _tfds_blobs(builder, part, image_key, label_key, shape)
-        what = f"{builder.info.name} {part}"
-        images, labels = _decode_once(
-            what, blobs, num_examples, shape, image_size, files
+    def _chunks(
+        self, split: str, decoded: bool
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Chunks of images, encoded unless `decoded`, and of labels, in file order."""
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+
+        options = tf.data.Options()
+        options.autotune.enabled = False  # Its end waits seconds for the next tuning.
+        dataset = self._builder.as_dataset(
+            split=split,
+            shuffle_files=False,
+            decoders=None if decoded else {self._image_key: tfds.decode.SkipDecoding()},
+            read_config=tfds.ReadConfig(
+                options=options,
+                try_autocache=False,
+                interleave_cycle_length=1,
+                num_parallel_calls_for_decode=os.cpu_count(),
+            ),
         )
-        # A part without labels has -1 throughout, e.g. ImageNet's test images.
-        if part != "train" and labels is not None and np.any(labels < 0):
-            continue
-        names = [f"{part}/{i}" for i in range(num_examples)]
-        parts[part] = Part(ArrayExamples(images), labels, names)
-    class_names = None
-    if label_key is not None:
-        class_names = tuple(builder.info.features[label_key].names)
-    return Source(**parts, class_names=class_names)
+        keys = [key for key in (self._image_key, self._label_key) if key is not None]
+        dataset = dataset.map(lambda example: {key: example[key] for key in keys})
+        try:
+            for chunk in dataset.batch(_CHUNK).as_numpy_iterator():
+                yield chunk[self._image_key], chunk.get(self._label_key)
+        except tf.errors.OpError as error:
+            raise InputError(
+                f"Expected whole files of {self._builder.info.full_name!r}. Received: "
+                f"{self._builder.data_path} ({_first_line(error)}). Remove this "
+                "folder, to have it prepared anew."
+            ) from None
 
 
-def _prepared_builder(location: str, data_dir: str | None, schemes: Sequence[str]):
+def _prepared_builder(
+    location: str, data_dir: str | None, other_names: Sequence[str]
+) -> "tfds.core.DatasetBuilder":
     """A builder whose files are there."""
     # Imported here: it takes seconds on some machines, and only this source needs it.
     import tensorflow_datasets as tfds
@@ -93,42 +187,40 @@ def _prepared_builder(location: str, data_dir: str | None, schemes: Sequence[str
         builder = tfds.builder(location, data_dir=data_dir)
     except Exception as error:  # It raises many kinds for a bad config or version.
         known = tfds.list_builders()
-        if re.split("[:/]", location)[0] not in known:
-            raise ValueError(_unknown_name(location, schemes, known)) from None
-        raise ValueError(
+        start = re.split("[:/]", location)[0]
+        near = difflib.get_close_matches(start, [*other_names, *known], n=5)
+        hint = f"near names are {', '.join(near)}" if near else "no name is near"
+        require(
+            start in known,
+            f"one of {', '.join(other_names)} (as in folder:PATH), or a name of "
+            "tensorflow-datasets",
+            f"dataset={location!r}; {hint}",
+            "Correct the name",
+        )
+        raise InputError(
             "Expected a dataset that tensorflow-datasets can build. Received: "
-            f"name={location!r} ({_first_line(error)}). Correct its name or version."
+            f"dataset={location!r} ({_first_line(error)}). Correct its name or version."
         ) from error
     if not builder.is_prepared():
         try:
             _check_network(builder)
             builder.download_and_prepare()
         except Exception as error:  # Network, disk and many of its own kinds.
-            raise ValueError(
+            raise InputError(
                 f"Expected {location!r} to be prepared, or a network to download it. "
-                f"Received: data_dir={data_dir!r} ({_first_line(error)}). Use "
-                "--data_dir with the folder that has it, connect to a network, or "
-                "use --dataset=digits, which needs none."
+                f"Received: data_dir={data_dir!r} ({_first_line(error)}). Use the "
+                "data_dir that has it, connect to a network, or use dataset=digits, "
+                "which needs none."
             ) from error
     return builder
 
 
-def _check_network(builder: Any) -> None:
+def _check_network(builder: "tfds.core.DatasetBuilder") -> None:
     """Fails at once where a download would retry for minutes before it fails."""
     own = type(builder).__module__.startswith("tensorflow_datasets.")
     if own and not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
         if not urllib.request.getproxies():  # A proxy resolves names by itself.
             socket.getaddrinfo("storage.googleapis.com", 443)
-
-
-def _unknown_name(location: str, schemes: Sequence[str], known: Sequence[str]) -> str:
-    start = re.split("[:/]", location)[0]
-    near = difflib.get_close_matches(start, [*schemes, *known], n=5)
-    hint = f"near names are {', '.join(near)}" if near else "no name is near"
-    return (
-        f"Expected one of {', '.join(schemes)} (as in folder:PATH), or a name of "
-        f"tensorflow-datasets. Received: name={location!r}; {hint}. Correct the name."
-    )
 
 
 def _first_line(error: BaseException) -> str:
@@ -137,7 +229,9 @@ def _first_line(error: BaseException) -> str:
     return text[:200].rstrip(". ")
 
 
-def _tfds_keys(location: str, info: Any) -> tuple[str, str | None]:
+def _feature_keys(
+    location: str, info: "tfds.core.DatasetInfo"
+) -> tuple[str, str | None]:
     """Names of the image feature and of the label feature, which may be `None`."""
     import tensorflow_datasets as tfds
 
@@ -149,129 +243,48 @@ def _tfds_keys(location: str, info: Any) -> tuple[str, str | None]:
         image_key = images[0] if len(images) == 1 else None
     if label_key not in labels:
         label_key = labels[0] if len(labels) == 1 else None
-    if image_key is None or features[image_key].np_dtype != np.uint8:
-        raise ValueError(
-            "Expected a dataset with one uint8 image an example. Received: "
-            f"name={location!r} with features {sorted(features)}. Use another one."
-        )
+    require(
+        image_key is not None and features[image_key].np_dtype == np.uint8,
+        "a dataset with one uint8 image per example",
+        f"dataset={location!r} with features {sorted(features)}",
+        "Use another one",
+    )
     return image_key, label_key
 
 
-def _tfds_blobs(
-    builder: Any,
-    part: str,
-    image_key: str,
-    label_key: str | None,
-    shape: tuple[int, int, int] | None = None,
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Chunks of images and of their labels, in the order of the files.
-
-    Images are encoded, unless they are all PNGs of the `shape` that is wanted: then
-    tensorflow-datasets has decoded them, several times as fast as Pillow would.
-    """
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
-
-    feature = builder.info.features[image_key]
-    # Where nothing is said of it, arrays have become PNGs.
-    decoded = feature.encoding_format in (None, "png") and feature.shape == shape
-    options = tf.data.Options()
-    options.autotune.enabled = False  # Its end waits seconds for the next tuning.
-    read_config = tfds.ReadConfig(
-        options=options,
-        try_autocache=False,
-        interleave_cycle_length=1,
-        num_parallel_calls_for_decode=os.cpu_count(),
-    )
-    dataset = builder.as_dataset(
-        split=part,
-        shuffle_files=False,
-        decoders=None if decoded else {image_key: tfds.decode.SkipDecoding()},
-        read_config=read_config,
-    )
-    keys = [image_key] if label_key is None else [image_key, label_key]
-    dataset = dataset.map(lambda example: {key: example[key] for key in keys})
-    try:
-        for chunk in dataset.batch(_CHUNK).as_numpy_iterator():
-            yield chunk[image_key], None if label_key is None else chunk[label_key]
-    except tf.errors.OpError as error:
-        raise ValueError(
-            f"Expected whole files of {builder.info.full_name!r}. Received: "
-            f"{builder.data_path} ({_first_line(error)}). Remove this folder, to have "
-            "it prepared anew."
-        ) from None
-
-
-def _tfds_shape(
-    builder: Any, image_key: str, image_size: int | None
-) -> tuple[int, int, int]:
-    if image_size is not None:
-        return (image_size, image_size, 3)
-    height, width, _ = builder.info.features[image_key].shape
-    if height is None or width is None:
-        blobs, _ = next(_tfds_blobs(builder, "train", image_key, None))
-        height, width, _ = decode_image(io.BytesIO(blobs[0]), "train/0").shape
-    return (height, width, 3)
-
-
-def _cache_files(
-    full_name: str, part: str, shape: Sequence[int], data_dir: str | None
-) -> dict[str, pathlib.Path]:
-    folder = pathlib.Path(data_dir or "~/tensorflow_datasets").expanduser() / "cache"
-    stem = f"{full_name.replace('/', '-')}-{part}-{shape[0]}x{shape[1]}"
-    return {
-        "images": folder / f"{stem}-images.npy",
-        "labels": folder / f"{stem}-labels.npy",
-    }
-
-
-def _decode_once(
-    what: str,
-    blobs: Iterable[tuple[np.ndarray, np.ndarray | None]],
-    num_examples: int,
-    shape: tuple[int, int, int],
-    image_size: int | None,
-    files: dict[str, pathlib.Path] | None,
+def _cached(
+    path: pathlib.Path,
+    shape: tuple[int, ...],
+    split: str,
+    read_into: Callable[[np.ndarray, str], np.ndarray | None],
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images `(num_examples, H, W, 3)` and labels, in memory or in `files`."""
-    if files is None:
-        images = np.empty((num_examples, *shape), np.uint8)
-        return images, _fill(images, blobs, image_size, what)
-    if not files["images"].exists():
-        _write_cache(what, blobs, num_examples, shape, image_size, files)
-    images = np.load(files["images"], mmap_mode="r", allow_pickle=False)
-    labels = np.load(files["labels"], allow_pickle=False)
-    if images.shape != (num_examples, *shape) or len(labels) not in (0, num_examples):
-        raise ValueError(
-            f"Expected decoded images of shape {(num_examples, *shape)}. Received: "
-            f"{files['images']} of shape {images.shape}. Remove the file."
-        )
+    """Images, memory-mapped, and labels, decoded the first time."""
+    files = [path.with_name(f"{path.name}-{kind}.npy") for kind in ("labels", "images")]
+    if not files[1].exists():
+        _check_room(path.parent, int(np.prod(shape)))
+        # Written aside and renamed, images last: what has its name is complete.
+        aside = [file.with_name(f".{file.stem}.{os.getpid()}.npy") for file in files]
+        try:
+            images = np.lib.format.open_memmap(
+                aside[1], mode="w+", dtype=np.uint8, shape=shape
+            )
+            labels = read_into(images, split)
+            images.flush()
+            np.save(aside[0], np.empty(0, np.int64) if labels is None else labels)
+            for written, file in zip(aside, files, strict=True):
+                os.replace(written, file)
+        finally:
+            for written in aside:
+                written.unlink(missing_ok=True)
+    labels = np.load(files[0], allow_pickle=False)
+    images = np.load(files[1], mmap_mode="r", allow_pickle=False)
+    require(
+        images.shape == shape and len(labels) in (0, len(images)),
+        f"decoded images of shape {shape}",
+        f"{files[1]} of shape {images.shape}",
+        "Remove the file",
+    )
     return images, labels if len(labels) else None
-
-
-def _write_cache(
-    what: str,
-    blobs: Iterable[tuple[np.ndarray, np.ndarray | None]],
-    num_examples: int,
-    shape: tuple[int, int, int],
-    image_size: int | None,
-    files: dict[str, pathlib.Path],
-) -> None:
-    """Writes aside and renames, images last: what has its name is complete."""
-    _check_room(files["images"].parent, num_examples * int(np.prod(shape)))
-    aside = {k: p.with_name(f".{p.stem}.{os.getpid()}.npy") for k, p in files.items()}
-    try:
-        images = np.lib.format.open_memmap(
-            aside["images"], mode="w+", dtype=np.uint8, shape=(num_examples, *shape)
-        )
-        labels = _fill(images, blobs, image_size, what)
-        images.flush()
-        np.save(aside["labels"], np.empty(0, np.int64) if labels is None else labels)
-        for key in ("labels", "images"):
-            os.replace(aside[key], files[key])
-    finally:
-        for path in aside.values():
-            path.unlink(missing_ok=True)
 
 
 def _check_room(folder: pathlib.Path, num_bytes: int) -> None:
@@ -283,32 +296,7 @@ def _check_room(folder: pathlib.Path, num_bytes: int) -> None:
         if shutil.disk_usage(folder).free < num_bytes:
             raise OSError(f"it has less than {num_bytes / 2**30:.1f} GiB free")
     except OSError as error:
-        raise ValueError(
+        raise InputError(
             "Expected room for images larger than the memory limit. Received: "
-            f"{folder} ({error}). Use another --data_dir or a larger memory limit."
+            f"{folder} ({error}). Use another data_dir or a larger memory_limit_gib."
         ) from None
-
-
-def _fill(
-    images: np.ndarray,
-    blobs: Iterable[tuple[np.ndarray, np.ndarray | None]],
-    image_size: int | None,
-    what: str,
-) -> np.ndarray | None:
-    """Puts every chunk into `images`, decoded; returns the labels."""
-    progress = Progress(what, len(images))
-    all_labels, done = [], 0
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for some, labels in blobs:
-            rows = images[done : done + len(some)]
-            if some.dtype == np.uint8:
-                rows[:] = some
-            else:
-                names = [f"{what}/{i}" for i in range(done, done + len(some))]
-                decode_into(rows, pool, map(io.BytesIO, some), names, image_size)
-            done += len(some)
-            all_labels.append(labels)
-            progress.update(done)
-    if any(labels is None for labels in all_labels):
-        return None
-    return np.concatenate(all_labels).astype(np.int64)
