@@ -345,8 +345,8 @@ def _not_converted(request, argv):
             num_seeds=options["ablate_seeds"],
         )
     else:
-        from vicreg_keras.search.run import run_search
         from vicreg_keras.modes.pretrain import prepare_positives
+        from vicreg_keras.search.run import run_search
         from vicreg_keras.training.positives import neighbor_source
 
         source = neighbor_source(settings, dataset)

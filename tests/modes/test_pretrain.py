@@ -130,6 +130,15 @@ def test_settings_and_sources_that_do_not_fit(earlier, digits, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_warm_up_as_long_as_the_run_is_shortened(digits, tmp_path, capsys):
+    recipe = Settings(**{**RECIPE, "epochs": 1, "warmup_epochs": 3})
+    run_pretrain(recipe, digits, RunFolder(tmp_path))
+    (record,) = RunFolder(tmp_path).read_metrics("pretrain")
+    assert record["learning_rate"] < 0.5 * recipe.learning_rate
+    printed = capsys.readouterr().out
+    assert "shortened to 0.1 epochs: warmup_epochs=3" in printed
+
+
 def test_metrics_are_strict_json(earlier):
     # JSON as other tools read it: no NaN.
     for line in earlier.metrics.read_text().splitlines():

@@ -49,9 +49,9 @@ def run_pretrain(
     """
     if settings.fitting_warmup_epochs < settings.warmup_epochs:
         print(
-            f"The warm-up is shortened to {settings.fitting_warmup_epochs:g} epochs, a "
-            f"tenth of the run: warmup_epochs={settings.warmup_epochs:g} is not shorter "
-            f"than epochs={settings.epochs}."
+            f"The warm-up is shortened to {settings.fitting_warmup_epochs:g} epochs: "
+            f"warmup_epochs={settings.warmup_epochs:g} is not shorter than "
+            f"epochs={settings.epochs}."
         )
     source = neighbor_source(settings, dataset)
     positives = source and prepare_positives(
