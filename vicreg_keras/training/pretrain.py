@@ -76,7 +76,7 @@ def pretrain(
     manager = restore(model, stopwatch, run, init_from)
     step = int(model.step.numpy())
     total_steps = settings.epochs * steps_per_epoch
-    run.write_environment(precision=settings.precision, seed=settings.seed)
+    run.write_environment(precision=model.compute_dtype, seed=settings.seed)
     run.truncate_metrics(step)
     if verbose and 0 < step < total_steps:
         place = f"step {step:,} of {total_steps:,}"
