@@ -19,8 +19,7 @@ from vicreg_keras import losses
 from vicreg_keras.data.dataset import Split, load_dataset
 from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.evaluate.spectrum import spectrum
-from vicreg_keras.figures import training as training_figures
-from vicreg_keras.figures.run_figures import draw_run
+from vicreg_keras.figures import run_figures
 from vicreg_keras.models.saved_encoder import load_encoder, variables_of
 from vicreg_keras.settings import Settings, option
 from vicreg_keras.training.build import build_encoder
@@ -99,7 +98,7 @@ def test_leaves_what_a_run_leaves(finished):
     assert "knn_top1" not in rows[0] and 0 < rows[1]["knn_top1"] <= 1
     assert result["encoder"] == str(run.encoder / "1")
     assert result["stopped_by"] is None
-    draw_run(run)
+    run_figures.draw_run(run)
     for name in ("loss", "collapse", "accuracy"):
         assert (run.figures / f"{name}.png").stat().st_size > 10_000
     assert any(run.tensorboard.rglob("events*"))
@@ -151,11 +150,11 @@ def test_another_term_of_the_loss_is_weighted_logged_and_drawn(
     options = {f.name: getattr(SETTINGS, f.name) for f in dataclasses.fields(SETTINGS)}
     figures = []
     monkeypatch.setattr(
-        training_figures, "save", lambda figure, path: figures.append(figure)
+        run_figures, "save", lambda figure, path: figures.append(figure)
     )
     run = RunFolder(tmp_path)
     pretrain(more(**{**options, "epochs": 1, "score_every": 0}), digits, run)
-    draw_run(run)
+    run_figures.draw_run(run)
     (record,) = run.read_metrics("pretrain")
     names = ("invariance", "variance", "covariance", "magnitude")
     weighted = np.dot([25, 25, 1, 10], [record[f"{name}_loss"] for name in names])

@@ -10,8 +10,8 @@ from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
 from vicreg_keras.figures.ablation import ablation
-from vicreg_keras.figures.style import save
 from vicreg_keras.figures.run_figures import draw_run
+from vicreg_keras.figures.style import save
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.pretrain import prepare_positives

@@ -4,7 +4,6 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import keras
 import numpy as np

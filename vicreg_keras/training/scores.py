@@ -36,7 +36,6 @@ def make_scorer(
         A function without arguments that returns metrics by name, and a sentence if
         the embeddings have collapsed to few dimensions.
     """
-
     random = np.random.default_rng(seed)
     encode = compile_encoder(model.encoder, dataset.example_shape)
     bank = dataset.train.sample(_MAX_BANK, random)
