@@ -17,8 +17,8 @@ MISSING = (
 )
 
 # Of `table_images`. Color-blind readers can tell this red and blue apart.
-_RED, _BLUE = np.float32([213, 94, 0]), np.float32([0, 114, 178])
-_WHITE, _GRAY = np.float32([255, 255, 255]), np.float32([160, 160, 160])
+_RED, _BLUE = np.array([[213, 94, 0], [0, 114, 178]], np.float32)
+_WHITE, _GRAY = np.float32(255), np.float32(160)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,11 +139,13 @@ def table_images(
         uint8 `(num_examples, side, side, 3)`.
     """
     examples = np.asarray(examples, np.float32)
-    last = [max(len(column.categories or "12") - 1, 1) for column in columns]
+    num_categories = [len(column.categories or "12") for column in columns]
+    last = np.maximum(np.array(num_categories, np.float32) - 1, 1)
     is_number = np.array([column.categories is None for column in columns])
     scaled = (examples - statistics.mean) / statistics.std / 2
-    values = np.where(is_number, scaled, 2 * examples / np.float32(last) - 1)
-    values = np.clip(values, -1, 1)
+    values = np.clip(
+        np.where(is_number, scaled, 2 * examples / last.astype(np.float32) - 1), -1, 1
+    )
     side = int(np.ceil(np.sqrt(len(columns))))
     strength = np.abs(values)[..., np.newaxis]
     color = np.where(values[..., np.newaxis] > 0, _RED, _BLUE)

@@ -20,9 +20,10 @@ from vicreg_keras.data.columns import (
     table_images,
     table_statistics,
 )
+from vicreg_keras.data.pipeline import check_seed
 from vicreg_keras.data.pixels import pixel_statistics, whitening_kernel
 from vicreg_keras.data.sources.base import require
-from vicreg_keras.data.split import Split, check_seed
+from vicreg_keras.data.split import Split
 from vicreg_keras.settings import DataOptions
 
 _MAX_STATISTICS_EXAMPLES = 200_000
@@ -229,9 +230,7 @@ def open_dataset(options: DataOptions, seed: int) -> Dataset:
     """Loads the dataset that options name; see `load_dataset`."""
     check_seed(seed)
     source = _load_source(options)
-    train, validation, test = _make_splits(
-        options.dataset, source, options.validation_fraction, seed
-    )
+    train, validation, test = _make_splits(source, options, seed)
     return Dataset(
         name=options.dataset,
         example_shape=train.example_shape,
@@ -267,37 +266,25 @@ def _load_source(options: DataOptions) -> sources.Source:
 
 
 def _make_splits(
-    name: str, source: sources.Source, validation_fraction: float, seed: int
+    source: sources.Source, options: DataOptions, seed: int
 ) -> tuple[Split, Split, Split | None]:
     train, validation, test = source.train, source.validation, source.test
     if test is None and validation is not None:
         validation, test = None, validation
     if test is None and train.labels is not None:
-        train, test = _hold_out(name, train, _TEST_FRACTION, _TEST_SEED)
+        train, test = _hold_out(train, _TEST_FRACTION, _TEST_SEED, options)
     if validation is None:
-        train, validation = _hold_out(name, train, validation_fraction, seed)
+        train, validation = _hold_out(train, options.validation_fraction, seed, options)
     return train, validation, test
 
 
 def _hold_out(
-    name: str, split: Split, fraction: float, seed: int
+    split: Split, fraction: float, seed: int, options: DataOptions
 ) -> tuple[Split, Split]:
-    """Splits into (kept, held out), each in the source's order and not empty."""
-    total = split.num_examples
     require(
-        total >= 2,
+        len(split) >= 2,
         "enough examples for training and to hold some out",
-        f"dataset={name!r} with {total} left to divide",
+        f"dataset={options.dataset!r} with {len(split)} left to divide",
         "Add examples",
     )
-    count = min(max(round(total * fraction), 1), total - 1)
-    # RandomState's stream is frozen by numpy: the same split under any version.
-    order = np.random.RandomState(seed).permutation(total)
-    if split.labels is not None:
-        order = order[np.argsort(split.labels[order], kind="stable")]
-    # Evenly spaced picks from examples sorted by class give each class its share,
-    # rounded down or up, and exactly `count` in all.
-    picks = order[(np.arange(count) * total + total // 2) // count]
-    held_out = np.zeros(total, dtype=bool)
-    held_out[picks] = True
-    return split.take(np.flatnonzero(~held_out)), split.take(np.flatnonzero(held_out))
+    return split.hold_out(fraction, seed)

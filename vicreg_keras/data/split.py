@@ -1,28 +1,26 @@
-"""`Split`: examples with labels and names, read by index and as `tf.data` batches.
+"""`Split`: examples with labels and names, read by index and as `tf.data` batches."""
 
-The order of training is a pure function of `(seed, step)`, so that a run continued
-at step `s` reads exactly the batches an uninterrupted run would have read.
-"""
-
-import functools
-import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from vicreg_keras.errors import InputError
-
-# Batches that are read at once, and batches that wait ready beyond these.
-_MAX_READERS, _BATCHES_AHEAD = 16, 4
+from vicreg_keras.data.pipeline import check_batch_size, read_batches, training_order
 
 
 class Examples(Protocol):
     """Anything indexed like an array: an array, a memory map or a `FileExamples`."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(num_examples, *example_shape)`."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the examples' numbers."""
+        ...
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:
         """Returns the examples at `indices`, in that order, as a new array."""
@@ -99,6 +97,29 @@ class Split:
         order = np.random.default_rng(seed).permutation(self.num_examples)
         return self.take(np.sort(order[:num]))
 
+    def hold_out(self, fraction: float, seed: int) -> tuple["Split", "Split"]:
+        """Splits in two, neither empty; of each class the same fraction is held out.
+
+        Args:
+            fraction: Fraction of the examples to hold out, in `(0, 1)`.
+            seed: Which ones.
+
+        Returns:
+            `(kept, held_out)`, both in the order of this split.
+        """
+        total = self.num_examples
+        count = min(max(round(total * fraction), 1), total - 1)
+        # RandomState's stream is frozen by numpy: the same split under any version.
+        order = np.random.RandomState(seed).permutation(total)
+        if self.labels is not None:
+            order = order[np.argsort(self.labels[order], kind="stable")]
+        # Evenly spaced picks from examples sorted by class give each class its share,
+        # rounded down or up, and exactly `count` in all.
+        picks = order[(np.arange(count) * total + total // 2) // count]
+        held_out = np.zeros(total, dtype=bool)
+        held_out[picks] = True
+        return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
+
     def batches(self, batch_size: int) -> tf.data.Dataset:
         """Returns every example once, in order; the last batch may be smaller.
 
@@ -111,7 +132,7 @@ class Split:
         Raises:
             InputError: If `batch_size` is not positive.
         """
-        _check_batch_size(batch_size)
+        check_batch_size(batch_size)
         num_batches = -(-self.num_examples // batch_size)
         everything = np.arange(self.num_examples)
 
@@ -119,7 +140,9 @@ class Split:
             start = number * batch_size
             return [self.read(everything[start : start + batch_size])]
 
-        return _map(tf.data.Dataset.range(num_batches), read, self._spec(None))
+        return read_batches(
+            tf.data.Dataset.range(num_batches), read, [self._spec(None)]
+        )
 
     def training_batches(
         self, batch_size: int, *, seed: int, start_step: int = 0
@@ -238,81 +261,14 @@ class Split:
         start_step: int,
     ) -> tf.data.Dataset:
         """Endless batches of what `read` gives for a step and its shuffled indices."""
-        num_examples, batch_size = self.num_examples, specs[0].shape[0]
-        _check_batch_size(batch_size, num_examples)
-        check_seed(seed)
+        indices_of = training_order(self.num_examples, specs[0].shape[0], seed)
         if start_step < 0:
             raise ValueError(f"Expected a step of at least 0. Received: {start_step=}.")
-        steps_per_epoch = num_examples // batch_size
-
-        # Not tf.random.experimental.index_shuffle, which needs no array: its orders
-        # under consecutive keys are measurably not independent. RandomState's stream
-        # is frozen by numpy: the same order under any version.
-        @functools.lru_cache(maxsize=2)  # Threads may be in two epochs at once.
-        def order_of(epoch):
-            return np.random.RandomState([seed, epoch]).permutation(num_examples)
-
-        def read_step(step):
-            epoch, batch = divmod(step, steps_per_epoch)
-            start = batch * batch_size
-            return read(step, order_of(epoch)[start : start + batch_size])
-
-        return _map(tf.data.Dataset.counter(start=start_step), read_step, *specs)
+        return read_batches(
+            tf.data.Dataset.counter(start=start_step),
+            lambda step: read(step, indices_of(step)),
+            specs,
+        )
 
     def _spec(self, batch_size: int | None) -> tf.TensorSpec:
         return tf.TensorSpec((batch_size, *self.example_shape), self._examples.dtype)
-
-
-def _map(
-    numbers: tf.data.Dataset,
-    read: Callable[[int], Sequence[np.ndarray]],
-    *specs: tf.TensorSpec,
-) -> tf.data.Dataset:
-    """The arrays that `read` gives for each number, several read at once, in order."""
-
-    # In Python, as a gather in the graph would need a copy of the whole array, and
-    # costs as much: a batch of 32-pixel images is a tenth of a millisecond.
-    def batch_of(number):
-        types = [spec.dtype for spec in specs]
-        arrays = tf.numpy_function(
-            lambda number: read(int(number)), [number], types, stateful=False
-        )
-        batch = [
-            tf.ensure_shape(array, spec.shape)
-            for array, spec in zip(arrays, specs, strict=True)
-        ]
-        return tuple(batch) if len(batch) > 1 else batch[0]
-
-    # Autotuning would choose these two numbers, and make the end of a fit wait for it:
-    # 8 to 15 seconds in some of the fits measured (benchmarks/LOG.md).
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    threads = min(os.cpu_count(), _MAX_READERS)
-    dataset = numbers.map(batch_of, num_parallel_calls=threads, deterministic=True)
-    return dataset.prefetch(_BATCHES_AHEAD).with_options(options)
-
-
-def check_seed(seed: int) -> None:
-    """Checks that numpy's `RandomState` takes a seed.
-
-    Raises:
-        InputError: If it is not in `[0, 2**32)`.
-    """
-    if not 0 <= seed < 2**32:
-        raise InputError(
-            f"Expected a seed of at least 0 and below 2**32. Received: {seed=}. Use "
-            "e.g. 0."
-        )
-
-
-def _check_batch_size(batch_size: int, num_examples: int | None = None) -> None:
-    if batch_size < 1:
-        raise InputError(
-            f"Expected a batch of at least one example. Received: {batch_size=}. Use "
-            "a positive number."
-        )
-    if num_examples is not None and batch_size > num_examples:
-        raise InputError(
-            f"Expected a batch no larger than the training split ({num_examples} "
-            f"examples). Received: {batch_size=}. Use a smaller batch_size."
-        )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vicreg_keras.data.dataset import load_dataset
-from vicreg_keras.data.sources import images
+from vicreg_keras.data.sources import images, tfds_builder
 from vicreg_keras.data.sources import tfds as source
 
 CIFAR_DIR = pathlib.Path(__file__).parents[4] / "shared" / "data" / "tfds"
@@ -180,7 +180,7 @@ def test_missing_set_without_a_network_names_three_ways_on(tmp_path, monkeypatch
         raise socket.gaierror("Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
-    monkeypatch.setattr(source.urllib.request, "getproxies", dict)
+    monkeypatch.setattr(tfds_builder.urllib.request, "getproxies", dict)
     ways = "the data_dir that.*network.*dataset=digits"
     with pytest.raises(ValueError, match=ways) as error:
         load_dataset("mnist", data_dir=str(tmp_path))

@@ -4,12 +4,12 @@ A loader is a function `(location, options) -> Source`: it finds the examples of
 dataset `scheme:location` and the splits that the dataset has of its own.
 """
 
-from vicreg_keras.data.sources.arrays import load_digits, load_npz
 from vicreg_keras.data.sources.base import Source
+from vicreg_keras.data.sources.bundled import load_bundled_table, load_digits
 from vicreg_keras.data.sources.folder import load_files, load_folder
 from vicreg_keras.data.sources.images import FileExamples, decode_image
+from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.data.sources.tables import (
-    load_bundled_table,
     load_csv,
     load_parquet,
     load_user_table,

@@ -1,6 +1,8 @@
-"""`Source`: what a loader finds, and the check that its messages are made by."""
+"""What all loaders share: `Source`, checks of what a user gave, a progress bar."""
 
 import dataclasses
+
+import tqdm
 
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.split import Split
@@ -40,6 +42,11 @@ def require(condition: object, expected: str, received: str, remedy: str) -> Non
     """
     if not condition:
         raise InputError(f"Expected {expected}. Received: {received}. {remedy}.")
+
+
+def progress_bar(description: str, unit: str, total: int) -> tqdm.tqdm:
+    """Returns a progress bar on stderr that is shown after three seconds."""
+    return tqdm.tqdm(desc=description, unit=unit, total=total, unit_scale=True, delay=3)
 
 
 def quoted(names: list[str], limit: int = 5) -> str:

@@ -6,16 +6,15 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import tqdm
 from PIL import Image
 
-from vicreg_keras.data.sources.base import Source, quoted, require
+from vicreg_keras.data.sources.base import Source, progress_bar, quoted, require
 from vicreg_keras.data.sources.images import (
     FileExamples,
     check_same_size,
     image_errors,
 )
-from vicreg_keras.data.split import Split
+from vicreg_keras.data.split import Examples, Split
 from vicreg_keras.settings import DataOptions
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -65,7 +64,7 @@ def load_folder(location: str, options: DataOptions) -> Source:
     splits = {}
     for name, files in found.items():
         paths = [path for path, _ in files]
-        examples = FileExamples(paths, shape, options.image_size)
+        examples: Examples = FileExamples(paths, shape, options.image_size)
         if in_memory:
             examples = _read_all(examples, f"Decoding {root} {name}")
         labels = None
@@ -74,7 +73,12 @@ def load_folder(location: str, options: DataOptions) -> Source:
             labels = np.array([codes[class_name] for _, class_name in files], np.int64)
         names = [path.relative_to(root).as_posix() for path in paths]
         splits[name] = Split(examples, labels, names)
-    return Source(**splits, class_names=class_names)
+    return Source(
+        splits["train"],
+        splits.get("validation"),
+        splits.get("test"),
+        class_names=class_names,
+    )
 
 
 def load_files(pattern: str, *, example_shape: Sequence[int | None]) -> Split:
@@ -188,7 +192,8 @@ def _common_shape(
 ) -> tuple[int, int, int]:
     """The shape of all images, from the headers, which are all checked here."""
     first = None
-    for path in tqdm.tqdm(paths, "Reading headers", unit=" files", delay=3):
+    progress = progress_bar("Reading headers", " files", len(paths))
+    for path in paths:
         with image_errors(path), Image.open(path, formats=("JPEG", "PNG")) as image:
             width, height = image.size
             sideways = "exif" in image.info and image.getexif().get(0x0112, 1) >= 5
@@ -197,14 +202,14 @@ def _common_shape(
         first = first or (height, width, 3)
         if image_size is None:
             check_same_size(first, (height, width, 3), path)
+        progress.update()
+    progress.close()
     return first if image_size is None else (image_size, image_size, 3)
 
 
-def _read_all(examples: FileExamples, description: str) -> np.ndarray:
+def _read_all(examples: Examples, description: str) -> np.ndarray:
     array = np.empty(examples.shape, examples.dtype)
-    with tqdm.tqdm(
-        total=len(array), desc=description, unit=" images", delay=3
-    ) as progress:
+    with progress_bar(description, " images", len(array)) as progress:
         for start in range(0, len(array), _CHUNK):
             indices = np.arange(start, min(start + _CHUNK, len(array)))
             array[indices] = examples[indices]

@@ -56,8 +56,7 @@ def infer_column(
         InputError: If it has a type that is neither numbers, times nor text, or if
             nearly all cells are numbers and some are text.
     """
-    _check_type(name, cells.type, path)
-    values = parse_numbers(cells)
+    values = _parse_numbers(name, cells, path)
     if values is not None:
         return Column(name), values
     text = strip_text(cells)
@@ -120,8 +119,7 @@ def parse_column(
     """
     if column.categories is not None:
         return _codes(strip_text(cells.cast(pa.string())), column.categories)
-    _check_type(column.name, cells.type, path)
-    values = parse_numbers(cells)
+    values = _parse_numbers(column.name, cells, path)
     if values is None:
         raise InputError(
             f"Expected numbers, true, false or times in column {column.name!r}, as in "
@@ -181,10 +179,27 @@ def check_not_empty(
     )
 
 
-def parse_numbers(cells: pa.ChunkedArray) -> np.ndarray | None:
-    """Returns cells as float64, times in days since 1970; `None` if some are text."""
+def strip_text(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns text without the blanks around it, null for missing values."""
     if not _is_text(cells.type):
-        return _float64(cells)
+        return cells
+    cells = pa.compute.utf8_trim_whitespace(cells.cast(pa.string()))
+    missing = pa.compute.is_in(cells, value_set=pa.array(MISSING))
+    return pa.compute.if_else(missing, pa.scalar(None, pa.string()), cells)
+
+
+def _parse_numbers(
+    name: str, cells: pa.ChunkedArray, path: pathlib.Path
+) -> np.ndarray | None:
+    """Cells as float64, times in days since 1970; `None` if some are text."""
+    if not _is_text(cells.type):
+        try:
+            return _float64(cells)
+        except pa.ArrowException:
+            raise InputError(
+                "Expected columns of numbers, text or times. Received: "
+                f"{path}, column {name!r} of {cells.type}. Use drop_columns={name}."
+            ) from None
     cells = cells.cast(pa.string())
     # Most tables have no blanks, and looking for them takes longer than this.
     with contextlib.suppress(pa.ArrowInvalid):
@@ -196,22 +211,13 @@ def parse_numbers(cells: pa.ChunkedArray) -> np.ndarray | None:
     return None
 
 
-def strip_text(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns text without the blanks around it, null for missing values."""
-    if not _is_text(cells.type):
-        return cells
-    cells = pa.compute.utf8_trim_whitespace(cells.cast(pa.string()))
-    missing = pa.compute.is_in(cells, value_set=pa.array(MISSING))
-    return pa.compute.if_else(missing, pa.scalar(None, pa.string()), cells)
-
-
 def _codes(text: pa.ChunkedArray, categories: Sequence[str]) -> np.ndarray:
     names = pa.array(categories, pa.string())
     return _float64(pa.compute.index_in(text, value_set=names))
 
 
 def _float64(cells: pa.ChunkedArray) -> np.ndarray:
-    if pa.types.is_date(cells.type) or pa.types.is_timestamp(cells.type):
+    if pa.types.is_temporal(cells.type):
         # Nanoseconds are cut off, which Arrow does not do unasked.
         unit = getattr(cells.type, "unit", None)
         times = cells.cast(pa.timestamp("us"), safe=unit != "ns")
@@ -233,23 +239,4 @@ def _is_text(kind: pa.DataType) -> bool:
         pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
         or pa.types.is_string_view(kind)
-    )
-
-
-def _check_type(name: str, kind: pa.DataType, path: pathlib.Path) -> None:
-    checks = (
-        _is_text,
-        pa.types.is_integer,
-        pa.types.is_floating,
-        pa.types.is_decimal,
-        pa.types.is_boolean,
-        pa.types.is_date,
-        pa.types.is_timestamp,
-        pa.types.is_null,
-    )
-    require(
-        any(check(kind) for check in checks),
-        "columns of numbers, text or times",
-        f"{path}, column {name!r} of {kind}",
-        f"Use drop_columns={name}",
     )

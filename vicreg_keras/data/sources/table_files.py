@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-import tqdm
 
 from vicreg_keras.data.columns import MISSING
-from vicreg_keras.data.sources.base import quoted, require
+from vicreg_keras.data.sources.base import progress_bar, quoted, require
 from vicreg_keras.errors import InputError
 
 _BLOCK_BYTES = 4 * 2**20
@@ -61,19 +60,14 @@ class CsvFile:
             null_values=list(MISSING),
             strings_can_be_null=True,
         )
-        progress = tqdm.tqdm(
-            total=self.path.stat().st_size,
-            desc=f"Reading {self.path}",
-            unit="B",
-            unit_scale=True,
-            delay=3,
-        )
+        num_bytes = self.path.stat().st_size
+        progress = progress_bar(f"Reading {self.path}", "B", num_bytes)
         try:
             with pa.OSFile(str(self.path)) as file, progress:
                 reader, batches = pa.csv.open_csv(file, read, parse, convert), []
                 for batch in reader:
                     batches.append(batch)
-                    progress.update(min(_BLOCK_BYTES, progress.total - progress.n))
+                    progress.update(min(_BLOCK_BYTES, num_bytes - progress.n))
         except pa.ArrowInvalid as error:
             raise InputError(self._message(str(error))) from None
         table = pa.Table.from_batches(batches, reader.schema)
@@ -137,12 +131,14 @@ class ParquetFile:
         Raises:
             InputError: If the file is broken.
         """
-        for name in tqdm.tqdm(names, f"Reading {self.path}", unit=" columns", delay=3):
-            try:
-                column = self._file.read(columns=[name]).column(name)
-            except (pa.ArrowException, OSError) as error:
-                raise InputError(self._message(error)) from None
-            yield name, column
+        with progress_bar(f"Reading {self.path}", " columns", len(names)) as progress:
+            for name in names:
+                try:
+                    column = self._file.read(columns=[name]).column(name)
+                except (pa.ArrowException, OSError) as error:
+                    raise InputError(self._message(error)) from None
+                yield name, column
+                progress.update()
 
     def _message(self, error: Exception) -> str:
         reason = " ".join(str(error).split())[:200].rstrip(". ")
@@ -152,9 +148,9 @@ class ParquetFile:
         )
 
 
-# The classes of tables in files, by the suffix of the file's name.
-TABLE_FILES = {".csv": CsvFile, ".parquet": ParquetFile}
 TableFile = CsvFile | ParquetFile
+# By the suffix of the file's name.
+TABLE_FILES: dict[str, type[TableFile]] = {".csv": CsvFile, ".parquet": ParquetFile}
 
 
 def _read_header(path: pathlib.Path) -> list[str]:

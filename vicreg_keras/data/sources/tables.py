@@ -1,4 +1,4 @@
-"""Tables: CSV and Parquet files, scikit-learn's, and user-provided examples."""
+"""Tables in CSV and Parquet files, and user-provided examples."""
 
 import contextlib
 import difflib
@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.arrays import load_npz
 from vicreg_keras.data.sources.base import Source, quoted, require
+from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.data.sources.table_columns import (
     as_float32,
     check_categories,
@@ -65,31 +65,6 @@ def load_parquet(location: str, options: DataOptions) -> Source:
         InputError: See `load_csv`; and if a column has another type.
     """
     return _load_table_file("parquet", location, options)
-
-
-def load_bundled_table(location: str, options: DataOptions, *, table: str) -> Source:
-    """Loads a labeled table that scikit-learn brings.
-
-    Args:
-        location: Not used.
-        options: Not used.
-        table: `"digits"` (1,797 examples of 64 gray levels, 0 to 16),
-            `"breast_cancer"` (569 of 30 numbers), `"wine"` (178 of 13) or `"iris"`
-            (150 of 4).
-
-    Returns:
-        A source with `train` only; names are `"row/17"`.
-    """
-    # Imported here: it takes a second that no other source needs.
-    from sklearn import datasets
-
-    del location, options
-    loaded = getattr(datasets, f"load_{table}")()
-    return Source(
-        _make_split(loaded.data.astype(np.float32), loaded.target),
-        class_names=tuple(str(name) for name in loaded.target_names),
-        columns=tuple(Column(str(name)) for name in loaded.feature_names),
-    )
 
 
 def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Split:
@@ -175,16 +150,15 @@ def _read_examples(
     parse: Callable[[str, pa.ChunkedArray], tuple[Column, np.ndarray]],
 ) -> tuple[tuple[Column, ...], np.ndarray]:
     """The columns `names`, and float32 `(num_examples, num_columns)`."""
-    columns, examples = [], None
+    columns: list[Column] = []
+    examples = np.empty((0, len(names)), np.float32)
     for name, cells in file.columns(names):
-        if examples is None:
-            require(
-                len(cells), "at least one row", f"{file.path} with none", "Add examples"
-            )
+        if not columns:
             examples = np.empty((len(cells), len(names)), np.float32)
         column, values = parse(name, cells)
         examples[:, len(columns)] = as_float32(values, file.path, name)
         columns.append(column)
+    require(len(examples), "at least one row", f"{file.path} with none", "Add examples")
     return tuple(columns), examples
 
 
@@ -250,7 +224,7 @@ def _classes(
     where = f"{path}, column {name!r}"
     cells, numbers = strip_text(cells), None
     if not (pa.types.is_boolean(cells.type) or pa.types.is_temporal(cells.type)):
-        with contextlib.suppress(pa.ArrowInvalid):
+        with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
             numbers = cells.cast(pa.float64()).to_numpy()
     missing = cells.is_null().to_numpy()
     if numbers is not None:
@@ -264,8 +238,8 @@ def _classes(
     )
     if numbers is None:
         cells = cells.cast(pa.string())
-        classes = sorted(cells.unique().to_pylist())
-        labels = pa.compute.index_in(cells, value_set=pa.array(classes)).to_numpy()
+        names = sorted(cells.unique().to_pylist())
+        labels = pa.compute.index_in(cells, value_set=pa.array(names)).to_numpy()
     else:
         # Above 2**53 a float64 no longer tells whole numbers apart.
         fractions = (np.abs(numbers) > 2**53) | (numbers != np.round(numbers))
@@ -277,10 +251,11 @@ def _classes(
             "Use another label_column, or put these numbers in classes",
         )
         classes, labels = np.unique(numbers.astype(np.int64), return_inverse=True)
+        names = [str(number) for number in classes]
     require(
-        2 * len(classes) <= max(len(labels), 20),
+        2 * len(names) <= max(len(labels), 20),
         "labels that several examples share",
-        f"{where} with {len(classes):,} values in {len(labels):,} rows",
+        f"{where} with {len(names):,} values in {len(labels):,} rows",
         "Use another label_column",
     )
-    return labels, tuple(map(str, classes))
+    return labels, tuple(names)

@@ -1,22 +1,22 @@
 """Image datasets of tensorflow-datasets."""
 
 import concurrent.futures
-import difflib
 import io
 import os
 import pathlib
-import re
 import shutil
-import socket
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tqdm
 
-from vicreg_keras.data.sources.base import Source, require
+from vicreg_keras.data.sources.base import Source, progress_bar, require
 from vicreg_keras.data.sources.images import decode_image, decode_into
+from vicreg_keras.data.sources.tfds_builder import (
+    feature_keys,
+    first_line,
+    prepared_builder,
+)
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
@@ -46,7 +46,7 @@ def load_tfds(
         InputError: If the name is unknown, the dataset cannot be downloaded or read,
             or it is not one of uint8 images.
     """
-    builder = _prepared_builder(location, options.data_dir, other_names)
+    builder = prepared_builder(location, options.data_dir, other_names)
     infos = {
         split: builder.info.splits[split]
         for split in ("train", "validation", "test")
@@ -76,7 +76,12 @@ def load_tfds(
         if name == "train" or labels is None or np.all(labels >= 0):
             names = [f"{name}/{i}" for i in range(len(images))]
             splits[name] = Split(images, labels, names)
-    return Source(**splits, class_names=reader.class_names)
+    return Source(
+        splits["train"],
+        splits.get("validation"),
+        splits.get("test"),
+        class_names=reader.class_names,
+    )
 
 
 class _Reader:
@@ -93,7 +98,7 @@ class _Reader:
     ):
         self._builder = builder
         self._image_size = image_size
-        self._image_key, self._label_key = _feature_keys(location, builder.info)
+        self._image_key, self._label_key = feature_keys(location, builder.info)
         features = builder.info.features
         self.class_names = None
         if self._label_key is not None:
@@ -121,12 +126,7 @@ class _Reader:
         labels, done = [], 0
         with (
             concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
-            tqdm.tqdm(
-                total=len(images),
-                desc=f"Decoding {description}",
-                unit=" images",
-                delay=3,
-            ) as progress,
+            progress_bar(f"Decoding {description}", " images", len(images)) as progress,
         ):
             for some, some_labels in self._chunks(split, decoded):
                 target = images[done : done + len(some)]
@@ -171,85 +171,9 @@ class _Reader:
         except tf.errors.OpError as error:
             raise InputError(
                 f"Expected whole files of {self._builder.info.full_name!r}. Received: "
-                f"{self._builder.data_path} ({_first_line(error)}). Remove this "
+                f"{self._builder.data_path} ({first_line(error)}). Remove this "
                 "folder, to have it prepared anew."
             ) from None
-
-
-def _prepared_builder(
-    location: str, data_dir: str | None, other_names: Sequence[str]
-) -> "tfds.core.DatasetBuilder":
-    """A builder whose files are there."""
-    # Imported here: it takes seconds on some machines, and only this source needs it.
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(location, data_dir=data_dir)
-    except Exception as error:  # It raises many kinds for a bad config or version.
-        known = tfds.list_builders()
-        start = re.split("[:/]", location)[0]
-        near = difflib.get_close_matches(start, [*other_names, *known], n=5)
-        hint = f"near names are {', '.join(near)}" if near else "no name is near"
-        require(
-            start in known,
-            f"one of {', '.join(other_names)} (as in folder:PATH), or a name of "
-            "tensorflow-datasets",
-            f"dataset={location!r}; {hint}",
-            "Correct the name",
-        )
-        raise InputError(
-            "Expected a dataset that tensorflow-datasets can build. Received: "
-            f"dataset={location!r} ({_first_line(error)}). Correct its name or version."
-        ) from error
-    if not builder.is_prepared():
-        try:
-            _check_network(builder)
-            builder.download_and_prepare()
-        except Exception as error:  # Network, disk and many of its own kinds.
-            raise InputError(
-                f"Expected {location!r} to be prepared, or a network to download it. "
-                f"Received: data_dir={data_dir!r} ({_first_line(error)}). Use the "
-                "data_dir that has it, connect to a network, or use dataset=digits, "
-                "which needs none."
-            ) from error
-    return builder
-
-
-def _check_network(builder: "tfds.core.DatasetBuilder") -> None:
-    """Fails at once where a download would retry for minutes before it fails."""
-    own = type(builder).__module__.startswith("tensorflow_datasets.")
-    if own and not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        if not urllib.request.getproxies():  # A proxy resolves names by itself.
-            socket.getaddrinfo("storage.googleapis.com", 443)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return text[:200].rstrip(". ")
-
-
-def _feature_keys(
-    location: str, info: "tfds.core.DatasetInfo"
-) -> tuple[str, str | None]:
-    """Names of the image feature and of the label feature, which may be `None`."""
-    import tensorflow_datasets as tfds
-
-    features = dict(info.features) if hasattr(info.features, "keys") else {}
-    images = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
-    labels = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
-    image_key, label_key = (info.supervised_keys or (None, None))[:2]
-    if image_key not in images:
-        image_key = images[0] if len(images) == 1 else None
-    if label_key not in labels:
-        label_key = labels[0] if len(labels) == 1 else None
-    require(
-        image_key is not None and features[image_key].np_dtype == np.uint8,
-        "a dataset with one uint8 image per example",
-        f"dataset={location!r} with features {sorted(features)}",
-        "Use another one",
-    )
-    return image_key, label_key
 
 
 def _cached(

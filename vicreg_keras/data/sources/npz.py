@@ -1,5 +1,6 @@
-"""Arrays of images or of a table's examples: scikit-learn's digits and npz files."""
+"""Images or a table in the arrays of an npz file."""
 
+import math
 import pathlib
 import zipfile
 from collections.abc import Mapping
@@ -25,30 +26,6 @@ _NPZ_KEYS = {
     "validation": (("x_val", "y_val"), ("val_images", "val_labels")),
     "test": (("x_test", "y_test"), ("test_images", "test_labels")),
 }
-
-
-def load_digits(location: str, options: DataOptions) -> Source:
-    """Loads scikit-learn's 1,797 handwritten digits of 8 x 8 pixels.
-
-    Gray levels 0 to 16 become 0 to 255.
-
-    Args:
-        location: Not used.
-        options: Of these, `image_size`.
-
-    Returns:
-        A source with `train` only; names are `"digits/17"`.
-    """
-    # Imported here: it takes a second that no other source needs.
-    from sklearn import datasets
-
-    del location
-    digits = datasets.load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    images = resized(as_rgb(images), options.image_size)
-    names = [f"digits/{i}" for i in range(len(images))]
-    class_names = tuple(str(n) for n in digits.target_names)
-    return Source(Split(images, digits.target, names), class_names=class_names)
 
 
 def load_npz(location: str, options: DataOptions) -> Source:
@@ -124,7 +101,13 @@ def load_npz(location: str, options: DataOptions) -> Source:
     if columns is not None:
         check_not_empty(splits["train"].read(), path, columns)
     class_names = _npz_class_names(path, arrays, splits)
-    return Source(**splits, class_names=class_names, columns=columns)
+    return Source(
+        splits["train"],
+        splits.get("validation"),
+        splits.get("test"),
+        class_names=class_names,
+        columns=columns,
+    )
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -145,11 +128,10 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _npz_columns(
     path: pathlib.Path, arrays: Mapping[str, np.ndarray], key: str
 ) -> tuple[Column, ...]:
-    _check_table(path, key, arrays[key])
-    num_columns = arrays[key].shape[1]
-    if "column_names" not in arrays:
-        return tuple(Column(f"column_{i}") for i in range(num_columns))
-    names = [str(name) for name in arrays["column_names"].ravel()]
+    num_columns = math.prod(arrays[key].shape[1:])
+    names = [f"column_{i}" for i in range(num_columns)]
+    if "column_names" in arrays:
+        names = [str(name) for name in arrays["column_names"].ravel()]
     require(
         len(names) == len(set(names)) == num_columns,
         f"{num_columns} column_names, no two alike, as {key} has columns",
@@ -162,12 +144,16 @@ def _npz_columns(
 def _npz_table(
     path: pathlib.Path, key: str, array: np.ndarray, columns: tuple[Column, ...]
 ) -> np.ndarray:
-    _check_table(path, key, array)
+    num_columns = len(columns)
     require(
-        array.shape[1] == len(columns),
-        f"{len(columns)} columns in every split, as in training",
-        f"{path} with {key} of shape {array.shape}",
-        "Make them the same",
+        array.ndim == 2
+        and array.shape[1] == num_columns
+        and array.size
+        and array.dtype.kind in "fiub",
+        f"a table as a matrix of numbers, not empty, with the {num_columns} columns of "
+        f"training: (N, {num_columns})",
+        _description(path, key, array),
+        "Reshape or convert the array",
     )
     examples = np.empty(array.shape, np.float32)
     for i, column in enumerate(columns):
@@ -175,37 +161,18 @@ def _npz_table(
     return examples
 
 
-def _check_table(path: pathlib.Path, key: str, array: np.ndarray) -> None:
-    require(
-        array.ndim == 2 and array.dtype.kind in "fiub" and array.size,
-        "a table as a matrix of numbers (N, num_columns), not empty",
-        _description(path, key, array),
-        "Reshape or convert the array",
-    )
-
-
 def _npz_images(
     path: pathlib.Path, key: str, images: np.ndarray, image_size: int | None
 ) -> np.ndarray:
-    received = _description(path, key, images)
-    values = ""
-    if images.dtype.kind == "f" and not np.isfinite(images).all():
-        values = ", with NaN or infinite values"
-    elif images.dtype.kind in "fiu" and images.size:
-        values = f", with values from {images.min():g} to {images.max():g}"
     require(
-        images.dtype == np.uint8,
-        "uint8 images with values from 0 to 255",
-        received + values,
-        "Scale to 0..255, round, and save as uint8",
+        images.dtype == np.uint8
+        and (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3)))
+        and images.size,
+        "uint8 images with values from 0 to 255, of shape (N, H, W), (N, H, W, 1) or "
+        "(N, H, W, 3), at least one",
+        _description(path, key, images),
+        "Reshape the array, or scale it to 0..255, round, and save as uint8",
     )
-    require(
-        images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3)),
-        "images of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3)",
-        received,
-        "Reshape the array",
-    )
-    require(images.size, "at least one image", received, "Add images")
     return resized(as_rgb(images), image_size)
 
 
@@ -215,28 +182,16 @@ def _npz_labels(
     if key not in arrays:
         return None
     labels = arrays[key]
-    received = _description(path, key, labels)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
     require(
-        labels.dtype.kind in "iu" and labels.ndim == 1,
-        "labels that are integers of shape (N,) or (N, 1)",
-        received,
+        labels.dtype.kind in "iu"
+        and labels.shape in ((num_examples,), (num_examples, 1))
+        and labels.min() >= 0,
+        f"labels that are integers of at least 0, one for each of {num_examples} "
+        f"examples: ({num_examples},) or ({num_examples}, 1)",
+        _description(path, key, labels),
         "Number the classes from 0",
     )
-    require(
-        len(labels) == num_examples,
-        f"a label for each of {num_examples} examples",
-        received,
-        "Make them the same length",
-    )
-    require(
-        labels.min() >= 0,
-        "labels of at least 0",
-        f"{received}, with {labels.min()}",
-        "Number the classes from 0",
-    )
-    return labels
+    return labels.ravel()
 
 
 def _npz_class_names(
@@ -265,4 +220,7 @@ def _npz_class_names(
 
 
 def _description(path: pathlib.Path, key: str, array: np.ndarray) -> str:
-    return f"{path} with {key} of shape {array.shape} and dtype {array.dtype}"
+    text = f"{path} with {key} of shape {array.shape} and dtype {array.dtype}"
+    if array.dtype.kind in "fiu" and array.size:
+        text += f", with values from {array.min():g} to {array.max():g}"
+    return text

@@ -49,14 +49,14 @@ IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
     ("arrays", "message"),
     [
         ({"images": IMAGES / 255}, "uint8 images.*float64, with values from 0 to 0"),
-        ({"images": IMAGES * np.nan}, "uint8 images.*with NaN or infinite values"),
-        ({"images": IMAGES[0, 0]}, r"shape \(N, H, W\)"),
-        ({"images": IMAGES[..., :2]}, r"shape \(N, H, W\)"),
-        ({"images": IMAGES[:0]}, "at least one image"),
+        ({"images": IMAGES * np.nan}, "uint8 images.*with values from nan to nan"),
+        ({"images": IMAGES[0, 0]}, r"shape \(N, H, W\).*shape \(8, 3\)"),
+        ({"images": IMAGES[..., :2]}, r"shape \(N, H, W\).*\(4, 8, 8, 2\)"),
+        ({"images": IMAGES[:0]}, r"at least one. .*\(0, 8, 8, 3\)"),
         ({"pixels": IMAGES}, r"one of the arrays.*\['pixels'\]. Rename"),
-        ({"images": IMAGES, "labels": [0, 1]}, "each of 4 examples.*same length"),
+        ({"images": IMAGES, "labels": [0, 1]}, r"each of 4 examples.*shape \(2,\)"),
         ({"images": IMAGES, "labels": [0.0, 1, 0, 1]}, "labels that are integers"),
-        ({"images": IMAGES, "labels": [-1, 0, 1, 0]}, "at least 0.*with -1"),
+        ({"images": IMAGES, "labels": [-1, 0, 1, 0]}, "at least 0.*from -1 to 1"),
         ({"images": IMAGES, "labels": [0, 1, 2, 0], "class_names": ["a"]}, "each of 3"),
         ({"images": IMAGES, "labels": [0] * 4, "x_test": IMAGES}, "labels for every"),
         ({"images": IMAGES, "x_test": IMAGES[:, 1:]}, "one size in every split"),
@@ -118,7 +118,7 @@ INFINITE = np.where(TABLE == 1, np.inf, TABLE)
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"examples": TABLE[0]}, r"matrix of numbers \(N, num_columns\).*shape \(3,\)"),
+        ({"examples": TABLE[0]}, r"matrix of numbers.*shape \(3,\)"),
         ({"examples": TABLE[:0]}, r"not empty.*shape \(0, 3\)"),
         ({"examples": np.array([["a"]])}, "matrix of numbers.*dtype <U1"),
         ({"examples": INFINITE}, "finite in float32.*'column_2' with inf in row/2"),
@@ -129,8 +129,11 @@ INFINITE = np.where(TABLE == 1, np.inf, TABLE)
         ({"examples": TABLE * [1, np.nan, 1]}, "nothing in 'column_1'"),
         ({"examples": TABLE, "column_names": ["a", "b"]}, "3 column_names.*with 2, 2"),
         ({"examples": TABLE, "column_names": ["a", "b", "a"]}, "with 3, 2 of them"),
-        ({"examples": TABLE, "x_test": TABLE[:, 1:]}, r"3 columns in every.*\(20, 2\)"),
-        ({"examples": TABLE, "labels": [1]}, "a label for each of 20 examples"),
+        (
+            {"examples": TABLE, "x_test": TABLE[:, 1:]},
+            r"the 3 columns of training.*\(20, 2\)",
+        ),
+        ({"examples": TABLE, "labels": [1]}, r"one for each of 20 examples.*\(1,\)"),
         ({"x_train": IMAGES / 255}, "uint8 images"),
     ],
 )

@@ -1,0 +1,59 @@
+"""Datasets that scikit-learn brings, which need no network."""
+
+import numpy as np
+
+from vicreg_keras.data.columns import Column
+from vicreg_keras.data.sources.base import Source
+from vicreg_keras.data.sources.images import as_rgb, resized
+from vicreg_keras.data.split import Split
+from vicreg_keras.settings import DataOptions
+
+
+def load_digits(location: str, options: DataOptions) -> Source:
+    """Loads scikit-learn's 1,797 handwritten digits of 8 x 8 pixels.
+
+    Gray levels 0 to 16 become 0 to 255.
+
+    Args:
+        location: Not used.
+        options: Of these, `image_size`.
+
+    Returns:
+        A source with `train` only; names are `"digits/17"`.
+    """
+    # Imported here: it takes a second that no other source needs.
+    from sklearn import datasets
+
+    del location
+    digits = datasets.load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    images = resized(as_rgb(images), options.image_size)
+    names = [f"digits/{i}" for i in range(len(images))]
+    class_names = tuple(str(n) for n in digits.target_names)
+    return Source(Split(images, digits.target, names), class_names=class_names)
+
+
+def load_bundled_table(location: str, options: DataOptions, *, table: str) -> Source:
+    """Loads a labeled table that scikit-learn brings.
+
+    Args:
+        location: Not used.
+        options: Not used.
+        table: `"digits"` (1,797 examples of 64 gray levels, 0 to 16),
+            `"breast_cancer"` (569 of 30 numbers), `"wine"` (178 of 13) or `"iris"`
+            (150 of 4).
+
+    Returns:
+        A source with `train` only; names are `"row/17"`.
+    """
+    # Imported here: it takes a second that no other source needs.
+    from sklearn import datasets
+
+    del location, options
+    loaded = getattr(datasets, f"load_{table}")()
+    names = [f"row/{i}" for i in range(len(loaded.data))]
+    return Source(
+        Split(loaded.data.astype(np.float32), loaded.target, names),
+        class_names=tuple(str(name) for name in loaded.target_names),
+        columns=tuple(Column(str(name)) for name in loaded.feature_names),
+    )
