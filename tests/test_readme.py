@@ -74,8 +74,15 @@ def links(text):
     [a for text in TEXTS.values() for a in main_commands(text)],
     ids=" ".join,
 )
-def test_commands_parse(arguments, parse_flags):
-    # A run's own flags exist only once it has run; they say which mode it was.
+def test_commands_parse(arguments, parse_flags, tmp_path, monkeypatch):
+    # What the commands refer to exists: recipes, and runs that were trained before.
+    (tmp_path / "flags").symlink_to(ROOT / "flags")
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name in ("--workdir", "--saved_model"):
+            (tmp_path / value).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    # A recipe that a run wrote says which mode it is of.
     rest = [a for a in arguments if not a.startswith("--flagfile=runs/")]
     parse_flags(rest if len(rest) == len(arguments) else ["--mode=pretrain", *rest])
 
