@@ -23,7 +23,8 @@ from vicreg_keras.hardware.precision import POLICIES
 from vicreg_keras.losses import vicreg_loss
 from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
-from vicreg_keras.training.build import build_model
+from vicreg_keras.training.pretrain import build_model
+from vicreg_keras.views.image_views import pair_options
 
 
 def main():
@@ -103,22 +104,7 @@ def write_plan(
         for weight in layer.trainable_weights
     }
     mean, std = dataset.pixel_statistics
-    view = model.augmenter[0].get_config()
-    names = (
-        "crop_scale",
-        "crop_ratio",
-        "flip_probability",
-        "brightness",
-        "contrast",
-        "saturation",
-    )
-    names += (
-        "hue",
-        "jitter_probability",
-        "grayscale_probability",
-        "solarize_probability",
-        "solarize_threshold",
-    )
+    options = pair_options(settings.views, **settings.group("image views"))
     np.savez(
         path,
         batch_size=settings.batch_size,
@@ -126,7 +112,7 @@ def write_plan(
         weight_decay=settings.weight_decay,
         mean=np.float32(mean),
         std=np.float32(std),
-        **{name: view[name] for name in names},
+        **{name: value for name, value in options.items() if value is not None},
         view_a=view_a,
         view_b=view_b,
         **weights,

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from benchmarks.log import commit, machine, markdown_table, report
 from vicreg_keras.views import image_views
+from vicreg_keras.views.view import View
 
 
 def main():
@@ -72,7 +73,7 @@ def in_dataset(images: tf.Tensor, pair: tuple) -> Callable[[int], None]:
     def views(step):
         return [
             layer(images, seed=tf.stack([k, step]))
-            if isinstance(layer, image_views.View)
+            if isinstance(layer, View)
             else layer(tf.cast(images, tf.float32))
             for k, layer in enumerate(pair)
         ]

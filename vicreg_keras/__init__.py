@@ -25,7 +25,17 @@ _MODULES = {
     "models.encoders": ("ENCODERS", "make_encoder", "make_projector"),
     "models.saved_encoder": ("load_encoder",),
     "training.optim": ("LARS", "make_optimizer", "warmup_cosine"),
-    "views.image_views": ("VIEWS", "View", "make_views"),
+    "views.image_layers": (
+        "RandomColorJitter",
+        "RandomGaussianBlur",
+        "RandomGrayscale",
+        "RandomHorizontalFlip",
+        "RandomResizedCrop",
+        "RandomSolarization",
+    ),
+    "views.image_views": ("VIEWS", "make_views"),
+    "views.table_views": ("TABLE_VIEWS", "make_table_views"),
+    "views.view": ("View",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from vicreg_keras.data.dataset import Split
 from vicreg_keras.evaluate.augmented_probe import augmented_probe, crop_and_flip
 from vicreg_keras.evaluate.features import Features, extract_features
+from vicreg_keras.views.image_layers import RandomHorizontalFlip, RandomResizedCrop
 
 
 # Images whose class is their color, and an encoder with every state there is.
@@ -62,7 +63,8 @@ def test_augmented_probe_learns_and_leaves_the_encoder_alone(encoder, colors):
     result = augmented_probe(
         encoder, *colors, num_classes=6, epochs=15, batch_size=32, verbose=0, seed=1
     )
-    assert result["view"]["config"]["crop_scale"] == [0.08, 1.0]
+    crop = result["view"]["config"]["layers"][0]["config"]
+    assert crop["scale"] == [0.08, 1.0]
     assert result["top1"] >= 0.95
     assert result["top5"] >= result["top1"]
     assert result["num_test"] == 37
@@ -150,16 +152,9 @@ def test_encoder_sees_views_in_inference_mode():
 
 
 def test_default_view_crops_and_flips_and_leaves_colors():
-    config = crop_and_flip().get_config()
-    assert tuple(config["crop_scale"]) == (0.08, 1.0)
-    assert config["flip_probability"] == 0.5
-    for name in (
-        "jitter_probability",
-        "grayscale_probability",
-        "blur_probability",
-        "solarize",
-    ):
-        assert config[name] == 0.0
+    crop, flip = crop_and_flip().layers
+    assert type(crop) is RandomResizedCrop and crop.scale == (0.08, 1.0)
+    assert type(flip) is RandomHorizontalFlip and flip.probability == 0.5
 
 
 def test_diverged_heads_are_passed_over(encoder, colors):

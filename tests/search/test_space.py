@@ -22,7 +22,7 @@ def test_ranges_and_choices_are_read(tmp_path):
         tmp_path,
         "learning_rate: {low: 1e-4, high: 1e-2, log: true}\n"
         "batch_size: {low: 64, high: 250, step: 64}\n"
-        "solarize: {low: 0, high: 0.3}\n"
+        "solarize_probability: {low: 0, high: 0.3}\n"
         "projector: {choices: [64-64, 128-128]}\n"
         "clip: {choices: [true, false]}\n"
         "crop_scale: {choices: [[0.2, 1], '0.4,1']}\n",
@@ -98,7 +98,9 @@ def test_a_missing_file_is_one_line(tmp_path):
 
 def test_the_ends_of_a_space_are_tried_on_the_recipe_first(tmp_path):
     with pytest.raises(ValueError, match="flip"):
-        spaces.check_space(read(tmp_path, "flip: {low: 0, high: 1.5}"), SETTINGS)
+        spaces.check_space(
+            read(tmp_path, "flip_probability: {low: 0, high: 1.5}"), SETTINGS
+        )
     with pytest.raises(ValueError, match="x-3"):
         spaces.check_space(read(tmp_path, "projector: {choices: [x-3]}"), SETTINGS)
 

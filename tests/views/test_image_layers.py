@@ -15,7 +15,8 @@ NUM_DRAWS = 10_000
 
 def draw(layer, size=(32, 32), num_draws=NUM_DRAWS, seed=0):
     """Parameters of `num_draws` images, as arrays; drawn outside XLA, for speed."""
-    draws = tf.random.stateless_uniform([layer.num_draws, num_draws], [seed, 1])
+    seed = tf.constant([seed, 1], tf.int64)
+    draws = layer._uniform([layer.num_draws, num_draws], seed)
     drawn = layer.get_random_transformation_batch(
         num_draws, images=tf.zeros([1, *size, 3]), draws=draws
     )
@@ -128,6 +129,22 @@ def test_blur_and_solarization_draws():
     assert abs(drawn["apply"].mean() - 0.1) < 0.012
     drawn = draw(image_layers.RandomSolarization(probability=0.2))
     assert abs(drawn["apply"].mean() - 0.2) < 0.016
+
+
+def test_layers_draw_independently():
+    drawn = [
+        draw(layer)
+        for layer in (
+            image_layers.RandomHorizontalFlip(0.5),
+            image_layers.RandomColorJitter(hue=0.1, probability=0.8),
+            image_layers.RandomGrayscale(0.2),
+            image_layers.RandomGaussianBlur(probability=0.5),
+            image_layers.RandomSolarization(probability=0.5),
+        )
+    ]
+    values = [parameters["apply"] for parameters in drawn]
+    values += [draw(image_layers.RandomResizedCrop())["width"], drawn[1]["hue"]]
+    assert np.abs(np.corrcoef(values) - np.eye(len(values))).max() < 0.04
 
 
 def test_crop_of_the_whole_image_is_the_image():

@@ -18,7 +18,8 @@ from vicreg_keras.evaluate.accuracy import (
 )
 from vicreg_keras.evaluate.features import Features, Progress
 from vicreg_keras.evaluate.linear_heads import MOMENTUM, LinearHeads
-from vicreg_keras.views.image_views import View
+from vicreg_keras.views.image_layers import RandomHorizontalFlip, RandomResizedCrop
+from vicreg_keras.views.view import View
 
 # 0.3 is the authors' for ImageNet; widths and scales of representations differ.
 LEARNING_RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -212,15 +213,7 @@ def augmented_probe(
 
 def crop_and_flip() -> View:
     """The view of the authors' linear evaluation: no colors, no blur."""
-    return View(
-        crop_scale=(0.08, 1.0),
-        crop_ratio=(3 / 4, 4 / 3),
-        flip_probability=0.5,
-        jitter_probability=0.0,
-        grayscale_probability=0.0,
-        blur_probability=0.0,
-        solarize_probability=0.0,
-    )
+    return View([RandomResizedCrop(), RandomHorizontalFlip()])
 
 
 def _check_settings(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import inspect
 import pathlib
 import types
 import typing
@@ -21,8 +20,8 @@ from optuna.distributions import (
 from vicreg_keras.models import encoders
 from vicreg_keras.settings import Settings
 from vicreg_keras.training import optim
-from vicreg_keras.views.image_views import VIEWS, View
-from vicreg_keras.views.table_views import table_view_settings
+from vicreg_keras.views import image_views, table_views
+from vicreg_keras.views.image_views import VIEWS
 
 # What a trial is, or runs on, is no part of its recipe.
 _NOT_SEARCHED = {
@@ -113,7 +112,7 @@ def read_space(path: str | pathlib.Path) -> dict[str, BaseDistribution]:
             projector: {choices: [512-512-512, 2048-2048-2048]}
             crop_scale: {choices: [[0.2, 1], [0.4, 1]]}
 
-            The names are those of `Settings`, `View` and `TableView`.
+            The names are those of `Settings`.
 
     Returns:
         A distribution of each name.
@@ -211,30 +210,16 @@ def own_values(settings: Settings, space: Space) -> dict[str, Any] | None:
 
 
 def _own_view(settings: Settings) -> dict:
-    """Every value of the recipe's first view."""
+    """Returns all options of the recipe's first view."""
     if settings.views not in VIEWS:
-        return table_view_settings(settings.views, **settings.group("table views"))
-    given = settings.group("image views")
-    return {**_view_defaults(), **VIEWS[settings.views][0], **given}
-
-
-def _view_defaults() -> dict:
-    parameters = inspect.signature(View).parameters.values()
-    return {one.name: one.default for one in parameters if one.name != "kwargs"}
+        return table_views.pair_options(settings.views, **settings.group("table views"))
+    return image_views.pair_options(settings.views, **settings.group("image views"))
 
 
 def _types() -> dict[str, Any]:
     """The type of every value that can be searched."""
-    views = dict(typing.get_type_hints(View.__init__))
-    names = _view_defaults()
-    found = {name: kind for name, kind in views.items() if name in names}
-    found |= _row_types() | typing.get_type_hints(Settings)
+    found = typing.get_type_hints(Settings)
     return {name: kind for name, kind in found.items() if name not in _NOT_SEARCHED}
-
-
-def _row_types() -> dict[str, type]:
-    """The type of every value of a view of rows."""
-    return {name: type(value) for name, value in table_view_settings("table").items()}
 
 
 def _kind(name: str) -> type:

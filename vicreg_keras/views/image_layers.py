@@ -1,13 +1,11 @@
-"""The random layers a view is made of, each a function of images and a seed.
+"""Random layers of images, with torchvision's semantics.
 
 keras-cv supplies their base class, `Grayscale` and `Solarization`, and this file alone
-imports it, for it has no further releases. Its other layers mean other things than the
-papers do (additive brightness, crops without antialiasing, zero-padded blurs) and draw
-from a global generator, so the rest is here, with torchvision's semantics: a paper's
-(0.4, 0.4, 0.2, 0.1) means the same.
+imports it, since it has no further releases. Its other layers differ from the papers'
+(additive brightness, crops without antialiasing, zero-padded blurs) and draw from a
+global generator.
 """
 
-import math
 from collections.abc import Sequence
 
 import keras
@@ -18,94 +16,64 @@ from keras_cv.layers import (
     VectorizedBaseImageAugmentationLayer,
 )
 
+from vicreg_keras.errors import InputError
 from vicreg_keras.views import image_ops
+from vicreg_keras.views.seeded_layer import SeededLayer
 
-_PACKAGE = "vicreg_keras"
 
+class ImageLayer(SeededLayer, VectorizedBaseImageAugmentationLayer):
+    """A keras-cv augmentation layer whose randomness is a function of a seed.
 
-class SeededAugmentation(VectorizedBaseImageAugmentationLayer):
-    """A keras-cv augmentation whose randomness is a function of a seed.
+    For the call arguments see `SeededLayer`; inputs are images, `(batch, height, width,
+    channels)` with values in `[0, 255]`.
 
-    Subclasses say how many random numbers an image takes, `num_draws`, and fill
-    keras-cv's two hooks: `get_random_transformation_batch` turns those numbers,
+    Subclasses implement keras-cv's two hooks: `get_random_transformation_batch` turns
     `draws`, `(num_draws, batch)` and uniform in `[0, 1)`, into parameters, and
     `augment_images` applies them.
-
-    The work always runs in a function compiled by XLA: the same seed then gives the
-    same view called alone, inside `tf.data.Dataset.map` and inside a larger
-    `tf.function` (XLA's random stream is not the one TensorFlow's own kernels give),
-    and several times faster. It computes in float32 whatever the dtype policy.
-
-    Call arguments:
-        images: `(batch, height, width, channels)`, any dtype, values in `[0, 255]`.
-        seed: two integers, a stateless seed, `(2,)` int32 or int64. `None` draws one
-            from TensorFlow's global stream (`keras.utils.set_random_seed` fixes it).
-        training: with `False` the images come back as they are, in float32.
     """
 
     num_draws = 1
 
     def __init__(self, **kwargs):
-        kwargs["dtype"] = "float32"
         # The base class would take up the global generator, which cannot be seeded
         # here and fails under `enable_op_determinism`; nothing below draws from it.
         super().__init__(seed=1, **kwargs)
         del self._random_generator
-        self.built = True  # there is nothing to build
-        self._compiled = tf.function(self._augment, jit_compile=True, autograph=False)
 
-    def call(
-        self, images: tf.Tensor, seed: tf.Tensor | None = None, training: bool = True
-    ) -> tf.Tensor:
-        images = tf.convert_to_tensor(images)
-        if images.shape.rank != 4:
-            raise ValueError(
-                "Expected images of shape (batch, height, width, channels). "
-                f"Received: images.shape={images.shape}"
-            )
-        if not training:
-            return self.without_randomness(tf.cast(images, tf.float32))
-        if seed is None:
-            seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
-        return self._compiled(images, tf.cast(seed, tf.int64))
-
-    def without_randomness(self, images: tf.Tensor) -> tf.Tensor:
-        """Returns what stands for the view outside training: the images."""
-        return images
-
-    def compute_output_shape(self, input_shape: Sequence) -> tuple:
-        return tuple(input_shape)
-
-    def compute_output_spec(self, images, seed=None, training=True):
-        return keras.KerasTensor(self.compute_output_shape(images.shape), "float32")
-
-    def _augment(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        images = tf.cast(images, tf.float32)
+    def augment(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         batch_size = tf.shape(images)[0]
-        # One draw, so that XLA compiles one generator; an algorithm by name, so that
-        # every device draws the same numbers.
-        draws = tf.random.stateless_uniform(
-            [self.num_draws, batch_size], seed, alg="philox"
-        )
+        # One draw, so that XLA compiles one generator per layer.
+        draws = self._uniform([self.num_draws, batch_size], seed)
         drawn = self.get_random_transformation_batch(
             batch_size, images=images, draws=draws
         )
         return self.augment_images(images, drawn)
 
+    def check_shape(self, shape: Sequence[int | None]) -> None:
+        if len(shape) != 4:
+            raise InputError(
+                "Expected images of shape (batch, height, width, channels). "
+                f"Received: images.shape={tuple(shape)}."
+            )
 
-class RandomlyApplied(SeededAugmentation):
+
+class RandomlyApplied(ImageLayer):
     """Changes each image with a probability: torchvision's `RandomApply`, per image.
 
-    Subclasses fill `parameters`, from the numbers left to a dict of `(batch,)`
-    tensors, and `change`, from images and that dict to changed images.
+    Subclasses implement `parameters`, which turns the remaining draws into a dict of
+    `(batch,)` tensors, and `change`, which applies them to images.
 
     Args:
-        probability: in `[0, 1]`.
+        probability: Probability that an image is changed, in `[0, 1]`.
     """
 
     def __init__(self, probability: float, **kwargs):
         super().__init__(**kwargs)
-        self.probability = check_number("probability", probability, 1.0)
+        self.probability = self._number("probability", probability, 1.0)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.probability == 0
 
     def parameters(self, draws: tf.Tensor) -> dict[str, tf.Tensor]:
         return {}
@@ -120,21 +88,20 @@ class RandomlyApplied(SeededAugmentation):
         changed = self.change(images, transformations)
         return image_ops.where(transformations["apply"], changed, images)
 
-    def get_config(self) -> dict:
-        return {**super().get_config(), "probability": self.probability}
 
-
-@keras.saving.register_keras_serializable(package=_PACKAGE)
-class RandomResizedCrop(SeededAugmentation):
+@keras.saving.register_keras_serializable(package="vicreg_keras")
+class RandomResizedCrop(ImageLayer):
     """Crops a random box of each image and resizes it, antialiased.
 
     torchvision's `RandomResizedCrop`: area uniform, ratio log-uniform, ten tries for
-    a box that fits, else the largest centered box within the ratios.
+    a box that fits, else the largest centered box within the ratios. Outside training
+    the whole images are resized.
 
     Args:
-        size: height and width of the result, in pixels; `None` keeps the images'.
-        scale: least and greatest area of the box, as fractions of the image's.
-        ratio: least and greatest width / height of the box.
+        size: Height and width of the result in pixels; `None` keeps the images'.
+        scale: Minimum and maximum area of the box, as fractions of the image's; `(1,
+            1)` does not crop.
+        ratio: Minimum and maximum width / height of the box.
         interpolation: `"bilinear"` or `"bicubic"`, as PIL's.
     """
 
@@ -149,32 +116,40 @@ class RandomResizedCrop(SeededAugmentation):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.size = check_size("size", size)
-        self.scale = check_interval("scale", scale, maximum=1.0)
-        self.ratio = check_interval("ratio", ratio)
-        self.interpolation = check_interpolation("interpolation", interpolation)
+        self.size = None if size is None else self._count("size", size)
+        self.scale = self._interval("scale", scale, maximum=1.0)
+        self.ratio = self._interval("ratio", ratio)
+        self.interpolation = self._check(
+            interpolation in image_ops.INTERPOLATIONS,
+            "interpolation",
+            interpolation,
+            f"one of {', '.join(image_ops.INTERPOLATIONS)}",
+        )
+
+    @property
+    def is_identity(self) -> bool:
+        return self.size is None and self.scale == (1.0, 1.0)
 
     def get_random_transformation_batch(self, batch_size, images, draws, **kwargs):
         size = image_ops.height_and_width(images)
         return image_ops.crop_boxes(draws, size, self.scale, self.ratio)
 
     def augment_images(self, images, transformations, **kwargs):
+        _, height, width, _ = self.compute_output_shape(images.shape)
+        if height is None or width is None:
+            height, width = image_ops.height_and_width(images)
         return image_ops.crop_and_resize(
-            images, transformations, self._new_size(images), self.interpolation
+            images, transformations, (height, width), self.interpolation
         )
 
     def without_randomness(self, images: tf.Tensor) -> tf.Tensor:
-        """Returns the whole images, resized to `size` where there is one."""
         if self.size is None:
             return images
-        height, width = image_ops.height_and_width(images)
         zeros = tf.zeros(tf.shape(images)[:1])
-        box = {
-            "top": zeros,
-            "left": zeros,
-            "height": zeros + tf.cast(height, tf.float32),
-            "width": zeros + tf.cast(width, tf.float32),
-        }
+        height, width = (
+            zeros + tf.cast(n, tf.float32) for n in image_ops.height_and_width(images)
+        )
+        box = {"top": zeros, "left": zeros, "height": height, "width": width}
         return self.augment_images(images, box)
 
     def compute_output_shape(self, input_shape: Sequence) -> tuple:
@@ -182,27 +157,13 @@ class RandomResizedCrop(SeededAugmentation):
             return tuple(input_shape)
         return (input_shape[0], self.size, self.size, input_shape[3])
 
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "size": self.size,
-            "scale": self.scale,
-            "ratio": self.ratio,
-            "interpolation": self.interpolation,
-        }
 
-    def _new_size(self, images):
-        if self.size is None:
-            return image_ops.height_and_width(images)
-        return self.size, self.size
-
-
-@keras.saving.register_keras_serializable(package=_PACKAGE)
+@keras.saving.register_keras_serializable(package="vicreg_keras")
 class RandomHorizontalFlip(RandomlyApplied):
-    """Mirrors each image, left for right, with a probability.
+    """Flips each image horizontally with a probability.
 
     Args:
-        probability: in `[0, 1]`.
+        probability: Probability of a flip, in `[0, 1]`.
     """
 
     def __init__(self, probability: float = 0.5, **kwargs):
@@ -212,18 +173,19 @@ class RandomHorizontalFlip(RandomlyApplied):
         return tf.reverse(images, axis=[2])
 
 
-@keras.saving.register_keras_serializable(package=_PACKAGE)
+@keras.saving.register_keras_serializable(package="vicreg_keras")
 class RandomColorJitter(RandomlyApplied):
     """Changes brightness, contrast, saturation and hue of each image.
 
     torchvision's `RandomApply([ColorJitter(...)], p)`, drawn for every image: the
-    factors, whether they are applied at all, and the order they are applied in.
+    factors, whether they are applied at all, and their order.
 
     Args:
-        brightness, contrast, saturation: the factor is uniform in
-            `[max(0, 1 - value), 1 + value]`.
-        hue: the hue is shifted by a uniform `[-hue, hue]` turns; at most 0.5.
-        probability: that an image is changed, in `[0, 1]`.
+        brightness: Its factor is uniform in `[max(0, 1 - brightness), 1 + brightness]`.
+        contrast: Likewise.
+        saturation: Likewise.
+        hue: The hue is shifted by a uniform `[-hue, hue]` turns; at most 0.5.
+        probability: Probability that an image is changed, in `[0, 1]`.
     """
 
     num_draws = 9  # whether; four orders, four factors
@@ -238,24 +200,24 @@ class RandomColorJitter(RandomlyApplied):
         **kwargs,
     ):
         super().__init__(probability, **kwargs)
-        self.strengths = {
-            "brightness": check_number("brightness", brightness),
-            "contrast": check_number("contrast", contrast),
-            "saturation": check_number("saturation", saturation),
-            "hue": check_number("hue", hue, 0.5),
-        }
+        self.brightness = self._number("brightness", brightness)
+        self.contrast = self._number("contrast", contrast)
+        self.saturation = self._number("saturation", saturation)
+        self.hue = self._number("hue", hue, 0.5)
+
+    @property
+    def is_identity(self) -> bool:
+        return super().is_identity or not self._strengths()
 
     def parameters(self, draws):
-        strengths = {name: s for name, s in self.strengths.items() if s > 0}
-        # The ranks of uniform numbers: one of all orders, equally likely, an image.
+        strengths = self._strengths()
+        # The ranks of uniform numbers: every order is equally likely for an image.
         turns = tf.argsort(draws[: len(strengths)], axis=0)
         drawn = {}
         for k, (name, strength) in enumerate(strengths.items()):
-            low, high = 1.0 - strength, 1.0 + strength
+            low, high = max(0.0, 1.0 - strength), 1.0 + strength
             if name == "hue":
                 low, high = -strength, strength
-            elif low < 0.0:
-                low = 0.0
             drawn[name] = _between(draws[4 + k], low, high)
             drawn[f"{name}_turn"] = turns[k]
         return drawn
@@ -263,16 +225,17 @@ class RandomColorJitter(RandomlyApplied):
     def change(self, images, drawn):
         return image_ops.color_jitter(images, drawn)
 
-    def get_config(self) -> dict:
-        return {**super().get_config(), **self.strengths}
+    def _strengths(self):
+        names = ("brightness", "contrast", "saturation", "hue")
+        return {name: getattr(self, name) for name in names if getattr(self, name) > 0}
 
 
-@keras.saving.register_keras_serializable(package=_PACKAGE)
+@keras.saving.register_keras_serializable(package="vicreg_keras")
 class RandomGrayscale(RandomlyApplied):
-    """Turns each image gray, in three equal channels, with a probability.
+    """Converts each image to grayscale, in three equal channels, with a probability.
 
     Args:
-        probability: in `[0, 1]`.
+        probability: Probability of a conversion, in `[0, 1]`.
     """
 
     def __init__(self, probability: float = 0.2, **kwargs):
@@ -283,13 +246,13 @@ class RandomGrayscale(RandomlyApplied):
         return self._grayscale.augment_images(images)
 
 
-@keras.saving.register_keras_serializable(package=_PACKAGE)
+@keras.saving.register_keras_serializable(package="vicreg_keras")
 class RandomGaussianBlur(RandomlyApplied):
-    """Blurs each image by a Gaussian of its own width, with a probability.
+    """Blurs each image by a Gaussian of random width, with a probability.
 
     Args:
-        sigma: least and greatest standard deviation, in pixels, uniform between.
-        probability: in `[0, 1]`.
+        sigma: Minimum and maximum standard deviation in pixels, uniform between.
+        probability: Probability that an image is blurred, in `[0, 1]`.
     """
 
     num_draws = 2
@@ -298,7 +261,7 @@ class RandomGaussianBlur(RandomlyApplied):
         self, sigma: Sequence[float] = (0.1, 2.0), probability: float = 1.0, **kwargs
     ):
         super().__init__(probability, **kwargs)
-        self.sigma = check_interval("sigma", sigma)
+        self.sigma = self._interval("sigma", sigma)
 
     def parameters(self, draws):
         return {"sigma": _between(draws[0], *self.sigma)}
@@ -306,70 +269,26 @@ class RandomGaussianBlur(RandomlyApplied):
     def change(self, images, drawn):
         return image_ops.gaussian_blur(images, drawn["sigma"])
 
-    def get_config(self) -> dict:
-        return {**super().get_config(), "sigma": self.sigma}
 
-
-@keras.saving.register_keras_serializable(package=_PACKAGE)
+@keras.saving.register_keras_serializable(package="vicreg_keras")
 class RandomSolarization(RandomlyApplied):
     """Inverts the bright pixels of each image, with a probability.
 
     Args:
-        threshold: pixels from this value on become 255 - pixel, in `[0, 255]`.
-        probability: in `[0, 1]`.
+        threshold: Pixels from this value on become 255 - pixel, in `[0, 255]`.
+        probability: Probability that an image is changed, in `[0, 1]`.
     """
 
     def __init__(self, threshold: float = 128, probability: float = 0.2, **kwargs):
         super().__init__(probability, **kwargs)
-        self.threshold = check_number("threshold", threshold, 255.0)
+        self.threshold = self._number("threshold", threshold, 255.0)
         self._solarization = Solarization((0, 255), seed=1, dtype="float32")
 
     def change(self, images, drawn):
-        # keras-cv's pixel operation, with a threshold of our own choosing.
+        # keras-cv's pixel operation, with a threshold of our choosing.
         fixed = {"thresholds": self.threshold, "additions": 0.0}
         return self._solarization.augment_images(images, fixed)
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "threshold": self.threshold}
 
 
 def _between(draw: tf.Tensor, low: float, high: float) -> tf.Tensor:
     return low + (high - low) * draw
-
-
-def check_number(name: str, value: float, maximum: float = math.inf) -> float:
-    """Returns a number in `[0, maximum]`, or raises ValueError under its name."""
-    if not 0 <= value <= maximum or value == math.inf:
-        bound = "at least 0" if maximum == math.inf else f"in [0, {maximum:g}]"
-        reject(f"a number {bound}", name, value)
-    return float(value)
-
-
-def check_interval(
-    name: str, value: Sequence[float], maximum: float = math.inf
-) -> tuple[float, float]:
-    """Returns low and high, `0 < low <= high <= maximum`, or raises ValueError."""
-    low, high = value if isinstance(value, Sequence) and len(value) == 2 else (0, 0)
-    if not 0 < low <= high <= maximum or high == math.inf:
-        bound = "" if maximum == math.inf else f" and at most {maximum:g}"
-        reject(f"two numbers, low <= high, above 0{bound}", name, value)
-    return float(low), float(high)
-
-
-def check_size(name: str, value: int | None) -> int | None:
-    """Returns a number of pixels, or None for the images' own; or raises ValueError."""
-    if value is not None and (value != int(value) or value < 1):
-        reject("a positive whole number of pixels, or None", name, value)
-    return value
-
-
-def check_interpolation(name: str, value: str) -> str:
-    """Returns one of `image_ops.INTERPOLATIONS`, or raises ValueError."""
-    if value not in image_ops.INTERPOLATIONS:
-        reject(f"one of {', '.join(image_ops.INTERPOLATIONS)}", name, value)
-    return value
-
-
-def reject(expected: str, name: str, value: object) -> None:
-    """Raises the ValueError that says what was expected and what was received."""
-    raise ValueError(f"Expected {expected}. Received: {name}={value!r}")

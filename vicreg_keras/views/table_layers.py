@@ -1,0 +1,263 @@
+"""Random layers of tables: examples mixed, cropped, scaled, noisy, replaced, masked."""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vicreg_keras.errors import InputError
+from vicreg_keras.views import table_ops
+from vicreg_keras.views.seeded_layer import SeededLayer
+
+# Marginals are part of a layer's config, and so of every file it is saved in.
+MAX_MARGINALS = 4096
+
+
+class TableLayer(SeededLayer, keras.layers.Layer):
+    """A random layer of tabular examples.
+
+    For the call arguments see `SeededLayer`; inputs are raw examples, `(batch,
+    num_columns)`: numbers, codes of categories, NaN for what is missing.
+    """
+
+    num_columns: int | None = None  # where an argument determines it
+
+    def check_shape(self, shape: Sequence[int | None]) -> None:
+        if len(shape) != 2 or self.num_columns not in (None, shape[1]):
+            raise InputError(
+                "Expected examples of shape "
+                f"(batch, {self.num_columns or 'num_columns'}). "
+                f"Received: examples.shape={tuple(shape)}. Give examples of the table "
+                "that the view was made for."
+            )
+
+    def _column_array(self, argument: str, value: Sequence, dtype: type) -> np.ndarray:
+        """Returns one value per column, and takes their number for `num_columns`."""
+        array = np.array(value)
+        numbers = dtype is float and array.dtype.kind in "fiu"
+        is_valid = array.ndim == 1 and (numbers or array.dtype == dtype)
+        if is_valid and numbers:
+            is_valid = bool(np.all((array >= 0) & (array < math.inf)))
+        kind = "finite numbers of at least 0" if dtype is float else "True or False"
+        self._check(is_valid, argument, array.tolist(), f"{kind}, one per column")
+        self.num_columns = len(array)
+        return array.astype(np.float32 if dtype is float else bool)
+
+
+@keras.saving.register_keras_serializable(package="vicreg_keras")
+class Mixup(TableLayer):
+    """Mixes each example with another one of the batch.
+
+    Args:
+        maximum: Maximum share of the other example, in `[0, 1]`; the share is uniform
+            in `[0, maximum)`, and the probability of the other's category.
+        categorical: Which columns hold categories, `(num_columns,)`; `None` for none.
+
+    Reference:
+        See `table_ops.mix`.
+    """
+
+    def __init__(
+        self,
+        maximum: float = 0.5,
+        categorical: Sequence[bool] | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.maximum = self._number("maximum", maximum, 1.0)
+        if categorical is not None:
+            categorical = self._column_array("categorical", categorical, bool)
+        self.categorical = categorical
+
+    @property
+    def is_identity(self) -> bool:
+        return self.maximum == 0
+
+    def augment(self, examples, seed):
+        batch_size, num_columns = tf.shape(examples)[0], examples.shape[1]
+        categorical = self.categorical
+        if categorical is None:
+            categorical = np.zeros(num_columns, bool)
+        draws = self._uniform([batch_size, 2 + num_columns], seed)
+        return table_ops.mix(
+            examples,
+            categorical,
+            tf.transpose(draws[:, :2]),
+            draws[:, 2:],
+            self.maximum,
+        )
+
+
+class _SeriesLayer(TableLayer):
+    """A layer of time series, columns `(steps, num_channels)` in C order."""
+
+    def __init__(self, num_channels: int, **kwargs):
+        super().__init__(**kwargs)
+        self.num_channels = self._count("num_channels", num_channels)
+
+    def check_shape(self, shape: Sequence[int | None]) -> None:
+        super().check_shape(shape)
+        if shape[1] % self.num_channels or shape[1] < 2 * self.num_channels:
+            raise InputError(
+                f"Expected num_channels that divide {shape[1]} columns into two steps "
+                f"or more. Received: num_channels={self.num_channels}. Give the number "
+                "of channels of a step."
+            )
+
+
+@keras.saving.register_keras_serializable(package="vicreg_keras")
+class RandomWindow(_SeriesLayer):
+    """Crops a random window of each series and stretches it to the full length.
+
+    Args:
+        min_length: Minimum length of the window, as a fraction of the series, in `(0,
+            1]`; 1 does not crop.
+        num_channels: Channels of a step, whose columns are side by side.
+    """
+
+    def __init__(self, min_length: float = 0.5, num_channels: int = 1, **kwargs):
+        super().__init__(num_channels, **kwargs)
+        self.min_length = self._number("min_length", min_length, 1.0, above_0=True)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.min_length == 1
+
+    def augment(self, examples, seed):
+        draws = self._uniform([2, tf.shape(examples)[0]], seed)
+        return table_ops.crop_series(
+            examples, self.num_channels, draws, self.min_length
+        )
+
+
+@keras.saving.register_keras_serializable(package="vicreg_keras")
+class RandomScaling(_SeriesLayer):
+    """Stretches each channel of each series about its mean by a random factor.
+
+    Args:
+        stddev: Standard deviation of the factors about 1.
+        num_channels: Channels of a step, whose columns are side by side.
+
+    Reference:
+        See `table_ops.scale_series`.
+    """
+
+    def __init__(self, stddev: float = 0.1, num_channels: int = 1, **kwargs):
+        super().__init__(num_channels, **kwargs)
+        self.stddev = self._number("stddev", stddev)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.stddev == 0
+
+    def augment(self, examples, seed):
+        draws = self._normal([tf.shape(examples)[0], self.num_channels], seed)
+        factors = 1.0 + self.stddev * draws
+        return table_ops.scale_series(examples, self.num_channels, factors)
+
+
+@keras.saving.register_keras_serializable(package="vicreg_keras")
+class RandomNoise(TableLayer):
+    """Adds Gaussian noise to each number.
+
+    Args:
+        stddev: Standard deviation of the noise, in units of each column.
+        units: The unit of each column, `(num_columns,)`, such as its standard
+            deviation; 0 for categories.
+    """
+
+    def __init__(self, stddev: float, units: Sequence[float], **kwargs):
+        super().__init__(**kwargs)
+        self.stddev = self._number("stddev", stddev)
+        self.units = self._column_array("units", units, float)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.stddev == 0
+
+    def augment(self, examples, seed):
+        noise = self._normal(tf.shape(examples), seed)
+        return examples + np.float32(self.stddev) * self.units * noise
+
+
+@keras.saving.register_keras_serializable(package="vicreg_keras")
+class RandomCorruption(TableLayer):
+    """Replaces entries by what their column holds in other examples.
+
+    Args:
+        probability: Probability that an entry is replaced, in `[0, 1]`.
+        marginals: Examples whose values are drawn, categories and gaps like any other,
+            `(num_marginals, num_columns)`, at most `MAX_MARGINALS`.
+
+    Reference:
+        See `table_ops.corrupt`.
+    """
+
+    def __init__(self, probability: float, marginals: np.ndarray | None, **kwargs):
+        super().__init__(**kwargs)
+        self.probability = self._number("probability", probability, 1.0)
+        if marginals is not None or self.probability:
+            marginals = np.array(marginals, np.float32)
+            self._check(
+                marginals.ndim == 2 and 1 <= len(marginals) <= MAX_MARGINALS,
+                "marginals.shape",
+                marginals.shape,
+                f"(num_marginals, num_columns), num_marginals in [1, {MAX_MARGINALS}]",
+            )
+            self.num_columns = marginals.shape[1]
+        self.marginals = marginals
+
+    @property
+    def is_identity(self) -> bool:
+        return self.probability == 0
+
+    def augment(self, examples, seed):
+        draws = self._uniform([2, *tf.unstack(tf.shape(examples))], seed)
+        return table_ops.corrupt(examples, self.marginals, draws, self.probability)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "marginals": _to_text(self.marginals)}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "RandomCorruption":
+        return cls(**{**config, "marginals": _from_text(config["marginals"])})
+
+
+@keras.saving.register_keras_serializable(package="vicreg_keras")
+class RandomMasking(TableLayer):
+    """Makes entries missing (NaN).
+
+    Args:
+        probability: Probability that an entry is masked, in `[0, 1]`.
+    """
+
+    def __init__(self, probability: float = 0.1, **kwargs):
+        super().__init__(**kwargs)
+        self.probability = self._number("probability", probability, 1.0)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.probability == 0
+
+    def augment(self, examples, seed):
+        is_masked = self._uniform(tf.shape(examples), seed) < self.probability
+        return tf.where(is_masked, math.nan, examples)
+
+
+def _to_text(marginals: np.ndarray | None) -> str | None:
+    # As a list, 4,096 examples of 100 columns take Keras seconds, and JSON has no NaN.
+    if marginals is None:
+        return None
+    file = io.BytesIO()
+    np.save(file, marginals, allow_pickle=False)
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _from_text(text: str | None) -> np.ndarray | None:
+    if text is None:
+        return None
+    return np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False)
