@@ -82,7 +82,7 @@ def evaluate(folder: str):
     from vicreg_keras.evaluate.features import extract_features
     from vicreg_keras.evaluate.knn import knn_eval
     from vicreg_keras.evaluate.linear_probe import cached_probe
-    from vicreg_keras.training.pretrain import build_encoder
+    from vicreg_keras.training.build import build_encoder
 
     settings, dataset = open_run(folder)
     classes = {"num_classes": dataset.num_classes}

@@ -26,8 +26,8 @@ from vicreg_keras.evaluate.linear_probe import cached_probe
 from vicreg_keras.hardware.precision import POLICIES, choose_precision
 from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
+from vicreg_keras.training.build import build_model
 from vicreg_keras.training.optim import Schedule, warmup_cosine
-from vicreg_keras.training.pretrain import build_model
 
 # Steps that a schedule is divided into, however many are trained.
 _RESOLUTION = 100_000

@@ -26,9 +26,9 @@ from vicreg_keras.evaluate.features import Features, extract_features
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.linear_eval import input_features
 from vicreg_keras.modes import text_table
+from vicreg_keras.modes.pretrain import run_pretrain
 from vicreg_keras.settings import Settings
-from vicreg_keras.training.positives import run_pretrain
-from vicreg_keras.training.pretrain import trained_encoder
+from vicreg_keras.training.checkpoints import trained_encoder
 from vicreg_keras.workdir.run_folder import RunFolder
 
 # As flags/digits_table.flags and flags/small_table.flags.

@@ -17,7 +17,7 @@ from vicreg_keras import cli
 from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.losses import vicreg_loss
 from vicreg_keras.training import optim
-from vicreg_keras.training.pretrain import build_model
+from vicreg_keras.training.build import build_model
 from vicreg_keras.views.image_views import make_views
 
 FLAGS = pathlib.Path(__file__).resolve().parent.parent / "flags"

@@ -315,7 +315,7 @@ def _not_converted(request, argv):
     data, options = request.data, dict(vars(request.options))
     stopped = f"\nStopped; all is saved. To continue:\n  python {shlex.join(argv)}"
     if request.mode == "pretrain":
-        from vicreg_keras.training.positives import run_pretrain
+        from vicreg_keras.modes.pretrain import run_pretrain
 
         init_from = settings.init_from
         init_from = RunFolder(init_from) if init_from else None
@@ -345,10 +345,11 @@ def _not_converted(request, argv):
             num_seeds=options["ablate_seeds"],
         )
     else:
+        from vicreg_keras.modes.pretrain import prepare_positives
         from vicreg_keras.search.run import run_search
-        from vicreg_keras.training.positives import earlier_run, find_positives
+        from vicreg_keras.training.positives import neighbor_source
 
-        earlier = earlier_run(settings, dataset)
+        source = neighbor_source(settings, dataset)
         row = run_search(
             settings,
             dataset,
@@ -356,7 +357,7 @@ def _not_converted(request, argv):
             claim=lambda part, changes: check_recipe(
                 part, dataclasses.replace(settings, **changes), data
             ),
-            positives=earlier and find_positives(earlier, run, settings),
+            positives=source and prepare_positives(source, run, settings),
             **options,
         )
     if row.get("stopped_by"):
@@ -376,6 +377,7 @@ def _train(module, request, settings, argv):
 
 
 def _evaluate(module, request, settings):
+    from vicreg_keras.figures.run_figures import draw_run
     from vicreg_keras.modes.context import open_context
     from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -386,6 +388,7 @@ def _evaluate(module, request, settings):
     else:
         getattr(module, f"run_{request.mode}")(context, **vars(request.options))
     if run is not None and run.metrics.exists():
+        draw_run(run)
         print(f"Metrics are in {run.metrics}, figures in {run.figures}.")
 
 

@@ -20,7 +20,7 @@ from benchmarks.recipes_run import (
 )
 from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.settings import Settings
-from vicreg_keras.training.pretrain import build_encoder
+from vicreg_keras.training.build import build_encoder
 
 SETTINGS = Settings(
     encoder="tiny",

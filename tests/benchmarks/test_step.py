@@ -10,7 +10,7 @@ from benchmarks import step, step_keras
 from benchmarks.contender import ENVIRONMENT, Contender, check_same_work, read_answers
 from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.settings import Settings
-from vicreg_keras.training.pretrain import build_model
+from vicreg_keras.training.build import build_model
 
 
 def test_different_work_ends_the_benchmark(capsys):

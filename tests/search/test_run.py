@@ -11,7 +11,7 @@ from tests.search.conftest import SETTINGS, Untouchable, claim
 from vicreg_keras import make_encoder
 from vicreg_keras.search import compare, objectives, study
 from vicreg_keras.search.run import run_search
-from vicreg_keras.training.pretrain import build_encoder
+from vicreg_keras.training.build import build_encoder
 from vicreg_keras.workdir.run_folder import RunFolder
 
 

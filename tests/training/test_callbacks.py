@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from vicreg_keras.errors import NonFiniteLossError
 from vicreg_keras.model import VICReg
 from vicreg_keras.models import encoders
 from vicreg_keras.training import callbacks
@@ -72,7 +73,7 @@ def test_progress_prints_one_line_an_epoch(clock, capsys):
     assert captured.out == ""
     # Neither the first step, which compiles, nor validation counts for the pace.
     assert captured.err == (
-        "epoch 1/2 [==========..........] 64 images/s  2 s left  "
+        "epoch 1/2 [==========..........] 64 images/s  00:02 left  "
         "loss 12.5, invariance 0.25, embedding_std 0.5\n"
     )
     assert logs["images_per_second"] == pytest.approx(64)
@@ -82,13 +83,13 @@ def test_progress_goes_on_from_the_models_step(clock, capsys):
     progress = make_progress(model=stand_in(step=4))
     run_epoch(progress, clock, epoch=1, logs={**GOOD, "val_loss": 13, "knn_top1": 0.5})
     line = capsys.readouterr().err
-    assert line.startswith("epoch 2/2 [====================] 64 images/s  0 s left")
+    assert line.startswith("epoch 2/2 [====================] 64 images/s  00:00 left")
     assert line.endswith("embedding_std 0.5, val 13, knn_top1 0.5\n")
 
 
 @pytest.mark.parametrize(
     ("total_steps", "left"),
-    [(64, "30 s"), (204, "1 min 40 s"), (15_004, "2 h 05 min")],
+    [(64, "00:30"), (204, "01:40"), (15_004, "2:05:00")],
 )
 def test_progress_says_how_long_it_will_take(clock, capsys, total_steps, left):
     run_epoch(make_progress(total_steps), clock)
@@ -116,14 +117,14 @@ def test_collapse_is_told_with_what_prevents_it(clock, capsys, std, collapsed):
     run_epoch(make_progress(), clock, logs={**GOOD, "embedding_std": std})
     text = capsys.readouterr().err
     assert ("Collapse" in text) is collapsed
-    assert (f"standard deviation is {std:.2g} (under 0.01)" in text) is collapsed
+    assert (f"standard deviation is {std:.2g} (below 0.01)" in text) is collapsed
     assert ("The variance term prevents this; its weight is 25." in text) is collapsed
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_loss_that_is_no_number_ends_the_epoch(clock, loss):
-    message = f"finite loss. Received: loss={loss} at step 4. Lower --learning_rate"
-    with pytest.raises(FloatingPointError, match=message):
+    message = f"finite loss. Received: loss={loss} at step 4. Lower learning_rate"
+    with pytest.raises(NonFiniteLossError, match=message):
         run_epoch(make_progress(), clock, logs={**GOOD, "loss": loss})
 
 
@@ -132,7 +133,7 @@ def test_loss_that_is_no_number_is_found_within_an_epoch(clock):
     progress.on_epoch_begin(0)
     progress.on_train_batch_end(0, dict(GOOD))
     clock.now += 31
-    with pytest.raises(FloatingPointError, match="loss=nan at step 2"):
+    with pytest.raises(NonFiniteLossError, match="loss=nan at step 2"):
         progress.on_train_batch_end(1, {**GOOD, "loss": math.nan})
 
 
@@ -144,7 +145,7 @@ class Saves(list):
 
 def make_checkpoints(minutes=10.0):
     saves = Saves()
-    saver = callbacks.Checkpoints(saves, callbacks.Stopwatch(), minutes)
+    saver = callbacks.SaveState(saves, callbacks.Stopwatch(), minutes)
     saver.set_model(stand_in())
     return saver, saves
 
@@ -172,7 +173,7 @@ def test_saves_when_the_minutes_have_passed_and_not_the_same_step_twice(clock):
 def test_does_not_save_what_cannot_be_continued(clock):
     saver, saves = make_checkpoints(minutes=10)
     clock.now += 601
-    with pytest.raises(FloatingPointError, match="loss=nan at step 1"):
+    with pytest.raises(NonFiniteLossError, match="loss=nan at step 1"):
         take_step(saver, {**GOOD, "loss": math.nan})
     assert saves == []
 
@@ -240,7 +241,7 @@ def test_history_adds_the_step_and_the_minutes_of_the_whole_run(clock):
     stopwatch = callbacks.Stopwatch()
     stopwatch.saved.assign(2.0)
     stopwatch.start()
-    history = callbacks.History(rows.append, stopwatch)
+    history = callbacks.MetricsLogger(rows.append, stopwatch)
     history.set_model(stand_in(step=40))
     clock.now += 90
     history.on_epoch_end(3, {"loss": np.float32(12.5), "knn_bank": 5000})
@@ -288,7 +289,7 @@ def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
         model=model, optimizer=model.optimizer, stopwatch=stopwatch
     )
     manager = tf.train.CheckpointManager(checkpoint, tmp_path, max_to_keep=5)
-    saver = callbacks.Checkpoints(manager, stopwatch)
+    saver = callbacks.SaveState(manager, stopwatch)
     rows = []
     handler = signal.getsignal(signal.SIGTERM)
     with saver, pytest.raises(callbacks.Stopped):
@@ -303,7 +304,7 @@ def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
                 SignalAt(STEPS_PER_EPOCH + 2),
                 callbacks.Scores(lambda: ({"knn_top1": 0.5}, None), 1, 3),
                 callbacks.Progress(BATCH_SIZE, 3 * STEPS_PER_EPOCH, 3),
-                callbacks.History(rows.append, stopwatch),
+                callbacks.MetricsLogger(rows.append, stopwatch),
                 saver,
             ],
         )

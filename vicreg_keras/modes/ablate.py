@@ -10,17 +10,17 @@ from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
 from vicreg_keras.figures.ablation import ablation
+from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.figures.style import save
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import Context
+from vicreg_keras.modes.pretrain import prepare_positives
 from vicreg_keras.settings import Settings
-from vicreg_keras.training.positives import earlier_run, find_positives
-from vicreg_keras.training.pretrain import (
-    build_encoder,
-    embedding_diagnosis,
-    pretrain,
-    trained_encoder,
-)
+from vicreg_keras.training.build import build_encoder
+from vicreg_keras.training.checkpoints import trained_encoder
+from vicreg_keras.training.positives import neighbor_source
+from vicreg_keras.training.pretrain import pretrain
+from vicreg_keras.training.scores import embedding_diagnosis
 from vicreg_keras.workdir.run_folder import RunFolder
 
 # One term left out at a time: weights that replace the recipe's.
@@ -89,7 +89,7 @@ def run_ablate(
     """
     run.create()
     results = {}
-    earlier = earlier_run(settings, dataset)
+    source = neighbor_source(settings, dataset)
     for seed in range(settings.seed, settings.seed + num_seeds):
         baseline = None
         for name, weights in variants.items():
@@ -100,8 +100,9 @@ def run_ablate(
             print(f"{name}, seed {seed}: {part.path}", flush=True)
             with part.lock():
                 claim(part, chosen)
-                positives = earlier and find_positives(earlier, part, chosen)
+                positives = source and prepare_positives(source, part, chosen)
                 last = pretrain(chosen, dataset, part, positives=positives)
+            draw_run(part)
             if last["stopped_by"]:
                 return {"stopped_by": last["stopped_by"]}
             # In the run's own precision, as the untrained encoder beside it.

@@ -15,7 +15,8 @@ from vicreg_keras.evaluate.features import Features, check_example_shape
 from vicreg_keras.evaluate.records import Record, to_json
 from vicreg_keras.models.saved_encoder import SavedEncoder, load_encoder
 from vicreg_keras.settings import DataOptions, Settings
-from vicreg_keras.training.pretrain import build_encoder, trained_encoder
+from vicreg_keras.training.build import build_encoder
+from vicreg_keras.training.checkpoints import trained_encoder
 from vicreg_keras.workdir.run_folder import RunFolder
 
 NAMES = {

@@ -8,7 +8,7 @@ from vicreg_keras.figures.spectrum import eigenvalue_decay
 from vicreg_keras.figures.style import save
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import NAMES, Context
-from vicreg_keras.training.pretrain import embedding_diagnosis
+from vicreg_keras.training.scores import embedding_diagnosis
 
 _SPECTRUM_ROWS = 25_600  # As many as RankMe's paper takes.
 

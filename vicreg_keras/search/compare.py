@@ -16,13 +16,15 @@ from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.evaluate.features import compile_encoder, extract_features
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_probe import cached_probe
+from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.modes import text_table
 from vicreg_keras.search.memory import forgotten_models
 from vicreg_keras.search.objectives import OBJECTIVES, make_judge
 from vicreg_keras.search.space import apply
 from vicreg_keras.search.study import Claim
 from vicreg_keras.settings import Settings
-from vicreg_keras.training.pretrain import pretrain, trained_encoder
+from vicreg_keras.training.checkpoints import trained_encoder
+from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.workdir.run_folder import RunFolder
 
 DEFAULT, BEST = "default recipe", "best recipe"
@@ -70,6 +72,7 @@ def train_recipes(
             with part.lock(), forgotten_models():
                 claim(part, {**values, "seed": seed})
                 last = pretrain(chosen, dataset, part, positives=positives)
+            draw_run(part)
             if last["stopped_by"]:
                 return None
             trained.setdefault(name, []).append((chosen, part))

@@ -24,11 +24,13 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
 from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.search import objectives
 from vicreg_keras.search.memory import forgotten_models
 from vicreg_keras.search.space import Space, apply, own_values, suggest
 from vicreg_keras.settings import Settings
-from vicreg_keras.training.pretrain import pretrain, trained_encoder
+from vicreg_keras.training.checkpoints import trained_encoder
+from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.workdir.run_folder import RunFolder
 
 # A process that has not been heard of for so long is dead, and its trial another's.
@@ -275,6 +277,7 @@ class Search:
                     verbose=0,
                     export=False,
                 )
+                draw_run(part)
                 if last["stopped_by"]:
                     raise KeyboardInterrupt
                 encoder = trained_encoder(chosen, self._dataset, part)

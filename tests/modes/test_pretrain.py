@@ -1,4 +1,4 @@
-"""Pretraining on neighbors of an earlier run, on digits."""
+"""The mode `pretrain`: its figures, and neighbors of an earlier run as positives."""
 
 import json
 
@@ -8,8 +8,8 @@ import pytest
 from vicreg_keras import load_dataset
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.linear_eval import input_features
+from vicreg_keras.modes.pretrain import run_pretrain
 from vicreg_keras.settings import Settings
-from vicreg_keras.training.positives import run_pretrain
 from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -37,7 +37,7 @@ def settings(earlier, **changes):
     return Settings(**{**RECIPE, **paired, **changes})
 
 
-def test_trains_on_neighbors_and_compares(earlier, digits, tmp_path, capsys):
+def test_neighbors_are_trained_on_and_compared(earlier, digits, tmp_path, capsys):
     run = RunFolder(tmp_path)
     result = run_pretrain(settings(earlier, num_positives=3), digits, run)
     with np.load(run.path / "positives.npz", allow_pickle=False) as kept:
@@ -46,6 +46,7 @@ def test_trains_on_neighbors_and_compares(earlier, digits, tmp_path, capsys):
     assert not (positives == np.arange(300)[:, None]).any()
     labels = digits.train.labels
     same = np.mean(labels[positives] == labels[:, None])
+    assert (run.figures / "loss.png").stat().st_size > 10_000
     (row,) = run.read_metrics("positives")
     assert row["same_class"] == pytest.approx(same) and same > 0.5
     assert row["same_class_by_chance"] == pytest.approx(0.1, abs=0.02)
@@ -65,7 +66,7 @@ def test_trains_on_neighbors_and_compares(earlier, digits, tmp_path, capsys):
     for numbers in row["results"].values():
         assert f"{100 * numbers['knn']['top1']:.2f}" in printed
 
-    # What has begun goes on with what it began with, and with nothing else.
+    # A run with a checkpoint continues with the positives it was started with.
     other = positives[:, ::-1]
     np.savez(run.path / "positives.npz", positives=other)
     run_pretrain(settings(earlier, num_positives=3, epochs=2), digits, run)
@@ -75,7 +76,7 @@ def test_trains_on_neighbors_and_compares(earlier, digits, tmp_path, capsys):
     with pytest.raises(ValueError, match="of 300 training examples. .* 9 in"):
         run_pretrain(settings(earlier, epochs=3), digits, run)
     (run.path / "positives.npz").write_bytes(b"torn")
-    with pytest.raises(ValueError, match="the neighbors that this run was begun"):
+    with pytest.raises(ValueError, match="the neighbors that this run was started"):
         run_pretrain(settings(earlier, epochs=3), digits, run)
 
 
@@ -103,7 +104,7 @@ def test_neighbors_of_the_input_need_no_earlier_run(name, tmp_path, capsys):
     # Rows may be twice there: the similarities tell, not the places.
     np.testing.assert_allclose(found, expected, atol=1e-6)
     printed = capsys.readouterr().out
-    assert "training examples, as the raw input has them" in printed
+    assert "training examples, according to the raw input" in printed
     (row,) = RunFolder(tmp_path).read_metrics("compare")
     assert row["neighbors_from"] == "the raw input"
     top1 = row["results"]["earlier"]["knn"]["top1"]
@@ -111,7 +112,7 @@ def test_neighbors_of_the_input_need_no_earlier_run(name, tmp_path, capsys):
     assert top1 == knn_accuracy(*splits, num_classes=dataset.num_classes)["top1"]
 
 
-def test_what_cannot_be_is_refused(earlier, digits, tmp_path):
+def test_settings_and_sources_that_do_not_fit(earlier, digits, tmp_path):
     with pytest.raises(ValueError, match="neighbors_from=RUN .or input. together"):
         Settings(positives="neighbors")
     with pytest.raises(ValueError, match="neighbors_from=RUN .or input. together"):
@@ -129,7 +130,16 @@ def test_what_cannot_be_is_refused(earlier, digits, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_numbers_can_be_read_back(earlier):
+def test_a_warm_up_as_long_as_the_run_is_shortened(digits, tmp_path, capsys):
+    recipe = Settings(**{**RECIPE, "epochs": 1, "warmup_epochs": 3})
+    run_pretrain(recipe, digits, RunFolder(tmp_path))
+    (record,) = RunFolder(tmp_path).read_metrics("pretrain")
+    assert record["learning_rate"] < 0.5 * recipe.learning_rate
+    printed = capsys.readouterr().out
+    assert "shortened to 0.1 epochs: warmup_epochs=3" in printed
+
+
+def test_metrics_are_strict_json(earlier):
     # JSON as other tools read it: no NaN.
     for line in earlier.metrics.read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)

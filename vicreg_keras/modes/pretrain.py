@@ -1,0 +1,181 @@
+"""The mode `pretrain`: trains an encoder, and draws its figures."""
+
+import numpy as np
+
+from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.evaluate.knn import knn_accuracy
+from vicreg_keras.evaluate.positives import nearest_others, shared_neighbors
+from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
+from vicreg_keras.figures.run_figures import draw_run
+from vicreg_keras.models.saved_encoder import load_encoder
+from vicreg_keras.modes import text_table
+from vicreg_keras.modes.context import Context
+from vicreg_keras.modes.retrieve import open_index
+from vicreg_keras.settings import Settings
+from vicreg_keras.training.positives import (
+    NeighborSource,
+    find_positives,
+    neighbor_source,
+)
+from vicreg_keras.training.pretrain import pretrain
+from vicreg_keras.workdir.run_folder import RunFolder
+
+
+def run_pretrain(
+    settings: Settings,
+    dataset: Dataset,
+    run: RunFolder,
+    init_from: RunFolder | None = None,
+    *,
+    index: str = "Flat",
+    search_parameters: str | None = None,
+) -> dict:
+    """Pretrains; with neighbors as positives, also compares the run with their source.
+
+    Args:
+        settings: Recipe of the run.
+        dataset: Dataset that is trained on.
+        run: Folder of the run.
+        init_from: Run whose weights a new run starts from.
+        index: FAISS factory string of the index that finds neighbors.
+        search_parameters: Search parameters of that index, or `None` for its defaults.
+
+    Returns:
+        See `training.pretrain.pretrain`.
+
+    Raises:
+        InputError: See `pretrain`, `neighbor_source` and `find_positives`.
+        NonFiniteLossError: If the loss is no longer finite.
+    """
+    if settings.fitting_warmup_epochs < settings.warmup_epochs:
+        print(
+            f"The warm-up is shortened to {settings.fitting_warmup_epochs:g} epochs: "
+            f"warmup_epochs={settings.warmup_epochs:g} is not shorter than "
+            f"epochs={settings.epochs}."
+        )
+    source = neighbor_source(settings, dataset)
+    positives = source and prepare_positives(
+        source, run, settings, index=index, search_parameters=search_parameters
+    )
+    result = pretrain(settings, dataset, run, init_from, positives)
+    draw_run(run)
+    if source is not None and not result["stopped_by"]:
+        trained = Context(load_encoder(run.path), dataset, run, seed=settings.seed)
+        compare_with_source(source, trained, positives.shape[1])
+    return result
+
+
+def prepare_positives(
+    source: NeighborSource,
+    run: RunFolder,
+    settings: Settings,
+    *,
+    index: str = "Flat",
+    search_parameters: str | None = None,
+) -> np.ndarray:
+    """Finds a run's positives, and prints and logs what they are.
+
+    Args:
+        source: See `neighbor_source`.
+        run: Folder of the new run.
+        settings: Recipe of the new run.
+        index: FAISS factory string of the index that finds neighbors.
+        search_parameters: Search parameters of that index, or `None` for its defaults.
+
+    Returns:
+        See `find_positives`.
+    """
+    positives = find_positives(
+        source,
+        run,
+        settings.num_positives,
+        index=index,
+        search_parameters=search_parameters,
+    )
+    metrics = {
+        "neighbors_from": settings.neighbors_from,
+        "index": index,
+        "search_parameters": search_parameters,
+        "num_train": len(positives),
+        "num_positives": positives.shape[1],
+    }
+    text = (
+        f"Second views are of the {positives.shape[1]} nearest of {len(positives):,} "
+        f"training examples, according to {source.name}"
+    )
+    labels = source.dataset.train.labels
+    if labels is not None:
+        # For information: nothing is trained on labels.
+        same = np.mean(labels[positives] == labels[:, None])
+        chance = np.square(np.bincount(labels) / len(labels)).sum()
+        metrics |= {"same_class": float(same), "same_class_by_chance": float(chance)}
+        text += (
+            f"; {text_table.percent(same)} % of them are of the example's own class "
+            f"({text_table.percent(chance)} % by chance)"
+        )
+    print(f"{text}.")
+    run.append_metrics({"mode": "positives", **metrics})
+    return positives
+
+
+def compare_with_source(
+    source: NeighborSource, trained: Context, num_neighbors: int
+) -> dict:
+    """Compares a run with the source of its positives, on the validation split.
+
+    Args:
+        source: What the positives were found with.
+        trained: The run that was trained on them.
+        num_neighbors: Neighbors of each example that are compared.
+
+    Returns:
+        The record that was logged.
+    """
+    dataset = trained.dataset
+    earlier = Context(source.encoder, dataset, source.run, seed=trained.seed)
+    results, neighbors = {}, []
+    for name, context in (("earlier", earlier), ("this", trained)):
+        train, validation = (context.features[part] for part in ("train", "validation"))
+        ranks = spectrum(train.representations)
+        results[name] = {
+            "effective_rank": ranks["effective_rank"],
+            "rankme": ranks["rankme"],
+            "state": diagnose_collapse(ranks, kind="representation")["state"],
+        }
+        if train.labels is not None:
+            results[name]["knn"] = knn_accuracy(
+                train, validation, num_classes=dataset.num_classes
+            )
+        index = open_index(context)
+        neighbors.append(nearest_others(index, train.representations, num_neighbors))
+    shared = shared_neighbors(*neighbors)
+    lines = [("", "kNN top-1", "effective rank", "RankMe", "representations")]
+    names = (source.name, str(trained.run.path))
+    for name, metrics in zip(names, results.values(), strict=True):
+        top1 = metrics["knn"]["top1"] if "knn" in metrics else None
+        lines.append(
+            (
+                name,
+                "-" if top1 is None else text_table.percent(top1),
+                f"{metrics['effective_rank']:.1f}",
+                f"{metrics['rankme']:.1f}",
+                metrics["state"],
+            )
+        )
+    print(
+        f"This run and {source.name} on {dataset.name}: kNN accuracy in percent on "
+        f"{dataset.validation.num_examples} validation examples; "
+        f"{text_table.percent(shared)} % of the {num_neighbors} nearest examples are "
+        "shared."
+    )
+    print(text_table.format_table(lines))
+    return trained.keep(
+        "compare",
+        {
+            "split": "validation",
+            "neighbors_from": source.name,
+            "results": results,
+            "num_neighbors": num_neighbors,
+            "shared_neighbors": shared,
+        },
+    )

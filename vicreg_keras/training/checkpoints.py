@@ -1,0 +1,94 @@
+"""The state of a run in its checkpoints: restored whole, or its weights alone."""
+
+import keras
+import tensorflow as tf
+
+from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.errors import InputError
+from vicreg_keras.model import VICReg
+from vicreg_keras.settings import Settings
+from vicreg_keras.training.build import build_encoder
+from vicreg_keras.training.callbacks import Stopwatch
+from vicreg_keras.workdir.run_folder import RunFolder
+
+_UNREADABLE = (ValueError, AssertionError, tf.errors.OpError)
+
+
+def restore(
+    model: VICReg,
+    stopwatch: Stopwatch,
+    run: RunFolder,
+    init_from: RunFolder | None = None,
+) -> tf.train.CheckpointManager:
+    """Loads a run's last state or, for a new run, the weights of another one.
+
+    Args:
+        model: Compiled model of the run, whose optimizer is built.
+        stopwatch: Minutes of training, which are saved too.
+        run: Folder of the run.
+        init_from: Run whose weights a new run starts from.
+
+    Returns:
+        The manager that saves the run's checkpoints.
+
+    Raises:
+        InputError: If a checkpoint can't be read or is of another model.
+    """
+    checkpoint = tf.train.Checkpoint(
+        model=model, optimizer=model.optimizer, stopwatch=stopwatch
+    )
+    manager = tf.train.CheckpointManager(checkpoint, run.checkpoints, max_to_keep=2)
+    if manager.latest_checkpoint:
+        try:
+            checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+        except _UNREADABLE as error:
+            raise InputError(
+                "Expected a whole checkpoint of this recipe. Received: "
+                f"{manager.latest_checkpoint} ({_first_line(error)}). Delete it to "
+                "continue from the one before, or choose another workdir."
+            ) from error
+    elif init_from is not None:
+        # Neither the step nor the optimizer's state.
+        _load_weights(init_from, encoder=model.encoder, projector=model.projector)
+    stopwatch.start()
+    return manager
+
+
+def trained_encoder(
+    settings: Settings, dataset: Dataset, run: RunFolder
+) -> keras.Model:
+    """Returns a run's encoder as it was last saved, which can be trained further.
+
+    Args:
+        settings: Recipe of the run.
+        dataset: Dataset of the run, or another one of its image size.
+        run: Folder of a run with a checkpoint.
+
+    Raises:
+        InputError: If there is no checkpoint, or it is of another encoder.
+    """
+    encoder = build_encoder(settings, dataset)
+    _load_weights(run, encoder=encoder)
+    return encoder
+
+
+def _load_weights(run, **parts):
+    path = tf.train.latest_checkpoint(run.checkpoints)
+    if path is None:
+        raise InputError(
+            "Expected an earlier run with a checkpoint. Received: "
+            f"{run.path}. Give the workdir of a run."
+        )
+    model = tf.train.Checkpoint(**parts)
+    try:
+        status = tf.train.Checkpoint(model=model).restore(path)
+        status.expect_partial().assert_existing_objects_matched()
+    except _UNREADABLE as error:
+        raise InputError(
+            f"Expected an earlier run with the same {' and '.join(parts)}. Received: "
+            f"{run.path} ({_first_line(error)})."
+        ) from error
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0]
