@@ -94,7 +94,7 @@ def evaluate(folder: str):
     untrained = [extract_features(encoder, split, verbose=0) for split in splits]
     send(
         {
-            "knn": knn_eval(*features, **classes)["top1"],
+            "knn": knn_eval(*features, **classes).metrics.top1,
             "untrained": cached_probe(*untrained, **classes)["top1"],
         }
     )

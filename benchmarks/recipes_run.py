@@ -175,7 +175,7 @@ def evaluate(encoder: keras.Model, dataset: Dataset) -> dict:
     classes = dataset.num_classes
     return {
         "linear": cached_probe(*features, num_classes=classes)["top1"],
-        "knn": knn_eval(*features, num_classes=classes)["top1"],
+        "knn": knn_eval(*features, num_classes=classes).metrics.top1,
         "num_evaluated": halves[1].num_examples,
     }
 

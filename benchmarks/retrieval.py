@@ -104,7 +104,7 @@ def build(vectors: np.ndarray, names: list[str]) -> dict[str, NeighborIndex]:
     for name in names:
         spec, _, parameters = name.partition(":")
         if spec not in built:
-            built[spec] = NeighborIndex.build(vectors, spec=spec)
+            built[spec] = NeighborIndex.build(vectors, factory_string=spec)
         index = NeighborIndex(**vars(built[spec]))
         index.set_search_parameters(parameters or None)
         indexes[name] = index
@@ -150,7 +150,7 @@ def table_lines(
     for name, index in indexes.items():
         same = found[name][:, :, np.newaxis] == found[exact][:, np.newaxis]
         cells = [
-            *(index.spec, index.search_parameters or "exact"),
+            *(index.factory_string, index.search_parameters or "exact"),
             f"{index.build_seconds:.2f}",
             f"{index.num_bytes / 2**20:.1f}",
             f"{same.any(axis=2).mean():.4f}",

@@ -63,14 +63,13 @@ MEASURES = ("silhouette by class", "silhouette", "kNN")
 
 def judge(features, num_classes, seed):
     test = features["test"]
-    numbers = cluster_eval(
-        test, num_classes=num_classes, seed=seed, unit_length=False
-    ).numbers
-    knn = knn_accuracy(features["train"], test, num_classes=num_classes)
-    by_class = numbers["silhouette_by_class"]
-    return dict(
-        zip(MEASURES, (by_class, numbers["silhouette"], knn["top1"]), strict=True)
+    clustering = cluster_eval(
+        test, num_classes=num_classes, seed=seed, l2_normalized=False
     )
+    metrics = clustering.result.metrics
+    knn = knn_accuracy(features["train"], test, num_classes=num_classes)
+    values = metrics.silhouette_by_class, metrics.silhouette, knn.metrics.top1
+    return dict(zip(MEASURES, values, strict=True))
 
 
 def discriminant(inputs, num_classes, seed):

@@ -64,7 +64,7 @@ class ImageSearch:
     ):
         check_example_shape(encoder, dataset.example_shape)
         self.dataset = dataset
-        self.num_images = index.num_rows
+        self.num_images = index.num_vectors
         self._encoder = encoder
         self._index = index
         self._check_names(hint)

@@ -60,7 +60,7 @@ def test_features_are_checked():
         check([[1, 2]], np.array([0, 1]))
     with pytest.raises(ValueError, match="test.* 3 wide"):
         check([[1, 2]], np.array([0]), width=3)
-    with pytest.raises(ValueError, match="finite test.* 1 of 2 rows"):
+    with pytest.raises(ValueError, match="finite test.* 1 of 2"):
         check([[1, np.nan], [3, 4]], np.array([0, 1]))
     for label in (-1, 2):
         with pytest.raises(ValueError, match=rf"labels in \[0, 2\).*{label}"):

@@ -1,4 +1,4 @@
-"""Tests of the index: neighbors that are visible, and a folder that is never half."""
+"""Tests of the index: neighbors that are visible, and a folder replaced as a whole."""
 
 import json
 import re
@@ -10,7 +10,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from vicreg_keras.evaluate import index as module
 from vicreg_keras.evaluate import index_factory
-from vicreg_keras.evaluate.index import NeighborIndex, l2_normalize
+from vicreg_keras.evaluate.index import NeighborIndex
+from vicreg_keras.evaluate.normalization import l2_normalize
 
 # Directions at 0, 90, 180 and 45 degrees, of lengths that must not count.
 ROWS = np.array([[1, 0], [0, 5], [-0.1, 0], [30, 30]], np.float32)
@@ -31,14 +32,14 @@ def clustered(num_rows, seed=0, width=16):
     return (rows + 0.3 * random.normal(size=rows.shape)).astype(np.float32)
 
 
-def test_distances_are_of_rows_of_length_one():
+def test_distances_are_between_l2_normalized_vectors():
     index = NeighborIndex.build(ROWS)
     distances, neighbors = index.search(np.array([[7, 0.01]]), 4)
     np.testing.assert_array_equal(neighbors, [[0, 3, 1, 2]])
     expected = [0, np.sqrt(2 - np.sqrt(2)), np.sqrt(2), 2]
     np.testing.assert_allclose(distances[0], expected, atol=2e-3)
     assert distances.dtype == np.float32 and neighbors.dtype == np.int64
-    assert (index.num_rows, index.width) == (4, 2)
+    assert (index.num_vectors, index.width) == (4, 2)
 
 
 def test_nearest_by_distance_are_nearest_by_cosine():
@@ -50,7 +51,7 @@ def test_nearest_by_distance_are_nearest_by_cosine():
     np.testing.assert_allclose(distances, np.sqrt(2 * cosine_distances), atol=1e-3)
 
 
-def test_duplicates_are_all_found_and_distances_are_not_below_zero():
+def test_all_duplicates_are_found_at_distance_zero():
     rows = np.repeat(clustered(3, width=64), 40, axis=0)
     distances, neighbors = NeighborIndex.build(rows).search(rows[::40], 40)
     for query, found in enumerate(neighbors):
@@ -59,40 +60,44 @@ def test_duplicates_are_all_found_and_distances_are_not_below_zero():
     assert distances.max() < 1e-3
 
 
-def test_more_neighbors_than_rows_become_all_rows():
+def test_k_is_at_most_the_number_of_vectors():
     distances, neighbors = NeighborIndex.build(ROWS).search(ROWS[:1], 50)
     assert sorted(neighbors[0]) == [0, 1, 2, 3]
     assert distances.shape == (1, 4)
 
 
-def test_a_row_of_zeros_is_at_distance_one():
+def test_zero_vector_is_at_distance_one():
     index = NeighborIndex.build(np.array([[0, 0], [0, 3]]))
     distances, neighbors = index.search(np.array([[0, -2.0]]), 2)
     np.testing.assert_array_equal(neighbors, [[0, 1]])
     np.testing.assert_allclose(distances, [[1, 2]])
 
 
-def test_what_stands_beside_the_rows():
+def test_names_and_labels_are_kept():
     index = NeighborIndex.build(
         ROWS, ("a", "b", "c", "d"), np.array([0, 1, 1, 0], np.int8), ["x", "y"], key="k"
     )
     assert index.names == ["a", "b", "c", "d"]
     assert index.labels.dtype == np.int64
     assert [index.class_names[label] for label in index.labels] == ["x", "y", "y", "x"]
-    assert (index.key, index.spec, index.search_parameters) == ("k", "Flat", "")
+    assert (index.key, index.factory_string, index.search_parameters) == (
+        "k",
+        "Flat",
+        "",
+    )
     assert index.build_seconds > 0
     bare = NeighborIndex.build(ROWS)
     assert bare.names == ["0", "1", "2", "3"]
     assert bare.labels is None and bare.class_names is None
 
 
-def test_size_is_that_of_what_is_written():
-    index = NeighborIndex.build(clustered(500), spec="IVF16,Flat")
+def test_num_bytes_is_the_written_size():
+    index = NeighborIndex.build(clustered(500), factory_string="IVF16,Flat")
     assert index.num_bytes == len(faiss.serialize_index(index.faiss_index))
     assert index.num_bytes > 500 * 16 * 4
 
 
-def test_rows_are_left_as_they_were_and_later_changes_do_not_count():
+def test_index_holds_a_copy():
     rows = ROWS.copy()
     index = NeighborIndex.build(rows)
     np.testing.assert_array_equal(rows, ROWS)
@@ -100,16 +105,16 @@ def test_rows_are_left_as_they_were_and_later_changes_do_not_count():
     np.testing.assert_array_equal(index.search(ROWS, 1)[1][:, 0], range(4))
 
 
-@pytest.mark.parametrize("spec", APPROXIMATE)
-def test_approximate_indexes_find_most_and_are_the_same_each_time(spec, capfd):
+@pytest.mark.parametrize("factory_string", APPROXIMATE)
+def test_approximate_indexes_find_most_and_are_deterministic(factory_string, capfd):
     rows, queries = clustered(2000), clustered(200, seed=1)
     _, exact = NeighborIndex.build(rows).search(queries, 5)
-    index = NeighborIndex.build(rows, spec=spec)
+    index = NeighborIndex.build(rows, factory_string=factory_string)
     distances, found = index.search(queries, 5)
     hits = (found[:, :, np.newaxis] == exact[:, np.newaxis]).any(axis=2)
-    assert hits.mean() > APPROXIMATE[spec]
+    assert hits.mean() > APPROXIMATE[factory_string]
     assert (np.diff(distances, axis=1) >= 0).all()
-    again = NeighborIndex.build(rows, spec=spec)
+    again = NeighborIndex.build(rows, factory_string=factory_string)
     np.testing.assert_array_equal(
         faiss.serialize_index(index.faiss_index),
         faiss.serialize_index(again.faiss_index),
@@ -118,15 +123,15 @@ def test_approximate_indexes_find_most_and_are_the_same_each_time(spec, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_the_number_of_threads_is_as_it_was():
+def test_number_of_threads_is_restored():
     before = faiss.omp_get_max_threads()
-    NeighborIndex.build(clustered(100), spec="HNSW8")
+    NeighborIndex.build(clustered(100), factory_string="HNSW8")
     assert faiss.omp_get_max_threads() == before
 
 
-def test_many_rows_are_sampled_to_learn_from(monkeypatch):
-    monkeypatch.setattr(index_factory, "_NUM_TRAINING_ROWS", 50)
-    monkeypatch.setattr(index_factory, "_TRAINING_ROWS_A_CELL", 20)
+def test_training_uses_a_sample_of_many_vectors(monkeypatch):
+    monkeypatch.setattr(index_factory, "_NUM_TRAINING_VECTORS", 50)
+    monkeypatch.setattr(index_factory, "_TRAINING_VECTORS_PER_CELL", 20)
     seen = []
     train = faiss.IndexIVFFlat.train
     monkeypatch.setattr(
@@ -135,14 +140,16 @@ def test_many_rows_are_sampled_to_learn_from(monkeypatch):
         lambda self, rows: (seen.append(len(rows)), train(self, rows)),
     )
     rows = clustered(300)
-    index = NeighborIndex.build(rows, spec="IVF4,Flat", search_parameters="nprobe=4")
+    index = NeighborIndex.build(
+        rows, factory_string="IVF4,Flat", search_parameters="nprobe=4"
+    )
     assert seen == [80]
-    assert index.num_rows == 300
+    assert index.num_vectors == 300
     np.testing.assert_array_equal(index.search(rows, 1)[1][:, 0], range(300))
 
 
 @pytest.mark.parametrize(
-    ("spec", "default"),
+    ("factory_string", "default"),
     [
         ("Flat", ""),
         ("IVF16,Flat", "nprobe=2"),
@@ -151,26 +158,26 @@ def test_many_rows_are_sampled_to_learn_from(monkeypatch):
         ("PCA8,IVF100,Flat,RFlat", "nprobe=6,k_factor_rf=4"),
     ],
 )
-def test_default_search_parameters_are_set_and_said(spec, default):
-    index = NeighborIndex.build(clustered(300), spec=spec)
+def test_default_search_parameters_are_set(factory_string, default):
+    index = NeighborIndex.build(clustered(300), factory_string=factory_string)
     assert index.search_parameters == default
     cells = faiss.try_extract_index_ivf(index.faiss_index)
     if cells is not None:
         assert f"nprobe={cells.nprobe}" in default
-    if spec == "HNSW8":
+    if factory_string == "HNSW8":
         assert index.faiss_index.hnsw.efSearch == 32
-    if spec.endswith("RFlat"):
+    if factory_string.endswith("RFlat"):
         assert index.faiss_index.k_factor == 4
 
 
-@pytest.mark.parametrize("spec", ["IVF16,Flat", "HNSW16"])
-def test_many_queries_find_what_each_finds_alone(spec, monkeypatch):
+@pytest.mark.parametrize("factory_string", ["IVF16,Flat", "HNSW16"])
+def test_many_queries_find_what_each_finds_alone(factory_string, monkeypatch):
     random = np.random.default_rng(3)
     rows = random.normal(size=(2000, 12))
     queries = random.normal(size=(1100, 12))
-    index = NeighborIndex.build(rows, spec=spec)
+    index = NeighborIndex.build(rows, factory_string=factory_string)
     at_once = index.search(queries, 4)
-    monkeypatch.setattr(module, "_MANY_QUERIES", 10**9)
+    monkeypatch.setattr(module, "_MIN_SORTED_QUERIES", 10**9)
     for found, alone in zip(at_once, index.search(queries, 4), strict=True):
         np.testing.assert_array_equal(found, alone)
 
@@ -178,7 +185,9 @@ def test_many_queries_find_what_each_finds_alone(spec, monkeypatch):
 def test_more_cells_find_more():
     rows, queries = clustered(2000), clustered(200, seed=1)
     _, exact = NeighborIndex.build(rows).search(queries, 5)
-    index = NeighborIndex.build(rows, spec="IVF64,Flat", search_parameters="nprobe=1")
+    index = NeighborIndex.build(
+        rows, factory_string="IVF64,Flat", search_parameters="nprobe=1"
+    )
     assert index.search_parameters == "nprobe=1"
     few = (index.search(queries, 5)[1] == exact).mean()
     index.set_search_parameters("nprobe=64")
@@ -186,9 +195,11 @@ def test_more_cells_find_more():
     assert few < (index.search(queries, 5)[1] == exact).mean() == 1
 
 
-def test_cells_with_too_few_rows_are_not_the_end():
+def test_all_cells_are_searched_where_the_nearest_hold_too_few():
     rows = clustered(200)
-    index = NeighborIndex.build(rows, spec="IVF32,Flat", search_parameters="nprobe=1")
+    index = NeighborIndex.build(
+        rows, factory_string="IVF32,Flat", search_parameters="nprobe=1"
+    )
     distances, found = index.search(rows[:20], 150)
     _, exact = NeighborIndex.build(rows).search(rows[:20], 150)
     np.testing.assert_array_equal(found, exact)
@@ -196,8 +207,8 @@ def test_cells_with_too_few_rows_are_not_the_end():
     assert faiss.extract_index_ivf(index.faiss_index).nprobe == 1
 
 
-def test_rows_that_no_edge_leads_to_are_missing_at_infinity():
-    index = NeighborIndex.build(clustered(50), spec="HNSW8")
+def test_unreachable_vectors_are_missing_at_infinite_distance():
+    index = NeighborIndex.build(clustered(50), factory_string="HNSW8")
     # Every edge is cut, so that only the row where the search starts is found.
     edges = faiss.vector_to_array(index.faiss_index.hnsw.neighbors)
     faiss.copy_array_to_vector(
@@ -210,20 +221,20 @@ def test_rows_that_no_edge_leads_to_are_missing_at_infinity():
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
+    ("factory_string", "message"),
     [
-        ("nonsense", "spec='nonsense' (could not parse index string nonsense)"),
-        ("", "spec=''"),
+        ("nonsense", "index='nonsense' (could not parse index string nonsense)"),
+        ("", "index=''"),
         ("PQ5", "multiple of the number of subquantizers"),
         ("IVF64,Flat", "Number of training points (40) should be at least as large"),
-        ("IVF0,Flat", "spec='IVF0,Flat' and rows of shape (40, 16)"),
+        ("IVF0,Flat", "index='IVF0,Flat' and shape (40, 16)"),
         ("IDMap,Flat", "add does not make sense"),
         ("PCA32,Flat", "cannot output 32 dimensions from 16"),
     ],
 )
-def test_specs_that_do_not_do_are_one_line(spec, message):
+def test_invalid_factory_strings_are_refused_on_one_line(factory_string, message):
     with pytest.raises(ValueError, match=re.escape(message)) as error:
-        NeighborIndex.build(clustered(40), spec=spec)
+        NeighborIndex.build(clustered(40), factory_string=factory_string)
     assert "\n" not in str(error.value)
     assert "Error" not in str(error.value) and ".cpp" not in str(error.value)
 
@@ -231,8 +242,8 @@ def test_specs_that_do_not_do_are_one_line(spec, message):
 @pytest.mark.parametrize(
     "parameters", ["efSearch=3", "nprobe=0", "nprobe", "nprobe=many"]
 )
-def test_search_parameters_that_do_not_do_change_nothing(parameters):
-    index = NeighborIndex.build(clustered(100), spec="IVF4,Flat")
+def test_invalid_search_parameters_change_nothing(parameters):
+    index = NeighborIndex.build(clustered(100), factory_string="IVF4,Flat")
     with pytest.raises(ValueError, match=r"IVF4,Flat \(nprobe\).*Received: search_par"):
         index.set_search_parameters(parameters)
     assert index.search_parameters == "nprobe=1"
@@ -241,19 +252,18 @@ def test_search_parameters_that_do_not_do_change_nothing(parameters):
         NeighborIndex.build(ROWS, search_parameters=parameters)
 
 
-def test_bad_rows_and_queries_are_refused():
+def test_invalid_representations_and_queries_are_refused():
     for rows, message in (
-        ([[1, np.nan], [0, 1]], "finite rows.*1 of 2"),
-        ([[1, np.inf]], "finite rows"),
-        ([[1, 1e300]], "finite rows"),
+        ([[1, np.nan], [0, 1]], "finite indexed.*1 of 2"),
+        ([[1, np.inf]], "finite indexed"),
         ([1, 2], r"shape=\(2,\)"),
         (np.zeros((0, 2)), r"shape=\(0, 2\)"),
     ):
         with pytest.raises(ValueError, match=message):
             NeighborIndex.build(np.array(rows))
     for extra, message in (
-        ({"names": ["a"]}, r"Expected names for 4 rows.*shape=\(1,\)"),
-        ({"labels": np.zeros(5, int)}, "Expected labels for 4 rows"),
+        ({"names": ["a"]}, r"Expected names for 4 representations.*shape=\(1,\)"),
+        ({"labels": np.zeros(5, int)}, "Expected labels for 4 representations"),
         ({"labels": [0, 1, 2, 0], "class_names": ["x", "y"]}, "labels from 0 to 2"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -261,21 +271,26 @@ def test_bad_rows_and_queries_are_refused():
     index = NeighborIndex.build(ROWS)
     for queries, k, message in (
         ([[1, np.nan]], 1, "finite queries"),
-        ([[1, 2, 3]], 1, r"queries of shape \(N, 2\)"),
+        ([[1, 2, 3]], 1, "queries representations 2 wide"),
         (ROWS, 0, "k=0"),
     ):
         with pytest.raises(ValueError, match=message):
             index.search(np.array(queries), k)
 
 
-@pytest.mark.parametrize("spec", ["Flat", "IVF8,Flat", "HNSW8"])
-def test_a_saved_index_comes_back(spec, tmp_path):
+@pytest.mark.parametrize("factory_string", ["Flat", "IVF8,Flat", "HNSW8"])
+def test_saved_index_is_loaded(factory_string, tmp_path):
     rows, queries = clustered(200), clustered(20, seed=1)
     names = [f"{number} ü \udc80.png" for number in range(200)]
     index = NeighborIndex.build(
-        rows, names, np.arange(200) % 3, ["a", "b", "c"], spec=spec, key="abc"
+        rows,
+        names,
+        np.arange(200) % 3,
+        ["a", "b", "c"],
+        factory_string=factory_string,
+        key="abc",
     )
-    if spec == "IVF8,Flat":
+    if factory_string == "IVF8,Flat":
         index.set_search_parameters("nprobe=5")
     index.save(tmp_path / "runs" / "index")
     loaded = NeighborIndex.load(tmp_path / "runs" / "index")
@@ -292,13 +307,13 @@ def test_a_saved_index_comes_back(spec, tmp_path):
     assert index.num_bytes == size
 
 
-def test_an_index_without_labels_comes_back_without(tmp_path):
+def test_index_without_labels_is_loaded(tmp_path):
     NeighborIndex.build(ROWS).save(tmp_path)
     loaded = NeighborIndex.load(tmp_path)
     assert loaded.labels is None and loaded.class_names is None and loaded.key == ""
 
 
-def test_an_earlier_version_is_replaced(tmp_path):
+def test_earlier_version_is_replaced(tmp_path):
     for key in ("first", "second", "third"):
         NeighborIndex.build(ROWS, key=key).save(tmp_path)
         assert NeighborIndex.load(tmp_path).key == key
@@ -306,7 +321,7 @@ def test_an_earlier_version_is_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["write_index", "rename", "rmtree"])
-def test_a_kill_anywhere_leaves_a_whole_version(place, tmp_path, monkeypatch):
+def test_killed_save_leaves_a_whole_version(place, tmp_path, monkeypatch):
     NeighborIndex.build(ROWS, key="first").save(tmp_path)
 
     def kill(*arguments, **settings):
@@ -320,12 +335,12 @@ def test_a_kill_anywhere_leaves_a_whole_version(place, tmp_path, monkeypatch):
     monkeypatch.undo()
     found = NeighborIndex.load(tmp_path)
     assert found.key == ("second" if place == "rmtree" else "first")
-    assert found.num_rows == 4
+    assert found.num_vectors == 4
     index.save(tmp_path)
     assert NeighborIndex.load(tmp_path).key == "second"
 
 
-def test_what_is_replaced_while_it_is_read_is_read_anew(tmp_path, monkeypatch):
+def test_index_replaced_during_loading_is_loaded_again(tmp_path, monkeypatch):
     NeighborIndex.build(ROWS, key="first").save(tmp_path)
     newer = NeighborIndex.build(ROWS, key="second")
     read = faiss.read_index
@@ -339,7 +354,7 @@ def test_what_is_replaced_while_it_is_read_is_read_anew(tmp_path, monkeypatch):
     assert NeighborIndex.load(tmp_path).key == "second"
 
 
-def test_folders_without_an_index_are_one_line(tmp_path):
+def test_folder_without_an_index_is_refused(tmp_path):
     for folder in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(ValueError, match=f"folder={folder}, which has none"):
             NeighborIndex.load(folder)
@@ -357,7 +372,7 @@ def test_folders_without_an_index_are_one_line(tmp_path):
         ("entries.json", None),
     ],
 )
-def test_broken_folders_are_one_line(file, damage, tmp_path):
+def test_damaged_index_is_refused_on_one_line(file, damage, tmp_path):
     NeighborIndex.build(ROWS).save(tmp_path)
     path = tmp_path / "1" / file
     if damage is None:
@@ -369,17 +384,18 @@ def test_broken_folders_are_one_line(file, damage, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_names_that_do_not_fit_the_index_are_noticed(tmp_path):
+def test_names_of_another_index_are_refused(tmp_path):
     NeighborIndex.build(ROWS).save(tmp_path)
     path = tmp_path / "1" / "entries.json"
     entries = json.loads(path.read_text())
     path.write_text(json.dumps({**entries, "names": ["a"]}))
-    with pytest.raises(ValueError, match="Expected names for 4 rows"):
+    with pytest.raises(ValueError, match="Expected names for 4 representations"):
         NeighborIndex.load(tmp_path)
 
 
-def test_unit_rows_of_huge_tiny_and_zero_rows():
-    rows = l2_normalize(
-        np.array([[3e38, 4e38], [3e-44, 0], [0, 0]]) * [[0.5], [1], [1]]
-    )
-    np.testing.assert_allclose(rows, [[0.6, 0.8], [1, 0], [0, 0]], rtol=1e-6)
+def test_l2_normalization_of_large_small_and_zero_vectors():
+    vectors = l2_normalize(np.array([[3e200, 4e200], [3e-44, 0], [0, 0]]))
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, [[0.6, 0.8], [1, 0], [0, 0]], rtol=1e-6)
+    vectors = l2_normalize(np.array([[1.5e38, 2e38]], np.float32))
+    np.testing.assert_allclose(vectors, [[0.6, 0.8]], rtol=1e-6)

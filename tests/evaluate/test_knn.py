@@ -1,4 +1,4 @@
-"""Tests of the nearest-neighbor accuracies on points whose answer is visible."""
+"""Tests of kNN accuracies on points whose answer is visible."""
 
 import json
 
@@ -6,25 +6,31 @@ import numpy as np
 import pytest
 
 from vicreg_keras.evaluate.features import Features
-from vicreg_keras.evaluate.knn import NEIGHBORS, TEMPERATURES, knn_accuracy, knn_eval
+from vicreg_keras.evaluate.knn import (
+    NUM_NEIGHBORS,
+    TEMPERATURES,
+    KnnResult,
+    knn_accuracy,
+    knn_eval,
+)
+from vicreg_keras.evaluate.records import from_json, to_json
 
 
 def features(rows, labels):
     return Features(np.array(rows, np.float32), np.array(labels, np.int64))
 
 
-def test_nearest_direction_wins_whatever_the_length():
+def test_vector_lengths_do_not_matter():
     train = features([[1, 0], [100, 0], [0, 1], [0, 0.01]], [0, 0, 1, 1])
     queries = features([[0.001, 0.0001], [3, 50]], [0, 1])
     result = knn_accuracy(train, queries, num_classes=2, k=2)
-    assert result["top1"] == 1.0
-    assert result["top5"] is None
-    assert result["k"] == 2
-    assert result["num_train"] == 4
-    json.dumps(result)
+    assert result.metrics.top1 == 1.0
+    assert result.metrics.top5 is None
+    assert result.settings.k == 2
+    assert result.settings.num_train == 4
 
 
-def test_weights_are_exponentials_of_similarity():
+def test_votes_are_weighted_by_exponentials_of_similarity():
     # One neighbor at cosine 1 against two at cosine c: they win if 2 exp(c / T) is
     # more than exp(1 / T), that is c above 1 - T log 2 = 0.9515 for T = 0.07.
     for cosine, expected in ((0.96, 1.0), (0.94, 0.0)):
@@ -32,10 +38,10 @@ def test_weights_are_exponentials_of_similarity():
         train = features([[1, 0], [cosine, sine], [cosine, sine]], [0, 1, 1])
         queries = features([[1, 0]], [1])
         result = knn_accuracy(train, queries, num_classes=2, k=3, temperature=0.07)
-        assert result["top1"] == expected
+        assert result.metrics.top1 == expected
 
 
-def test_against_a_direct_computation():
+def test_knn_matches_direct_computation():
     random = np.random.default_rng(0)
     train = features(random.normal(size=(60, 5)), random.integers(0, 7, 60))
     queries = features(random.normal(size=(40, 5)), random.integers(0, 7, 40))
@@ -52,60 +58,60 @@ def test_against_a_direct_computation():
         order = np.argsort(-votes)
         correct.append((order[0] == label, label in order[:5]))
     np.testing.assert_allclose(
-        (result["top1"], result["top5"]), np.mean(correct, axis=0), atol=1e-9
+        (result.metrics.top1, result.metrics.top5), np.mean(correct, axis=0), atol=1e-9
     )
 
 
-def test_k_of_one_and_tiny_temperature_follow_the_nearest():
+def test_k_of_one_and_small_temperature_follow_the_nearest():
     train = features([[1, 0], [1, 0.2], [1, 0.2]], [0, 1, 1])
     queries = features([[1, 0.01]], [0])
-    assert knn_accuracy(train, queries, num_classes=2, k=1)["top1"] == 1.0
+    assert knn_accuracy(train, queries, num_classes=2, k=1).metrics.top1 == 1.0
     result = knn_accuracy(train, queries, num_classes=2, k=3, temperature=1e-4)
-    assert result["top1"] == 1.0
+    assert result.metrics.top1 == 1.0
 
 
-def test_duplicates_all_vote_and_ties_are_shared():
+def test_ties_are_shared():
     train = features([[1, 0], [1, 0]], [0, 1])
     queries = features([[1, 0], [1, 0]], [0, 0])
-    assert knn_accuracy(train, queries, num_classes=2)["top1"] == 0.5
+    assert knn_accuracy(train, queries, num_classes=2).metrics.top1 == 0.5
 
 
-def test_k_larger_than_the_set_is_clipped_and_said():
+def test_k_is_at_most_the_number_of_training_examples():
     train = features([[1, 0], [0, 1]], [0, 1])
     result = knn_accuracy(train, train, num_classes=2, k=20)
-    assert (result["k"], result["k_requested"]) == (2, 20)
-    assert result["top1"] == 1.0
+    assert result.settings.k == result.settings.num_train == 2
+    assert result.metrics.top1 == 1.0
 
 
-def test_zero_rows_and_one_class():
+def test_zero_vectors_and_one_class():
     train = features([[0, 0], [0, 0]], [0, 0])
-    assert knn_accuracy(train, train, num_classes=1)["top1"] == 1.0
+    assert knn_accuracy(train, train, num_classes=1).metrics.top1 == 1.0
 
 
-def test_collapse_is_chance():
+def test_collapsed_representations_give_chance():
     labels = np.arange(40) % 10
     collapsed = features(np.ones((40, 3)), labels)
     result = knn_accuracy(collapsed, collapsed, num_classes=10, k=40)
-    np.testing.assert_allclose(result["top1"], 0.1)
-    np.testing.assert_allclose(result["top5"], 0.5)
+    np.testing.assert_allclose(result.metrics.top1, 0.1)
+    np.testing.assert_allclose(result.metrics.top5, 0.5)
 
 
-def test_inputs_are_left_as_they_were():
+def test_inputs_are_not_modified():
     train = features([[2, 0], [0, 3]], [0, 1])
     before = train.representations.copy()
     knn_accuracy(train, train, num_classes=2)
     np.testing.assert_array_equal(train.representations, before)
 
 
-def test_huge_and_tiny_values_keep_their_direction():
+def test_large_and_small_values_keep_their_direction():
     train = features([[1e38, 0], [0, 1e-38]], [0, 1])
     queries = features([[3e38, 1e37], [1e-38, 2e-38]], [0, 1])
-    assert knn_accuracy(train, queries, num_classes=2, k=1)["top1"] == 1.0
+    assert knn_accuracy(train, queries, num_classes=2, k=1).metrics.top1 == 1.0
 
 
-def test_bad_input_is_refused():
+def test_invalid_input_is_refused():
     good = features([[1, 0], [0, 1]], [0, 1])
-    with pytest.raises(ValueError, match="finite queries"):
+    with pytest.raises(ValueError, match="finite test"):
         knn_accuracy(good, features([[np.nan, 0]], [0]), num_classes=2)
     with pytest.raises(ValueError, match="finite train"):
         knn_accuracy(features([[np.inf, 0]], [0]), good, num_classes=2)
@@ -115,9 +121,9 @@ def test_bad_input_is_refused():
         knn_accuracy(good, features([[1, 0, 0]], [0]), num_classes=2)
     with pytest.raises(ValueError, match=r"labels in \[0, 1\)"):
         knn_accuracy(good, good, num_classes=1)
-    with pytest.raises(ValueError, match="k=0"):
+    with pytest.raises(ValueError, match=r"k=\(0,\)"):
         knn_accuracy(good, good, num_classes=2, k=0)
-    with pytest.raises(ValueError, match="temperature=0"):
+    with pytest.raises(ValueError, match=r"temperature=\(0,\)"):
         knn_accuracy(good, good, num_classes=2, temperature=0)
 
 
@@ -130,69 +136,76 @@ def noisy(num_rows, seed, num_classes=7):
     return features(rows, labels)
 
 
-def test_grid_scores_are_those_of_the_single_classifier():
+def test_sweep_matches_single_accuracies():
     train, validation, test = noisy(120, 0), noisy(60, 1), noisy(80, 2)
     result = knn_eval(
         train,
         validation,
         test,
         num_classes=7,
-        neighbors=(1, 5, 20, 60),
+        num_neighbors=(1, 5, 20, 60),
         temperatures=(0.05, 0.5),
     )
-    assert len(result["path"]) == 8
-    for tried in result["path"]:
+    assert len(result.settings.sweep) == 8
+    for tried in result.settings.sweep:
         single = knn_accuracy(
             train,
             validation,
             num_classes=7,
-            k=tried["k"],
-            temperature=tried["temperature"],
+            k=tried.k,
+            temperature=tried.temperature,
         )
-        assert tried["validation_top1"] == pytest.approx(single["top1"])
-    assert result["validation_top1"] == max(
-        tried["validation_top1"] for tried in result["path"]
+        assert tried.validation_top1 == pytest.approx(single.metrics.top1)
+    assert result.metrics.validation_top1 == max(
+        tried.validation_top1 for tried in result.settings.sweep
     )
     # Training and held-out examples vote together on the test split.
     bank = Features(
         *(np.concatenate(pair) for pair in zip(train, validation, strict=True))
     )
     single = knn_accuracy(
-        bank, test, num_classes=7, k=result["k"], temperature=result["temperature"]
+        bank,
+        test,
+        num_classes=7,
+        k=result.settings.k,
+        temperature=result.settings.temperature,
     )
-    assert (result["top1"], result["top5"]) == (single["top1"], single["top5"])
-    assert (result["num_train"], result["num_validation"]) == (120, 60)
-    assert json.loads(json.dumps(result)) == result
+    assert (result.metrics.top1, result.metrics.top5) == (
+        single.metrics.top1,
+        single.metrics.top5,
+    )
+    assert (result.settings.num_train, result.settings.num_validation) == (120, 60)
+    assert from_json(KnnResult, json.loads(json.dumps(to_json(result)))) == result
 
 
-def test_default_grid_holds_the_published_setting():
+def test_default_grid_includes_the_published_setting():
     result = knn_eval(noisy(300, 0), noisy(50, 1), noisy(50, 2), num_classes=7)
-    tried = [(entry["k"], entry["temperature"]) for entry in result["path"]]
+    tried = [(trial.k, trial.temperature) for trial in result.settings.sweep]
     assert (20, 0.07) in tried
-    assert len(tried) == len(NEIGHBORS) * len(TEMPERATURES)
+    assert len(tried) == len(NUM_NEIGHBORS) * len(TEMPERATURES)
     assert result == knn_eval(noisy(300, 0), noisy(50, 1), noisy(50, 2), num_classes=7)
 
 
-def test_what_is_chosen_is_what_the_held_out_part_needs():
+def test_best_setting_of_the_validation_split_is_chosen():
     # The nearest is right; the two behind it, which outvote it, are wrong.
     train = features([[1, 0], [1, 0.1], [1, 0.1]], [0, 1, 1])
     validation = features([[1, -0.1]], [0])
-    settings = {"num_classes": 2, "neighbors": (1, 3), "temperatures": (1.0,)}
+    settings = {"num_classes": 2, "num_neighbors": (1, 3), "temperatures": (1.0,)}
     result = knn_eval(train, validation, train, **settings)
-    assert (result["k"], result["validation_top1"]) == (1, 1.0)
+    assert (result.settings.k, result.metrics.validation_top1) == (1, 1.0)
     # And the other way round.
     validation = features([[1, -0.1]], [1])
     result = knn_eval(train, validation, train, **settings)
-    assert (result["k"], result["validation_top1"]) == (3, 1.0)
+    assert (result.settings.k, result.metrics.validation_top1) == (3, 1.0)
 
 
-def test_of_equals_the_nearest_to_the_published_setting_wins():
+def test_among_equals_the_setting_nearest_to_the_published_one_is_chosen():
     # Two classes far apart: every setting is right.
     rows = [[1, 0]] * 60 + [[0, 1]] * 60
     train = features(rows, [0] * 60 + [1] * 60)
     queries = features([[1, 0.01], [0.01, 1]], [0, 1])
-    for neighbors, temperatures, expected in (
-        (NEIGHBORS, TEMPERATURES, (20, 0.07)),
+    for num_neighbors, temperatures, expected in (
+        (NUM_NEIGHBORS, TEMPERATURES, (20, 0.07)),
         ((1, 50), (0.2, 0.03), (50, 0.03)),
         ((100, 5, 15), (0.07,), (15, 0.07)),
         # A step in k by 2 is nearer than one in temperature by 3, and so on.
@@ -203,17 +216,17 @@ def test_of_equals_the_nearest_to_the_published_setting_wins():
             queries,
             queries,
             num_classes=2,
-            neighbors=neighbors,
+            num_neighbors=num_neighbors,
             temperatures=temperatures,
         )
-        assert result["validation_top1"] == 1.0
-        assert (result["k"], result["temperature"]) == expected
+        assert result.metrics.validation_top1 == 1.0
+        assert (result.settings.k, result.settings.temperature) == expected
 
 
-def test_test_labels_choose_nothing():
+def test_choice_does_not_depend_on_test_labels():
     train, validation, test = noisy(120, 0), noisy(60, 1), noisy(80, 2)
     chosen = [
-        (result["k"], result["temperature"], result["path"])
+        (result.settings.k, result.settings.temperature, result.settings.sweep)
         for labels in (test.labels, (test.labels + 1) % 7)
         for result in [
             knn_eval(
@@ -227,33 +240,34 @@ def test_test_labels_choose_nothing():
     assert chosen[0] == chosen[1]
 
 
-def test_more_neighbors_than_training_examples_become_all_of_them():
+def test_sweep_is_limited_by_the_number_of_training_examples():
     train = features([[1, 0], [0, 1], [1, 0.1]], [0, 1, 0])
     result = knn_eval(train, train, train, num_classes=2)
-    assert {tried["k"] for tried in result["path"]} == {1, 3}
-    assert result["neighbors"] == list(NEIGHBORS)
-    assert result["k"] in (1, 3)
+    assert {tried.k for tried in result.settings.sweep} == {1, 3}
+    assert result.settings.k in (1, 3)
 
 
-def test_collapse_and_duplicates_are_chance_for_the_grid_too():
+def test_sweep_of_collapsed_representations_gives_chance():
     labels = np.arange(40) % 10
     collapsed = features(np.ones((40, 3)), labels)
-    result = knn_eval(collapsed, collapsed, collapsed, num_classes=10, neighbors=(80,))
-    np.testing.assert_allclose(result["validation_top1"], 0.1)
+    result = knn_eval(
+        collapsed, collapsed, collapsed, num_classes=10, num_neighbors=(80,)
+    )
+    np.testing.assert_allclose(result.metrics.validation_top1, 0.1)
     one = features([[1, 0], [1, 0]], [0, 1])
-    result = knn_eval(one, one, one, num_classes=2, neighbors=(2,))
-    assert result["validation_top1"] == 0.5
+    result = knn_eval(one, one, one, num_classes=2, num_neighbors=(2,))
+    assert result.metrics.validation_top1 == 0.5
 
 
-def test_one_class_and_a_class_without_training_examples():
+def test_one_class_and_class_without_training_examples():
     one = features([[1, 0], [0, 1]], [0, 0])
-    assert knn_eval(one, one, one, num_classes=1)["top1"] == 1.0
+    assert knn_eval(one, one, one, num_classes=1).metrics.top1 == 1.0
     other = features([[1, 0], [0, 1]], [0, 1])
     result = knn_eval(one, one, other, num_classes=2)
-    assert result["top1"] == 0.5
+    assert result.metrics.top1 == 0.5
 
 
-def test_bad_input_of_the_grid_is_refused():
+def test_invalid_input_of_the_sweep_is_refused():
     good = features([[1, 0], [0, 1]], [0, 1])
     bad = features([[np.nan, 0]], [0])
     for splits, message in (
@@ -267,11 +281,11 @@ def test_bad_input_of_the_grid_is_refused():
         with pytest.raises(ValueError, match=message):
             knn_eval(*splits, num_classes=2)
     for grid, message in (
-        ({"neighbors": ()}, "neighbors=()"),
-        ({"neighbors": (0, 5)}, r"neighbors=\(0, 5\)"),
-        ({"temperatures": ()}, r"temperatures=\(\)"),
-        ({"temperatures": (0.1, 0.0)}, r"temperatures=\(0.1, 0.0\)"),
-        ({"temperatures": (float("nan"),)}, "temperatures="),
+        ({"num_neighbors": ()}, r"k=\(\)"),
+        ({"num_neighbors": (0, 5)}, r"num_neighbors=\(0, 5\)"),
+        ({"temperatures": ()}, r"temperature=\(\)"),
+        ({"temperatures": (0.1, 0.0)}, r"temperature=\(0.1, 0.0\)"),
+        ({"temperatures": (float("nan"),)}, "temperature="),
     ):
         with pytest.raises(ValueError, match=message):
             knn_eval(good, good, good, num_classes=2, **grid)

@@ -1,4 +1,4 @@
-"""Tests of retrieval on rankings that can be read off, and against scikit-learn."""
+"""Tests of retrieval metrics by hand and against scikit-learn."""
 
 import itertools
 import json
@@ -10,10 +10,12 @@ from sklearn.metrics import average_precision_score
 from vicreg_keras.evaluate import retrieval
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.index import NeighborIndex
+from vicreg_keras.evaluate.index_comparison import compare_index
+from vicreg_keras.evaluate.records import from_json, to_json
 from vicreg_keras.evaluate.retrieval import (
-    compare_index,
+    RetrievalResult,
     pick_queries,
-    retrieval_metrics,
+    retrieval_eval,
 )
 
 
@@ -33,38 +35,38 @@ def random_features(num_rows, seed, num_classes=5, width=6):
     return Features(rows.astype(np.float32), labels.astype(np.int64))
 
 
-def test_a_ranking_that_can_be_read_off():
+def test_metrics_of_a_ranking_by_hand():
     # Seen from 0 degrees the labels are 1, 0, 1, 0, 0.
     database = at([50, 10, 40, 20, 30], [0, 1, 0, 0, 1])
-    result = retrieval_metrics(
+    result = retrieval_eval(
         database, at([0], [0]), num_classes=2, ks=(1, 2, 3, 5), verbose=0
     )
-    assert result["precision"] == pytest.approx(
-        {"1": 0, "2": 1 / 2, "3": 1 / 3, "5": 3 / 5}
+    assert result.metrics.precision == pytest.approx(
+        {1: 0, 2: 1 / 2, 3: 1 / 3, 5: 3 / 5}
     )
-    assert result["recall"] == pytest.approx({"1": 0, "2": 1 / 3, "3": 1 / 3, "5": 1})
-    assert result["hit_rate"] == {"1": 0, "2": 1, "3": 1, "5": 1}
+    assert result.metrics.recall == pytest.approx({1: 0, 2: 1 / 3, 3: 1 / 3, 5: 1})
+    assert result.metrics.hit_rate == {1: 0, 2: 1, 3: 1, 5: 1}
     expected = (1 / 2 + 2 / 4 + 3 / 5) / 3
-    assert result["mean_average_precision"] == pytest.approx(expected)
-    assert json.loads(json.dumps(result)) == result
+    assert result.metrics.mean_average_precision == pytest.approx(expected)
+    assert from_json(RetrievalResult, json.loads(json.dumps(to_json(result)))) == result
 
 
-def test_numbers_are_means_over_queries_and_over_each_class():
+def test_metrics_are_means_over_queries_and_over_each_class():
     database = at([0, 10, 90, 100, 80], [0, 0, 1, 1, 0])
     queries = at([5, 85, 95], [0, 0, 1])
-    result = retrieval_metrics(database, queries, num_classes=3, ks=(2,), verbose=0)
+    result = retrieval_eval(database, queries, num_classes=3, ks=(2,), verbose=0)
     # The second query lies between a row of its class and one of the other.
-    assert result["precision"]["2"] == pytest.approx((1 + 0.5 + 1) / 3)
-    assert result["precision_by_class"] == {"0": 0.75, "1": 1.0, "2": None}
-    assert result["precision_by_class_at"] == 2
-    assert result["average_precision_by_class"]["1"] == 1.0
-    assert result["average_precision_by_class"]["2"] is None
-    assert 0 < result["average_precision_by_class"]["0"] < 1
+    assert result.metrics.precision[2] == pytest.approx((1 + 0.5 + 1) / 3)
+    assert result.metrics.precision_by_class == {0: 0.75, 1: 1.0, 2: None}
+    assert result.settings.precision_by_class_at == 2
+    assert result.metrics.average_precision_by_class[1] == 1.0
+    assert result.metrics.average_precision_by_class[2] is None
+    assert 0 < result.metrics.average_precision_by_class[0] < 1
 
 
-def test_average_precision_is_scikit_learns():
+def test_average_precision_matches_sklearn():
     database, queries = random_features(300, 0), random_features(60, 1)
-    result = retrieval_metrics(database, queries, num_classes=5, verbose=0)
+    result = retrieval_eval(database, queries, num_classes=5, verbose=0)
     rows = database.representations / np.linalg.norm(
         database.representations, axis=1, keepdims=True
     )
@@ -73,20 +75,20 @@ def test_average_precision_is_scikit_learns():
         for row, label in zip(*queries, strict=True)
     ]
     np.testing.assert_allclose(
-        result["mean_average_precision"], np.mean(expected), atol=1e-6
+        result.metrics.mean_average_precision, np.mean(expected), atol=1e-6
     )
-    for label, value in result["average_precision_by_class"].items():
-        mean = np.mean(np.array(expected)[queries.labels == int(label)])
+    for label, value in result.metrics.average_precision_by_class.items():
+        mean = np.mean(np.array(expected)[queries.labels == label])
         np.testing.assert_allclose(value, mean, atol=1e-6)
 
 
-def test_average_precision_of_many_ties_is_scikit_learns():
+def test_average_precision_of_ties_matches_sklearn():
     # Rows along the axes have cosines that are exact, and equal to many others.
     random = np.random.default_rng(0)
     signs = np.concatenate([np.eye(4), -np.eye(4)]).astype(np.float32)
     database = Features(signs[random.integers(0, 8, 90)], random.integers(0, 3, 90))
     queries = Features(signs[random.integers(0, 8, 40)], random.integers(0, 3, 40))
-    result = retrieval_metrics(database, queries, num_classes=3, verbose=0)
+    result = retrieval_eval(database, queries, num_classes=3, verbose=0)
     expected = [
         average_precision_score(
             database.labels == label, database.representations @ row
@@ -94,14 +96,14 @@ def test_average_precision_of_many_ties_is_scikit_learns():
         for row, label in zip(*queries, strict=True)
     ]
     np.testing.assert_allclose(
-        result["mean_average_precision"], np.mean(expected), rtol=1e-12
+        result.metrics.mean_average_precision, np.mean(expected), rtol=1e-12
     )
 
 
-def test_numbers_at_k_against_a_direct_computation():
+def test_metrics_at_k_match_direct_computation():
     database, queries = random_features(200, 2), random_features(50, 3)
     ks = (1, 3, 10, 100)
-    result = retrieval_metrics(database, queries, num_classes=5, ks=ks, verbose=0)
+    result = retrieval_eval(database, queries, num_classes=5, ks=ks, verbose=0)
     rows = database.representations / np.linalg.norm(
         database.representations, axis=1, keepdims=True
     )
@@ -109,101 +111,100 @@ def test_numbers_at_k_against_a_direct_computation():
     relevant = database.labels[order] == queries.labels[:, np.newaxis]
     for k in ks:
         first = relevant[:, :k]
-        assert result["precision"][str(k)] == pytest.approx(first.mean())
+        assert result.metrics.precision[k] == pytest.approx(first.mean())
         shares = first.sum(axis=1) / relevant.sum(axis=1)
-        assert result["recall"][str(k)] == pytest.approx(shares.mean())
-        assert result["hit_rate"][str(k)] == pytest.approx(first.any(axis=1).mean())
-    assert result["precision_by_class_at"] == 10
+        assert result.metrics.recall[k] == pytest.approx(shares.mean())
+        assert result.metrics.hit_rate[k] == pytest.approx(first.any(axis=1).mean())
+    assert result.settings.precision_by_class_at == 10
 
 
-def test_ties_for_the_last_place_are_shared():
+def test_ties_for_the_last_position_are_shared():
     # One row in front, of another class, then four that tie, two of them relevant.
     database = at([0, 90, 90, 90, 90, 180], [1, 0, 0, 1, 1, 0])
-    result = retrieval_metrics(
+    result = retrieval_eval(
         database, at([0], [0]), num_classes=2, ks=(1, 2, 3, 5), verbose=0
     )
     orders = list(itertools.permutations([1, 1, 0, 0]))
     for k in (2, 3, 5):
         found = [sum(order[: k - 1]) for order in orders]
-        assert result["precision"][str(k)] == pytest.approx(np.mean(found) / k)
-        assert result["recall"][str(k)] == pytest.approx(np.mean(found) / 3)
+        assert result.metrics.precision[k] == pytest.approx(np.mean(found) / k)
+        assert result.metrics.recall[k] == pytest.approx(np.mean(found) / 3)
         hits = [count > 0 for count in found]
-        assert result["hit_rate"][str(k)] == pytest.approx(np.mean(hits))
-    assert result["precision"]["1"] == result["hit_rate"]["1"] == 0
+        assert result.metrics.hit_rate[k] == pytest.approx(np.mean(hits))
+    assert result.metrics.precision[1] == result.metrics.hit_rate[1] == 0
 
 
-def test_collapse_is_chance_in_any_order_of_the_rows():
+def test_collapsed_representations_give_chance():
     rows = np.tile(np.array([[0.25, 0.5]], np.float32), (40, 1))
     database = Features(rows, np.repeat(np.arange(4), 10))
     queries = Features(rows[:8], np.arange(8) % 4)
-    result = retrieval_metrics(database, queries, num_classes=4, ks=(1, 7), verbose=0)
-    assert result["precision"] == pytest.approx({"1": 0.25, "7": 0.25})
-    assert result["recall"] == pytest.approx({"1": 1 / 40, "7": 7 / 40})
-    assert result["mean_average_precision"] == pytest.approx(0.25)
+    result = retrieval_eval(database, queries, num_classes=4, ks=(1, 7), verbose=0)
+    assert result.metrics.precision == pytest.approx({1: 0.25, 7: 0.25})
+    assert result.metrics.recall == pytest.approx({1: 1 / 40, 7: 7 / 40})
+    assert result.metrics.mean_average_precision == pytest.approx(0.25)
 
 
-def test_a_copy_of_the_query_is_a_neighbor_like_any_other():
+def test_copy_of_the_query_counts_as_a_neighbor():
     database = at([0, 90], [0, 1])
-    result = retrieval_metrics(
-        database, at([0], [0]), num_classes=2, ks=(1,), verbose=0
-    )
-    assert result["precision"]["1"] == 1.0
-    result = retrieval_metrics(
-        database, at([0], [1]), num_classes=2, ks=(1,), verbose=0
-    )
-    assert result["precision"]["1"] == 0.0
+    result = retrieval_eval(database, at([0], [0]), num_classes=2, ks=(1,), verbose=0)
+    assert result.metrics.precision[1] == 1.0
+    result = retrieval_eval(database, at([0], [1]), num_classes=2, ks=(1,), verbose=0)
+    assert result.metrics.precision[1] == 0.0
 
 
-def test_a_class_that_is_not_in_the_data_base_counts_zero():
+def test_class_that_is_not_in_the_database_counts_zero():
     database = at([0, 10], [0, 0])
-    result = retrieval_metrics(
+    result = retrieval_eval(
         database, at([0, 5], [0, 2]), num_classes=3, ks=(1, 2), verbose=0
     )
     for name in ("precision", "hit_rate"):
-        assert result[name] == {"1": 0.5, "2": 0.5}
-    assert result["recall"] == {"1": 0.25, "2": 0.5}
-    assert result["mean_average_precision"] == 0.5
-    assert result["average_precision_by_class"] == {"0": 1.0, "1": None, "2": 0.0}
-    assert result["num_unmatched_queries"] == 1
+        assert getattr(result.metrics, name) == {1: 0.5, 2: 0.5}
+    assert result.metrics.recall == {1: 0.25, 2: 0.5}
+    assert result.metrics.mean_average_precision == 0.5
+    assert result.metrics.average_precision_by_class == {0: 1.0, 1: None, 2: 0.0}
+    assert result.settings.num_unmatched_queries == 1
 
 
-def test_one_class_and_k_beyond_the_data_base():
+def test_one_class_and_k_above_the_database_size():
     database = at([0, 90], [0, 0])
-    result = retrieval_metrics(
+    result = retrieval_eval(
         database, at([0], [0]), num_classes=1, ks=(1, 5, 20), verbose=0
     )
-    assert result["precision"] == {"1": 1.0, "2": 1.0}
-    assert result["recall"] == {"1": 0.5, "2": 1.0}
-    assert result["mean_average_precision"] == 1.0
-    assert (result["ks"], result["ks_requested"]) == ([1, 2], [1, 5, 20])
+    assert result.metrics.precision == {1: 1.0, 2: 1.0}
+    assert result.metrics.recall == {1: 0.5, 2: 1.0}
+    assert result.metrics.mean_average_precision == 1.0
 
 
-def test_blocks_make_no_difference(monkeypatch):
+def test_result_does_not_depend_on_the_block_size(monkeypatch):
     database, queries = random_features(100, 4), random_features(23, 5)
-    whole = retrieval_metrics(database, queries, num_classes=5, verbose=0)
-    monkeypatch.setattr(retrieval, "_BLOCK_ENTRIES", 700)
-    parts = retrieval_metrics(database, queries, num_classes=5, verbose=0)
+    whole = retrieval_eval(database, queries, num_classes=5, verbose=0)
+    monkeypatch.setattr(retrieval, "_BLOCK_VALUES", 700)
+    parts = retrieval_eval(database, queries, num_classes=5, verbose=0)
     for name in ("precision", "recall", "hit_rate", "average_precision_by_class"):
-        assert parts[name] == pytest.approx(whole[name], abs=1e-3)
+        assert getattr(parts.metrics, name) == pytest.approx(
+            getattr(whole.metrics, name), abs=1e-3
+        )
 
 
-def test_an_index_is_judged_by_what_it_finds():
+def test_index_is_evaluated_by_what_it_finds():
     database, queries = random_features(300, 6), random_features(50, 7)
     settings = {"num_classes": 5, "ks": (1, 5), "verbose": 0}
-    exact = retrieval_metrics(database, queries, **settings)
+    exact = retrieval_eval(database, queries, **settings)
     flat = NeighborIndex.build(database.representations)
-    same = retrieval_metrics(database, queries, index=flat, **settings)
+    same = retrieval_eval(database, queries, index=flat, **settings)
     for name in ("precision", "recall", "hit_rate", "precision_by_class"):
-        assert same[name] == pytest.approx(exact[name])
-    assert (exact["index"], same["index"]) == ("exact", "Flat")
+        assert getattr(same.metrics, name) == pytest.approx(
+            getattr(exact.metrics, name)
+        )
+    assert (exact.settings.index, same.settings.index) == ("exact", "Flat")
     # Rows of another class under the right number: the index finds the wrong ones.
     wrong = NeighborIndex.build(-database.representations)
-    worse = retrieval_metrics(database, queries, index=wrong, **settings)
-    assert worse["precision"]["5"] < exact["precision"]["5"] / 2
-    assert worse["mean_average_precision"] == exact["mean_average_precision"]
+    worse = retrieval_eval(database, queries, index=wrong, **settings)
+    assert worse.metrics.precision[5] < exact.metrics.precision[5] / 2
+    assert worse.metrics.mean_average_precision == exact.metrics.mean_average_precision
 
 
-def test_neighbors_that_an_index_does_not_find_are_not_relevant():
+def test_missing_neighbors_are_not_relevant():
     class Blind(NeighborIndex):
         def search(self, queries, k):
             missing = np.full((len(queries), k), -1)
@@ -212,38 +213,42 @@ def test_neighbors_that_an_index_does_not_find_are_not_relevant():
     database = at([0, 90], [1, 0])
     index = Blind(**vars(NeighborIndex.build(database.representations)))
     # The last row, which -1 would stand for elsewhere, is of the query's class.
-    result = retrieval_metrics(
+    result = retrieval_eval(
         database, at([0], [0]), num_classes=2, ks=(1,), index=index, verbose=0
     )
-    assert result["hit_rate"]["1"] == result["precision"]["1"] == 0
+    assert result.metrics.hit_rate[1] == result.metrics.precision[1] == 0
     comparison = compare_index(
         index, database.representations, at([90], [0]).representations, k=1
     )
-    assert comparison["recall"] == 0
+    assert comparison.metrics.recall == 0
 
 
-def test_index_compared_with_exact_search():
+def test_index_is_compared_with_exact_search():
     rows = random_features(500, 8).representations
     queries = random_features(40, 9).representations
-    index = NeighborIndex.build(rows, spec="IVF16,Flat", search_parameters="nprobe=1")
+    index = NeighborIndex.build(
+        rows, factory_string="IVF16,Flat", search_parameters="nprobe=1"
+    )
     few = compare_index(index, rows, queries)
     _, exact = NeighborIndex.build(rows).search(queries, 5)
     _, found = index.search(queries, 5)
     shared = [len(set(a) & set(b)) for a, b in zip(exact, found, strict=True)]
-    assert few["recall"] == pytest.approx(np.mean(shared) / 5)
-    assert few["recall"] < 1
+    assert few.metrics.recall == pytest.approx(np.mean(shared) / 5)
+    assert few.metrics.recall < 1
     index.set_search_parameters("nprobe=16")
     every = compare_index(index, rows, queries)
-    assert every["recall"] == 1
-    assert every["speedup"] == pytest.approx(
-        every["queries_per_second"] / every["exact_queries_per_second"]
+    assert every.metrics.recall == 1
+    assert every.metrics.speedup == pytest.approx(
+        every.metrics.queries_per_second / every.metrics.exact_queries_per_second
     )
-    assert every["num_bytes"] == index.num_bytes > every["exact_num_bytes"]
-    assert (every["spec"], every["search_parameters"]) == ("IVF16,Flat", "nprobe=16")
-    json.dumps(every)
+    assert every.metrics.num_bytes == index.num_bytes > every.metrics.exact_num_bytes
+    assert (every.settings.factory_string, every.settings.search_parameters) == (
+        "IVF16,Flat",
+        "nprobe=16",
+    )
 
 
-def test_equal_rows_can_stand_for_each_other():
+def test_equal_vectors_count_as_found():
     class Mirrored(NeighborIndex):
         """Finds the copy in the other half."""
 
@@ -255,43 +260,43 @@ def test_equal_rows_can_stand_for_each_other():
     rows = np.concatenate([half, half])
     index = Mirrored(**vars(NeighborIndex.build(rows)))
     queries = random_features(30, 11, width=64).representations
-    assert compare_index(index, rows, queries, k=3)["recall"] == 1
+    assert compare_index(index, rows, queries, k=3).metrics.recall == 1
 
 
 def test_picked_queries_are_one_of_each_class():
     labels = np.array([0] * 30 + [2] * 30 + [3])
-    picks = pick_queries(labels, 5, seed=0)
+    picks = pick_queries(labels, seed=0)
     np.testing.assert_array_equal(labels[picks], [0, 2, 3])
-    np.testing.assert_array_equal(picks, pick_queries(labels, 5, seed=0))
-    assert len({tuple(pick_queries(labels, 5, seed)) for seed in range(5)}) > 1
+    np.testing.assert_array_equal(picks, pick_queries(labels, seed=0))
+    assert len({tuple(pick_queries(labels, seed)) for seed in range(5)}) > 1
     # What is drawn of one class does not depend on the others.
-    assert pick_queries(np.where(labels == 0, 1, labels), 5, seed=0)[1] == picks[1]
+    assert pick_queries(np.where(labels == 0, 1, labels), seed=0)[1] == picks[1]
 
 
-def test_inputs_are_left_as_they_were():
+def test_inputs_are_not_modified():
     database, queries = random_features(30, 12), random_features(10, 13)
     before = [database.representations.copy(), queries.representations.copy()]
-    retrieval_metrics(database, queries, num_classes=5, verbose=0)
+    retrieval_eval(database, queries, num_classes=5, verbose=0)
     np.testing.assert_array_equal(before[0], database.representations)
     np.testing.assert_array_equal(before[1], queries.representations)
 
 
-def test_bad_input_is_refused():
+def test_invalid_input_is_refused():
     good = at([0, 90], [0, 1])
     for database, queries, message in (
-        (Features(good.representations, None), good, "Expected labels for data base"),
+        (Features(good.representations, None), good, "Expected labels for database"),
         (good, Features(good.representations, None), "Expected labels for queries"),
         (good, Features(np.array([[np.nan, 0]]), np.array([0])), "finite queries"),
         (good, Features(np.ones((1, 3)), np.array([0])), "2 wide"),
         (good, at([0], [2]), r"labels in \[0, 2\)"),
     ):
         with pytest.raises(ValueError, match=message):
-            retrieval_metrics(database, queries, num_classes=2)
+            retrieval_eval(database, queries, num_classes=2)
     for ks in ((), (0, 1)):
         with pytest.raises(ValueError, match="ks="):
-            retrieval_metrics(good, good, num_classes=2, ks=ks)
+            retrieval_eval(good, good, num_classes=2, ks=ks)
     other = NeighborIndex.build(np.ones((3, 2)))
     with pytest.raises(ValueError, match=r"shape \(2, 2\).*shape \(3, 2\)"):
-        retrieval_metrics(good, good, num_classes=2, index=other)
-    with pytest.raises(ValueError, match="index of the data base"):
+        retrieval_eval(good, good, num_classes=2, index=other)
+    with pytest.raises(ValueError, match="index of the database"):
         compare_index(other, good.representations, good.representations)

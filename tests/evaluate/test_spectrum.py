@@ -1,5 +1,6 @@
-"""Tests of ranks, decay and diagnose_collapse on rows whose spectrum is known."""
+"""Tests of spectra and the diagnosis of collapse on vectors of a known spectrum."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from sklearn.decomposition import PCA
 
 from vicreg_keras.evaluate import spectrum as module
-from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
+from vicreg_keras.evaluate.records import to_json
+from vicreg_keras.evaluate.spectrum import CollapseMetrics, diagnose_collapse, spectrum
 from vicreg_keras.training import callbacks
 
 KINDS = pytest.mark.parametrize("kind", ["embedding", "representation"])
@@ -36,256 +38,260 @@ def rows_with(eigenvalues, num_rows):
     return basis * np.sqrt(np.multiply(eigenvalues, num_rows - 1)) @ turn
 
 
-def test_isotropic_rows_vary_in_every_direction():
-    numbers = spectrum(gaussian(5000, 16).astype(np.float32))
-    assert numbers["effective_rank"] == pytest.approx(16, rel=0.01)
-    assert numbers["rankme"] == pytest.approx(16, rel=0.01)
-    assert numbers["std_mean"] == pytest.approx(1, rel=0.02)
-    assert numbers["relative_variance"] == pytest.approx(1, rel=0.01)
-    assert numbers["dead_dimensions"] == 0
-    assert (numbers["num_rows"], numbers["width"]) == (5000, 16)
-    assert numbers["possible_rank"] == 16
-    json.dumps(numbers, allow_nan=False)
+def test_isotropic_vectors_have_full_rank():
+    result = spectrum(gaussian(5000, 16).astype(np.float32))
+    metrics, settings = result.metrics, result.settings
+    assert metrics.effective_rank == pytest.approx(16, rel=0.01)
+    assert metrics.rankme == pytest.approx(16, rel=0.01)
+    assert metrics.std_mean == pytest.approx(1, rel=0.02)
+    assert metrics.relative_variance == pytest.approx(1, rel=0.01)
+    assert metrics.dead_dimensions == 0
+    assert (settings.num_examples, settings.representation_size) == (5000, 16)
+    assert metrics.possible_rank == 16
+    json.dumps(to_json(metrics), allow_nan=False)
 
 
-def test_rank_is_counted_exactly():
-    numbers = spectrum(rows_with([2.0] * 5 + [0.0] * 35, 100))
-    assert numbers["effective_rank"] == pytest.approx(5, rel=1e-9)
+def test_rank_of_equal_eigenvalues_is_their_number():
+    metrics = spectrum(rows_with([2.0] * 5 + [0.0] * 35, 100)).metrics
+    assert metrics.effective_rank == pytest.approx(5, rel=1e-9)
     # Each of the 35 others counts with epsilon, 1e-7, and its logarithm.
-    assert numbers["rankme"] == pytest.approx(5, rel=1e-4)
-    np.testing.assert_allclose(numbers["eigenvalues"], [0.2] * 5 + [0.0] * 35)
-    assert numbers["alpha"] is None
-    assert numbers["alpha_range"] is None
+    assert metrics.rankme == pytest.approx(5, rel=1e-4)
+    np.testing.assert_allclose(metrics.eigenvalues, [0.2] * 5 + [0.0] * 35)
+    assert metrics.alpha is None
+    assert metrics.alpha_range is None
 
 
 def test_low_rank_is_seen_through_the_rounding_of_float32():
     rows = (gaussian(300, 3) @ gaussian(3, 64, seed=1) + 0.5).astype(np.float32)
-    numbers = spectrum(rows)
-    assert np.count_nonzero(numbers["eigenvalues"]) == 3
-    assert 2 < numbers["effective_rank"] <= 3
+    metrics = spectrum(rows).metrics
+    assert np.count_nonzero(metrics.eigenvalues) == 3
+    assert 2 < metrics.effective_rank <= 3
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])
 def test_power_law_is_found(exponent):
     eigenvalues = np.arange(1, 301.0) ** -exponent
-    numbers = spectrum(rows_with(eigenvalues, 400))
-    assert numbers["alpha"] == pytest.approx(exponent, abs=1e-6)
-    assert numbers["alpha_scale"] == pytest.approx(1 / eigenvalues.sum(), rel=1e-6)
-    assert numbers["alpha_r2"] == pytest.approx(1)
-    assert numbers["alpha_range"] == [4, 100]
+    metrics = spectrum(rows_with(eigenvalues, 400)).metrics
+    assert metrics.alpha == pytest.approx(exponent, abs=1e-6)
+    assert metrics.alpha_scale == pytest.approx(1 / eigenvalues.sum(), rel=1e-6)
+    assert metrics.alpha_r2 == pytest.approx(1)
+    assert metrics.alpha_range == (4, 100)
 
 
 def test_power_law_is_found_in_a_sample():
     random_rows = gaussian(4000, 200) * np.sqrt(np.arange(1, 201.0) ** -1.0)
-    assert spectrum(random_rows)["alpha"] == pytest.approx(1, abs=0.05)
+    assert spectrum(random_rows).metrics.alpha == pytest.approx(1, abs=0.05)
 
 
 def test_power_law_is_fitted_to_the_upper_half_with_weights():
     eigenvalues = np.arange(1, 61.0) ** -1.0
     eigenvalues[30:] = 1e-6  # The lower half is not looked at.
-    numbers = spectrum(rows_with(eigenvalues, 100))
-    assert numbers["alpha_range"] == [4, 30]
-    assert numbers["alpha"] == pytest.approx(1, abs=1e-6)
+    metrics = spectrum(rows_with(eigenvalues, 100)).metrics
+    assert metrics.alpha_range == (4, 30)
+    assert metrics.alpha == pytest.approx(1, abs=1e-6)
 
     eigenvalues[15:] *= 0.5  # A step inside: weights matter now.
-    numbers = spectrum(rows_with(eigenvalues, 100))
+    metrics = spectrum(rows_with(eigenvalues, 100)).metrics
     index = np.arange(4, 31.0)
     design = np.stack([-np.log(index), np.ones(27)], axis=1)
     target = np.log(eigenvalues[3:30] / eigenvalues.sum())
     weighted = design.T / index
     alpha, offset = np.linalg.solve(weighted @ design, weighted @ target)
-    assert numbers["alpha"] == pytest.approx(alpha, rel=1e-6)
-    assert numbers["alpha_scale"] == pytest.approx(np.exp(offset), rel=1e-6)
+    assert metrics.alpha == pytest.approx(alpha, rel=1e-6)
+    assert metrics.alpha_scale == pytest.approx(np.exp(offset), rel=1e-6)
     residuals = target - design @ [alpha, offset]
     r2 = 1 - residuals @ residuals / (27 * target.var())
-    assert numbers["alpha_r2"] == pytest.approx(r2, rel=1e-6)
+    assert metrics.alpha_r2 == pytest.approx(r2, rel=1e-6)
 
 
 @pytest.mark.parametrize(("width", "found"), [(25, False), (26, True)])
 def test_power_law_needs_ten_eigenvalues(width, found):
-    numbers = spectrum(rows_with(np.arange(1.0, width + 1) ** -1.0, 60))
-    assert (numbers["alpha"] is not None) is found
-    assert (numbers["alpha_r2"] is not None) is found
+    metrics = spectrum(rows_with(np.arange(1.0, width + 1) ** -1.0, 60)).metrics
+    assert (metrics.alpha is not None) is found
+    assert (metrics.alpha_r2 is not None) is found
 
 
 @pytest.mark.parametrize("shape", [(60, 12), (12, 60), (20, 20)])
-def test_against_singular_values_and_pca(shape, monkeypatch):
+def test_spectrum_matches_svd_and_sklearn_pca(shape, monkeypatch):
     monkeypatch.setattr(module, "_BLOCK_VALUES", 100)  # Several blocks.
     rows = (gaussian(*shape) * np.linspace(0.1, 3, shape[1]) + 2).astype(np.float32)
-    numbers = spectrum(rows)
+    metrics = spectrum(rows).metrics
     rows = rows.astype(np.float64)
 
     shares = np.linalg.svd(rows, compute_uv=False)
     shares = shares / shares.sum() + 1e-7
     entropy = -np.sum(shares * np.log(shares))
-    assert numbers["rankme"] == pytest.approx(np.exp(entropy), rel=1e-6)
+    assert metrics.rankme == pytest.approx(np.exp(entropy), rel=1e-6)
 
     possible = min(shape[0] - 1, shape[1])
     ratios = PCA().fit(rows).explained_variance_ratio_[:possible]
-    np.testing.assert_allclose(numbers["eigenvalues"], ratios, rtol=1e-6)
+    np.testing.assert_allclose(metrics.eigenvalues, ratios, rtol=1e-6)
     entropy = -np.sum(ratios * np.log(ratios))
-    assert numbers["effective_rank"] == pytest.approx(np.exp(entropy), rel=1e-6)
-    assert numbers["possible_rank"] == possible
+    assert metrics.effective_rank == pytest.approx(np.exp(entropy), rel=1e-6)
+    assert metrics.possible_rank == possible
 
     stds = rows.std(axis=0, ddof=1)
     for name in ("mean", "min", "median", "max"):
         expected = getattr(np, name)(stds)
-        assert numbers[f"std_{name}"] == pytest.approx(expected, rel=1e-9)
+        assert getattr(metrics, f"std_{name}") == pytest.approx(expected, rel=1e-9)
     relative = rows.var(axis=0).sum() / np.square(rows).sum(axis=1).mean()
-    assert numbers["relative_variance"] == pytest.approx(relative, rel=1e-9)
+    assert metrics.relative_variance == pytest.approx(relative, rel=1e-9)
 
 
 @pytest.mark.parametrize("factor", [1e-20, 1000.0])
-def test_scale_changes_stds_only(factor):
+def test_scale_changes_standard_deviations_only(factor):
     rows = gaussian(200, 60) * np.linspace(0.1, 3, 60) + 2
-    once, scaled = spectrum(rows), spectrum(factor * rows)
+    once, scaled = spectrum(rows).metrics, spectrum(factor * rows).metrics
     for name in SCALE_FREE:
-        np.testing.assert_allclose(scaled[name], once[name], rtol=1e-8, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(scaled, name), getattr(once, name), rtol=1e-8, err_msg=name
+        )
     for name in ("std_mean", "std_min", "std_median", "std_max"):
-        assert scaled[name] == pytest.approx(factor * once[name], rel=1e-9)
+        expected = factor * getattr(once, name)
+        assert getattr(scaled, name) == pytest.approx(expected, rel=1e-9)
 
 
-def test_mean_counts_for_rankme_only():
+def test_mean_changes_rankme_only():
     rows = gaussian(500, 10)
-    centered, moved = spectrum(rows), spectrum(rows + 100)
-    assert moved["effective_rank"] == pytest.approx(centered["effective_rank"])
-    assert moved["rankme"] < 2
-    assert moved["relative_variance"] == pytest.approx(1e-4, rel=0.05)
+    centered, moved = spectrum(rows).metrics, spectrum(rows + 100).metrics
+    assert moved.effective_rank == pytest.approx(centered.effective_rank)
+    assert moved.rankme < 2
+    assert moved.relative_variance == pytest.approx(1e-4, rel=0.05)
 
 
 @pytest.mark.parametrize("constant", [1.0, 0.1, -123456.789])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(100, 8), (8, 100)])
-def test_rows_all_the_same_have_no_variance(constant, dtype, shape):
-    numbers = spectrum(np.full(shape, constant, dtype))
-    assert numbers["effective_rank"] == 0
-    assert numbers["relative_variance"] == 0
-    assert numbers["std_max"] == 0
-    assert numbers["dead_dimensions"] == shape[1]
-    assert not any(numbers["eigenvalues"])
-    assert numbers["rankme"] == pytest.approx(1, rel=1e-3)
-    assert numbers["alpha"] is None
-    json.dumps(numbers, allow_nan=False)
+def test_equal_vectors_have_no_variance(constant, dtype, shape):
+    metrics = spectrum(np.full(shape, constant, dtype)).metrics
+    assert metrics.effective_rank == 0
+    assert metrics.relative_variance == 0
+    assert metrics.std_max == 0
+    assert metrics.dead_dimensions == shape[1]
+    assert not any(metrics.eigenvalues)
+    assert metrics.rankme == pytest.approx(1, rel=1e-3)
+    assert metrics.alpha is None
+    json.dumps(to_json(metrics), allow_nan=False)
 
 
-def test_rows_of_zeros_have_no_rank_at_all():
-    numbers = spectrum(np.zeros((5, 3), np.float32))
-    assert (numbers["rankme"], numbers["effective_rank"]) == (0, 0)
-    assert numbers["relative_variance"] == 0
+def test_zero_vectors_have_rank_zero():
+    metrics = spectrum(np.zeros((5, 3), np.float32)).metrics
+    assert (metrics.rankme, metrics.effective_rank) == (0, 0)
+    assert metrics.relative_variance == 0
 
 
-def test_a_constant_column_is_a_dead_dimension():
+def test_constant_dimension_is_dead():
     rows = gaussian(100, 6)
     rows[:, 2] = 1e5 / 3
     rows[:, 4] *= 1e-3
-    numbers = spectrum(rows)
-    assert numbers["dead_dimensions"] == 2
-    assert numbers["std_min"] == 0
-    assert len(numbers["eigenvalues"]) == 6
+    metrics = spectrum(rows).metrics
+    assert metrics.dead_dimensions == 2
+    assert metrics.std_min == 0
+    assert len(metrics.eigenvalues) == 6
     # What hardly varies hardly counts: four directions are left.
-    assert numbers["effective_rank"] == pytest.approx(4, rel=0.05)
+    assert metrics.effective_rank == pytest.approx(4, rel=0.05)
 
 
 @KINDS
-def test_two_rows_span_one_direction(kind):
-    numbers = spectrum(np.array([[1.0, 0, 2], [3, 0, -1]], np.float32))
-    assert numbers["effective_rank"] == pytest.approx(1)
-    assert numbers["eigenvalues"] == [pytest.approx(1)]
-    assert numbers["possible_rank"] == 1
+def test_two_vectors_span_one_direction(kind):
+    metrics = spectrum(np.array([[1.0, 0, 2], [3, 0, -1]], np.float32)).metrics
+    assert metrics.effective_rank == pytest.approx(1)
+    assert metrics.eigenvalues == (pytest.approx(1),)
+    assert metrics.possible_rank == 1
     # It is all that two rows can have.
-    assert diagnose_collapse(numbers, kind=kind)["state"] == "healthy"
+    assert diagnose_collapse(metrics, kind=kind).state == "healthy"
 
 
-def test_whole_numbers_do_not_wrap_around():
+def test_integers_do_not_overflow():
     pixels = np.random.default_rng(0).integers(0, 256, (50, 7), np.uint8)
-    numbers, same = spectrum(pixels), spectrum(pixels.astype(np.float64))
-    assert numbers == same
+    result, same = spectrum(pixels), spectrum(pixels.astype(np.float64))
+    assert result == same
 
 
-def test_rows_are_left_as_they_were():
+def test_inputs_are_not_modified():
     rows = gaussian(20, 5)
     before = rows.copy()
     spectrum(rows)
     np.testing.assert_array_equal(rows, before)
 
 
-def test_bad_rows_are_refused():
-    with pytest.raises(ValueError, match="NaN or infinity in 2 of 9 rows"):
+def test_invalid_input_is_refused():
+    with pytest.raises(ValueError, match="NaN or infinity in 2 of 9"):
         rows = gaussian(9, 2)
         rows[[1, 3], [0, 1]] = np.nan, np.inf
         spectrum(rows)
-    with pytest.raises(ValueError, match=r"at least two .* shape=\(1, 4\)"):
+    with pytest.raises(ValueError, match=r"at least 2 .* shape=\(1, 4\)"):
         spectrum(np.ones((1, 4)))
     for shape in [(4,), (2, 3, 4), (5, 0), (0, 5)]:
-        with pytest.raises(ValueError, match="Expected rows of shape"):
+        with pytest.raises(ValueError, match=r"shape \(N, D\)"):
             spectrum(np.ones(shape))
 
 
 @KINDS
-def test_verdict_on_healthy_rows(kind):
-    result = diagnose_collapse(spectrum(gaussian(1000, 64) + 0.5), kind=kind)
-    assert (result["state"], result["failed_term"]) == ("healthy", None)
-    assert f"The {kind}s vary in about 6" in result["text"]
-    assert "of 64 possible directions" in result["text"]
-    assert "--" not in result["text"]
-    json.dumps(result, allow_nan=False)
+def test_diagnosis_of_healthy_vectors(kind):
+    result = diagnose_collapse(spectrum(gaussian(1000, 64) + 0.5).metrics, kind=kind)
+    assert (result.state, result.failed_term) == ("healthy", None)
+    assert f"The {kind}s vary in about 6" in result.text
+    assert "of 64 possible directions" in result.text
+    assert "--" not in result.text
+    json.dumps(to_json(result), allow_nan=False)
 
 
 @KINDS
-def test_verdict_on_few_directions(kind):
+def test_diagnosis_of_few_directions(kind):
     rows = gaussian(1000, 2) @ gaussian(2, 512, seed=1) + 1e-3 * gaussian(1000, 512)
-    result = diagnose_collapse(spectrum(rows), kind=kind)
-    assert result["state"] == "dimensional collapse"
+    result = diagnose_collapse(spectrum(rows).metrics, kind=kind)
+    assert result.state == "dimensional collapse"
     # Without the variance term representations lose directions, too: they can't tell.
     known = kind == "embedding"
-    assert result["failed_term"] == ("covariance" if known else None)
-    assert ("raise --covariance_weight" in result["text"]) == known
-    assert ("the variance term" in result["text"]) != known
-    assert "possible directions" in result["text"]
+    assert result.failed_term == ("covariance" if known else None)
+    assert ("raise covariance_weight" in result.text) == known
+    assert ("the variance term" in result.text) != known
+    assert "possible directions" in result.text
 
 
 @KINDS
-def test_verdict_on_one_point_with_tiny_noise(kind):
+def test_diagnosis_of_one_point_with_small_noise(kind):
     rows = gaussian(1, 64) + 1e-3 * gaussian(1000, 64, seed=1)
-    result = diagnose_collapse(spectrum(rows), kind=kind)
-    assert (result["state"], result["failed_term"]) == ("full collapse", "variance")
-    assert f"almost the same {kind}" in result["text"]
-    assert "raise --variance_weight" in result["text"]
-    json.dumps(result, allow_nan=False)
+    result = diagnose_collapse(spectrum(rows).metrics, kind=kind)
+    assert (result.state, result.failed_term) == ("full collapse", "variance")
+    assert f"almost the same {kind}" in result.text
+    assert "raise variance_weight" in result.text
+    json.dumps(to_json(result), allow_nan=False)
 
 
 @KINDS
 @pytest.mark.parametrize("offset", [0.0, 1e6])
-def test_verdict_on_what_only_rounding_tells_apart(kind, offset):
+def test_diagnosis_of_vectors_that_differ_by_rounding(kind, offset):
     # At a million float32 has steps of 0.06: a spread above the embeddings' threshold.
     rows = (offset + 1e-3 * gaussian(1000, 64)).astype(np.float32)
     rows += np.float32(offset and 0.0625) * (gaussian(1000, 64, seed=1) > 0)
-    numbers = spectrum(rows)
-    assert (numbers["std_mean"] > 0.01) is (offset > 0)
-    state = diagnose_collapse(numbers, kind=kind)["state"]
+    metrics = spectrum(rows).metrics
+    assert (metrics.std_mean > 0.01) is (offset > 0)
+    state = diagnose_collapse(metrics, kind=kind).state
     # Small representations around zero are no collapse: they have no scale.
     healthy = kind == "representation" and not offset
     assert state == ("healthy" if healthy else "full collapse")
 
 
-def test_embeddings_may_lie_far_from_zero():
+def test_embeddings_may_be_far_from_zero():
     # The loss does not see the mean.
-    numbers = spectrum(gaussian(1000, 64) + 1000)
-    assert diagnose_collapse(numbers, kind="embedding")["state"] == "healthy"
+    metrics = spectrum(gaussian(1000, 64) + 1000).metrics
+    assert diagnose_collapse(metrics, kind="embedding").state == "healthy"
 
 
 @pytest.mark.parametrize("rank", [5, 15])
-def test_verdict_spares_encoders_that_have_not_learned(rank):
+def test_untrained_encoders_are_healthy(rank):
     # Untrained, 512 wide, an encoder's representations have a rank of 5 to 15.
     rows = gaussian(600, 512) + 20
     rows[:, rank:] *= 0.01
-    numbers = spectrum(rows)
-    assert numbers["effective_rank"] == pytest.approx(rank, rel=0.15)
-    assert diagnose_collapse(numbers, kind="representation")["state"] == "healthy"
+    metrics = spectrum(rows).metrics
+    assert metrics.effective_rank == pytest.approx(rank, rel=0.15)
+    assert diagnose_collapse(metrics, kind="representation").state == "healthy"
 
 
 @pytest.mark.parametrize(
-    ("kind", "possible", "fewest"),
+    ("kind", "possible", "minimum"),
     [
         ("embedding", 2048, 40.96),
         ("representation", 2048, 10.24),
@@ -295,25 +301,20 @@ def test_verdict_spares_encoders_that_have_not_learned(rank):
         ("embedding", 1, 0.5),
     ],
 )
-def test_fewest_directions(kind, possible, fewest):
-    numbers = {
-        "effective_rank": fewest * 0.99,
-        "possible_rank": possible,
-        "std_mean": 0.9,
-        "relative_variance": 0.5,
-    }
-    result = diagnose_collapse(numbers, kind=kind)
-    assert result["state"] == "dimensional collapse"
-    assert result["thresholds"]["effective_rank"] == pytest.approx(fewest)
-    numbers["effective_rank"] = fewest * 1.01
-    assert diagnose_collapse(numbers, kind=kind)["state"] == "healthy"
+def test_threshold_of_dimensional_collapse(kind, possible, minimum):
+    metrics = CollapseMetrics(minimum * 0.99, possible, 0.9, 0.5)
+    result = diagnose_collapse(metrics, kind=kind)
+    assert result.state == "dimensional collapse"
+    assert result.thresholds.effective_rank == pytest.approx(minimum)
+    metrics = dataclasses.replace(metrics, effective_rank=minimum * 1.01)
+    assert diagnose_collapse(metrics, kind=kind).state == "healthy"
 
 
 def test_same_threshold_as_the_warning_during_training():
     assert module.COLLAPSED_STD["embedding"] == callbacks.COLLAPSED_STD
 
 
-def test_verdict_refuses_other_kinds():
-    numbers = spectrum(gaussian(10, 3))
+def test_unknown_kind_is_refused():
+    metrics = spectrum(gaussian(10, 3)).metrics
     with pytest.raises(ValueError, match=r"'embedding', 'representation'.*kind=pixel"):
-        diagnose_collapse(numbers, kind="pixel")
+        diagnose_collapse(metrics, kind="pixel")

@@ -1,19 +1,33 @@
 """Maps of clusters, with the points, colors and captions due."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import ImageColor
 
+from vicreg_keras.evaluate.projection import ProjectionSettings
 from vicreg_keras.figures import clusters
 from vicreg_keras.figures.style import MAX_GROUPS, group_style
 
 BLUE, VERMILION, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
-SETTINGS = {
-    "method": "tsne",
-    "perplexity": 30.0,
-    "num_rows": 2000,
-    "centroids": "embedded together with the points",
-}
+SETTINGS = ProjectionSettings(
+    method="tsne",
+    perplexity=30.0,
+    num_examples=2000,
+    num_centroids=3,
+    representation_size=64,
+    l2_normalized=True,
+    seed=0,
+    seconds=1.0,
+)
+PCA_SETTINGS = dataclasses.replace(
+    SETTINGS,
+    method="pca",
+    perplexity=None,
+    explained_variance_ratio=(0.25, 0.125),
+    num_centroids=0,
+)
 
 
 def make_points(num_groups, num_each=20, seed=0):
@@ -117,12 +131,7 @@ def test_the_caption_names_method_and_centroids():
         "t-SNE (perplexity 30) of 2,000 L2-normalized representations. Crosses: "
         "k-means centroids, embedded together with the points."
     )
-    pca = {
-        "method": "pca",
-        "explained_variance_ratio": [0.25, 0.125],
-        "num_rows": 5,
-        "centroids": None,
-    }
+    pca = dataclasses.replace(PCA_SETTINGS, num_examples=5)
     assert clusters.projection_caption(pca) == (
         "PCA (38 % of the variance) of 5 L2-normalized representations."
     )
@@ -148,8 +157,7 @@ def test_planes_are_side_by_side(pixels):
         title: (random.normal(size=(60, 2)) + 5 * groups[:, np.newaxis], groups)
         for title in ("scaled input", "representation")
     }
-    settings = {"method": "pca", "explained_variance_ratio": [0.5, 0.25]}
-    settings |= {"num_rows": 60, "centroids": None, "unit_length": False}
+    settings = dataclasses.replace(PCA_SETTINGS, num_examples=60, l2_normalized=False)
     for names in (("a", "b", "$c"), None):
         array = pixels(clusters.before_and_after(planes, names, settings=settings))
         height, width, _ = array.shape

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from vicreg_keras import load_dataset, make_encoder
 from vicreg_keras.data.dataset import Dataset
@@ -61,3 +62,13 @@ def unlabeled(digits, encoders, tmp_path):
         test=None,
     )
     return Context(encoders[0], dataset, RunFolder(tmp_path / "run"))
+
+
+@pytest.fixture
+def photos(context, tmp_path):
+    """Five training images as files."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, image in enumerate(context.dataset.train.read(range(5))):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    return folder

@@ -12,8 +12,10 @@ from vicreg_keras.evaluate.clustering import cluster_eval
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.few_labels import frozen_probe
 from vicreg_keras.evaluate.knn import knn_eval
-from vicreg_keras.evaluate.retrieval import retrieval_metrics
-from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
+from vicreg_keras.evaluate.projection import ProjectionSettings
+from vicreg_keras.evaluate.records import from_json, to_json
+from vicreg_keras.evaluate.retrieval import retrieval_eval
+from vicreg_keras.evaluate.spectrum import SpectrumResult, diagnose_collapse, spectrum
 from vicreg_keras.figures.neighbors import Tile
 from vicreg_keras.report.pictures import ClusterMap, Mistake, Pictures
 from vicreg_keras.workdir.run_folder import RunFolder
@@ -49,11 +51,11 @@ def _rows():
             "cached": linear_probe.cached_probe(*splits, **size),
             "few_labels": linear_probe.few_label_probe(train, test, **size, **few),
         }
-        neighbors[name] = knn_eval(*splits, **size)
-        retrieval[name] = retrieval_metrics(train, test, **size, verbose=0)
-        clusters[name] = cluster_eval(test, **size).numbers
+        neighbors[name] = to_json(knn_eval(*splits, **size))
+        retrieval[name] = to_json(retrieval_eval(train, test, **size, verbose=0))
+        clusters[name] = to_json(cluster_eval(test, **size).result)
         if name != "raw_input":
-            spectra[name] = spectrum(train.representations)
+            spectra[name] = to_json(spectrum(train.representations))
     splits = _splits(SUBJECTS["encoder"])
     train, _, test = splits
     dataset = types.SimpleNamespace(train=train, test=test, **size)
@@ -72,7 +74,8 @@ def _rows():
             tuned[name].append(numbers | {"top1": numbers["top1"] * 0.9 + lead})
     common = {"dataset": "sevens", "encoder": "encoder", "seed": 0}
     counts = {"num_train": 140, "num_validation": 42, "num_test": 70, **size}
-    found = diagnose_collapse(spectra["encoder"], kind="representation")
+    metrics = from_json(SpectrumResult, spectra["encoder"]).metrics
+    found = to_json(diagnose_collapse(metrics, kind="representation"))
     test = common | {"split": "test"}
     return {
         "linear_eval": test | counts | {"protocol": "cached", "results": linear},
@@ -227,7 +230,16 @@ def make_pictures():
                 assignments=np.roll(labels, 1),
                 images=images,
                 labels=labels,
-                settings={"method": "tsne", "perplexity": 30.0, "seed": 0},
+                settings=ProjectionSettings(
+                    method="tsne",
+                    num_examples=num_points,
+                    num_centroids=0,
+                    representation_size=8,
+                    l2_normalized=True,
+                    seed=0,
+                    seconds=1.0,
+                    perplexity=30.0,
+                ),
             ),
         )
 

@@ -10,10 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vicreg_keras.evaluate.projection import ProjectionSettings
 from vicreg_keras.report.cluster_map import map_section
 from vicreg_keras.report.pictures import ClusterMap, Pictures
 
-SETTINGS = {"method": "pca", "explained_variance_ratio": [0.3, 0.2], "seed": 4}
+SETTINGS = ProjectionSettings(
+    method="pca",
+    num_examples=4,
+    num_centroids=0,
+    representation_size=8,
+    l2_normalized=True,
+    seed=4,
+    seconds=1.0,
+    explained_variance_ratio=(0.3, 0.2),
+)
 POINTS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 2.0]])
 COLORS = np.array([[250, 20, 20], [20, 200, 20], [20, 20, 250], [240, 240, 240]])
 

@@ -56,12 +56,14 @@ def test_collapse_shows_diagnosis_curves_and_spectrum(see, make_run, rows):
     )
     assert page.all("p")[0].at["class"] == "diagnosis"
     assert "training: 0.3 at 1, 0.525 at 4" in curves
-    first = rows["spectrum"]["results"]["encoder"]["eigenvalues"][0]
+    first = rows["spectrum"]["results"]["encoder"]["metrics"]["eigenvalues"][0]
     assert f": {first:.4g} at 1" in spectra and "untrained encoder" in spectra
     table = page.table("s")
     assert table[0] == ["", "VICReg encoder", "untrained encoder"]
     numbers = rows["spectrum"]["results"]
-    expected = [f"{numbers[name]['rankme']:.1f}" for name in ("encoder", "untrained")]
+    expected = [
+        f"{numbers[name]['metrics']['rankme']:.1f}" for name in ("encoder", "untrained")
+    ]
     assert table[1] == ["RankMe", *expected]
     assert "140 images, sevens, train split; seed 0" in page.all("caption")[0].text
 
@@ -69,7 +71,7 @@ def test_collapse_shows_diagnosis_curves_and_spectrum(see, make_run, rows):
 def test_a_collapsed_encoder_is_marked(see, make_run, rows):
     row = copy.deepcopy(rows["spectrum"])
     row["diagnoses"][0] |= {"state": "full collapse", "text": "All the same."}
-    row["results"]["encoder"]["eigenvalues"] = [0.0] * 12
+    row["results"]["encoder"]["metrics"]["eigenvalues"] = [0.0] * 12
     page, (_, spectra) = see(collapse_section, make_run(changed={"spectrum": row}))
     assert page.all("p")[0].text == "Full collapse. All the same."
     assert "collapsed" in page.all("p")[0].at["class"]

@@ -112,15 +112,15 @@ def test_ranks_are_those_of_the_encoder_and_of_what_the_loss_sees(finished, digi
     assert "rankme" not in rows[0]
     encoder = load_encoder(run.path)
     representations = extract_features(encoder, digits.train).representations
-    numbers = spectrum(representations)
+    metrics = spectrum(representations).metrics
     for name in ("rankme", "effective_rank", "std_mean"):
-        assert rows[1][name] == pytest.approx(numbers[name], rel=1e-3)
+        assert rows[1][name] == pytest.approx(getattr(metrics, name), rel=1e-3)
     width = int(SETTINGS.projector.rpartition("-")[2])
     assert rows[1]["embedding_possible_rank"] == width
     assert 1 < rows[1]["embedding_effective_rank"] < width
     found = embedding_diagnosis(run)
-    assert found["kind"] == "embedding"
-    assert f"{rows[1]['embedding_effective_rank']:,.1f} of {width}" in found["text"]
+    assert found.kind == "embedding"
+    assert f"{rows[1]['embedding_effective_rank']:,.1f} of {width}" in found.text
 
 
 def test_without_labels_ranks_are_watched_all_the_same(digits, tmp_path):

@@ -6,7 +6,7 @@ It runs in inference mode and is never changed.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -27,6 +27,19 @@ class Features(NamedTuple):
 
     representations: np.ndarray
     labels: np.ndarray | None
+
+
+def concatenate_features(parts: Sequence[Features]) -> Features:
+    """Joins the features of several splits, which all have labels or all have none.
+
+    Args:
+        parts: At least one.
+    """
+    labels = [part.labels for part in parts]
+    return Features(
+        np.concatenate([part.representations for part in parts]),
+        None if labels[0] is None else np.concatenate(labels),
+    )
 
 
 def extract_features(

@@ -1,54 +1,124 @@
-"""Which class do an example's nearest neighbors vote for?"""
+"""Accuracy of the weighted k-nearest-neighbor classifier."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import faiss
 import numpy as np
 
-from vicreg_keras.evaluate.accuracy import check_features, top1_and_top5, top_k_accuracy
-from vicreg_keras.evaluate.features import Features
-from vicreg_keras.evaluate.index import l2_normalize
+from vicreg_keras.evaluate.accuracy import (
+    ClassificationMetrics,
+    check_features,
+    top1_and_top5,
+    top_k_accuracy,
+)
+from vicreg_keras.evaluate.features import Features, concatenate_features
+from vicreg_keras.evaluate.normalization import l2_normalize
+from vicreg_keras.evaluate.records import Record
 
 PUBLISHED_K, PUBLISHED_TEMPERATURE = 20, 0.07
 
-# What is tried on held-out examples.
-NEIGHBORS = (1, 5, 10, 20, 50, 100, 200)
+# Grid that is tried on the validation split.
+NUM_NEIGHBORS = (1, 5, 10, 20, 50, 100, 200)
 TEMPERATURES = (0.03, 0.07, 0.2)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KnnMetrics(ClassificationMetrics):
+    """Accuracies in [0, 1], see `knn_accuracy` and `knn_eval`.
+
+    Attributes:
+        validation_top1: Of the chosen setting, on the validation split; `None` where
+            nothing was chosen.
+    """
+
+    validation_top1: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class KnnTrial:
+    """One setting of the grid, and its accuracy on the validation split."""
+
+    k: int
+    temperature: float
+    validation_top1: float
+
+
+@dataclasses.dataclass(frozen=True)
+class KnnSettings:
+    """How a kNN accuracy was measured.
+
+    Attributes:
+        k: Neighbors that voted.
+        temperature: Temperature of their weights.
+        num_train: Training examples that voted.
+        num_validation: Validation examples that chose the setting, then voted as well.
+        num_test: Classified examples.
+        num_classes: Number of classes.
+        representation_size: `D`.
+        sweep: Every setting that was tried; empty where nothing was chosen.
+    """
+
+    k: int
+    temperature: float
+    num_train: int
+    num_test: int
+    num_classes: int
+    representation_size: int
+    num_validation: int = 0
+    sweep: tuple[KnnTrial, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class KnnResult:
+    """Accuracy of the weighted kNN classifier, and how it was measured."""
+
+    metrics: KnnMetrics
+    settings: KnnSettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KnnEvalRecord(Record):
+    """kNN accuracy of an encoder beside its baselines.
+
+    Attributes:
+        split: Split of the metrics.
+        results: By what was evaluated: the encoder, and each baseline.
+    """
+
+    mode: ClassVar[str] = "knn_eval"
+    split: str
+    results: dict[str, KnnResult]
 
 
 def knn_accuracy(
     train: Features,
-    queries: Features,
+    test: Features,
     *,
     num_classes: int,
     k: int = PUBLISHED_K,
     temperature: float = PUBLISHED_TEMPERATURE,
-) -> dict:
-    """Accuracy of the weighted k-nearest-neighbor classifier, cosine similarity.
+) -> KnnResult:
+    """Computes the accuracy of the weighted kNN classifier with cosine similarity.
 
     Each of the `k` nearest training examples votes for its class with weight
     `exp(similarity / temperature)`. The search is exact (FAISS `IndexFlatIP` over
-    rows of length 1). A row of zeros has similarity 0 to everything. Nothing is
-    chosen here: `k` and `temperature` are the published ones, and whoever tries
-    others must do so on queries held out of the training split.
-
-    The queries must not be among the training examples: each would find itself.
+    L2-normalized representations). A vector of zeros has similarity 0 to all others.
+    Ties are shared, see `top_k_accuracy`.
 
     Args:
         train: Labeled features that vote.
-        queries: Labeled features that are classified.
+        test: Labeled features that are classified. None of them may be among the
+            training examples: it would find itself.
         num_classes: Number of classes; labels are in `[0, num_classes)`.
-        k: Neighbors that vote. More than there are training examples become all of
-            them, and the result says so.
-        temperature: Above 0; the smaller, the more the nearest decide.
+        k: Number of neighbors that vote; all training examples where there are fewer.
+        temperature: Above 0; the smaller, the more the nearest neighbors decide.
 
     Returns:
-        A dict that JSON can hold: `top1` and `top5` in [0, 1], ties shared as
-        `top_k_accuracy` does (`top5` is `None` for fewer than six classes), and the
-        settings: `protocol`, `k` as used, `k_requested`, `temperature`, `num_train`,
-        `num_queries`, `num_classes`.
+        A `KnnResult`.
 
     Raises:
         ValueError: If labels are missing or out of range, a value is not finite, the
@@ -59,31 +129,20 @@ def knn_accuracy(
         Discrimination", CVPR 2018, section 3.4; k = 20 as in DINO (Caron et al.,
         ICCV 2021) and in solo-learn's `WeightedKNNClassifier` at commit 9187ea3.
     """
-    if k < 1 or temperature <= 0:
-        raise ValueError(
-            "Expected at least one neighbor and a temperature above 0. Received: "
-            f"k={k}, temperature={temperature}"
-        )
-    check_features("train", train, num_classes=num_classes)
-    width = train.representations.shape[1]
-    check_features("queries", queries, num_classes=num_classes, width=width)
-
-    index = faiss.IndexFlatIP(width)
-    index.add(l2_normalize(train.representations))
-    rows = l2_normalize(queries.representations)
-    num_neighbors = min(k, len(train.labels))
-    similarities, neighbors = index.search(rows, num_neighbors)
-    votes = _votes(similarities, train.labels[neighbors], temperature, num_classes)
-    return {
-        "protocol": "knn",
-        **top1_and_top5(votes, queries.labels),
-        "k": num_neighbors,
-        "k_requested": int(k),
-        "temperature": float(temperature),
-        "num_train": len(train.labels),
-        "num_queries": len(queries.labels),
-        "num_classes": int(num_classes),
-    }
+    _check(num_classes, (k,), (temperature,), train=train, test=test)
+    k = min(k, len(train.labels))
+    votes = _votes(*_nearest(train, test, k), temperature, num_classes)
+    return KnnResult(
+        KnnMetrics(**top1_and_top5(votes, test.labels)),
+        KnnSettings(
+            k=int(k),
+            temperature=float(temperature),
+            num_train=len(train.labels),
+            num_test=len(test.labels),
+            num_classes=int(num_classes),
+            representation_size=train.representations.shape[1],
+        ),
+    )
 
 
 def knn_eval(
@@ -92,115 +151,100 @@ def knn_eval(
     test: Features,
     *,
     num_classes: int,
-    neighbors: Sequence[int] = NEIGHBORS,
+    num_neighbors: Sequence[int] = NUM_NEIGHBORS,
     temperatures: Sequence[float] = TEMPERATURES,
-) -> dict:
-    """Test accuracy of the weighted kNN classifier, its settings chosen held out.
+) -> KnnResult:
+    """Computes `knn_accuracy` with settings chosen on the validation split.
 
-    Every `k` with every temperature is scored on the validation part, for which only
-    training examples vote; the best top-1 is taken. Of equals the one nearest to the
-    published `k = 20` and temperature 0.07 wins, by ratio: the sum of the two
-    logarithms' distances. Then training and validation examples vote together, and
-    the test split is scored once. The classifier and its search are those of
-    `knn_accuracy`.
-
-    No example may be in two of the splits: it would find itself.
+    Every `k` with every temperature is tried on the validation split, where only
+    training examples vote; the best top-1 accuracy wins. Of equals, the one nearest to
+    the published `k = 20` and temperature 0.07 wins, by the sum of the absolute
+    logarithms of both ratios. Then training and validation examples vote together, and
+    the test split is classified once.
 
     Args:
         train: Labeled features that vote.
-        validation: Labeled features held out of training.
-        test: Labeled features.
-        num_classes: Labels are in `[0, num_classes)`.
-        neighbors: Values of `k`. More than there are training examples become all
-            of them.
+        validation: Labeled features of other examples.
+        test: Labeled features of other examples again.
+        num_classes: Number of classes; labels are in `[0, num_classes)`.
+        num_neighbors: Values of `k`; all training examples where there are fewer.
         temperatures: Values of the temperature, above 0.
 
     Returns:
-        A dict that JSON can hold: `top1`, `top5` (`None` for fewer than six classes)
-        and `validation_top1` in [0, 1], the chosen `k` and `temperature`, the `path`
-        of what was tried (`k` as used, `temperature`, `validation_top1`), and
-        `protocol`, counts and settings.
+        A `KnnResult` with the chosen setting and the whole sweep.
 
     Raises:
         ValueError: If labels are missing or out of range, a value is not finite, the
-            widths differ, or a setting is missing or not positive.
-
-    Reference:
-        As of `knn_accuracy`.
+            widths differ, or a grid is empty or has a value that is not positive.
     """
-    if not (neighbors and min(neighbors) >= 1 and temperatures):
+    splits = {"train": train, "validation": validation, "test": test}
+    _check(num_classes, num_neighbors, temperatures, **splits)
+    counts = sorted({min(k, len(train.labels)) for k in num_neighbors})
+    # One search serves all: the nearest 5 are the first of the nearest 200.
+    similarities, labels = _nearest(train, validation, counts[-1])
+    sweep = []
+    for k, temperature in itertools.product(counts, temperatures):
+        votes = _votes(similarities[:, :k], labels[:, :k], temperature, num_classes)
+        top1 = top_k_accuracy(votes, validation.labels, 1)
+        sweep.append(KnnTrial(int(k), float(temperature), top1))
+    best = min(sweep, key=_preference)
+    result = knn_accuracy(
+        concatenate_features([train, validation]),
+        test,
+        num_classes=num_classes,
+        k=best.k,
+        temperature=best.temperature,
+    )
+    return KnnResult(
+        dataclasses.replace(result.metrics, validation_top1=best.validation_top1),
+        dataclasses.replace(
+            result.settings,
+            num_train=len(train.labels),
+            num_validation=len(validation.labels),
+            sweep=tuple(sweep),
+        ),
+    )
+
+
+def _check(num_classes, num_neighbors, temperatures, *, train, **others):
+    if not num_neighbors or min(num_neighbors) < 1:
         raise ValueError(
-            "Expected numbers of neighbors of at least 1, and temperatures. Received: "
-            f"neighbors={tuple(neighbors)}, temperatures={tuple(temperatures)}"
+            "Expected numbers of neighbors of at least 1. Received: "
+            f"k={tuple(num_neighbors)}."
         )
-    if not all(0 < temperature < math.inf for temperature in temperatures):
+    if not temperatures or not all(0 < one < math.inf for one in temperatures):
         raise ValueError(
             "Expected finite temperatures above 0. Received: "
-            f"temperatures={tuple(temperatures)}"
+            f"temperature={tuple(temperatures)}."
         )
     check_features("train", train, num_classes=num_classes)
     width = train.representations.shape[1]
-    check_features("validation", validation, num_classes=num_classes, width=width)
-    check_features("test", test, num_classes=num_classes, width=width)
+    for name, features in others.items():
+        check_features(name, features, num_classes=num_classes, width=width)
 
-    index = faiss.IndexFlatIP(width)
+
+def _preference(trial: KnnTrial) -> tuple[float, float]:
+    """Sorts the best accuracy first, of equals the nearest to the published setting."""
+    distance = abs(math.log(trial.k / PUBLISHED_K))
+    distance += abs(math.log(trial.temperature / PUBLISHED_TEMPERATURE))
+    # Accuracies are sums of shares, and equal ones may differ by rounding.
+    return -round(trial.validation_top1, 9), distance
+
+
+def _nearest(
+    train: Features, queries: Features, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns similarities and labels of the nearest examples, `(num_queries, k)`."""
+    index = faiss.IndexFlatIP(train.representations.shape[1])
     index.add(l2_normalize(train.representations))
-    counts = sorted({min(k, len(train.labels)) for k in neighbors})
-    held_out = l2_normalize(validation.representations)
-    # One search serves all: the nearest few are the first of the nearest many.
-    similarities, found = index.search(held_out, counts[-1])
-    found_labels = train.labels[found]
-    path = []
-    for k, temperature in itertools.product(counts, temperatures):
-        votes = _votes(
-            similarities[:, :k], found_labels[:, :k], temperature, num_classes
-        )
-        path.append(
-            {
-                "k": int(k),
-                "temperature": float(temperature),
-                "validation_top1": top_k_accuracy(votes, validation.labels, 1),
-            }
-        )
-    best = _best(path)
-
-    index.add(held_out)
-    bank_labels = np.concatenate([train.labels, validation.labels])
-    similarities, found = index.search(l2_normalize(test.representations), best["k"])
-    votes = _votes(similarities, bank_labels[found], best["temperature"], num_classes)
-    return {
-        "protocol": "knn_chosen",
-        **top1_and_top5(votes, test.labels),
-        **best,
-        "path": path,
-        "neighbors": [int(k) for k in neighbors],
-        "temperatures": [float(temperature) for temperature in temperatures],
-        "criterion": "top-1 accuracy",
-        "voting": "train+validation",
-        "num_train": len(train.labels),
-        "num_validation": len(validation.labels),
-        "num_test": len(test.labels),
-        "num_classes": int(num_classes),
-        "representation_size": width,
-    }
-
-
-def _best(path: list[dict]) -> dict:
-    """The entry with the best accuracy, of equals the nearest to what is published."""
-
-    def order(tried):
-        distance = abs(math.log(tried["k"] / PUBLISHED_K))
-        distance += abs(math.log(tried["temperature"] / PUBLISHED_TEMPERATURE))
-        # Accuracies are sums of shares, and equal ones may differ by rounding.
-        return -round(tried["validation_top1"], 9), distance
-
-    return min(path, key=order)
+    similarities, found = index.search(l2_normalize(queries.representations), k)
+    return similarities, train.labels[found]
 
 
 def _votes(
     similarities: np.ndarray, labels: np.ndarray, temperature: float, num_classes: int
 ) -> np.ndarray:
-    """Each class's sum of weights, `(queries, num_classes)` float64."""
+    """Returns each class's sum of weights, `(num_queries, num_classes)` float64."""
     # Divided by the nearest one's weight: the order of classes stays as it is, and a
     # small temperature does not overflow.
     relative = similarities.astype(np.float64) - similarities[:, :1]

@@ -1,103 +1,99 @@
-"""Which other examples could stand in for each one? Its nearest neighbors."""
+"""Nearest neighbors of training examples, which can be their positives."""
 
 import numpy as np
+from tqdm import tqdm
 
-from vicreg_keras.evaluate.features import Progress
+from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.index import NeighborIndex
 
-_QUERIES = 4096  # Between two signs of progress.
+_BLOCK_SIZE = 4096  # Queries between two updates of the progress bar.
 
 
 def nearest_others(
-    index: NeighborIndex, rows: np.ndarray, k: int, *, verbose: int | bool = 1
+    index: NeighborIndex,
+    representations: np.ndarray,
+    k: int,
+    *,
+    verbose: int | bool = 1,
 ) -> np.ndarray:
-    """The nearest of the other examples, for each of the first ones in an index.
+    """Finds the nearest other examples of each of the first examples in an index.
 
-    Example `i` is row `i` of the index. Of duplicates each has the others among its
-    neighbors. Rows of the index behind the examples are passed over.
+    Each of several duplicates has the others among its neighbors. Vectors of the index
+    behind the examples are passed over.
 
     Args:
-        index: Its first rows are the examples'.
-        rows: `(N, D)`, the examples' representations.
-        k: How many neighbors; more than there are others become all of them.
+        index: An index whose first vectors are the examples'.
+        representations: `(N, D)` representations of the examples.
+        k: Neighbors per example; all others where there are fewer.
         verbose: 0 is silent.
 
     Returns:
-        int32 `(N, min(k, N - 1))`, indices of examples, the nearest first. Where an
+        int32 `(N, min(k, N - 1))`, numbers of examples, the nearest first. Where an
         approximate index finds fewer, those that it found are repeated.
 
     Raises:
-        ValueError: If `k` is below 1, there are fewer than two examples, the index is
-            smaller, or finds nothing at all near one.
+        ValueError: If `k` is below 1, there are fewer than two examples, or the index
+            is smaller.
+        InputError: If an approximate index finds no neighbor of an example.
 
     Reference:
         Neighbors as positives: Dwibedi et al., "With a Little Help from My Friends",
         ICCV 2021, there from a queue that training itself fills.
     """
-    num_examples = len(rows)
-    if k < 1 or num_examples < 2 or num_examples > index.num_rows:
+    num_examples = len(representations)
+    if k < 1 or num_examples < 2 or num_examples > index.num_vectors:
         raise ValueError(
             "Expected one neighbor or more of two examples or more, all of them in "
             f"the index. Received: k={k}, {num_examples} examples, an index of "
-            f"{index.num_rows}."
+            f"{index.num_vectors}."
         )
-    k = min(k, num_examples - 1)
-    found = np.empty((num_examples, k), np.int32)
-    progress = Progress(num_examples, verbose=verbose)
-    for start in range(0, num_examples, _QUERIES):
-        numbers = np.arange(start, min(start + _QUERIES, num_examples))
-        found[numbers] = _others(index, rows[numbers], numbers, num_examples, k)
-        progress.add(len(numbers))
-    progress.close()
-    return found
+    neighbors = np.empty((num_examples, min(k, num_examples - 1)), np.int32)
+    with tqdm(
+        total=num_examples, unit="example", delay=3, disable=not verbose
+    ) as progress:
+        for start in range(0, num_examples, _BLOCK_SIZE):
+            numbers = np.arange(start, min(start + _BLOCK_SIZE, num_examples))
+            _fill(neighbors, numbers, index, representations)
+            progress.update(len(numbers))
+    return neighbors
 
 
-def _others(
-    index: NeighborIndex,
-    rows: np.ndarray,
-    numbers: np.ndarray,
-    num_examples: int,
-    k: int,
-) -> np.ndarray:
-    """`nearest_others` of some examples."""
-    chosen = np.empty((len(rows), k), np.int64)
-    waiting = np.arange(len(rows))
-    count = 2 * (k + 1)
-    while len(waiting):
-        _, neighbors = index.search(rows[waiting], count)
-        fits = (neighbors >= 0) & (neighbors < num_examples)
-        fits &= neighbors != numbers[waiting, None]
-        everything = count >= index.num_rows
-        enough = fits.sum(axis=1) >= k
-        # Fitting neighbors to the front, in their order.
-        order = np.argsort(~fits, axis=1, kind="stable")
-        sorted_neighbors = np.take_along_axis(neighbors, order, axis=1)
-        chosen[waiting[enough]] = sorted_neighbors[enough, :k]
-        if everything:
-            for place in np.flatnonzero(~enough):
-                some = sorted_neighbors[place, : fits[place].sum()]
-                if not len(some):
-                    raise ValueError(
-                        f"Expected neighbors of every example from {index.spec}. "
-                        f"Received: none of example {numbers[waiting[place]]}. Use "
-                        "--index=Flat, or a wider search (--search_parameters)."
-                    )
-                chosen[waiting[place]] = np.resize(some, k)
-            break
-        waiting = waiting[~enough]
-        count = min(4 * count, index.num_rows)
-    return chosen
+def _fill(neighbors, numbers, index, representations):
+    """Fills in the neighbors of some examples, of ever more candidates."""
+    num_examples, k = neighbors.shape
+    num_candidates = 2 * (k + 1)
+    while len(numbers):
+        _, found = index.search(representations[numbers], num_candidates)
+        valid = (found >= 0) & (found < num_examples) & (found != numbers[:, None])
+        exhausted = num_candidates >= index.num_vectors
+        done = exhausted | (valid.sum(axis=1) >= k)
+        for number, row, mask in zip(
+            numbers[done], found[done], valid[done], strict=True
+        ):
+            neighbors[number] = _first(row[mask], k, number, index)
+        numbers = numbers[~done]
+        num_candidates = min(4 * num_candidates, index.num_vectors)
+
+
+def _first(candidates, k, number, index):
+    if not len(candidates):
+        raise InputError(
+            f"Expected neighbors of every example from the index. Received: none of "
+            f"example {number} from index={index.factory_string}. Use index=Flat, or "
+            "other search_parameters."
+        )
+    return candidates[:k] if len(candidates) >= k else np.resize(candidates, k)
 
 
 def shared_neighbors(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean share of an example's neighbors that are its neighbors elsewhere, too.
+    """Computes the mean share of an example's neighbors that two encoders agree on.
 
     Args:
-        first: Integers `(N, k)`, distinct in a row.
+        first: `(N, k)` integers, distinct for each example.
         second: The same of another encoder.
 
     Returns:
-        In [0, 1].
+        A value in [0, 1].
     """
     equal = first[:, :, None] == second[:, None, :]
     return float(equal.any(axis=2).mean())

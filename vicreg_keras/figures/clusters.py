@@ -3,6 +3,7 @@
 import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from matplotlib import patheffects
@@ -24,6 +25,26 @@ _MAX_NAME_LENGTH = 20  # Characters of a class's name in the legend.
 _LINE_HEIGHT = 0.26  # Inches of a line of the legend.
 
 
+class ProjectionSettings(Protocol):
+    """How points were projected: the settings of a `Projection`.
+
+    Attributes:
+        method: `"pca"`, `"tsne"` or `"umap"`.
+        num_examples: Number of points.
+        l2_normalized: Whether vectors were L2-normalized, or standardized.
+        centroids: In words, how centroids were projected; `None` without any.
+        perplexity: Of t-SNE, else `None`.
+        explained_variance_ratio: Of PCA's axes, else `None`.
+    """
+
+    method: str
+    num_examples: int
+    l2_normalized: bool
+    centroids: str | None
+    perplexity: float | None
+    explained_variance_ratio: Sequence[float] | None
+
+
 def cluster_map(
     points: np.ndarray,
     assignments: np.ndarray,
@@ -31,7 +52,7 @@ def cluster_map(
     class_names: Sequence[str] | None,
     centroids: np.ndarray | None,
     *,
-    settings: Mapping,
+    settings: ProjectionSettings,
     cluster_to_class: Sequence[int | None] | None = None,
     title: str = "",
     size_inches: tuple[float, float] | None = None,
@@ -92,7 +113,7 @@ def before_and_after(
     planes: Mapping[str, tuple[np.ndarray, np.ndarray]],
     names: Sequence[str] | None,
     *,
-    settings: Mapping,
+    settings: ProjectionSettings,
 ) -> Figure:
     """Draws the same examples on several planes, a panel each, by group.
 
@@ -161,25 +182,25 @@ def cluster_styles(
     }
 
 
-def projection_method(settings: Mapping) -> str:
+def projection_method(settings: ProjectionSettings) -> str:
     """Returns the name of a projection's method, with what it keeps or depends on."""
-    method = _METHODS[settings["method"]]
-    if "perplexity" in settings:
-        method += f" (perplexity {settings['perplexity']:.3g})"
-    if "explained_variance_ratio" in settings:
-        kept = 100 * sum(settings["explained_variance_ratio"])
+    method = _METHODS[settings.method]
+    if settings.perplexity is not None:
+        method += f" (perplexity {settings.perplexity:.3g})"
+    if settings.explained_variance_ratio is not None:
+        kept = 100 * sum(settings.explained_variance_ratio)
         method += f" ({kept:.0f} % of the variance)"
     return method
 
 
-def projection_caption(settings: Mapping) -> str:
+def projection_caption(settings: ProjectionSettings) -> str:
     """Returns how the points came onto the plane, and what the crosses are."""
     what = "L2-normalized representations"
-    if not settings.get("unit_length", True):
+    if not settings.l2_normalized:
         what = "examples, every dimension standardized"
-    text = f"{projection_method(settings)} of {settings['num_rows']:,} {what}."
-    if settings["centroids"] is not None:
-        text += f" Crosses: k-means centroids, {settings['centroids']}."
+    text = f"{projection_method(settings)} of {settings.num_examples:,} {what}."
+    if settings.centroids is not None:
+        text += f" Crosses: k-means centroids, {settings.centroids}."
     return text
 
 

@@ -111,7 +111,7 @@ def run_ablate(
             numbers = _judge(context)
             numbers["embedding_std"] = last["val_embedding_std"]
             found = embedding_diagnosis(part)
-            numbers["embedding_state"] = found and found["state"]
+            numbers["embedding_state"] = found and found.state
             results.setdefault(name, []).append(numbers)
             if baseline is None:
                 untrained = Context(build_encoder(chosen, dataset), dataset, seed=seed)
@@ -141,13 +141,13 @@ def _judge(context):
     features = [context.features[name] for name in ("train", "validation", "test")]
     num_classes = context.dataset.num_classes
     context.require("an ablation", labels=True, test=True)
-    numbers = spectrum(features[1].representations)
+    metrics = spectrum(features[1].representations).metrics
     return {
         "linear_top1": context.linear_top1(),
-        "knn_top1": knn_eval(*features, num_classes=num_classes)["top1"],
-        "effective_rank": numbers["effective_rank"],
-        "rankme": numbers["rankme"],
-        "state": diagnose_collapse(numbers, kind="representation")["state"],
+        "knn_top1": knn_eval(*features, num_classes=num_classes).metrics.top1,
+        "effective_rank": metrics.effective_rank,
+        "rankme": metrics.rankme,
+        "state": diagnose_collapse(metrics, kind="representation").state,
     }
 
 

@@ -1,19 +1,27 @@
-"""The modes `cluster` and `spectrum`: what is seen without labels."""
+"""The mode `cluster`: k-means clusters, compared with the classes, and their map."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
-from vicreg_keras.evaluate import projection as planes
-from vicreg_keras.evaluate.clustering import Clustering, cluster_eval, standardized
+from vicreg_keras.evaluate import sampling
+from vicreg_keras.evaluate.clustering import (
+    Clustering,
+    ClusterRecord,
+    ClusterResult,
+    cluster_eval,
+)
+from vicreg_keras.evaluate.features import Features
+from vicreg_keras.evaluate.normalization import standardize
+from vicreg_keras.evaluate.projection import Projection, project
 from vicreg_keras.figures.clusters import before_and_after, cluster_map, silhouettes
 from vicreg_keras.figures.style import save
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import NAMES, Context
+from vicreg_keras.modes.options import ClusterOptions
 
-_SLOW_POINTS = 2000  # So many take t-SNE a while.
-_MEASURES = {
+_MANY_POINTS = 2000  # So many take t-SNE a while.
+_METRICS = {
     "matched_accuracy": "matched accuracy",
     "normalized_mutual_information": "NMI",
     "adjusted_rand_index": "ARI",
@@ -24,178 +32,184 @@ _MEASURES = {
 
 @dataclasses.dataclass(frozen=True)
 class ClusterPlane:
-    """Some of the clustered examples, on a plane.
+    """Some of the clustered examples, as points on a plane.
 
     Attributes:
-        split: that they are of.
-        picks: `(N,)` indices in the split.
-        plane: where they lie, and the centroids.
-        clustering: of the whole split.
+        split: Name of their split.
+        sample: `(num_points,)` indices in the split.
+        projection: Their points, and the centroids.
+        clustering: Clusters of the whole split.
     """
 
     split: str
-    picks: np.ndarray
-    plane: planes.Projection
+    sample: np.ndarray
+    projection: Projection
     clustering: Clustering
 
 
-def run_cluster(
-    context: Context,
-    *,
-    clusters: int | None = None,
-    projection: str = "tsne",
-    sample_size: int = 5000,
-    figure_inches: Sequence[str] | None = None,
-) -> ClusterPlane:
-    """Clusters the test images, or the training images without any, and draws them.
+def run(context: Context, options: ClusterOptions) -> ClusterRecord:
+    """Clusters the test split, or the training split without one, and draws it.
 
     Args:
-        context: what is judged.
-        clusters: how many; `None` leaves it to `cluster_eval`.
-        projection: of the picture, a key of `evaluate.projection.METHODS`.
-        sample_size: points in the picture, at most.
-        figure_inches: width and height of the picture, or `None`.
+        context: Encoder, dataset and run.
+        options: Number of clusters, and how they are drawn.
 
     Returns:
-        What was drawn.
+        The record that was logged.
 
     Raises:
-        ValueError: as `cluster_eval` and `evaluate.projection.project`.
+        InputError: See `cluster_eval` and `evaluate.projection.project`.
     """
-    size_inches = _size(figure_inches)
+    record, _ = cluster(context, options)
+    return record
+
+
+def cluster(
+    context: Context, options: ClusterOptions
+) -> tuple[ClusterRecord, ClusterPlane]:
+    """See `run`; returns what was drawn, too."""
     split = "train" if context.dataset.test is None else "test"
-    results, found_by = {}, {}
+    num_clusters, results, baselines = options.num_clusters, {}, {}
     for name, (features,) in context.each((split,)):
-        found = cluster_eval(
+        clustering = cluster_eval(
             features,
-            num_clusters=clusters,
+            num_clusters=num_clusters,
             num_classes=context.dataset.num_classes,
             seed=context.seed,
-            unit_length=context.dataset.columns is None,
+            l2_normalized=context.dataset.columns is None,
         )
-        results[name], found_by[name] = found.numbers, (features, found)
+        results[name] = clustering.result
         if name == "encoder":
-            best = found
+            own = clustering
             # The baselines get as many clusters, so that they can be compared.
-            clusters = found.numbers["num_clusters"]
+            num_clusters = clustering.result.settings.num_clusters
+        else:
+            baselines[name] = features, clustering
     _print_clusters(context, split, results)
-    drawn = _projected(context, split, best, projection, sample_size)
-    path = context.figure("clusters")
-    if path is not None:
-        _draw(context, drawn, size_inches, path)
-        if best.numbers["candidates"]:
-            candidates = {
-                one["num_clusters"]: one["silhouette"]
-                for one in best.numbers["candidates"]
-            }
-            save(silhouettes(candidates), context.figure("silhouettes"))
-        print(f"A map of the clusters: {path}")
-        if context.dataset.columns is not None and "raw_input" in found_by:
-            _draw_both(context, found_by, drawn, projection)
-    context.keep(
-        "cluster",
-        {"split": split, "results": results, "projection": drawn.plane.settings},
+    plane = _project(context, split, own, options)
+    if context.run is not None:
+        _draw(context, plane, baselines.get("raw_input"), options)
+    record = ClusterRecord(
+        **context.record_fields,
+        split=split,
+        results=results,
+        projection=plane.projection.settings,
     )
-    return drawn
+    context.log_metrics(record)
+    return record, plane
 
 
-def _size(texts):
-    """Width and height in inches, from what a person types."""
-    if texts is None:
-        return None
-    try:
-        width, height = map(float, texts)
-    except ValueError:
-        width = height = 0.0
-    if not (1 <= width <= 100 and 1 <= height <= 100):
-        raise ValueError(
-            "Expected --figure_inches=WIDTH,HEIGHT, two numbers from 1 to 100. "
-            f"Received: --figure_inches={','.join(map(str, texts))}."
-        )
-    return width, height
-
-
-def _print_clusters(context, split, results):
-    numbers = results["encoder"]
+def _print_clusters(
+    context: Context, split: str, results: dict[str, ClusterResult]
+) -> None:
+    own = results["encoder"]
     print(
-        f"k-means on {context.dataset.name}, {split} split, {numbers['num_clusters']} "
-        f"clusters (chosen by: {numbers['num_clusters_chosen_by']}), "
-        f"seed {context.seed}; accuracy in percent."
+        f"k-means on {context.dataset.name}, {split} split, "
+        f"{own.settings.num_clusters} clusters (chosen by: "
+        f"{own.settings.num_clusters_chosen_by}), seed {context.seed}; accuracy in "
+        "percent."
     )
-    measures = [measure for measure in _MEASURES if measure in numbers]
-    rows = [("", *(_MEASURES[measure] for measure in measures), "")]
-    for name in reversed(results):
-        cells = []
-        for measure in measures:
-            value = results[name][measure]
-            if measure == "matched_accuracy":
-                cells.append(text_table.percent(value))
-            else:
-                cells.append("-" if value is None else f"{value:.3f}")
-        rows.append((NAMES[name], *cells, ""))
-    print(text_table.format_table(rows))
+    names = list(_METRICS)
+    if own.settings.num_classes is None:
+        names = ["silhouette"]
+    lines = [("", *(_METRICS[name] for name in names), "")]
+    for name, result in reversed(results.items()):
+        cells = (_text(metric, getattr(result.metrics, metric)) for metric in names)
+        lines.append((NAMES[name], *cells, ""))
+    print(text_table.format_table(lines))
 
 
-def _projected(context, split, clustering, method, sample_size):
+def _text(metric: str, value: float | None) -> str:
+    if metric == "matched_accuracy":
+        return text_table.percent(value)
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _project(
+    context: Context, split: str, clustering: Clustering, options: ClusterOptions
+) -> ClusterPlane:
     features = context.features[split]
-    num_examples = len(features.representations)
-    picks = planes.sample(num_examples, sample_size, context.seed, features.labels)
-    if method == "tsne" and len(picks) >= _SLOW_POINTS:
-        print(f"Placing {len(picks):,} points by t-SNE: up to a minute...", flush=True)
-    plane = planes.project(
-        _comparable(context, features)[picks],
-        method=method,
+    if features.labels is None:
+        size = len(features.representations)
+        sample = sampling.draw(size, options.sample_size, context.seed)
+    else:
+        sample = sampling.draw_balanced(
+            features.labels, options.sample_size, context.seed
+        )
+    if options.projection == "tsne" and len(sample) >= _MANY_POINTS:
+        print(f"Placing {len(sample):,} points by t-SNE: up to a minute...", flush=True)
+    projection = project(
+        _comparable(context, features)[sample],
+        method=options.projection,
         centroids=clustering.centroids,
         seed=context.seed,
-        unit_length=context.dataset.columns is None,
+        l2_normalized=context.dataset.columns is None,
     )
-    return ClusterPlane(split, picks, plane, clustering)
+    return ClusterPlane(split, sample, projection, clustering)
 
 
-def _comparable(context, features):
-    """Representations as `cluster_eval` compares them, but for their length."""
+def _comparable(context: Context, features: Features) -> np.ndarray:
+    """Returns representations as `cluster_eval` compares them, but for their length."""
     if context.dataset.columns is None:
         return features.representations
-    return standardized(features.representations)
+    return standardize(features.representations)
 
 
-def _draw_both(context, found_by, drawn, method):
-    """The input and the representation of a table, side by side."""
-    features, found = found_by["raw_input"]
-    plane = planes.project(
-        _comparable(context, features)[drawn.picks],
+def _draw(
+    context: Context,
+    plane: ClusterPlane,
+    raw_input: tuple[Features, Clustering] | None,
+    options: ClusterOptions,
+) -> None:
+    path = context.figure("clusters")
+    labels = context.features[plane.split].labels
+    points, centroids, settings = plane.projection
+    figure = cluster_map(
+        points,
+        plane.clustering.assignments[plane.sample],
+        None if labels is None else labels[plane.sample],
+        context.dataset.class_names,
+        centroids,
+        settings=settings,
+        cluster_to_class=plane.clustering.result.metrics.cluster_to_class,
+        title=f"{context.dataset.name}, {plane.split} split",
+        size_inches=options.figure_inches,
+    )
+    save(figure, path)
+    candidates = plane.clustering.result.settings.candidates
+    if candidates:
+        by_number = {one.num_clusters: one.silhouette for one in candidates}
+        save(silhouettes(by_number), context.figure("silhouettes"))
+    print(f"A map of the clusters: {path}")
+    if context.dataset.columns is not None and raw_input is not None:
+        _draw_both(context, *raw_input, plane, options.projection)
+
+
+def _draw_both(
+    context: Context,
+    features: Features,
+    of_input: Clustering,
+    plane: ClusterPlane,
+    method: str,
+) -> None:
+    """Draws the input and the representation of a table side by side."""
+    projection = project(
+        _comparable(context, features)[plane.sample],
         method=method,
         seed=context.seed,
-        unit_length=False,
+        l2_normalized=False,
     )
     labels = features.labels
     both = {}
-    for title, points, one in (
-        ("scaled input", plane.points, found),
-        ("representation", drawn.plane.points, drawn.clustering),
+    for title, points, clustering in (
+        ("scaled input", projection.points, of_input),
+        ("representation", plane.projection.points, plane.clustering),
     ):
-        groups = one.assignments if labels is None else labels
-        key = "silhouette" if labels is None else "silhouette_by_class"
-        value = one.numbers[key]
-        text = "-" if value is None else f"{value:.3f}"
-        both[f"{title}, silhouette {text}"] = points, groups[drawn.picks]
+        groups = clustering.assignments if labels is None else labels
+        metric = "silhouette" if labels is None else "silhouette_by_class"
+        value = _text(metric, getattr(clustering.result.metrics, metric))
+        both[f"{title}, silhouette {value}"] = points, groups[plane.sample]
     path = context.figure("input_and_representation")
     names = None if labels is None else context.dataset.class_names
-    save(before_and_after(both, names, settings=plane.settings), path)
+    save(before_and_after(both, names, settings=projection.settings), path)
     print(f"The scaled input and the representation side by side: {path}")
-
-
-def _draw(context, drawn, size_inches, path):
-    labels = context.features[drawn.split].labels
-    figure = cluster_map(
-        drawn.plane.points,
-        drawn.clustering.assignments[drawn.picks],
-        None if labels is None else labels[drawn.picks],
-        context.dataset.class_names,
-        drawn.plane.centroids,
-        settings=drawn.plane.settings,
-        cluster_to_class=drawn.clustering.numbers.get("cluster_to_class"),
-        title=f"{context.dataset.name}, {drawn.split} split",
-        size_inches=size_inches,
-    )
-    save(figure, path)

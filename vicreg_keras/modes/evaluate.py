@@ -3,12 +3,17 @@
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from vicreg_keras.modes.cluster import ClusterPlane, run_cluster
+from vicreg_keras.modes import knn_eval, retrieve, spectrum
+from vicreg_keras.modes.cluster import ClusterPlane, cluster
 from vicreg_keras.modes.context import Context
-from vicreg_keras.modes.knn_eval import run_knn_eval
 from vicreg_keras.modes.linear_eval import run_linear_eval
-from vicreg_keras.modes.retrieve import neighbors_by_class, open_index, run_retrieve
-from vicreg_keras.modes.spectrum import run_spectrum
+from vicreg_keras.modes.options import (
+    ClusterOptions,
+    KnnEvalOptions,
+    RetrieveOptions,
+    SpectrumOptions,
+)
+from vicreg_keras.modes.retrieve import neighbors_by_class, open_index
 from vicreg_keras.report.embedding_projector import write_projector
 from vicreg_keras.report.page import build_report
 from vicreg_keras.report.pictures import MAX_POINTS, ClusterMap, Mistake, Pictures
@@ -36,10 +41,10 @@ def run_evaluate(context: Context) -> None:
     )
     if judged:
         run_linear_eval(context)
-        run_knn_eval(context)
-        run_retrieve(context)
-    drawn = run_cluster(context, sample_size=MAX_POINTS)
-    run_spectrum(context)
+        knn_eval.run(context, KnnEvalOptions())
+        retrieve.run(context, RetrieveOptions())
+    _, drawn = cluster(context, ClusterOptions(sample_size=MAX_POINTS))
+    spectrum.run(context, SpectrumOptions())
     path = context.run.path / "report.html"
     build_report([context.run], path, _pictures(context, drawn, judged))
     write_projector(context, drawn)
@@ -89,11 +94,11 @@ def _mistakes(context, scores, predicted):
 def _map(context, drawn):
     split = getattr(context.dataset, drawn.split)
     return ClusterMap(
-        points=drawn.plane.points,
-        assignments=drawn.clustering.assignments[drawn.picks],
-        images=context.dataset.display_images(split, drawn.picks),
-        settings=drawn.plane.settings,
+        points=drawn.projection.points,
+        assignments=drawn.clustering.assignments[drawn.sample],
+        images=context.dataset.display_images(split, drawn.sample),
+        settings=drawn.projection.settings,
         split=drawn.split,
-        labels=None if split.labels is None else split.labels[drawn.picks],
-        cluster_to_class=drawn.clustering.numbers.get("cluster_to_class"),
+        labels=None if split.labels is None else split.labels[drawn.sample],
+        cluster_to_class=drawn.clustering.result.metrics.cluster_to_class,
     )

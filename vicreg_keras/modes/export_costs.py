@@ -15,7 +15,11 @@ from typing import Any
 import numpy as np
 
 from vicreg_keras.evaluate.accuracy import top_k_accuracy
-from vicreg_keras.evaluate.features import Features, compile_encoder, extract_features
+from vicreg_keras.evaluate.features import (
+    compile_encoder,
+    concatenate_features,
+    extract_features,
+)
 from vicreg_keras.evaluate.knn import knn_accuracy, knn_eval
 from vicreg_keras.figures.export import exported_files
 from vicreg_keras.figures.style import save
@@ -160,8 +164,8 @@ def _accuracies(context) -> Callable[[Any], dict]:
         return lambda encoder: {}
     splits = [context.features[name] for name in ("train", "validation", "test")]
     linear_head, _ = context.head
-    chosen = knn_eval(*splits, num_classes=dataset.num_classes)
-    bank = Features(*(np.concatenate(parts) for parts in zip(*splits[:2], strict=True)))
+    chosen = knn_eval(*splits, num_classes=dataset.num_classes).settings
+    bank = concatenate_features(splits[:2])
 
     def judge(encoder):
         test = splits[2]
@@ -172,12 +176,12 @@ def _accuracies(context) -> Callable[[Any], dict]:
             bank,
             test,
             num_classes=dataset.num_classes,
-            k=chosen["k"],
-            temperature=chosen["temperature"],
+            k=chosen.k,
+            temperature=chosen.temperature,
         )
         return {
             "linear_top1": top_k_accuracy(scores, test.labels, 1),
-            "knn_top1": knn["top1"],
+            "knn_top1": knn.metrics.top1,
             "num_test": len(test.labels),
         }
 

@@ -1,39 +1,42 @@
-"""The mode `knn_eval`: weighted kNN accuracy, beside the baselines."""
+"""The mode `knn_eval`: accuracy of the weighted kNN classifier, beside baselines."""
 
-from vicreg_keras.evaluate.knn import knn_eval
+from vicreg_keras.evaluate.knn import KnnEvalRecord, knn_eval
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import NAMES, Context
+from vicreg_keras.modes.options import KnnEvalOptions
 
 
-def run_knn_eval(context: Context) -> dict:
-    """Judges the kNN classifier, prints the table, and keeps the numbers.
+def run(context: Context, options: KnnEvalOptions) -> KnnEvalRecord:
+    """Evaluates the kNN classifier, prints a table and logs the metrics.
 
     Args:
-        context: what is judged.
+        context: Encoder, dataset and run.
+        options: None are needed.
 
     Returns:
-        The row that was kept.
+        The record that was logged.
 
     Raises:
-        ValueError: if the dataset has no labels or no test split.
+        InputError: If the dataset has no labels or no test split.
     """
     context.require("kNN evaluation", labels=True, test=True)
     num_classes = context.dataset.num_classes
-    splits = ("train", "validation", "test")
     results = {
         name: knn_eval(*features, num_classes=num_classes)
-        for name, features in context.each(splits)
+        for name, features in context.each(("train", "validation", "test"))
     }
-    rows = [("", "top-1", "top-5", "chosen on held-out labels")]
-    for name in reversed(results):
-        numbers = results[name]
-        chosen = f"k {numbers['k']}, temperature {numbers['temperature']:g}"
-        accuracies = (text_table.percent(numbers[key]) for key in ("top1", "top5"))
-        rows.append((NAMES[name], *accuracies, chosen))
+    lines = [("", "top-1", "top-5", "chosen on the validation split")]
+    for name, result in reversed(results.items()):
+        metrics, settings = result.metrics, result.settings
+        chosen = f"k {settings.k}, temperature {settings.temperature:g}"
+        accuracies = map(text_table.percent, (metrics.top1, metrics.top5))
+        lines.append((NAMES[name], *accuracies, chosen))
     print(
         f"Weighted kNN on {context.dataset.name}, test split, "
-        f"{results['encoder']['num_test']} examples; cosine similarity; accuracy in "
-        "percent."
+        f"{results['encoder'].settings.num_test} examples; cosine similarity; accuracy "
+        "in percent."
     )
-    print(text_table.format_table(rows))
-    return context.keep("knn_eval", {"split": "test", "results": results})
+    print(text_table.format_table(lines))
+    record = KnnEvalRecord(**context.record_fields, split="test", results=results)
+    context.log_metrics(record)
+    return record

@@ -136,23 +136,22 @@ def compare_with_source(
     results, neighbors = {}, []
     for name, context in (("earlier", earlier), ("this", trained)):
         train, validation = (context.features[part] for part in ("train", "validation"))
-        ranks = spectrum(train.representations)
+        ranks = spectrum(train.representations).metrics
         results[name] = {
-            "effective_rank": ranks["effective_rank"],
-            "rankme": ranks["rankme"],
-            "state": diagnose_collapse(ranks, kind="representation")["state"],
+            "effective_rank": ranks.effective_rank,
+            "rankme": ranks.rankme,
+            "state": diagnose_collapse(ranks, kind="representation").state,
         }
         if train.labels is not None:
-            results[name]["knn"] = knn_accuracy(
-                train, validation, num_classes=dataset.num_classes
-            )
+            knn = knn_accuracy(train, validation, num_classes=dataset.num_classes)
+            results[name]["knn_top1"] = knn.metrics.top1
         index = open_index(context)
         neighbors.append(nearest_others(index, train.representations, num_neighbors))
     shared = shared_neighbors(*neighbors)
     lines = [("", "kNN top-1", "effective rank", "RankMe", "representations")]
     names = (source.name, str(trained.run.path))
     for name, metrics in zip(names, results.values(), strict=True):
-        top1 = metrics["knn"]["top1"] if "knn" in metrics else None
+        top1 = metrics.get("knn_top1")
         lines.append(
             (
                 name,

@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 
-from vicreg_keras.modes.cluster import run_cluster
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.embed import run_embed
 from vicreg_keras.modes.evaluate import run_evaluate
 from vicreg_keras.modes.export import run_export
 from vicreg_keras.modes.finetune import run_finetune
-from vicreg_keras.modes.knn_eval import run_knn_eval
 from vicreg_keras.modes.linear_eval import run_linear_eval
-from vicreg_keras.modes.retrieve import run_retrieve
-from vicreg_keras.modes.spectrum import run_spectrum
 
 
 def _finetune(
@@ -49,10 +45,6 @@ def _finetune(
 # Each is called with a `Context` and with the flags that are its own, by their names.
 MODES = {
     "linear_eval": run_linear_eval,
-    "knn_eval": run_knn_eval,
-    "retrieve": run_retrieve,
-    "cluster": run_cluster,
-    "spectrum": run_spectrum,
     "embed": run_embed,
     "finetune": _finetune,
     "evaluate": run_evaluate,

@@ -1,273 +1,275 @@
-"""The modes `knn_eval` and `retrieve`: what lies near what, and is it of its kind?"""
+"""The mode `retrieve`: nearest neighbors of test examples, or of user-provided ones."""
 
 import csv
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import IO
 
 import numpy as np
 
-from vicreg_keras.evaluate.features import Features, extract_features
+from vicreg_keras.data.split import Split
+from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.features import concatenate_features, extract_features
 from vicreg_keras.evaluate.index import NeighborIndex
+from vicreg_keras.evaluate.index_comparison import IndexResult, compare_index
 from vicreg_keras.evaluate.retrieval import (
-    compare_index,
+    RetrievalResult,
+    RetrieveRecord,
     pick_queries,
-    retrieval_metrics,
+    retrieval_eval,
 )
 from vicreg_keras.figures.neighbors import Tile, neighbor_grid
 from vicreg_keras.figures.style import save
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import NAMES, Context
+from vicreg_keras.modes.options import RetrieveOptions
 from vicreg_keras.workdir.files import folder_name, write_file
 
-_MAX_ROWS = 20  # Of a picture of queries.
+_MAX_QUERIES = 20  # Of a figure.
 
 
-def run_retrieve(
-    context: Context,
-    *,
-    query: str | None = None,
-    output: str | None = None,
-    index: str = "Flat",
-    search_parameters: str | None = None,
-    num_neighbors: int = 5,
-) -> dict | None:
-    """Searches for every test example and judges what is found, or for a user's own.
+def run(context: Context, options: RetrieveOptions) -> RetrieveRecord | None:
+    """Evaluates retrieval of training examples, or finds neighbors of other examples.
 
     Args:
-        context: whose training examples are searched.
-        query: the user's examples, see `Dataset.load_user_examples`. Their neighbors
-            are written as a CSV, and those of the first ones drawn.
-        output: of that CSV; the picture lies beside it, with the suffix `.png`. By
-            default `neighbors.csv` in the run.
-        index: FAISS's factory string.
-        search_parameters: of the index, or `None` for the usual ones.
-        num_neighbors: of each example, in pictures and in the CSV.
+        context: Encoder, dataset and run.
+        options: With a query, see `Dataset.load_user_examples`, the neighbors of these
+            examples are written as a CSV, by default `neighbors.csv` in the run, and
+            those of the first ones drawn beside it, with the suffix `.png`.
 
     Returns:
-        The row that was kept; `None` for a user's own examples.
+        The record that was logged; `None` with a query.
 
     Raises:
-        ValueError: if there are no such examples or one can't be read, FAISS can't
-            build such an index, or, without `query`, the dataset has no labels or no
+        InputError: If there are no such examples or one can't be read, FAISS can't
+            build such an index, or, without a query, the dataset has no labels or no
             test split.
     """
-    if query is not None:
-        path = context.output(output, "neighbors.csv")
-        examples = context.dataset.load_user_examples(query)
-        built = open_index(context, index, search_parameters)
-        _find(context, examples, built, num_neighbors, path)
-        return None
-    context.require("retrieval (or --query=PATH for examples of your own)", labels=True)
-    context.require("retrieval (or --query=PATH for examples of your own)", test=True)
-    return _judge(context, open_index(context, index, search_parameters), num_neighbors)
+    if options.query is None:
+        purpose = "retrieval (or a query, for user-provided examples)"
+        context.require(purpose, labels=True, test=True)
+        index = open_index(context, options.index, options.search_parameters)
+        return _evaluate(context, index, options.num_neighbors)
+    path = context.output(options.output, "neighbors.csv")
+    examples = context.dataset.load_user_examples(options.query)
+    index = open_index(context, options.index, options.search_parameters)
+    _write_neighbors(context, examples, index, options.num_neighbors, path)
+    return None
 
 
 def open_index(
-    context: Context, spec: str = "Flat", search_parameters: str | None = None
+    context: Context,
+    factory_string: str = "Flat",
+    search_parameters: str | None = None,
 ) -> NeighborIndex:
-    """The index of a context's training examples, read if it is kept, or built.
+    """Returns the index of a context's training and validation examples, in this order.
 
     Args:
-        context: whose training and held-out examples are in it, in this order.
-        spec: FAISS's factory string.
-        search_parameters: of the index, or `None` for the usual ones.
-
-    Returns:
-        The index; a run keeps it in `index/`.
+        context: Encoder, dataset and run, which keeps the index in `index/`.
+        factory_string: FAISS's description of the index.
+        search_parameters: Of the index, or `None` for the default ones.
 
     Raises:
-        ValueError: if FAISS can't build such an index.
+        InputError: If FAISS can't build such an index.
     """
-    keys = (context.features.split_key(name) for name in ("train", "validation"))
-    key = "-".join((*keys, spec))
-    folder = context.run and context.run.index / folder_name(context.dataset.name)
-    kept = folder and _kept_index(folder, key)
-    if kept:
-        kept.set_search_parameters(search_parameters)
-        return kept
     dataset = context.dataset
-    bank = _bank(context)
+    keys = (context.features.split_key(name) for name in ("train", "validation"))
+    key = "-".join((*keys, factory_string))
+    folder = context.run and context.run.index / folder_name(dataset.name)
+    if folder and (index := _read_index(folder, key)):
+        index.set_search_parameters(search_parameters)
+        return index
+    database = _database(context)
     index = NeighborIndex.build(
-        bank.representations,
+        database.representations,
         [*dataset.train.names, *dataset.validation.names],
-        bank.labels,
+        database.labels,
         dataset.class_names,
-        spec=spec,
+        factory_string=factory_string,
         search_parameters=search_parameters,
         key=key,
     )
-    if folder is not None:
+    if folder:
         index.save(folder)
     return index
-
-
-def _judge(context, index, num_neighbors):
-    num_classes = context.dataset.num_classes
-    bank, test = _bank(context), context.features["test"]
-    exact = index.spec == "Flat"
-    results = {
-        "encoder": retrieval_metrics(
-            bank, test, num_classes=num_classes, index=None if exact else index
-        )
-    }
-    for name, splits in context.each(("train", "validation", "test"), trained=False):
-        results[name] = retrieval_metrics(
-            _joined(splits[:2]), splits[2], num_classes=num_classes
-        )
-    numbers = {"split": "test", "results": results}
-    _print_retrieval(context, results)
-    if not exact:
-        numbers["index"] = compare_index(
-            index, bank.representations, test.representations, k=num_neighbors
-        )
-        _print_index(numbers["index"])
-    path = context.figure("retrieval")
-    if path is not None:
-        tiles = neighbors_by_class(context, index, num_neighbors)
-        save(neighbor_grid(*tiles), path)
-        print(f"One example of each class and its nearest: {path}")
-    return context.keep("retrieve", numbers)
-
-
-def _find(context, examples, index, num_neighbors, path):
-    """Neighbors of a user's own examples: a CSV of all, a picture of the first."""
-    queries = extract_features(context.encoder, examples)
-    distances, found = index.search(queries.representations, num_neighbors)
-    with write_file(path, "w") as file:
-        _write_neighbors(file, examples.names, index, distances, found)
-    shown = range(min(_MAX_ROWS, examples.num_examples))
-    pictures = context.dataset.display_images(examples, shown)
-    tiles = [
-        Tile(picture, _short(name))
-        for picture, name in zip(pictures, examples.names, strict=False)
-    ]
-    neighbors = [_tiles(context, index, distances[i], found[i]) for i in shown]
-    picture = path.with_suffix(".png")
-    save(neighbor_grid(tiles, neighbors), picture)
-    print(f"{examples.num_examples} examples, their nearest {found.shape[1]}: {path}")
-    more = examples.num_examples > _MAX_ROWS
-    few = f", the first {_MAX_ROWS} of them" if more else ""
-    print(f"A picture{few}: {picture}")
 
 
 def neighbors_by_class(
     context: Context, index: NeighborIndex, num_neighbors: int
 ) -> tuple[list[Tile], list[list[Tile]]]:
-    """One random test example of each class, and its nearest training examples.
+    """Returns a random test example of each class, and its nearest training examples.
 
     Args:
-        context: with labels and a test split.
-        index: as `open_index` gives it.
-        num_neighbors: of each example.
+        context: Of a labeled dataset with a test split.
+        index: See `open_index`.
+        num_neighbors: Neighbors of each example.
 
     Returns:
         The examples, and the neighbors of each, the nearest first.
     """
-    test, names = context.dataset.test, context.dataset.class_names
-    picks = pick_queries(test.labels, context.dataset.num_classes, context.seed)
+    test, class_names = context.dataset.test, context.dataset.class_names
+    picks = pick_queries(test.labels, context.seed)
     labels = test.labels[picks]
-    rows = context.features["test"].representations[picks]
+    pictures = context.dataset.display_images(test, picks)
     queries = [
-        Tile(picture, names[label])
-        for picture, label in zip(
-            context.dataset.display_images(test, picks), labels, strict=True
+        Tile(picture, class_names[label])
+        for picture, label in zip(pictures, labels, strict=True)
+    ]
+    representations = context.features["test"].representations[picks]
+    found = zip(*index.search(representations, num_neighbors), labels, strict=True)
+    return queries, [_tiles(context, index, *one) for one in found]
+
+
+def _evaluate(context, index, num_neighbors):
+    splits = ("train", "validation", "test")
+    exact = index.factory_string == "Flat"
+    results = {}
+    for name, (*database, test) in context.each(splits):
+        results[name] = retrieval_eval(
+            concatenate_features(database),
+            test,
+            num_classes=context.dataset.num_classes,
+            index=None if exact or name != "encoder" else index,
+        )
+    _print_retrieval(context.dataset.name, results)
+    comparison = None
+    if not exact:
+        comparison = compare_index(
+            index,
+            _database(context).representations,
+            context.features["test"].representations,
+            k=num_neighbors,
+        )
+        _print_comparison(comparison)
+    path = context.figure("retrieval")
+    if path is not None:
+        tiles = neighbors_by_class(context, index, num_neighbors)
+        save(neighbor_grid(*tiles), path)
+        print(f"One example of each class and its nearest: {path}")
+    record = RetrieveRecord(
+        **context.record_fields, split="test", results=results, index=comparison
+    )
+    context.log_metrics(record)
+    return record
+
+
+def _write_neighbors(
+    context: Context,
+    examples: Split,
+    index: NeighborIndex,
+    num_neighbors: int,
+    path: pathlib.Path,
+) -> None:
+    """Writes the neighbors of user-provided examples as a CSV and a figure."""
+    representations = extract_features(context.encoder, examples).representations
+    distances, neighbors = index.search(representations, num_neighbors)
+    with write_file(path, "w") as file:
+        _write_csv(file, examples.names, index, distances, neighbors)
+    shown = range(min(_MAX_QUERIES, examples.num_examples))
+    queries = [
+        Tile(picture, _short(examples.names[number]))
+        for number, picture in enumerate(
+            context.dataset.display_images(examples, shown)
         )
     ]
-    found = zip(*index.search(rows, num_neighbors), labels, strict=True)
-    return queries, [_tiles(context, index, *nearest) for nearest in found]
+    tiles = [_tiles(context, index, distances[i], neighbors[i]) for i in shown]
+    figure_path = path.with_suffix(".png")
+    save(neighbor_grid(queries, tiles), figure_path)
+    print(
+        f"{examples.num_examples} examples, their nearest {neighbors.shape[1]}: {path}"
+    )
+    more = examples.num_examples > _MAX_QUERIES
+    first = f" of the first {_MAX_QUERIES}" if more else ""
+    print(f"A figure{first}: {figure_path}")
 
 
-def _kept_index(folder, key):
-    """The index that lies there, if it is whole and the one that is asked for."""
+def _read_index(folder, key):
+    """Returns the index in a folder, if it is whole and has this key."""
     try:
         index = NeighborIndex.load(folder)
-    except ValueError:
+    except InputError:
         return None
     return index if index.key == key else None
 
 
-def _joined(splits: Sequence[Features]) -> Features:
-    labels = [features.labels for features in splits]
-    return Features(
-        np.concatenate([features.representations for features in splits]),
-        None if labels[0] is None else np.concatenate(labels),
+def _database(context):
+    """Returns features of what is searched: training and validation examples."""
+    return concatenate_features(
+        [context.features[name] for name in ("train", "validation")]
     )
 
 
-def _bank(context):
-    """What is searched: all of the training examples, those held out behind."""
-    return _joined([context.features[name] for name in ("train", "validation")])
-
-
-def _bank_picture(context, row):
-    train, held_out = context.dataset.train, context.dataset.validation
-    if row < train.num_examples:
-        return context.dataset.display_images(train, [row])[0]
-    return context.dataset.display_images(held_out, [row - train.num_examples])[0]
-
-
-def _tiles(context, index, distances, found, label=None):
-    """A query's neighbors, for a picture; what was not found is left out."""
+def _tiles(context, index, distances, neighbors, label=None):
+    """Returns a query's neighbors, for a figure; what was not found is left out."""
     tiles = []
-    for distance, row in zip(distances, found, strict=True):
-        if row < 0:
-            continue
-        wrong = label is not None and index.labels[row] != label
-        picture = _bank_picture(context, row)
-        tiles.append(Tile(picture, _caption(index, row), float(distance), bool(wrong)))
+    dataset = context.dataset
+    for distance, number in _found(distances, neighbors):
+        split, position = dataset.train, number
+        if number >= split.num_examples:
+            split, position = dataset.validation, number - split.num_examples
+        (picture,) = dataset.display_images(split, [position])
+        name = _class_name(index, number) or _short(index.names[number])
+        wrong = label is not None and index.labels[number] != label
+        tiles.append(Tile(picture, name, float(distance), bool(wrong)))
     return tiles
 
 
-def _caption(index, row):
-    if index.labels is None:
-        return _short(index.names[row])
-    return index.class_names[index.labels[row]]
+def _found(
+    distances: np.ndarray, neighbors: np.ndarray
+) -> Iterator[tuple[np.float32, np.int64]]:
+    pairs = zip(distances, neighbors, strict=True)
+    return ((distance, number) for distance, number in pairs if number >= 0)
+
+
+def _class_name(index, number):
+    return "" if index.labels is None else index.class_names[index.labels[number]]
 
 
 def _short(name):
-    """A file's name without its folders."""
+    """Returns a file's name without its folders."""
     return pathlib.PurePath(name).name
 
 
-def _write_neighbors(file, names, index, distances, found):
+def _write_csv(
+    file: IO,
+    names: Sequence[str],
+    index: NeighborIndex,
+    distances: np.ndarray,
+    neighbors: np.ndarray,
+) -> None:
     writer = csv.writer(file)
     writer.writerow(("query", "rank", "neighbor", "class", "distance"))
-    for name, near, rows in zip(names, distances, found, strict=True):
-        for rank, (distance, row) in enumerate(zip(near, rows, strict=True), start=1):
-            if row < 0:
-                continue
-            kind = ""
-            if index.labels is not None:
-                kind = index.class_names[index.labels[row]]
-            writer.writerow((name, rank, index.names[row], kind, f"{distance:.6f}"))
+    for name, *nearest in zip(names, distances, neighbors, strict=True):
+        for rank, (distance, number) in enumerate(_found(*nearest), start=1):
+            neighbor, class_name = index.names[number], _class_name(index, number)
+            writer.writerow((name, rank, neighbor, class_name, f"{distance:.6f}"))
 
 
-def _print_retrieval(context, results):
-    ks = list(results["encoder"]["precision"])
-    measures = ("precision", "recall", "hit_rate")
+def _print_retrieval(dataset_name: str, results: dict[str, RetrievalResult]) -> None:
+    settings = results["encoder"].settings
     print(
-        f"Retrieval on {context.dataset.name}: {results['encoder']['num_queries']} "
-        f"test examples against {results['encoder']['num_database']} training ones; "
-        "cosine similarity; in percent."
+        f"Retrieval on {dataset_name}: {settings.num_queries} test examples against "
+        f"{settings.num_database} training ones; cosine similarity; in percent."
     )
     names = list(reversed(results))
-    rows = [("", *(NAMES[name] for name in names))]
-    for measure in measures:
-        for k in ks:
-            cells = (text_table.percent(results[name][measure][k]) for name in names)
-            rows.append((f"{measure.replace('_', ' ')} at {k}", *cells))
-    cells = (text_table.percent(results[n]["mean_average_precision"]) for n in names)
-    rows.append(("mean average precision", *cells))
-    print(text_table.format_table(rows))
+    metrics = [results[name].metrics for name in names]
+    lines = [("", *(NAMES[name] for name in names))]
+    for measure in ("precision", "recall", "hit_rate"):
+        for k in getattr(metrics[0], measure):
+            cells = (text_table.percent(getattr(one, measure)[k]) for one in metrics)
+            lines.append((f"{measure.replace('_', ' ')} at {k}", *cells))
+    cells = (text_table.percent(one.mean_average_precision) for one in metrics)
+    lines.append(("mean average precision", *cells))
+    print(text_table.format_table(lines))
 
 
-def _print_index(numbers):
+def _print_comparison(comparison: IndexResult) -> None:
+    metrics, settings = comparison.metrics, comparison.settings
     print(
-        f"{numbers['spec']} ({numbers['search_parameters']}): recall@{numbers['k']} "
-        f"{numbers['recall']:.4f} against exact search; "
-        f"{numbers['queries_per_second']:,.0f} queries/s, "
-        f"{numbers['speedup']:.1f} times exact search's "
-        f"{numbers['exact_queries_per_second']:,.0f}; built in "
-        f"{numbers['build_seconds']:.1f} s; {numbers['num_bytes'] / 2**20:.1f} MiB "
-        f"(exact: {numbers['exact_num_bytes'] / 2**20:.1f})."
+        f"{settings.factory_string} ({settings.search_parameters}): "
+        f"recall@{settings.k} {metrics.recall:.4f} against exact search; "
+        f"{metrics.queries_per_second:,.0f} queries/s, {metrics.speedup:.1f} times "
+        f"exact search's {metrics.exact_queries_per_second:,.0f}; built in "
+        f"{metrics.build_seconds:.1f} s; {metrics.num_bytes / 2**20:.1f} MiB "
+        f"(exact: {metrics.exact_num_bytes / 2**20:.1f})."
     )

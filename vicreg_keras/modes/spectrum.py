@@ -1,63 +1,71 @@
 """The mode `spectrum`: ranks and spread of the representations, without labels."""
 
-from types import SimpleNamespace
-
-from vicreg_keras.evaluate import projection as planes
-from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
+from vicreg_keras.evaluate.sampling import draw
+from vicreg_keras.evaluate.spectrum import (
+    SpectrumRecord,
+    diagnose_collapse,
+    spectrum,
+)
 from vicreg_keras.figures.spectrum import eigenvalue_decay
 from vicreg_keras.figures.style import save
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import NAMES, Context
+from vicreg_keras.modes.options import SpectrumOptions
 from vicreg_keras.training.scores import embedding_diagnosis
 
-_SPECTRUM_ROWS = 25_600  # As many as RankMe's paper takes.
+_SAMPLE_SIZE = 25_600  # As many as RankMe's paper takes.
 
 
-def run_spectrum(context: Context) -> dict:
-    """Measures ranks and spread of training representations, and says what they mean.
+def run(context: Context, options: SpectrumOptions) -> SpectrumRecord:
+    """Measures ranks and spread of training representations, and diagnoses collapse.
 
     Args:
-        context: what is judged.
+        context: Encoder, dataset and run.
+        options: None are needed.
 
     Returns:
-        The row that was kept.
+        The record that was logged.
     """
-    num_examples = context.dataset.train.num_examples
-    picks = planes.sample(num_examples, _SPECTRUM_ROWS, context.seed)
-    found = {}
+    sample = draw(context.dataset.train.num_examples, _SAMPLE_SIZE, context.seed)
     stores = {"encoder": context.features, "untrained": context.untrained_features}
-    for name, features in stores.items():
-        if features is not None:
-            found[name] = spectrum(features["train"].representations[picks])
-    diagnoses = [diagnose_collapse(found["encoder"], kind="representation")]
+    results = {
+        name: spectrum(features["train"].representations[sample])
+        for name, features in stores.items()
+        if features is not None
+    }
+    diagnoses = [diagnose_collapse(results["encoder"].metrics, kind="representation")]
     # Of a run, what the loss saw is known, too: there the covariance term shows first.
     if context.make_encoder is not None:
-        in_training = embedding_diagnosis(context.run)
-        diagnoses += [in_training] if in_training else []
-    rows = [("", "RankMe", "effective rank", "alpha", "std, mean", "dead", "of")]
-    for name in reversed(found):
-        numbers = found[name]
-        alpha = numbers["alpha"]
-        rows.append(
+        of_embeddings = embedding_diagnosis(context.run)
+        diagnoses += [of_embeddings] if of_embeddings else []
+    lines = [("", "RankMe", "effective rank", "alpha", "std, mean", "dead", "of")]
+    for name, result in reversed(results.items()):
+        metrics = result.metrics
+        lines.append(
             (
                 NAMES[name],
-                f"{numbers['rankme']:.1f}",
-                f"{numbers['effective_rank']:.1f}",
-                "-" if alpha is None else f"{alpha:.2f}",
-                f"{numbers['std_mean']:.3g}",
-                str(numbers["dead_dimensions"]),
-                str(numbers["width"]),
+                f"{metrics.rankme:.1f}",
+                f"{metrics.effective_rank:.1f}",
+                "-" if metrics.alpha is None else f"{metrics.alpha:.2f}",
+                f"{metrics.std_mean:.3g}",
+                str(metrics.dead_dimensions),
+                str(result.settings.representation_size),
             )
         )
-    print(f"Spectrum of {len(picks)} training representations, without labels.")
-    print(text_table.format_table(rows))
-    for found_verdict in diagnoses:
-        print(f"{found_verdict['state'].capitalize()}. {found_verdict['text']}")
+    print(f"Spectrum of {len(sample)} training representations, without labels.")
+    print(text_table.format_table(lines))
+    for diagnosis in diagnoses:
+        print(f"{diagnosis.state.capitalize()}. {diagnosis.text}")
     path = context.figure("spectrum")
     if path is not None:
-        drawn = {name: SimpleNamespace(**numbers) for name, numbers in found.items()}
-        save(eigenvalue_decay(drawn), path)
+        spectra = {name: result.metrics for name, result in results.items()}
+        save(eigenvalue_decay(spectra), path)
         print(f"Its eigenvalues: {path}")
-    return context.keep(
-        "spectrum", {"split": "train", "results": found, "diagnoses": diagnoses}
+    record = SpectrumRecord(
+        **context.record_fields,
+        split="train",
+        results=results,
+        diagnoses=tuple(diagnoses),
     )
+    context.log_metrics(record)
+    return record

@@ -195,6 +195,6 @@ def _caption(pictures: Pictures, given: ClusterMap) -> str:
         f"{projection_method(given.settings)} of the representations of "
         f"{len(given.points):,} images, {pictures.dataset}, {given.split} split; "
         "clusters by k-means among the representations, not on the map; seed "
-        f"{given.settings['seed']}. Neighborhoods mean something; sizes of groups and "
+        f"{given.settings.seed}. Neighborhoods mean something; sizes of groups and "
         "gaps between them do not."
     )

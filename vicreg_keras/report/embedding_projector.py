@@ -25,18 +25,18 @@ def write_projector(context: Context, drawn: ClusterPlane) -> None:
     """
     folder = context.run.tensorboard / "projector"
     split = getattr(context.dataset, drawn.split)
-    rows = context.features[drawn.split].representations[drawn.picks]
+    rows = context.features[drawn.split].representations[drawn.sample]
     with write_file(folder / "vectors.tsv", "w") as file:
         np.savetxt(file, rows, fmt="%.6g", delimiter="\t")
     lines = ["name\tcluster\tclass"]
-    for pick in drawn.picks:
+    for pick in drawn.sample:
         kind = ""
         if split.labels is not None:
             kind = context.dataset.class_names[split.labels[pick]]
         cells = (split.names[pick], str(drawn.clustering.assignments[pick]), kind)
         lines.append("\t".join(" ".join(cell.split()) for cell in cells))
     write_text(folder / "labels.tsv", "\n".join(lines) + "\n")
-    images = context.dataset.display_images(split, drawn.picks)
+    images = context.dataset.display_images(split, drawn.sample)
     columns = math.ceil(math.sqrt(len(images)))
     height, width = images.shape[1:3]
     config = projector.ProjectorConfig()

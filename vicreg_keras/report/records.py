@@ -96,5 +96,16 @@ def _read(run, counts):
             for row in rows
             if row["mode"] == "pretrain"
         ],
-        last={row["mode"]: row for row in rows if row["mode"] != "pretrain"},
+        last={row["mode"]: _flat(row) for row in rows if row["mode"] != "pretrain"},
     )
+
+
+def _flat(row):
+    """A line of the modes that keep metrics and settings apart, with both together."""
+    if row["mode"] not in ("knn_eval", "retrieve", "cluster", "spectrum"):
+        return row
+    results = {
+        name: result["metrics"] | result["settings"]
+        for name, result in row["results"].items()
+    }
+    return row | {"results": results}

@@ -159,7 +159,7 @@ def _knn(row):
             measures[name] = texts
     yield Scores(
         "k nearest neighbors",
-        f"protocol {own['protocol']} (weighted votes, cosine similarity); "
+        f"protocol knn (weighted votes, cosine similarity); "
         f"{row['dataset']}, {row['split']} split, {own['num_test']:,} images; seed "
         f"{row['seed']}",
         measures,
@@ -176,7 +176,7 @@ def _retrieval(row):
     texts["chance"] = text_table.percent(1 / own["num_classes"])
     yield Scores(
         "Retrieval",
-        f"protocol {own['protocol']} (cosine similarity); {row['dataset']}, "
+        f"protocol retrieval (cosine similarity); {row['dataset']}, "
         f"{own['num_queries']:,} {row['split']} images search "
         f"{own['num_database']:,} training images; seed {row['seed']}",
         {"mean average precision": texts},
@@ -187,7 +187,7 @@ def _clusters(row):
     results = row["results"]
     own = results["encoder"]
     measures = {}
-    if "matched_accuracy" in own:
+    if own["matched_accuracy"] is not None:
         texts = {
             name: text_table.percent(numbers["matched_accuracy"])
             for name, numbers in results.items()
@@ -206,7 +206,7 @@ def _clusters(row):
             measures[name] = texts
     yield Scores(
         "Clusters",
-        f"protocol {own['protocol']}, {own['num_clusters']} clusters (as many as: "
+        f"protocol kmeans, {own['num_clusters']} clusters (as many as: "
         f"{own['num_clusters_chosen_by']}); {row['dataset']}, {row['split']} split, "
         f"{own['num_examples']:,} images; seed {own['seed']}",
         measures,

@@ -29,7 +29,7 @@ _SPECTRUM = {
     "alpha": ("alpha, exponent of the eigenvalues' decay", ".2f"),
     "std_mean": ("standard deviation, mean over dimensions", ".3g"),
     "dead_dimensions": ("dead dimensions", "d"),
-    "width": ("dimensions", "d"),
+    "representation_size": ("dimensions", "d"),
 }
 
 
@@ -125,7 +125,7 @@ def _spectrum_table(records):
         values = [column[key] for column in columns]
         rows.append([label, *("-" if v is None else format(v, form) for v in values)])
     sources = {f"{row['dataset']}, {row['split']} split" for row in known.values()}
-    images = _either(f"{column['num_rows']:,}" for column in columns)
+    images = _either(f"{column['num_examples']:,}" for column in columns)
     seeds = _either(str(row["seed"]) for row in known.values())
     caption = (
         f"Spectrum of the representations of {images} images, {_either(sources)}; "

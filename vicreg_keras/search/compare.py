@@ -198,7 +198,7 @@ def _test_accuracies(encoder: keras.Model, dataset: Dataset) -> dict:
     num_classes = dataset.num_classes
     return {
         "linear_top1": cached_probe(*features, num_classes=num_classes)["top1"],
-        "knn_top1": knn_eval(*features, num_classes=num_classes)["top1"],
+        "knn_top1": knn_eval(*features, num_classes=num_classes).metrics.top1,
     }
 
 

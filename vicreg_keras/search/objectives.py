@@ -40,7 +40,7 @@ class Objective(NamedTuple):
 
 
 def _knn(train, held_out, dataset):
-    return knn_accuracy(train, held_out, num_classes=dataset.num_classes)["top1"]
+    return knn_accuracy(train, held_out, num_classes=dataset.num_classes).metrics.top1
 
 
 def _linear(train, held_out, dataset):
@@ -51,19 +51,20 @@ def _linear(train, held_out, dataset):
 
 def _silhouette(train, held_out, dataset):
     try:
-        numbers = cluster_eval(
+        clustering = cluster_eval(
             held_out,
             num_classes=dataset.num_classes,
-            unit_length=dataset.columns is None,
-        ).numbers
+            l2_normalized=dataset.columns is None,
+        )
     except ValueError:
         # Fewer distinct representations than clusters: a collapse, and the worst.
         return -1.0
-    return -1.0 if numbers["silhouette"] is None else numbers["silhouette"]
+    silhouette = clustering.result.metrics.silhouette
+    return -1.0 if silhouette is None else silhouette
 
 
 def _rankme(train, held_out, dataset):
-    return spectrum(held_out.representations)["rankme"]
+    return spectrum(held_out.representations).metrics.rankme
 
 
 OBJECTIVES = {

@@ -97,7 +97,7 @@ def find_positives(
     features = FeatureStore(source.encoder, source.dataset, folder)
     representations = features["train"].representations
     built = NeighborIndex.build(
-        representations, spec=index, search_parameters=search_parameters
+        representations, factory_string=index, search_parameters=search_parameters
     )
     positives = nearest_others(built, representations, num_positives)
     with write_file(path) as file:

@@ -9,7 +9,9 @@ from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.evaluate.features import compile_encoder, extract_features
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.spectrum import (
-    DIAGNOSIS_METRICS,
+    COLLAPSE_METRICS,
+    CollapseMetrics,
+    Diagnosis,
     diagnose_collapse,
     spectrum,
 )
@@ -44,29 +46,32 @@ def make_scorer(
     def score():
         features = extract_features(encode, bank, verbose=0)
         representations = features.representations
-        ranks = spectrum(representations)
+        ranks = spectrum(representations).metrics
         names = ("rankme", "effective_rank", "alpha", "std_mean")
         # Alpha has no value where there are few dimensions.
-        scores = {name: ranks[name] for name in names if ranks[name] is not None}
-        embeddings = spectrum(_embeddings(model, representations[:_MAX_EMBEDDINGS]))
-        scores |= {f"embedding_{name}": embeddings[name] for name in DIAGNOSIS_METRICS}
+        scores = {name: getattr(ranks, name) for name in names}
+        scores = {name: value for name, value in scores.items() if value is not None}
+        vectors = _embeddings(model, representations[:_MAX_EMBEDDINGS])
+        embeddings = spectrum(vectors).metrics
+        for name in COLLAPSE_METRICS:
+            scores[f"embedding_{name}"] = getattr(embeddings, name)
         if features.labels is not None:
             knn = knn_accuracy(
                 features,
                 extract_features(encode, queries, verbose=0),
                 num_classes=dataset.num_classes,
             )
-            scores |= {"knn_top1": knn["top1"], "knn_bank": bank.num_examples}
+            scores |= {"knn_top1": knn.metrics.top1, "knn_bank": bank.num_examples}
         diagnosis = diagnose_collapse(embeddings, kind="embedding")
         # Collapse to one point is reported after every epoch.
-        if diagnosis["state"] == "dimensional collapse":
-            return scores, f"Dimensional collapse. {diagnosis['text']}"
+        if diagnosis.state == "dimensional collapse":
+            return scores, f"Dimensional collapse. {diagnosis.text}"
         return scores, None
 
     return score
 
 
-def embedding_diagnosis(run: RunFolder) -> dict | None:
+def embedding_diagnosis(run: RunFolder) -> Diagnosis | None:
     """Returns whether a run's embeddings had collapsed when they were last scored.
 
     Args:
@@ -76,9 +81,9 @@ def embedding_diagnosis(run: RunFolder) -> dict | None:
         See `evaluate.spectrum.diagnose_collapse`; `None` without scores.
     """
     for record in reversed(run.read_metrics("pretrain")):
-        if f"embedding_{DIAGNOSIS_METRICS[0]}" in record:
-            metrics = {name: record[f"embedding_{name}"] for name in DIAGNOSIS_METRICS}
-            return diagnose_collapse(metrics, kind="embedding")
+        if f"embedding_{COLLAPSE_METRICS[0]}" in record:
+            values = {name: record[f"embedding_{name}"] for name in COLLAPSE_METRICS}
+            return diagnose_collapse(CollapseMetrics(**values), kind="embedding")
     return None
 
 

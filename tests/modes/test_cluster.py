@@ -1,0 +1,38 @@
+"""Tests of the mode `cluster`."""
+
+from PIL import Image
+
+from vicreg_keras.evaluate.clustering import ClusterRecord
+from vicreg_keras.evaluate.records import read_records
+from vicreg_keras.modes import cluster
+from vicreg_keras.modes.options import ClusterOptions
+
+
+def test_clusters_are_compared_with_the_classes(context, capsys):
+    options = ClusterOptions(projection="pca", figure_inches=(8.0, 5.0))
+    record = cluster.run(context, options)
+    text = capsys.readouterr().out
+    assert "matched accuracy" in text and "10 clusters (chosen by: classes)" in text
+    assert record.split == "test"
+    assert record.results["raw_input"].metrics.matched_accuracy > 0.5
+    assert record.projection.method == "pca"
+    assert read_records(context.run, ClusterRecord) == [record]
+    with Image.open(context.run.figures / "clusters.png") as image:
+        assert image.size == (960, 600)
+
+
+def test_silhouette_chooses_the_number_without_labels(unlabeled, capsys):
+    record = cluster.run(unlabeled, ClusterOptions(projection="pca"))
+    assert "chosen by: silhouette" in capsys.readouterr().out
+    assert record.split == "train"
+    assert record.results["encoder"].metrics.matched_accuracy is None
+    assert read_records(unlabeled.run, ClusterRecord) == [record]
+    assert (unlabeled.run.figures / "silhouettes.png").exists()
+
+
+def test_sample_of_the_figure_is_balanced(context):
+    options = ClusterOptions(projection="pca", sample_size=20)
+    _, plane = cluster.cluster(context, options)
+    labels = context.dataset.test.labels[plane.sample]
+    assert sorted(labels) == sorted(2 * list(range(10)))
+    assert plane.projection.points.shape == (20, 2)
