@@ -282,7 +282,7 @@ def test_invalid_input_of_the_sweep_is_refused():
             knn_eval(*splits, num_classes=2)
     for grid, message in (
         ({"num_neighbors": ()}, r"k=\(\)"),
-        ({"num_neighbors": (0, 5)}, r"num_neighbors=\(0, 5\)"),
+        ({"num_neighbors": (0, 5)}, r"k=\(0, 5\)"),
         ({"temperatures": ()}, r"temperature=\(\)"),
         ({"temperatures": (0.1, 0.0)}, r"temperature=\(0.1, 0.0\)"),
         ({"temperatures": (float("nan"),)}, "temperature="),

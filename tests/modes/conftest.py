@@ -7,6 +7,7 @@ from PIL import Image
 
 from vicreg_keras import load_dataset, make_encoder
 from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.data.split import Split
 from vicreg_keras.modes.context import Context
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -46,19 +47,15 @@ def context(digits, encoders, tmp_path):
 def unlabeled(digits, encoders, tmp_path):
     """The same images without labels, and no test split."""
 
-    def bare(split):
-        return type(split)(split, None, split.names)
+    def bare(split, count):
+        return Split(split.read(range(count)), None, split.names[:count])
 
-    split = digits.train.take(range(100))
-    split.shape, split.dtype = split.example_shape, np.dtype(np.uint8)
-    held_out = digits.validation.take(range(40))
-    held_out.shape, held_out.dtype = held_out.example_shape, np.dtype(np.uint8)
     dataset = Dataset(
         name="photos",
         example_shape=digits.example_shape,
         class_names=None,
-        train=bare(split),
-        validation=bare(held_out),
+        train=bare(digits.train, 100),
+        validation=bare(digits.validation, 40),
         test=None,
     )
     return Context(encoders[0], dataset, RunFolder(tmp_path / "run"))

@@ -73,14 +73,14 @@ def test_query_finds_the_image_itself(context, photos, pattern, capsys):
 
 def test_query_needs_neither_labels_nor_a_run(unlabeled, photos, tmp_path):
     context = Context(unlabeled.encoder, unlabeled.dataset)
-    with pytest.raises(InputError, match="output"):
+    with pytest.raises(ValueError, match="output=PATH"):
         retrieve.run(context, RetrieveOptions(query=str(photos)))
     output = tmp_path / "new" / "found.csv"
     retrieve.run(context, RetrieveOptions(query=str(photos), output=str(output)))
     with open(output, newline="") as file:
         assert {line["class"] for line in csv.DictReader(file)} == {""}
     assert output.with_suffix(".png").exists()
-    with pytest.raises(InputError, match="labeled dataset for retrieval.*a query"):
+    with pytest.raises(ValueError, match="labeled dataset for retrieval.*a query"):
         retrieve.run(context, RetrieveOptions())
     missing = RetrieveOptions(query=str(tmp_path / "nothing"), output="x.csv")
     with pytest.raises(InputError, match="Received: .*nothing.*none"):
