@@ -64,7 +64,7 @@ def test_neighbors_are_trained_on_and_compared(earlier, digits, tmp_path, capsys
     assert "of the 3 nearest of 300 training examples" in printed
     assert f"{100 * same:.2f} % of them are of the example's own class" in printed
     for numbers in row["results"].values():
-        assert f"{100 * numbers['knn']['top1']:.2f}" in printed
+        assert f"{100 * numbers['knn_top1']:.2f}" in printed
 
     # A run with a checkpoint continues with the positives it was started with.
     other = positives[:, ::-1]
