@@ -44,7 +44,7 @@ def test_digits_from_pretraining_to_the_table(run_main, tmp_path):
     run = tmp_path / "run"
     code, out, err = run_main("--mode=pretrain", *SHORT, f"--workdir={run}")
     assert code == 0, err
-    assert f"python main.py --mode=linear_eval --workdir={run}" in out
+    assert f"python main.py --mode=evaluate --workdir={run}" in out
     assert "images/s" in err or "epoch 1/1" in err
     code, out, err = run_main(
         "--mode=linear_eval", f"--workdir={run}", "--few_label_seeds=2"

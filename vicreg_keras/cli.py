@@ -264,7 +264,7 @@ def _run(request: Request, argv: Sequence[str]) -> int:
     with _silent_stderr():
         import tensorflow as tf
     try:
-        if request.mode in ("pretrain", "ablate", "search", "report"):
+        if request.mode in ("ablate", "search"):
             return _not_converted(request, argv)
         module = importlib.import_module(f"vicreg_keras.modes.{request.mode}")
         needs = MODES[request.mode].needs
@@ -303,34 +303,10 @@ def _not_converted(request, argv):
     from vicreg_keras.workdir.recipe import check_recipe
     from vicreg_keras.workdir.run_folder import RunFolder
 
-    if request.mode == "report":
-        from vicreg_keras.report.page import build_report
-
-        path = pathlib.Path(request.options.output or "report.html")
-        build_report([RunFolder(run) for run in request.options.runs], path)
-        print(f"The report, to be opened in a browser: {path}")
-        return 0
     settings = _in_force(request.settings)
     run = RunFolder(request.workdir)
     data, options = request.data, dict(vars(request.options))
     stopped = f"\nStopped; all is saved. To continue:\n  python {shlex.join(argv)}"
-    if request.mode == "pretrain":
-        from vicreg_keras.modes.pretrain import run_pretrain
-
-        init_from = settings.init_from
-        init_from = RunFolder(init_from) if init_from else None
-        run.create()
-        with run.lock():
-            check_recipe(run, settings, data)
-            result = run_pretrain(
-                settings, open_dataset(data, settings.seed), run, init_from, **options
-            )
-        if result["stopped_by"]:
-            print(stopped)
-            return 130
-        print(f"The encoder is in {result['encoder']}, figures in {run.figures}. Next:")
-        print(f"  python main.py --mode=linear_eval --workdir={run.path}")
-        return 0
     dataset = open_dataset(data, settings.seed)
     if request.mode == "ablate":
         from vicreg_keras.modes.ablate import VARIANTS, parse_grid, run_ablate

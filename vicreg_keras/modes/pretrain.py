@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.positives import nearest_others, shared_neighbors
 from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
@@ -10,43 +10,57 @@ from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.models.saved_encoder import load_encoder
 from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import Context
+from vicreg_keras.modes.options import PretrainOptions
 from vicreg_keras.modes.retrieve import open_index
-from vicreg_keras.settings import Settings
+from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.training.positives import (
     NeighborSource,
     find_positives,
     neighbor_source,
 )
 from vicreg_keras.training.pretrain import pretrain
+from vicreg_keras.workdir.recipe import check_recipe
 from vicreg_keras.workdir.run_folder import RunFolder
+
+
+def run(
+    settings: Settings, data: DataOptions, folder: RunFolder, options: PretrainOptions
+) -> int:
+    """Pretrains; with neighbors as positives, also compares the run with their source.
+
+    Args:
+        settings: Recipe of the run.
+        data: Which dataset is trained on.
+        folder: Folder of the run.
+        options: How neighbors are found.
+
+    Returns:
+        The exit status: 0, or 130 if a signal ended the run early.
+
+    Raises:
+        InputError: See `pretrain`, `neighbor_source` and `find_positives`.
+        NonFiniteLossError: If the loss is no longer finite.
+    """
+    folder.create()
+    with folder.lock():
+        check_recipe(folder, settings, data)
+        result = run_pretrain(
+            settings, open_dataset(data, settings.seed), folder, options
+        )
+    if result["stopped_by"]:
+        return 130
+    print(f"The encoder is in {result['encoder']}, figures in {folder.figures}. Next:")
+    print(f"  python main.py --mode=evaluate --workdir={folder.path}")
+    return 0
 
 
 def run_pretrain(
     settings: Settings,
     dataset: Dataset,
     run: RunFolder,
-    init_from: RunFolder | None = None,
-    *,
-    index: str = "Flat",
-    search_parameters: str | None = None,
+    options: PretrainOptions = PretrainOptions(),
 ) -> dict:
-    """Pretrains; with neighbors as positives, also compares the run with their source.
-
-    Args:
-        settings: Recipe of the run.
-        dataset: Dataset that is trained on.
-        run: Folder of the run.
-        init_from: Run whose weights a new run starts from.
-        index: FAISS factory string of the index that finds neighbors.
-        search_parameters: Search parameters of that index, or `None` for its defaults.
-
-    Returns:
-        See `training.pretrain.pretrain`.
-
-    Raises:
-        InputError: See `pretrain`, `neighbor_source` and `find_positives`.
-        NonFiniteLossError: If the loss is no longer finite.
-    """
+    """Pretrains on a dataset that is open; see `run`."""
     if settings.fitting_warmup_epochs < settings.warmup_epochs:
         print(
             f"The warm-up is shortened to {settings.fitting_warmup_epochs:g} epochs: "
@@ -54,9 +68,8 @@ def run_pretrain(
             f"epochs={settings.epochs}."
         )
     source = neighbor_source(settings, dataset)
-    positives = source and prepare_positives(
-        source, run, settings, index=index, search_parameters=search_parameters
-    )
+    positives = source and prepare_positives(source, run, settings, **vars(options))
+    init_from = RunFolder(settings.init_from) if settings.init_from else None
     result = pretrain(settings, dataset, run, init_from, positives)
     draw_run(run)
     if source is not None and not result["stopped_by"]:
