@@ -159,7 +159,7 @@ def test_no_network_and_no_data_names_three_ways_on(run_main, tmp_path):
         (["--encoder=vgg"], "resnet18"),
         (["--views=blue"], "cifar"),
         (["--flip_probability=1.5"], "flip_probability=1.5"),
-        (["--crop_scale=0.5"], "crop_scale to be LOW,HIGH"),
+        (["--crop_scale=0.5"], "--crop_scale to be LOW,HIGH"),
         (["--crop_scale=1,0.2"], "--crop_scale=1.0,0.2"),
         (["--validation_fraction=2"], "validation_fraction"),
         (["--init_from={tmp}/empty"], "earlier run with a checkpoint"),

@@ -372,11 +372,10 @@ def _fail(error: Exception) -> int:
     """Prints an error in one line, with flags in place of arguments; returns 1."""
     logging.debug("Caused by:", exc_info=True)  # With --verbosity=1.
     message = " ".join(str(error).split())
-    head, received, tail = message.partition("Received:")
     for name in flags.FLAGS:
-        head = re.sub(rf"(?<![\w-]){name}(?==)", f"--{name}", head)
-        tail = re.sub(rf"(?<![\w-]){name}(?==)", f"--{name}", tail)
-    message = head + received + tail
+        # A name of one word is an argument only where it has a value.
+        end = r"\b" if "_" in name else "(?==)"
+        message = re.sub(rf"(?<![\w\-/.]){name}{end}", f"--{name}", message)
     if isinstance(error, flags.Error):
         message += " See --help."
     print(f"main.py: {message}", file=sys.stderr)

@@ -58,7 +58,7 @@ def run_pretrain(
     settings: Settings,
     dataset: Dataset,
     run: RunFolder,
-    options: PretrainOptions = PretrainOptions(),
+    options: PretrainOptions | None = None,
 ) -> dict:
     """Pretrains on a dataset that is open; see `run`."""
     if settings.fitting_warmup_epochs < settings.warmup_epochs:
@@ -68,7 +68,9 @@ def run_pretrain(
             f"epochs={settings.epochs}."
         )
     source = neighbor_source(settings, dataset)
-    positives = source and prepare_positives(source, run, settings, **vars(options))
+    positives = source and prepare_positives(
+        source, run, settings, **vars(options or PretrainOptions())
+    )
     init_from = RunFolder(settings.init_from) if settings.init_from else None
     result = pretrain(settings, dataset, run, init_from, positives)
     draw_run(run)
