@@ -81,7 +81,7 @@ def pairs_of(split, batch_size, positives, num_batches, **options):
     ]
 
 
-def test_pairs_are_drawn_from_an_examples_own_positives():
+def test_pairs_are_drawn_from_each_examples_positives():
     split = numbered_split(24)
     positives = (np.arange(24)[:, None] + [1, 2]) % 24
     pairs = pairs_of(split, 4, positives, 60, seed=2)
@@ -135,17 +135,17 @@ def test_far_start_step_is_immediate():
 
 
 def test_shuffle_is_uniform():
-    # Mean place of each example over many epochs: the middle, within four deviations.
+    # The mean position of each example is the middle, within four deviations.
     num_examples, num_epochs = 50, 1000
     batches = order_of(
         numbered_split(num_examples).training_batches(50, seed=0), num_epochs
     )
-    places = np.argsort(np.array(batches), axis=1)
+    positions = np.argsort(np.array(batches), axis=1)
     deviation = np.sqrt((num_examples**2 - 1) / 12 / num_epochs)
     middle = (num_examples - 1) / 2
-    assert np.abs(places.mean(axis=0) - middle).max() < 4 * deviation
+    assert np.abs(positions.mean(axis=0) - middle).max() < 4 * deviation
     # Neighbors in the source are not neighbors in the epoch: 2 / n of them are.
-    adjacent = np.abs(np.diff(places, axis=1)) == 1
+    adjacent = np.abs(np.diff(positions, axis=1)) == 1
     assert adjacent.mean() == pytest.approx(2 / num_examples, rel=0.1)
 
 
@@ -212,7 +212,7 @@ def test_bad_batches():
 # Reading in order.
 
 
-def test_batches_give_every_example_once_and_the_last_part():
+def test_batches_give_every_example_once():
     dataset = numbered_split(10).batches(4)
     batches = np_batches(dataset, 99)
     assert [len(batch) for batch in batches] == [4, 4, 2]
@@ -275,7 +275,7 @@ def test_digits_pixels_are_those_of_scikit_learn(digits):
         np.testing.assert_array_equal(digits.test.read([i])[0, :, :, 1], expected)
 
 
-def test_held_out_parts_have_each_class_in_proportion(digits):
+def test_held_out_splits_have_each_class_in_proportion(digits):
     parts = [digits.train.labels, digits.validation.labels, digits.test.labels]
     counts = np.array([np.bincount(labels, minlength=10) for labels in parts])
     total = counts.sum(axis=0)

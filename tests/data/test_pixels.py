@@ -1,4 +1,4 @@
-"""Statistics of pixels, against what they promise."""
+"""Tests of pixel statistics: the filters whiten patches."""
 
 import numpy as np
 import pytest

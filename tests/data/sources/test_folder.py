@@ -1,4 +1,4 @@
-"""Folders: what is read, streamed or not, and what is said about bad files."""
+"""Tests of folders: in memory or streamed, splits, messages about bad files."""
 
 import dataclasses
 
@@ -92,7 +92,7 @@ def test_folder_without_classes(tmp_path):
     assert "deeper/still/z.jpeg" in names
 
 
-def test_folder_with_its_own_parts(tmp_path):
+def test_folder_with_its_own_splits(tmp_path):
     make_folder(tmp_path / "train", num_each=10)
     make_folder(tmp_path / "val", num_each=2)
     two = load_dataset(f"folder:{tmp_path}")
@@ -112,7 +112,7 @@ def test_a_class_may_be_called_train(tmp_path):
     assert load_dataset(f"folder:{tmp_path}").class_names == ("plane", "train")
 
 
-def test_parts_must_agree(tmp_path):
+def test_splits_must_have_the_same_classes(tmp_path):
     make_folder(tmp_path / "train")
     make_folder(tmp_path / "test", classes=("ant", "wasp"))
     with pytest.raises(ValueError, match="classes of train in test.*'wasp'"):
@@ -214,7 +214,7 @@ def test_images_by_file_folder_and_glob(tmp_path, pattern, names):
     assert images.read(range(len(names))).shape == (len(names), 4, 4, 3)
 
 
-def test_images_of_any_size_where_the_encoder_takes_any(tmp_path):
+def test_images_keep_their_size_for_an_encoder_of_any_size(tmp_path):
     make_folder(tmp_path, num_each=2, size=(6, 9))
     images = load_images(str(tmp_path), (None, None, 3))
     expected = np.asarray(Image.open(tmp_path / "ant" / "00.png"))

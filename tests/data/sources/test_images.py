@@ -1,4 +1,4 @@
-"""Every kind of image file becomes uint8 RGB of the size asked for."""
+"""Tests of decoding: every kind of image file becomes uint8 RGB of one size."""
 
 import io
 
@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from vicreg_keras.data import sources
+from vicreg_keras.data.sources.base import progress_bar
 
 
 def save_image(path, value=100, size=(8, 8), mode="RGB"):
@@ -73,9 +74,22 @@ def test_a_broken_png(tmp_path):
         sources.decode_image(io.BytesIO(bytes(content)), "a")
 
 
+def test_progress_is_shown_on_stderr_after_three_seconds(capsys):
+    with progress_bar("Decoding cifar10 train", " images", 3000) as progress:
+        progress.update(1000)
+        assert "cifar10" not in capsys.readouterr().err
+        progress.start_t -= 4
+        progress.last_print_t -= 4
+        progress.update(500)
+        captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Decoding cifar10 train" in captured.err
+    assert "1.50k/3.00k" in captured.err
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_broken_exif(tmp_path):
-    """What Pillow then raises is of many classes."""
+    """Pillow raises exceptions of many classes."""
     pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 3)).astype("uint8")
     exif = Image.Exif()
     exif[274], exif[305] = 6, "x" * 20

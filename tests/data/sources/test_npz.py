@@ -1,4 +1,4 @@
-"""Npz files: what is read, and what is said about bad ones."""
+"""Tests of npz files: arrays, labels, names, messages about bad ones."""
 
 import numpy as np
 import pytest

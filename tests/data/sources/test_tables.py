@@ -216,12 +216,12 @@ NUMBERS = list(range(NUM_ROWS))
         (
             csv_of(alpha=[1], gamma=[2]),
             {"drop_columns": ("y",)},
-            "drop_columns='y'; its columns are 'alpha', 'gamma'",
+            "drop_columns='y'; others are 'alpha', 'gamma'",
         ),
         (
             csv_of(**dict.fromkeys("abcdefg", [1])),
             {"label_column": "label"},
-            "its 7 columns begin with 'a', 'b', 'c', 'd', 'e'",
+            "others are 'a', 'b', 'c', 'd', 'e', ...",
         ),
         (
             csv_of(a=[1], b=[1]),

@@ -1,4 +1,4 @@
-"""Sets of tensorflow-datasets, in memory and mapped; a small one and CIFAR-10."""
+"""Tests of tensorflow-datasets, in memory and mapped: a small one and CIFAR-10."""
 
 import pathlib
 import socket
@@ -24,7 +24,7 @@ def noise(seed, height=8, width=8):
 
 @pytest.fixture(scope="module")
 def tfds_dir(tmp_path_factory):
-    """A small prepared set, `tiny_shapes`, read as any other of tensorflow-datasets."""
+    """A small prepared dataset, `tiny_shapes`."""
     import tensorflow_datasets as tfds
 
     folder = tmp_path_factory.mktemp("tfds")
@@ -54,7 +54,7 @@ def tfds_dir(tmp_path_factory):
 
 @pytest.fixture
 def colored_dir(tmp_path):
-    """A small prepared set of colored PNGs of one size, `tiny_colors`."""
+    """A small prepared dataset of colored PNGs of one size, `tiny_colors`."""
     import tensorflow_datasets as tfds
 
     features = {"image": tfds.features.Image(shape=(6, 8, 3))}
@@ -70,7 +70,7 @@ def colored_dir(tmp_path):
 
 
 @pytest.mark.parametrize("image_size", [None, 4])
-def test_colored_pngs_are_the_same_pixels_whoever_decodes_them(
+def test_pillow_and_tensorflow_datasets_decode_the_same_pixels(
     colored_dir, image_size, monkeypatch
 ):
     files = []
@@ -155,7 +155,7 @@ def test_interrupted_decoding_leaves_nothing(tfds_dir, monkeypatch):
     assert load_dataset("tiny_shapes", **kwargs).example_shape == (3, 3, 3)
 
 
-def test_full_disk_is_said_before_decoding(tfds_dir, tmp_path, monkeypatch):
+def test_full_disk_is_reported_before_decoding(tfds_dir, tmp_path, monkeypatch):
     usage = source.shutil.disk_usage(tmp_path)._replace(free=10)
     monkeypatch.setattr(source.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(ValueError, match="room for images.*GiB free.*data_dir"):
@@ -175,7 +175,7 @@ def test_unknown_name_lists_near_ones(tmp_path):
         load_dataset("cifar10:9.9.9", **kwargs)
 
 
-def test_missing_set_without_a_network_names_three_ways_on(tmp_path, monkeypatch):
+def test_missing_dataset_without_a_network_names_three_remedies(tmp_path, monkeypatch):
     def no_network(*args, **kwargs):
         raise socket.gaierror("Name or service not known")
 

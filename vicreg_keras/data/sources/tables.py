@@ -22,6 +22,7 @@ from vicreg_keras.data.sources.table_columns import (
 )
 from vicreg_keras.data.sources.table_files import TABLE_FILES, TableFile
 from vicreg_keras.data.split import Split
+from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
 
 
@@ -164,19 +165,23 @@ def _read_examples(
 
 def _example_columns(file: TableFile, options: DataOptions) -> list[str]:
     """The columns that an example is made of."""
-    label_column, drop_columns = options.label_column, options.drop_columns
-    if label_column is not None:
-        _check_known(file, "label_column", label_column)
-    for name in drop_columns:
-        _check_known(file, "drop_columns", name)
-    received = f"label_column={label_column!r}, drop_columns={list(drop_columns)}"
+    label, dropped = options.label_column, options.drop_columns
+    named = [("drop_columns", name) for name in dropped]
+    for option, name in [("label_column", label), *named] if label else named:
+        require(
+            name in file.types,
+            f"a column of {file.path}",
+            f"{option}={name!r}; {_hint(name, list(file.types))}",
+            f"Correct {option}",
+        )
+    received = f"label_column={label!r}, drop_columns={list(dropped)}"
     require(
-        label_column not in drop_columns,
+        label not in dropped,
         "labels in a column that is kept",
         received,
         "The label column is no part of an example in any case: drop the others alone",
     )
-    names = [name for name in file.types if name not in {label_column, *drop_columns}]
+    names = [name for name in file.types if name not in {label, *dropped}]
     require(
         names,
         "at least one column beside those left out",
@@ -186,35 +191,19 @@ def _example_columns(file: TableFile, options: DataOptions) -> list[str]:
     return names
 
 
-def _check_known(file: TableFile, argument: str, name: str) -> None:
-    names = list(file.types)
-    near = difflib.get_close_matches(name, names, n=5)
-    if near:
-        hint = f"near names are {quoted(near)}"
-    elif len(names) > 5:
-        hint = f"its {len(names)} columns begin with {quoted(names[:5])}"
-    else:
-        hint = f"its columns are {quoted(names)}"
-    require(
-        name in names,
-        f"a column of {file.path}",
-        f"{argument}={name!r}; {hint}",
-        f"Correct {argument}",
-    )
-
-
-def _check_columns(
-    path: pathlib.Path, found: Sequence[str], names: Sequence[str]
-) -> None:
+def _check_columns(path: pathlib.Path, found: list[str], names: Sequence[str]) -> None:
     missing = [name for name in names if name not in found]
-    near = difflib.get_close_matches(missing[0], found, n=3) if missing else []
-    require(
-        not missing,
-        f"the {len(names)} columns of the training data",
-        f"{path} without {quoted(missing)}"
-        + (f"; near names are {quoted(near)}" if near else ""),
-        "Add or rename columns",
-    )
+    if missing:
+        raise InputError(
+            f"Expected the {len(names)} columns of the training data. Received: {path} "
+            f"without {quoted(missing)}; {_hint(missing[0], found)}. Add or rename "
+            "columns."
+        )
+
+
+def _hint(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=5)
+    return f"near names are {quoted(near)}" if near else f"others are {quoted(names)}"
 
 
 def _classes(
