@@ -1,4 +1,4 @@
-"""What tests share: quiet TensorFlow, seeds, the command line's parser, a browser."""
+"""Shared by the tests: seeds, the command line, a browser, and which tests are slow."""
 
 import json
 import os
@@ -12,6 +12,28 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
+# Files and folders whose tests train, export or start processes, for seconds each.
+# `make test-fast` leaves them out, as it does single tests marked `slow`.
+SLOW = (
+    "benchmarks/",
+    "evaluate/test_augmented_probe.py",
+    "evaluate/test_finetune.py",
+    "examples/",
+    "export/test_elsewhere.py",
+    "export/test_killed.py",
+    "export/test_onnx.py",
+    "export/test_tflite.py",
+    "hardware/test_distribute.py",
+    "modes/",
+    "report/test_browser.py",
+    "report/test_page.py",
+    "search/",
+    "test_cli.py",
+    "test_notebooks.py",
+    "test_tables_everywhere.py",
+    "training/test_pretrain.py",
+)
+
 _BROWSER_ARGUMENTS = (
     "--headless",
     "--no-sandbox",
@@ -24,6 +46,13 @@ _BROWSER_ARGUMENTS = (
 )
 
 
+def pytest_collection_modifyitems(items):
+    tests = ROOT / "tests"
+    for item in items:
+        if item.path.relative_to(tests).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _seeds():
     import keras
@@ -33,7 +62,7 @@ def _seeds():
 
 @pytest.fixture
 def parse_flags(monkeypatch):
-    """A function that parses main.py's arguments as main.py would, and forgets them."""
+    """Parses arguments as the command line does, and returns what they ask for."""
     from vicreg_keras import cli
 
     def parse(arguments):
@@ -80,7 +109,7 @@ def browser(tmp_path_factory):
 
 
 class Browser:
-    """A page in Chromium, and what it did while it was open."""
+    """A page in Chromium, its console and its requests."""
 
     def __init__(self, chromium, driver, profile):
         from selenium import webdriver
@@ -94,11 +123,11 @@ class Browser:
         )
         service = webdriver.ChromeService(executable_path=driver)
         self.driver = webdriver.Chrome(options=options, service=service)
-        # What Chromium shows at first asks for pages of its own.
+        # Chromium's first page makes requests of its own.
         self.driver.get("about:blank")
 
     def open(self, address, *, width=1280, scheme="light", media="screen"):
-        self.logs()  # What was said before is not about this page.
+        self.logs()  # Earlier entries are not about this page.
         self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -111,15 +140,15 @@ class Browser:
         self.driver.get(address)
 
     def send(self, command, **parameters):
-        """A command of the DevTools protocol."""
+        """Sends a command of the DevTools protocol."""
         return self.driver.execute_cdp_cmd(command, parameters)
 
     def run(self, script, *arguments):
-        """What a script returns."""
+        """Returns what a script returns."""
         return self.driver.execute_script(script, *arguments)
 
     def wait(self, script, *arguments):
-        """What a script returns, once that is true."""
+        """Returns what a script returns, once that is true."""
         from selenium.webdriver.support.wait import WebDriverWait
 
         return WebDriverWait(self.driver, 10, 0.05).until(
@@ -127,7 +156,7 @@ class Browser:
         )
 
     def logs(self):
-        """Lines on the console, and addresses that were asked for."""
+        """Returns the lines on the console and the addresses of all requests."""
         lines = [entry["message"] for entry in self.driver.get_log("browser")]
         addresses = []
         for entry in self.driver.get_log("performance"):
