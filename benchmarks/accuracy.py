@@ -81,7 +81,7 @@ def evaluate(folder: str):
     from vicreg_keras import load_encoder
     from vicreg_keras.evaluate.features import extract_features
     from vicreg_keras.evaluate.knn import knn_eval
-    from vicreg_keras.evaluate.linear_probe import cached_probe
+    from vicreg_keras.evaluate.linear_probe import linear_probe
     from vicreg_keras.training.build import build_encoder
 
     settings, dataset = open_run(folder)
@@ -89,13 +89,13 @@ def evaluate(folder: str):
     splits = (dataset.train, dataset.validation, dataset.test)
     encoder = load_encoder(folder)
     features = [extract_features(encoder, split, verbose=0) for split in splits]
-    send({"linear": cached_probe(*features, **classes)["top1"]})
+    send({"linear": linear_probe(*features, **classes).metrics.top1})
     encoder = build_encoder(settings, dataset)
     untrained = [extract_features(encoder, split, verbose=0) for split in splits]
     send(
         {
             "knn": knn_eval(*features, **classes).metrics.top1,
-            "untrained": cached_probe(*untrained, **classes)["top1"],
+            "untrained": linear_probe(*untrained, **classes).metrics.top1,
         }
     )
 

@@ -17,11 +17,11 @@ from benchmarks.contender import run_main
 from benchmarks.log import commit, machine, markdown_table, report
 from benchmarks.memory import copy_run
 from vicreg_keras import load_encoder
-from vicreg_keras.evaluate.features import extract_features
+from vicreg_keras.evaluate.features import extract_features, input_features
+from vicreg_keras.evaluate.few_labels import few_label_probe
 from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.knn import knn_eval
-from vicreg_keras.evaluate.linear_eval import input_features
-from vicreg_keras.evaluate.linear_probe import cached_probe, few_label_probe
+from vicreg_keras.evaluate.linear_probe import linear_probe
 
 SPLITS = ("train", "validation", "test")
 
@@ -66,12 +66,12 @@ def parts(run: str):
     number = sum(part.num_examples for part in splits)
     yield f"representations ({number / seconds:,.0f} images/s)", seconds
     classes = {"num_classes": dataset.num_classes}
-    yield "linear probe, all labels", timed(cached_probe, *features, **classes)[1]
+    yield "linear probe, all labels", timed(linear_probe, *features, **classes)[1]
     few = timed(few_label_probe, features[0], features[2], **classes)[1]
     yield "linear probe, 10 labels per class, 5 draws", few
     inputs, seconds = timed(lambda: [input_features(dataset, name) for name in SPLITS])
     yield "raw input", seconds
-    yield "linear probe of the raw input", timed(cached_probe, *inputs, **classes)[1]
+    yield "linear probe of the raw input", timed(linear_probe, *inputs, **classes)[1]
     yield "kNN, k and temperature chosen", timed(knn_eval, *features, **classes)[1]
     index, seconds = timed(NeighborIndex.build, features[0].representations)
     queries = features[2].representations

@@ -18,7 +18,7 @@ import pathlib
 
 from benchmarks.contender import ROOT, read_answers
 from benchmarks.log import commit, machine, markdown_table, report
-from vicreg_keras.modes import text_table
+from vicreg_keras.figures import text_table
 
 
 def main():

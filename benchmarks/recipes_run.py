@@ -22,7 +22,7 @@ from vicreg_keras.cli import parse
 from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.evaluate.knn import knn_eval
-from vicreg_keras.evaluate.linear_probe import cached_probe
+from vicreg_keras.evaluate.linear_probe import linear_probe
 from vicreg_keras.hardware.precision import POLICIES, choose_precision
 from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
@@ -174,7 +174,7 @@ def evaluate(encoder: keras.Model, dataset: Dataset) -> dict:
     features = [extract_features(encoder, split, verbose=0) for split in splits]
     classes = dataset.num_classes
     return {
-        "linear": cached_probe(*features, num_classes=classes)["top1"],
+        "linear": linear_probe(*features, num_classes=classes).metrics.top1,
         "knn": knn_eval(*features, num_classes=classes).metrics.top1,
         "num_evaluated": halves[1].num_examples,
     }

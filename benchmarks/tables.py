@@ -22,10 +22,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from vicreg_keras import load_dataset
 from vicreg_keras.evaluate.clustering import cluster_eval
-from vicreg_keras.evaluate.features import Features, extract_features
+from vicreg_keras.evaluate.features import Features, extract_features, input_features
 from vicreg_keras.evaluate.knn import knn_accuracy
-from vicreg_keras.evaluate.linear_eval import input_features
-from vicreg_keras.modes import text_table
+from vicreg_keras.figures import text_table
 from vicreg_keras.modes.pretrain import run_pretrain
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.checkpoints import trained_encoder

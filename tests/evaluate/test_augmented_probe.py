@@ -1,15 +1,19 @@
 """Tests of the authors' linear evaluation on images whose class is their color."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from vicreg_keras.data.dataset import Split
-from vicreg_keras.evaluate.augmented_probe import augmented_probe, crop_and_flip
+from vicreg_keras.evaluate.augmented_probe import (
+    LEARNING_RATES,
+    AugmentedProbeResult,
+    augmented_probe,
+    crop_and_flip,
+)
 from vicreg_keras.evaluate.features import Features, extract_features
+from vicreg_keras.evaluate.records import from_json, to_json
 from vicreg_keras.views.image_layers import RandomHorizontalFlip, RandomResizedCrop
 
 
@@ -63,17 +67,19 @@ def test_augmented_probe_learns_and_leaves_the_encoder_alone(encoder, colors):
     result = augmented_probe(
         encoder, *colors, num_classes=6, epochs=15, batch_size=32, verbose=0, seed=1
     )
-    crop = result["view"]["config"]["layers"][0]["config"]
-    assert crop["scale"] == [0.08, 1.0]
-    assert result["top1"] >= 0.95
-    assert result["top5"] >= result["top1"]
-    assert result["num_test"] == 37
-    assert result["learning_rate"] in result["learning_rates"]
-    best = max(tried["validation_top1"] for tried in result["path"])
-    assert result["validation_top1"] == best
+    metrics, settings = result.metrics, result.settings
+    assert settings.view["name"] == "View"
+    assert settings.view["layers"][0]["config"]["scale"] == [0.08, 1.0]
+    assert metrics.top1 >= 0.95
+    assert metrics.top5 >= metrics.top1
+    assert settings.num_test == 37
+    assert tuple(trial.learning_rate for trial in settings.sweep) == LEARNING_RATES
+    assert settings.learning_rate in LEARNING_RATES
+    best = max(trial.validation_top1 for trial in settings.sweep)
+    assert metrics.validation_top1 == best
     for old, variable in zip(before, encoder.variables, strict=True):
         np.testing.assert_array_equal(old, variable.numpy())
-    json.dumps(result)
+    assert from_json(AugmentedProbeResult, to_json(result)) == result
 
 
 def test_augmented_probe_is_a_function_of_its_seed(encoder, colors):
@@ -83,7 +89,7 @@ def test_augmented_probe_is_a_function_of_its_seed(encoder, colors):
         for seed in (1, 1, 2)
     )
     assert first == again
-    assert first["path"] != other["path"]
+    assert first.settings.sweep != other.settings.sweep
 
 
 def test_augmented_probe_is_the_authors_sgd():
@@ -118,8 +124,8 @@ def test_augmented_probe_is_the_authors_sgd():
         velocity = 0.9 * velocity + gradient
         cosine = 0.5 * (1 + np.cos(np.pi * epoch / epochs))
         parameters = parameters - rate * cosine * velocity
-    assert result["path"][0]["loss"] == pytest.approx(loss, rel=1e-5)
-    assert result["top1"] == 0.75
+    assert result.settings.sweep[0].loss == pytest.approx(loss, rel=1e-5)
+    assert result.metrics.top1 == 0.75
 
 
 def test_head_choice_does_not_see_test_labels(encoder, colors):
@@ -130,9 +136,8 @@ def test_head_choice_does_not_see_test_labels(encoder, colors):
     second = augmented_probe(
         encoder, train, validation, shuffled, num_classes=6, **settings
     )
-    assert first["path"] == second["path"]
-    assert first["learning_rate"] == second["learning_rate"]
-    assert first["top1"] != second["top1"]
+    assert first.settings == second.settings
+    assert first.metrics.top1 != second.metrics.top1
 
 
 def test_encoder_sees_views_in_inference_mode():
@@ -162,9 +167,9 @@ def test_diverged_heads_are_passed_over(encoder, colors):
     result = augmented_probe(
         encoder, *colors, num_classes=6, learning_rates=(1e38, 0.3), **settings
     )
-    assert result["learning_rate"] == pytest.approx(0.3)
-    assert result["path"][0]["validation_top1"] is None
-    json.dumps(result, allow_nan=False)
+    assert result.settings.learning_rate == pytest.approx(0.3)
+    diverged = result.settings.sweep[0]
+    assert (diverged.validation_top1, diverged.loss) == (None, None)
     with pytest.raises(ValueError, match="all of which diverged"):
         augmented_probe(
             encoder, *colors, num_classes=6, learning_rates=(1e38,), **settings

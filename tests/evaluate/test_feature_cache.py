@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from vicreg_keras.data.dataset import load_dataset
-from vicreg_keras.evaluate.feature_cache import FeatureStore
+from vicreg_keras.evaluate.feature_cache import FeatureCache
 
 
 class Counting:
@@ -29,7 +29,7 @@ def digits():
 
 
 def store(encoder, dataset, folder=None):
-    return FeatureStore(encoder, dataset, folder, verbose=0)
+    return FeatureCache(encoder, dataset, folder, verbose=0)
 
 
 def test_splits_by_name(digits):

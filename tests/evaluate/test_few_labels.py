@@ -1,6 +1,4 @@
-"""Tests of which labels are used, and of the linear probe on them."""
-
-import json
+"""Tests of which labels are used, and of linear probes on them."""
 
 import numpy as np
 import pytest
@@ -11,10 +9,11 @@ from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.few_labels import (
     counts_per_class,
     draw_labeled,
+    few_label_probe,
     frozen_probe,
-    is_better,
 )
 from vicreg_keras.evaluate.linear_probe import REGULARIZATIONS
+from vicreg_keras.evaluate.sampling import draw_balanced
 
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(5), 40))
 
@@ -30,7 +29,7 @@ def blobs(num_rows, seed, num_classes=6):
 
 def test_every_class_gives_as_many():
     picks = draw_labeled(LABELS, 0.1, seed=0)
-    assert counts_per_class(LABELS[picks], 5) == [4] * 5
+    assert counts_per_class(LABELS[picks], 5) == (4,) * 5
     assert len(set(picks)) == 20
     assert (np.diff(picks) > 0).all()
     # 23 images of 5 classes: three classes have one more.
@@ -55,17 +54,17 @@ def test_smaller_fractions_are_within_larger_ones_and_one_is_all():
 
 def test_every_class_has_at_least_one():
     picks = draw_labeled(LABELS, 1e-6, seed=0)
-    assert counts_per_class(LABELS[picks], 5) == [1] * 5
+    assert counts_per_class(LABELS[picks], 5) == (1,) * 5
     # A class without examples has none, and there is room for it in the count.
-    assert counts_per_class(LABELS[picks], 6) == [1, 1, 1, 1, 1, 0]
+    assert counts_per_class(LABELS[picks], 6) == (1, 1, 1, 1, 1, 0)
 
 
 def test_classes_that_are_used_up_leave_the_rest_to_others():
     labels = np.array([0] * 2 + [1] * 30 + [2] * 68)
     picks = draw_labeled(labels, 0.4, seed=0)
-    assert counts_per_class(labels[picks], 3) == [2, 19, 19]
+    assert counts_per_class(labels[picks], 3) == (2, 19, 19)
     picks = draw_labeled(labels, 0.9, seed=0)
-    assert counts_per_class(labels[picks], 3) == [2, 30, 58]
+    assert counts_per_class(labels[picks], 3) == (2, 30, 58)
 
 
 def test_bad_draws_are_refused():
@@ -98,14 +97,15 @@ def test_probe_is_logistic_regression_on_the_drawn_labels():
         losses[value] = log_loss(validation.labels, probabilities)
         correct[value] = (fit.predict(standardized(test)) == test.labels).mean()
     best = min(losses, key=losses.get)
-    assert result["C"] == best
-    assert result["validation_log_loss"] == pytest.approx(losses[best], rel=1e-2)
-    assert result["top1"] == pytest.approx(correct[best], abs=0.02)
-    assert result["top1"] > 0.8
-    assert result["num_labeled"] == 24
-    assert result["labels_per_class"] == [4] * 6
-    assert result["converged"]
-    assert json.loads(json.dumps(result)) == result
+    metrics, settings = result.metrics, result.settings
+    assert settings.C == best
+    (chosen,) = (trial for trial in settings.sweep if trial.C == best)
+    assert chosen.validation_log_loss == pytest.approx(losses[best], rel=1e-2)
+    assert metrics.top1 == pytest.approx(correct[best], abs=0.02)
+    assert metrics.top1 > 0.8
+    assert settings.num_train == 24
+    assert settings.labels_per_class == (4,) * 6
+    assert settings.converged
 
 
 def test_probe_gets_better_with_labels_and_is_a_function_of_its_seed():
@@ -115,11 +115,11 @@ def test_probe_gets_better_with_labels_and_is_a_function_of_its_seed():
         return frozen_probe(*splits, num_classes=6, **settings)
 
     few, all_of_them = probe(label_fraction=0.01), probe(label_fraction=1.0)
-    assert few["num_labeled"] == 6
-    assert all_of_them["num_labeled"] == 600
-    assert few["top1"] + 0.05 < all_of_them["top1"]
+    assert few.settings.num_train == 6
+    assert all_of_them.settings.num_train == 600
+    assert few.metrics.top1 + 0.05 < all_of_them.metrics.top1
     assert few == probe(label_fraction=0.01)
-    assert few["top1"] != probe(label_fraction=0.01, seed=1)["top1"]
+    assert few.metrics != probe(label_fraction=0.01, seed=1).metrics
 
 
 def test_test_labels_choose_nothing():
@@ -129,9 +129,8 @@ def test_test_labels_choose_nothing():
         frozen_probe(train, validation, part, num_classes=6, label_fraction=0.2)
         for part in (test, wrong)
     )
-    assert first["path"] == second["path"]
-    assert first["C"] == second["C"]
-    assert first["top1"] > second["top1"]
+    assert first.settings == second.settings
+    assert first.metrics.top1 > second.metrics.top1
 
 
 def test_bad_input_of_the_probe_is_refused():
@@ -150,8 +149,64 @@ def test_bad_input_of_the_probe_is_refused():
         frozen_probe(train, validation, test, num_classes=6, label_fraction=2)
 
 
-def test_the_first_of_equals_and_none_that_diverged_is_better():
-    low, high, diverged = ({"validation_log_loss": x} for x in (0.1, 0.2, None))
-    assert is_better(low, None) and is_better(low, high)
-    assert not is_better(high, low) and not is_better(low, low)
-    assert not is_better(diverged, None) and not is_better(diverged, high)
+def few_labels(train, test, **settings):
+    return few_label_probe(train, test, num_classes=6, **settings)
+
+
+@pytest.mark.parametrize("labels_per_class", [1, 2, 5])
+def test_few_labels_give_mean_and_deviation(labels_per_class):
+    result = few_labels(
+        blobs(120, 0),
+        blobs(60, 1),
+        labels_per_class=labels_per_class,
+        num_draws=3,
+        seed=7,
+    )
+    settings = result.settings
+    values = [draw.top1 for draw in settings.draws]
+    assert [draw.seed for draw in settings.draws] == [7, 8, 9]
+    assert result.metrics.top1 == pytest.approx(np.mean(values))
+    assert result.metrics.top1_std == pytest.approx(np.std(values, ddof=1))
+    assert settings.num_train == 6 * labels_per_class
+    fixed = labels_per_class == 1
+    assert settings.C_chosen_by == ("fixed" if fixed else "cross-validation")
+
+
+def test_one_draw_has_no_deviation_and_few_classes_have_no_top5():
+    splits = blobs(120, 0, num_classes=5), blobs(60, 1, num_classes=5)
+    metrics = few_label_probe(*splits, num_classes=5, num_draws=1).metrics
+    assert (metrics.top1_std, metrics.top5, metrics.top5_std) == (None, None, None)
+
+
+def test_few_labels_use_no_other_label():
+    train, test = blobs(120, 0), blobs(60, 1)
+    result = few_labels(train, test, labels_per_class=4, num_draws=1)
+    picks = draw_balanced(train.labels, 24, seed=0)
+    assert counts_per_class(train.labels[picks], 6) == (4,) * 6
+    # Wrong labels elsewhere change nothing as long as the draw is the same.
+    rest = np.setdiff1d(np.arange(len(train.labels)), picks)
+    swapped = train.representations.copy()
+    swapped[rest] = swapped[rest[::-1]]  # The same mean and deviation, other labels.
+    other = few_labels(
+        Features(swapped, train.labels), test, labels_per_class=4, num_draws=1
+    )
+    assert other.settings.draws == result.settings.draws
+
+
+def test_few_labels_leave_their_inputs_as_they_were():
+    splits = blobs(120, 0), blobs(60, 1)
+    before = [features.representations.copy() for features in splits]
+    few_labels(*splits, labels_per_class=3, num_draws=1)
+    for features, expected in zip(splits, before, strict=True):
+        np.testing.assert_array_equal(features.representations, expected)
+
+
+def test_few_labels_settings_are_checked():
+    train, test = blobs(60, 0), blobs(30, 1)
+    with pytest.raises(ValueError, match="labels_per_class=0"):
+        few_labels(train, test, labels_per_class=0)
+    with pytest.raises(ValueError, match="num_draws=0"):
+        few_labels(train, test, num_draws=0)
+    fewer = Features(train.representations[:-5], train.labels[:-5])
+    with pytest.raises(ValueError, match="Received: 9 with label 1"):
+        few_labels(fewer, test, labels_per_class=10)

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from vicreg_keras.evaluate import logistic
-from vicreg_keras.evaluate.logistic import Problem, fit_logistic, fit_path, mean_and_std
+from vicreg_keras.evaluate.logistic import Problem, fit_logistic, mean_and_std
 
 
 def test_moments_leave_constant_columns_at_zero():
@@ -55,14 +55,14 @@ def noisy_classes(num_examples=200, num_classes=3):
 def test_path_reaches_what_each_fit_reaches_alone_and_sooner():
     rows, labels = noisy_classes()
     values = (0.1, 0.3, 1.0)
-    path = list(fit_path(rows, labels, values))
+    path = list(Problem(rows, labels).path(values))
     alone = [fit_logistic(rows, labels, value) for value in values]
     assert [fit.C for fit in path] == list(values)
     for warm, cold in zip(path, alone, strict=True):
         np.testing.assert_allclose(
             warm.scores(rows, 3), cold.scores(rows, 3), atol=2e-2
         )
-    assert sum(f.iterations for f in path) < sum(f.iterations for f in alone)
+    assert sum(f.num_iterations for f in path) < sum(f.num_iterations for f in alone)
 
 
 def test_path_makes_no_fit_that_is_not_asked_for(monkeypatch):
@@ -74,7 +74,7 @@ def test_path_makes_no_fit_that_is_not_asked_for(monkeypatch):
         return minimize(*args, **kwargs)
 
     monkeypatch.setattr(logistic, "minimize", search)
-    path = fit_path(rows, labels, (0.1, 1.0, 10.0))
+    path = Problem(rows, labels).path((0.1, 1.0, 10.0))
     assert [next(path).C, len(searches)] == [0.1, 1]
     assert [next(path).C, len(searches)] == [1.0, 2]
 
@@ -119,7 +119,7 @@ def test_no_convergence_is_noted_not_warned(monkeypatch):
         warnings.simplefilter("error")
         fit = fit_logistic(*noisy_classes(), 1.0)
     assert not fit.converged
-    assert fit.iterations == 1
+    assert fit.num_iterations == 1
 
 
 def correlated(num_examples=400, width=30, num_classes=10, seed=0):
@@ -225,7 +225,7 @@ def test_correlated_columns_take_few_iterations():
     theirs = LogisticRegression(C=1.0, max_iter=3000).fit(rows, labels)
     fit = fit_logistic(rows, labels, 1.0)
     assert fit.converged
-    assert fit.iterations < 20
+    assert fit.num_iterations < 20
     assert theirs.n_iter_[0] > 60
 
 
@@ -243,7 +243,7 @@ def test_start_at_the_optimum_stays_there(monkeypatch):
         fit = fit_logistic(rows, labels, 1.0)
         again = fit_logistic(rows, labels, 1.0, fit)
         assert again.converged
-        assert again.iterations <= 1
+        assert again.num_iterations <= 1
         np.testing.assert_allclose(again.weights, fit.weights, atol=1e-6)
 
 
@@ -264,9 +264,9 @@ def test_labels_that_no_column_tells_apart_get_their_frequencies():
 def test_parts_and_threads_change_nothing(monkeypatch):
     rows, labels = correlated(2500)
     alone = fit_logistic(rows, labels, 1.0)
-    monkeypatch.setattr(logistic, "_MANY_ENTRIES", 0)
+    monkeypatch.setattr(logistic, "_MULTITHREADED_SIZE", 0)
     shared = fit_logistic(rows, labels, 1.0)
-    monkeypatch.setattr(logistic, "_ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(logistic, "_BLOCK_SIZE", 7)
     in_parts = fit_logistic(rows, labels, 1.0)
     for fit in (shared, in_parts):
         assert fit.converged

@@ -1,5 +1,7 @@
 """An encoder on digits, with a run's folder, for the modes."""
 
+import importlib
+
 import keras
 import numpy as np
 import pytest
@@ -8,13 +10,27 @@ from PIL import Image
 from vicreg_keras import load_dataset, make_encoder
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.data.split import Split
+from vicreg_keras.modes import MODES
 from vicreg_keras.modes.context import Context
 from vicreg_keras.workdir.run_folder import RunFolder
 
 
 @pytest.fixture(scope="session")
+def run_mode():
+    """A function that runs a mode with options by name."""
+
+    def run(mode, context, **options):
+        module = importlib.import_module(f"vicreg_keras.modes.{mode}")
+        if hasattr(module, "run"):
+            return module.run(context, MODES[mode].options(**options))
+        return getattr(module, f"run_{mode}")(context, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def digits():
-    """A part of the digits: 300 to train on, 60 held out, 90 to test."""
+    """A part of the digits: 300 training, 60 validation and 90 test images."""
     whole = load_dataset("digits")
     return Dataset(
         name="digits",
@@ -28,7 +44,7 @@ def digits():
 
 @pytest.fixture(scope="session")
 def encoders():
-    """Two encoders of other weights: the one judged, and its baseline."""
+    """Two encoders of other weights: the evaluated one, and its untrained baseline."""
     keras.utils.set_random_seed(0)
     return [make_encoder("tiny", (8, 8, 3)) for _ in range(2)]
 
@@ -38,7 +54,8 @@ def context(digits, encoders, tmp_path):
     """A run with both; afterwards the encoder must be as it was, bit for bit."""
     encoder, untrained = encoders
     before = [variable.numpy() for variable in encoder.variables]
-    yield Context(encoder, digits, RunFolder(tmp_path / "run"), untrained)
+    run = RunFolder(tmp_path / "run")
+    yield Context(encoder, digits, run, make_encoder=lambda trained: untrained)
     for variable, value in zip(encoder.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
 
@@ -62,10 +79,10 @@ def unlabeled(digits, encoders, tmp_path):
 
 
 @pytest.fixture
-def photos(context, tmp_path):
+def photos(digits, tmp_path):
     """Five training images as files."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    for number, image in enumerate(context.dataset.train.read(range(5))):
+    for number, image in enumerate(digits.train.read(range(5))):
         Image.fromarray(image).save(folder / f"{number}.png")
     return folder

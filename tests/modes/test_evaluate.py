@@ -1,22 +1,19 @@
 """`evaluate`: everything that applies, on one page, and for TensorBoard's projector."""
 
-import keras
 import pytest
 from google.protobuf import text_format
 from PIL import Image
 from tensorboard.plugins.projector import ProjectorConfig
 
 from vicreg_keras.modes.context import Context
-from vicreg_keras.modes.registry import MODES
 
 
-def test_evaluate_writes_numbers_and_a_page(context, capsys):
-    MODES["evaluate"](context)
+def test_evaluate_writes_numbers_and_a_page(run_mode, context, capsys):
+    run_mode("evaluate", context)
     modes = [row["mode"] for row in context.run.read_metrics()]
     assert modes == ["linear_eval", "knn_eval", "retrieve", "cluster", "spectrum"]
     page = (context.run.path / "report.html").read_text()
-    result = context.run.read_metrics("linear_eval")[0]["results"]["encoder"]
-    assert f"{100 * result['cached']['top1']:.2f}" in page
+    assert f"{100 * context.linear_probe.metrics.top1:.2f}" in page
     assert page.count("data:image/png") >= 10 * 6  # Queries and their neighbors.
     assert str(context.run.path / "report.html") in capsys.readouterr().out
 
@@ -33,26 +30,13 @@ def test_evaluate_writes_numbers_and_a_page(context, capsys):
         assert sprite.size == (80, 80)  # 10 by 10 places of 8 by 8 pixels.
 
 
-def test_evaluate_without_labels_does_what_it_can(unlabeled):
-    MODES["evaluate"](unlabeled)
+def test_evaluate_without_labels_does_what_it_can(run_mode, unlabeled):
+    run_mode("evaluate", unlabeled)
     modes = [row["mode"] for row in unlabeled.run.read_metrics()]
     assert modes == ["cluster", "spectrum"]
     assert (unlabeled.run.path / "report.html").exists()
 
 
-def test_evaluate_needs_a_run(context):
+def test_evaluate_needs_a_run(run_mode, context):
     with pytest.raises(ValueError, match="--workdir=RUN for --mode=evaluate"):
-        MODES["evaluate"](Context(context.encoder, context.dataset))
-
-
-def test_finetune_takes_what_a_person_types(context, encoders, capsys):
-    context.make_encoder = lambda trained: keras.models.clone_model(encoders[0])
-    MODES["finetune"](context, label_fractions=["0.1"], finetune_epochs=1)
-    assert "fine-tuned" in capsys.readouterr().out
-    (row,) = context.run.read_metrics("finetune")
-    assert row["results"]["finetuned"][0]["num_labeled"] == 30
-    with pytest.raises(ValueError, match="--label_fractions=0.01,0.1,1.*=x"):
-        MODES["finetune"](context, label_fractions=["x"])
-    context.make_encoder = None
-    with pytest.raises(ValueError, match="--workdir=RUN for --mode=finetune"):
-        MODES["finetune"](context)
+        run_mode("evaluate", Context(context.encoder, context.dataset))

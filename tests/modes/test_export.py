@@ -1,5 +1,6 @@
 """The mode `export`: files appear when they are right, and say what they cost."""
 
+import functools
 import json
 
 import numpy as np
@@ -11,18 +12,18 @@ from vicreg_keras.export import tflite
 from vicreg_keras.models.saved_encoder import load_encoder
 from vicreg_keras.modes import export_costs
 from vicreg_keras.modes.context import Context
-from vicreg_keras.modes.registry import MODES
 
 
-def run_export(context, **options):
-    return MODES["export"](context, **options)
+@pytest.fixture
+def run_export(run_mode):
+    return functools.partial(run_mode, "export")
 
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_savedmodel_has_the_head(context, capsys):
+def test_the_savedmodel_has_the_head(run_export, context, capsys):
     row = run_export(context, head="linear")
     version = context.run.path / "encoder" / "1"
     assert row["paths"] == {"savedmodel": str(version)} and row["files"] == []
@@ -33,10 +34,10 @@ def test_the_savedmodel_has_the_head(context, capsys):
     predicted = [row[0].decode() for row in answers["class_names"].numpy()]
     classes = np.array(context.dataset.class_names)
     accuracy = np.mean(classes[test.labels] == predicted)
-    assert accuracy == pytest.approx(context.linear_top1())
+    assert accuracy == pytest.approx(context.linear_probe.metrics.top1)
 
 
-def test_what_lies_beside_a_savedmodel_comes_along(context):
+def test_what_lies_beside_a_savedmodel_comes_along(run_export, context):
     first = run_export(context, head="linear")["paths"]["savedmodel"]
     context.encoder = load_encoder(first)
     second = run_export(context)["paths"]["savedmodel"]
@@ -49,14 +50,14 @@ def test_what_lies_beside_a_savedmodel_comes_along(context):
     assert path.read_text() == classes
 
 
-def test_tflite_files_say_what_they_cost(context, capsys):
+def test_tflite_files_say_what_they_cost(run_export, context, capsys):
     chosen = ("float32", "int8_only")
     row = run_export(context, format=["tflite"], quantization=chosen)
     text = capsys.readouterr().out
     folder = context.run.path / "tflite" / "1"
     assert names(folder) == ["files.json", "float32.tflite", "int8_only.tflite"]
     own, exact, integers = row["files"]
-    assert own["linear_top1"] == pytest.approx(context.linear_top1())
+    assert own["linear_top1"] == pytest.approx(context.linear_probe.metrics.top1)
     assert exact["linear_top1"] == own["linear_top1"]
     assert exact["knn_top1"] == own["knn_top1"] and exact["num_test"] == 90
     assert 0 < exact["max_difference"] < 1e-5 * exact["max_number"]
@@ -76,17 +77,17 @@ def test_tflite_files_say_what_they_cost(context, capsys):
     assert (context.run.figures / "export.png").stat().st_size > 5000
 
 
-def test_accuracy_is_that_of_the_file(context):
+def test_accuracy_is_that_of_the_file(run_export, context):
     """Measured again, from the file that was written."""
     row = run_export(context, format=["tflite"], quantization=["int8"])
     content = (context.run.path / "tflite" / "1" / "int8.tflite").read_bytes()
     rows = extract_features(tflite.TFLiteEncoder(content), context.dataset.test)
-    scores = context.head[0].scores(rows.representations)
+    scores = context.head.scores(rows.representations)
     accuracy = np.mean(scores.argmax(axis=1) == rows.labels)
     assert row["files"][1]["linear_top1"] == pytest.approx(accuracy)
 
 
-def test_onnx_beside_tflite(context):
+def test_onnx_beside_tflite(run_export, context):
     pytest.importorskip("tf2onnx")
     row = run_export(context, format=["onnx", "tflite"], quantization=["float32"])
     assert [one["file"] for one in row["files"]] == [
@@ -98,7 +99,7 @@ def test_onnx_beside_tflite(context):
     assert names(context.run.path / "onnx" / "1") == ["encoder.onnx", "files.json"]
 
 
-def test_without_labels_there_are_differences_alone(unlabeled, capsys):
+def test_without_labels_there_are_differences_alone(run_export, unlabeled, capsys):
     row = run_export(unlabeled, format=["tflite"], quantization=["float16"])
     assert "linear_top1" not in row["files"][1]
     assert row["files"][1]["num_compared"] == 40
@@ -108,7 +109,9 @@ def test_without_labels_there_are_differences_alone(unlabeled, capsys):
 
 
 @pytest.mark.parametrize("limit", ["tolerance", "cosine"])
-def test_a_file_that_differs_leaves_all_as_it_was(limit, context, monkeypatch):
+def test_a_file_that_differs_leaves_all_as_it_was(
+    run_export, limit, context, monkeypatch
+):
     run_export(context, format=["tflite"], quantization=["float32"])
     real = tflite.TFLiteEncoder.run
 
@@ -153,15 +156,15 @@ def test_numbers_that_are_none_are_refused(context):
         ({"format": ["tflite"], "head": "linear"}, "--format=savedmodel with --head"),
     ],
 )
-def test_wrong_choices_are_one_line(options, expected, context):
+def test_wrong_choices_are_one_line(run_export, options, expected, context):
     with pytest.raises(ValueError, match=expected):
         run_export(context, **options)
     assert not context.run.path.exists()
 
 
-def test_without_a_run_a_folder_is_asked_for(digits, encoders, tmp_path):
+def test_without_a_run_a_folder_is_asked_for(run_export, digits, encoders, tmp_path):
     context = Context(encoders[0], digits)
-    with pytest.raises(ValueError, match="Expected --output=PATH"):
+    with pytest.raises(ValueError, match="Expected output=PATH"):
         run_export(context)
     row = run_export(context, output=str(tmp_path / "out"))
     assert row["paths"]["savedmodel"] == str(tmp_path / "out" / "encoder" / "1")

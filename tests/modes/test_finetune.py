@@ -1,4 +1,4 @@
-"""The mode `finetune`: three numbers a fraction, and nothing of the context changed."""
+"""`finetune`: three accuracies per fraction, and nothing of the context changed."""
 
 import dataclasses
 
@@ -8,15 +8,17 @@ import pytest
 import tensorflow as tf
 
 from vicreg_keras.data.dataset import Split, load_dataset
+from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.few_labels import frozen_probe
+from vicreg_keras.evaluate.finetune import FinetuneRecord
+from vicreg_keras.evaluate.records import read_records
 from vicreg_keras.models.encoders import make_encoder
 from vicreg_keras.modes.context import Context
-from vicreg_keras.modes.finetune import run_finetune
+from vicreg_keras.modes.finetune import run
+from vicreg_keras.modes.options import FinetuneOptions
 from vicreg_keras.workdir.run_folder import RunFolder
 
 SETTINGS = {
-    "label_fractions": (0.02, 0.5),
-    "epochs": 1,
     "min_steps": 6,
     "learning_rates": ((0.03, 0.08),),
     "view": lambda images, seed: tf.cast(images, tf.float32),
@@ -59,42 +61,41 @@ class Encoders:
 
 
 def make_context(encoders, dataset, run=None):
-    return Context(Saved(encoders.pretrained), dataset, run, encoders(False), seed=4)
+    return Context(Saved(encoders.pretrained), dataset, run, encoders, seed=4)
 
 
 def test_table_numbers_and_picture(digits, tmp_path, capsys):
     encoders = Encoders()
     context = make_context(encoders, digits, RunFolder(tmp_path / "run"))
-    judged = (context.encoder, context.untrained_encoder)
-    before = [[v.numpy() for v in encoder.variables] for encoder in judged]
+    evaluated = (context.encoder, context.untrained_encoder)
+    before = [[v.numpy() for v in encoder.variables] for encoder in evaluated]
     encoders.made.clear()
 
-    row = run_finetune(context, make_encoder=encoders, **SETTINGS)
+    options = FinetuneOptions(label_fractions=(0.02, 0.5), finetune_epochs=1)
+    record = run(context, options, **SETTINGS)
 
     # A new encoder each time, of both kinds; the context's are bit for bit the same.
     assert [pretrained for pretrained, _ in encoders.made] == [True, False] * 2
     assert len({id(encoder) for _, encoder in encoders.made}) == 4
-    for encoder, old in zip(judged, before, strict=True):
+    for encoder, old in zip(evaluated, before, strict=True):
         for variable, value in zip(encoder.variables, old, strict=True):
             np.testing.assert_array_equal(variable.numpy(), value)
-    results = row["results"]
-    assert set(results) == {"finetuned", "scratch", "frozen"}
-    for numbers in results.values():
-        assert [part["num_labeled"] for part in numbers] == [26, 647]
-        assert {part["seed"] for part in numbers} == {4}
-        assert {part["num_test"] for part in numbers} == {359}
-    for tuned, scratch in zip(results["finetuned"], results["scratch"], strict=True):
+    for results in (record.finetuned, record.scratch, record.frozen):
+        assert [result.settings.num_train for result in results] == [26, 647]
+        assert {result.settings.seed for result in results} == {4}
+        assert {result.settings.num_test for result in results} == {359}
+    for tuned, scratch in zip(record.finetuned, record.scratch, strict=True):
         # The same protocol on the same images, from other weights.
-        differing = {"top1", "top5", "path", "validation_log_loss", "validation_top1"}
-        assert tuned["validation_log_loss"] != scratch["validation_log_loss"]
-        for key in set(tuned) - differing:
-            assert tuned[key] == scratch[key], key
+        assert tuned.metrics.validation_log_loss != scratch.metrics.validation_log_loss
+        assert dataclasses.replace(tuned.settings, sweep=()) == dataclasses.replace(
+            scratch.settings, sweep=()
+        )
     splits = [context.features[name] for name in ("train", "validation", "test")]
-    assert results["frozen"][0] == frozen_probe(
+    assert record.frozen[0] == frozen_probe(
         *splits, num_classes=10, label_fraction=0.02, seed=4
     )
-    assert (row["mode"], row["split"], row["seed"]) == ("finetune", "test", 4)
-    assert context.run.read_metrics("finetune") == [row]
+    assert (record.mode, record.split, record.seed) == ("finetune", "test", 4)
+    assert read_records(context.run, FinetuneRecord) == [record]
     assert (context.run.figures / "label_efficiency.png").stat().st_size > 10_000
 
     printed = capsys.readouterr().out
@@ -110,40 +111,40 @@ def test_table_numbers_and_picture(digits, tmp_path, capsys):
     ]
     for number, line in enumerate(lines[header + 1 : header + 3]):
         shown = [
-            f"{100 * results[name][number]['top1']:.2f}"
-            for name in ("scratch", "frozen", "finetuned")
+            f"{100 * results[number].metrics.top1:.2f}"
+            for results in (record.scratch, record.frozen, record.finetuned)
         ]
         assert line.split()[3:6] == shown
         assert "rates 0.03/0.08 from scratch" in line
     assert lines[header + 1].split()[:3] == ["26", "2", "%"]
-    assert "144 held-out labels" in printed
+    assert "144 validation labels" in printed
     assert "test split, 359 examples of 10 classes" in printed
 
 
 def test_without_a_run_nothing_is_written(digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    encoders = Encoders()
-    context = make_context(encoders, digits)
-    settings = SETTINGS | {"label_fractions": (0.02,), "min_steps": 1}
-    row = run_finetune(context, make_encoder=encoders, **settings)
-    assert len(row["results"]["finetuned"]) == 1
+    context = make_context(Encoders(), digits)
+    options = FinetuneOptions(label_fractions=(0.02,), finetune_epochs=1)
+    record = run(context, options, **SETTINGS | {"min_steps": 1})
+    assert len(record.finetuned) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_judged_is_refused_before_any_work(digits):
-    encoders = Encoders()
+def test_unusable_datasets_are_refused_before_any_work(digits):
     bare = Split(np.zeros((4, 8, 8, 3), np.uint8), None, list("abcd"))
     unlabeled = dataclasses.replace(
         digits, class_names=None, train=bare, validation=bare, test=bare
     )
-    for dataset, settings, message in (
-        (unlabeled, {}, "Expected a labeled dataset for fine-tuning"),
-        (dataclasses.replace(digits, test=None), {}, "test split for fine-tuning"),
-        (digits, {"label_fractions": ()}, "at least one fraction"),
-        (digits, {"label_fractions": (0.1, 1.5)}, "label_fraction=1.5"),
+    table = dataclasses.replace(digits, columns=())
+    for dataset, message in (
+        (unlabeled, "Expected a labeled dataset for fine-tuning"),
+        (dataclasses.replace(digits, test=None), "test split for fine-tuning"),
+        (table, "Expected images for fine-tuning"),
     ):
-        context = make_context(encoders, dataset)
-        encoders.made.clear()
-        with pytest.raises(ValueError, match=message):
-            run_finetune(context, make_encoder=encoders, **SETTINGS | settings)
+        encoders = Encoders()
+        with pytest.raises(InputError, match=message):
+            run(make_context(encoders, dataset), FinetuneOptions())
         assert encoders.made == []
+    without_run = Context(Encoders().pretrained, digits)
+    with pytest.raises(InputError, match="workdir=RUN for fine-tuning"):
+        run(without_run, FinetuneOptions())

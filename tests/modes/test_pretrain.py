@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vicreg_keras import load_dataset
+from vicreg_keras.evaluate.features import input_features
 from vicreg_keras.evaluate.knn import knn_accuracy
-from vicreg_keras.evaluate.linear_eval import input_features
 from vicreg_keras.modes.pretrain import run_pretrain
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.pretrain import pretrain

@@ -7,11 +7,12 @@ import types
 import numpy as np
 import pytest
 
-from vicreg_keras.evaluate import linear_eval, linear_probe
+from vicreg_keras.evaluate import linear_eval
 from vicreg_keras.evaluate.clustering import cluster_eval
 from vicreg_keras.evaluate.features import Features
-from vicreg_keras.evaluate.few_labels import frozen_probe
+from vicreg_keras.evaluate.few_labels import few_label_probe, frozen_probe
 from vicreg_keras.evaluate.knn import knn_eval
+from vicreg_keras.evaluate.linear_probe import linear_probe
 from vicreg_keras.evaluate.projection import ProjectionSettings
 from vicreg_keras.evaluate.records import from_json, to_json
 from vicreg_keras.evaluate.retrieval import retrieval_eval
@@ -38,6 +39,11 @@ def _splits(distance, width=12):
     return splits
 
 
+def flat(result):
+    numbers = to_json(result)
+    return numbers["metrics"] | numbers["settings"]
+
+
 @functools.cache
 def _rows():
     """One line a mode, by mode."""
@@ -48,8 +54,8 @@ def _rows():
         train, _, test = splits
         few = {"labels_per_class": 5, "num_draws": 2, "seed": 0}
         linear[name] = {
-            "cached": linear_probe.cached_probe(*splits, **size),
-            "few_labels": linear_probe.few_label_probe(train, test, **size, **few),
+            "cached": flat(linear_probe(*splits, **size)),
+            "few_labels": flat(few_label_probe(train, test, **size, **few)),
         }
         neighbors[name] = to_json(knn_eval(*splits, **size))
         retrieval[name] = to_json(retrieval_eval(train, test, **size, verbose=0))
@@ -59,7 +65,7 @@ def _rows():
     splits = _splits(SUBJECTS["encoder"])
     train, _, test = splits
     dataset = types.SimpleNamespace(train=train, test=test, **size)
-    linear["chance"] = {"chance": linear_eval.chance(dataset)}
+    linear["chance"] = {"chance": to_json(linear_eval.chance(dataset))}
     own = {"file": "the encoder", "bytes": 4096, "milliseconds": 2.5}
     own |= {"linear_top1": 0.9, "knn_top1": 0.8, "num_test": 70}
     int8 = own | {"file": "int8.tflite", "bytes": 1024, "milliseconds": 0.5}
@@ -68,7 +74,8 @@ def _rows():
     exported = [own, int8]
     tuned = {name: [] for name in ("frozen", "finetuned", "scratch")}
     for fraction in (0.1, 1.0):
-        numbers = frozen_probe(*splits, **size, label_fraction=fraction)
+        numbers = flat(frozen_probe(*splits, **size, label_fraction=fraction))
+        numbers["num_labeled"] = numbers["num_train"]
         for name, lead in zip(tuned, (0.0, 0.05, -0.1), strict=True):
             # What is read of fine-tuning has the same names.
             tuned[name].append(numbers | {"top1": numbers["top1"] * 0.9 + lead})

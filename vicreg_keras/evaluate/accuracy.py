@@ -1,12 +1,11 @@
-"""How many examples does a classifier get right, and can it be judged at all?"""
+"""Top-k accuracy, and checks of the features that an evaluation is given."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.features import Features
+from vicreg_keras.evaluate.features import Features, check_representations
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,27 +21,24 @@ class ClassificationMetrics:
     top5: float | None = None
 
 
-def top1_and_top5(scores: np.ndarray, labels: np.ndarray) -> dict:
-    """`top1` and `top5`, as every protocol reports them.
+def top1_and_top5(scores: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+    """Returns `top1` and `top5`, the arguments of `ClassificationMetrics`.
 
     Args:
-        scores: As of `top_k_accuracy`.
-        labels: As of `top_k_accuracy`.
-
-    Returns:
-        Both in [0, 1]; `top5` is `None` for fewer than six classes, where it is 1.
+        scores: See `top_k_accuracy`.
+        labels: See `top_k_accuracy`.
     """
     top5 = top_k_accuracy(scores, labels, 5) if scores.shape[1] > 5 else None
     return {"top1": top_k_accuracy(scores, labels, 1), "top5": top5}
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """The share of examples whose label is among the `k` best scores.
+    """Returns the fraction of examples whose label is among the `k` best scores.
 
     Ties are shared: where `h` classes score higher than the label and `t`, itself
     included, score the same, the example counts `(k - h) / t`, kept within [0, 1].
     That is the mean over all orders of the tied classes, so the order of classes
-    is no help, and constant scores give `k / num_classes`, which is chance.
+    does not matter, and constant scores give `k / num_classes`, which is chance.
 
     Args:
         scores: `(N, num_classes)` logits, votes or probabilities; `-inf` for a class
@@ -68,27 +64,50 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     check_labels("scored", labels, num_classes=scores.shape[1])
     if np.isnan(scores).any():
         raise ValueError("Expected scores that are numbers. Received: NaN")
-    own = scores[np.arange(len(labels)), labels][:, np.newaxis]
-    higher = (scores > own).sum(axis=1)
-    tied = (scores == own).sum(axis=1)
+    of_label = scores[np.arange(len(labels)), labels][:, np.newaxis]
+    higher = (scores > of_label).sum(axis=1)
+    tied = (scores == of_label).sum(axis=1)
     share = np.clip((k - higher) / tied, 0.0, 1.0)
-    return float(np.where(np.isneginf(own[:, 0]), 0.0, share).mean())
+    return float(np.where(np.isneginf(of_label[:, 0]), 0.0, share).mean())
+
+
+def check_splits(num_classes: int, *, train: Features, **others: Features) -> None:
+    """Checks the splits of a classification together, before any work.
+
+    Args:
+        num_classes: Labels must be in `[0, num_classes)`.
+        train: Labeled features, which must have two classes or more.
+        **others: Labeled features of other splits, by name.
+
+    Raises:
+        InputError: As `check_features`, if widths differ, or there is one class only.
+    """
+    check_features("train", train, num_classes=num_classes)
+    width = train.representations.shape[1]
+    for name, features in others.items():
+        check_features(name, features, num_classes=num_classes, width=width)
+    if (train.labels == train.labels[0]).all():
+        raise InputError(
+            "Expected training examples of at least two classes. Received: only label "
+            f"{train.labels[0]}. There is nothing to tell apart."
+        )
 
 
 def check_features(
     name: str, features: Features, *, num_classes: int, width: int | None = None
 ) -> None:
-    """Refuses features that no classifier can use.
+    """Checks labeled features of one split.
 
     Args:
-        name: What they are called in messages.
+        name: Description of them in messages.
         features: Representations `(N, D)` and labels `(N,)`.
         num_classes: Labels must be in `[0, num_classes)`.
-        width: `D` must be it, where given.
+        width: Expected `D`, or `None` for any.
 
     Raises:
-        ValueError: If labels are missing or out of range, shapes do not match, there
-            is no example, or a value is NaN or infinite.
+        InputError: If labels are missing or out of range, there is no example, or a
+            value is NaN or infinite.
+        ValueError: If there are not as many labels as representations.
     """
     check_labels(name, features.labels, num_classes=num_classes)
     check_representations(name, features.representations, width=width)
@@ -100,68 +119,30 @@ def check_features(
         )
 
 
-def check_representations(
-    name: str,
-    representations: np.ndarray,
-    *,
-    min_count: int = 1,
-    width: int | None = None,
-) -> None:
-    """Refuses representations that cannot be compared.
+def check_labels(name: str, labels: np.ndarray | None, *, num_classes: int) -> None:
+    """Checks that labels are there and in range.
 
     Args:
-        name: What they are called in messages.
-        representations: `(N, D)` array.
-        min_count: Smallest `N`.
-        width: `D` must be it, where given.
-
-    Raises:
-        InputError: If the shape is another, or a value is NaN or infinite.
-    """
-    shape = np.shape(representations)
-    if len(shape) != 2 or shape[0] < min_count or not shape[1]:
-        raise InputError(
-            f"Expected {name} representations of shape (N, D), at least {min_count} of "
-            f"them. Received: shape={shape}."
-        )
-    if width is not None and shape[1] != width:
-        raise InputError(
-            f"Expected {name} representations {width} wide, like the others. "
-            f"Received: shape={shape}. All must come from one encoder."
-        )
-    finite = np.isfinite(representations).all(axis=1)
-    if not finite.all():
-        raise InputError(
-            f"Expected finite {name} representations. Received: NaN or infinity in "
-            f"{(~finite).sum()} of {len(finite)}. The training of the encoder has "
-            "diverged; use an earlier checkpoint, or a lower learning rate."
-        )
-
-
-def check_labels(name: str, labels: Any, *, num_classes: int) -> None:
-    """Refuses labels that are missing, empty or out of range.
-
-    Args:
-        name: What they are called in messages.
+        name: Description of them in messages.
         labels: `(N,)` integers, or `None` where a split has none.
         num_classes: Labels must be in `[0, num_classes)`.
 
     Raises:
-        ValueError: If they are not such labels.
+        InputError: If they are not such labels.
     """
     if labels is None:
-        raise ValueError(
+        raise InputError(
             f"Expected labels for {name}. Received: labels=None. This evaluation needs "
             "a labeled dataset."
         )
     if np.ndim(labels) != 1 or not len(labels):
-        raise ValueError(
+        raise InputError(
             f"Expected {name} labels of shape (N,), N above 0. Received: "
-            f"shape={np.shape(labels)}"
+            f"shape={np.shape(labels)}."
         )
     lowest, highest = int(np.min(labels)), int(np.max(labels))
     if lowest < 0 or highest >= num_classes:
-        raise ValueError(
+        raise InputError(
             f"Expected {name} labels in [0, {num_classes}). Received: labels from "
-            f"{lowest} to {highest}"
+            f"{lowest} to {highest}."
         )

@@ -1,4 +1,4 @@
-"""How well do linear classifiers do that learn from random crops, as the authors'?"""
+"""Linear evaluation on random crops: linear heads trained by SGD, as the authors do."""
 
 import dataclasses
 import json
@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
+from vicreg_keras.data.dataset import Split
+from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.accuracy import (
     ClassificationMetrics,
     check_features,
@@ -16,13 +19,16 @@ from vicreg_keras.evaluate.accuracy import (
     top1_and_top5,
     top_k_accuracy,
 )
-from vicreg_keras.evaluate.features import Features, Progress
+from vicreg_keras.evaluate.features import Encoder, Features
 from vicreg_keras.evaluate.linear_heads import MOMENTUM, LinearHeads
 from vicreg_keras.views.image_layers import RandomHorizontalFlip, RandomResizedCrop
 from vicreg_keras.views.view import View
 
 # 0.3 is the authors' for ImageNet; widths and scales of representations differ.
 LEARNING_RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+# Called as `view(images, seed=int32[2])`: uint8 to float32 in [0, 255].
+RandomView = Callable[..., tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,8 +102,8 @@ class AugmentedProbeResult:
 
 
 def augmented_probe(
-    encoder: Callable[..., Any],
-    train: Any,
+    encoder: Encoder,
+    train: Split,
     validation: Features,
     test: Features,
     *,
@@ -107,54 +113,51 @@ def augmented_probe(
     learning_rates: Sequence[float] = LEARNING_RATES,
     weight_decay: float = 1e-6,
     seed: int = 0,
-    view: Callable[..., tf.Tensor] | None = None,
+    view: RandomView | None = None,
     verbose: int | bool = 1,
-) -> dict:
-    """Test accuracy of the authors' linear evaluation: SGD on random crops.
+) -> AugmentedProbeResult:
+    """Measures the test accuracy of a linear head trained by SGD on random crops.
 
     The encoder is frozen and in inference mode. Every training image is cropped and
-    flipped anew each epoch, encoded, and classified by one linear head a learning
+    flipped anew each epoch, encoded, and classified by one linear head per learning
     rate: all heads start alike and learn from the same representations, so that one
-    pass of the encoder serves them all. The head that is best on the validation part
+    pass of the encoder serves them all. The head that is best on the validation split
     after the last epoch is tested once.
 
     SGD with momentum 0.9 and PyTorch's weight decay (added to the gradient, biases
-    included); the learning rate falls along a cosine, constant within an epoch;
-    weights start at N(0, 0.01^2), biases at 0; the loss is the softmax cross-entropy
-    of logits. Evaluation is on the plain examples.
+    included); the learning rate follows a cosine, constant within an epoch; weights
+    start at N(0, 0.01^2), biases at 0; the loss is the softmax cross-entropy of logits.
+    Evaluation is on the plain examples.
 
     Args:
         encoder: Called as `encoder(images, training=False)`. Its variables are left
             bit for bit as they were.
-        train: Labeled `vicreg_keras.data.dataset.Split`.
+        train: Labeled images.
         validation: The encoder's labeled features of plain examples held out of
             training; the head is chosen on them.
         test: The encoder's labeled features of plain examples.
         num_classes: Labels are in `[0, num_classes)`.
         epochs: At least 1. What does not fill a batch at an epoch's end, a different
             part in each, is left out.
-        batch_size: Images a batch; more than there are become all of them.
-        learning_rates: One head for each.
+        batch_size: Images per step; all of them where there are fewer.
+        learning_rates: Peak learning rate of each head.
         weight_decay: 0 or more.
-        seed: Of the heads' start, the order of images and their views.
-        view: Called as `view(images, seed=int32[2])`, uint8 in, float32 in [0, 255]
-            out. By default `crop_and_flip()`, as the authors have it.
-        verbose: 0 is silent; otherwise images a second and the time left.
+        seed: Seed of initial weights, the order of images and their views.
+        view: Called as `view(images, seed=int32[2])`, from uint8 to float32 in
+            [0, 255]. By default `crop_and_flip()`, as the authors have it.
+        verbose: 0 is silent; otherwise a progress bar appears after a few seconds.
 
     Returns:
-        A dict that JSON can hold: `top1`, `top5` (`None` for fewer than six classes)
-        and `validation_top1` in [0, 1], the chosen `learning_rate`, `path` (each
-        head's `learning_rate`, `validation_top1` and last epoch's mean `loss`), and
-        `protocol`, counts and settings.
+        Metrics and settings.
 
     Raises:
-        ValueError: If labels are missing or out of range, a setting is out of range,
-            or no head ended with finite logits.
+        InputError: If labels are missing or out of range, a setting is out of range,
+            or every head diverges.
 
     Reference:
         `evaluate.py` of facebookresearch/vicreg at commit 4e12602 with
         `--weights freeze`. Differs from it: several learning rates instead of 0.3,
-        chosen on a validation part; the last epoch counts, where the authors report
+        chosen on a validation split; the last epoch counts, where the authors report
         the best epoch on the images that they report; images are read at one size,
         so there is no resizing by 256 / 224 before a center crop.
     """
@@ -164,159 +167,132 @@ def augmented_probe(
     width = validation.representations.shape[1]
     check_features("test", test, num_classes=num_classes, width=width)
     batch_size = min(batch_size, train.num_examples)
-    if view is None:
-        view = crop_and_flip()
+    view = view or crop_and_flip()
 
     heads = LinearHeads(width, num_classes, learning_rates, weight_decay, seed)
     losses = _train_heads(
-        heads,
-        encoder,
-        train,
-        view,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        verbose=verbose,
+        heads, encoder, train, view, epochs, batch_size, seed, disable=not verbose
     )
-
-    scores = heads.scores(validation.representations)
-    path = [
-        {
-            "learning_rate": float(rate),
-            "validation_top1": _accuracy_or_none(scores[:, head], validation.labels),
-            "loss": float(losses[head]) if math.isfinite(losses[head]) else None,
-        }
-        for head, rate in enumerate(learning_rates)
-    ]
-    best = _best_head(path)
-    scores = heads.scores(test.representations)[:, best]
-    return {
-        "protocol": "augmented",
-        **top1_and_top5(scores, test.labels),
-        "validation_top1": path[best]["validation_top1"],
-        "learning_rate": path[best]["learning_rate"],
-        "path": path,
-        "learning_rates": [float(rate) for rate in learning_rates],
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "momentum": MOMENTUM,
-        "weight_decay": weight_decay,
-        "view": _described(view),
-        "num_train": train.num_examples,
-        "num_validation": len(validation.labels),
-        "num_test": len(test.labels),
-        "num_classes": num_classes,
-        "representation_size": width,
-        "seed": seed,
-    }
+    sweep = _sweep(heads, losses, learning_rates, validation)
+    best = max(
+        (trial for trial in sweep if trial.validation_top1 is not None),
+        key=lambda trial: trial.validation_top1,
+        default=None,
+    )
+    if best is None:
+        raise InputError(
+            "Expected a learning rate with which the linear head stays finite. "
+            f"Received: learning_rates={tuple(learning_rates)}, all of which diverged. "
+            "Use smaller ones."
+        )
+    scores = heads.scores(test.representations)[:, sweep.index(best)]
+    return AugmentedProbeResult(
+        AugmentedProbeMetrics(
+            **top1_and_top5(scores, test.labels), validation_top1=best.validation_top1
+        ),
+        AugmentedProbeSettings(
+            learning_rate=best.learning_rate,
+            sweep=sweep,
+            epochs=epochs,
+            batch_size=batch_size,
+            momentum=MOMENTUM,
+            weight_decay=weight_decay,
+            view=view_config(view),
+            num_train=train.num_examples,
+            num_validation=len(validation.labels),
+            num_test=len(test.labels),
+            num_classes=num_classes,
+            representation_size=width,
+            seed=seed,
+        ),
+    )
 
 
 def crop_and_flip() -> View:
-    """The view of the authors' linear evaluation: no colors, no blur."""
+    """Returns the view of the authors' linear evaluation: no colors, no blur."""
     return View([RandomResizedCrop(), RandomHorizontalFlip()])
+
+
+def view_config(view: RandomView) -> dict[str, Any]:
+    """Returns the configuration of a view as JSON can hold it, and its name."""
+    config = view.get_config() if hasattr(view, "get_config") else {}
+    config = {k: v for k, v in config.items() if k not in ("trainable", "dtype")}
+    # Keras's name counts the layers made before.
+    config["name"] = getattr(view, "__name__", type(view).__name__)
+    # Tuples become lists, and what JSON does not know becomes text.
+    return json.loads(json.dumps(config, default=str))
 
 
 def _check_settings(
     epochs: int, batch_size: int, learning_rates: Sequence[float], weight_decay: float
 ) -> None:
     if epochs < 1 or batch_size < 1 or weight_decay < 0:
-        raise ValueError(
-            "Expected at least one epoch, one image a batch and no negative weight "
+        raise InputError(
+            "Expected at least one epoch, one image per batch and no negative weight "
             f"decay. Received: epochs={epochs}, batch_size={batch_size}, "
-            f"weight_decay={weight_decay}"
+            f"weight_decay={weight_decay}."
         )
     if not learning_rates or not all(0 < rate < math.inf for rate in learning_rates):
-        raise ValueError(
+        raise InputError(
             "Expected positive finite learning rates. Received: "
-            f"learning_rates={tuple(learning_rates)}"
+            f"learning_rates={tuple(learning_rates)}."
         )
 
 
 def _train_heads(
     heads: LinearHeads,
-    encoder: Callable[..., Any],
-    train: Any,
-    view: Callable[..., tf.Tensor],
-    *,
+    encoder: Encoder,
+    train: Split,
+    view: RandomView,
     epochs: int,
     batch_size: int,
     seed: int,
-    verbose: int | bool,
+    *,
+    disable: bool,
 ) -> np.ndarray:
     """Trains all heads; the mean loss of each over the last epoch, `(heads,)`."""
     steps_per_epoch = train.num_examples // batch_size
     batches = iter(train.labeled_training_batches(batch_size, seed=seed))
-    step = _training_step(heads, encoder, view, batches.element_spec, seed)
 
-    progress = Progress(epochs * steps_per_epoch * batch_size, verbose=verbose)
-    for epoch in range(epochs):
-        # The authors' scheduler steps once an epoch.
-        decay = 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
-        losses = tf.zeros(heads.num_heads)
-        for number in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
-            images, labels = next(batches)
-            losses += step(images, labels, tf.constant(number), tf.constant(decay))
-            progress.add(len(images))
-    progress.close()
-    return losses.numpy() / steps_per_epoch
+    # A batch of known size lets a view be compiled for it.
+    signature = [
+        *batches.element_spec,
+        tf.TensorSpec((), tf.int32),
+        tf.TensorSpec((), tf.float32),
+    ]
 
-
-def _training_step(
-    heads: LinearHeads,
-    encoder: Callable[..., Any],
-    view: Callable[..., tf.Tensor],
-    element_spec: tuple[tf.TensorSpec, tf.TensorSpec],
-    seed: int,
-) -> Callable[..., tf.Tensor]:
-    """A `tf.function` from a batch to the heads' losses, which updates the heads."""
-
-    @tf.function(
-        # A batch of known size lets a view be compiled for it.
-        input_signature=[
-            *element_spec,
-            tf.TensorSpec((), tf.int32),
-            tf.TensorSpec((), tf.float32),
-        ],
-        jit_compile=False,
-    )
-    def step(images, labels, number, decay):
-        crops = view(images, seed=tf.stack([seed, number]))
+    @tf.function(input_signature=signature, jit_compile=False)
+    def train_step(images, labels, step, decay):
+        crops = view(images, seed=tf.stack([seed, step]))
         representations = tf.cast(encoder(crops, training=False), tf.float32)
         return heads.update(tf.stop_gradient(representations), labels, decay)
 
-    return step
+    total = epochs * steps_per_epoch * batch_size
+    with tqdm(total=total, unit=" examples", delay=3, disable=disable) as bar:
+        for epoch in range(epochs):
+            # The authors' scheduler steps once per epoch.
+            decay = tf.constant(0.5 * (1.0 + math.cos(math.pi * epoch / epochs)))
+            losses = tf.zeros(heads.num_heads)
+            for step in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
+                losses += train_step(*next(batches), tf.constant(step), decay)
+                bar.update(batch_size)
+    return losses.numpy() / steps_per_epoch
 
 
-def _accuracy_or_none(scores: np.ndarray, labels: np.ndarray) -> float | None:
-    """Top-1 accuracy, or `None` for a head that has diverged."""
-    return top_k_accuracy(scores, labels, 1) if np.isfinite(scores).all() else None
-
-
-def _best_head(path: list[dict]) -> int:
-    """The head with the best validation accuracy; the first of equals."""
-    finite = [
-        head for head, tried in enumerate(path) if tried["validation_top1"] is not None
-    ]
-    if not finite:
-        rates = [tried["learning_rate"] for tried in path]
-        raise ValueError(
-            "Expected a learning rate with which the linear classifier stays finite. "
-            f"Received: learning_rates={rates}, all of which diverged. Try lower ones."
+def _sweep(
+    heads: LinearHeads,
+    losses: np.ndarray,
+    learning_rates: Sequence[float],
+    validation: Features,
+) -> tuple[LearningRateTrial, ...]:
+    scores = heads.scores(validation.representations)
+    return tuple(
+        LearningRateTrial(
+            learning_rate=float(rate),
+            validation_top1=top_k_accuracy(scores[:, head], validation.labels, 1)
+            if np.isfinite(scores[:, head]).all()
+            else None,
+            loss=float(losses[head]) if math.isfinite(losses[head]) else None,
         )
-    return max(finite, key=lambda head: path[head]["validation_top1"])
-
-
-def _described(view: Callable[..., tf.Tensor]) -> Any:
-    """What a view is, in a form that JSON can hold."""
-    config = view.get_config() if hasattr(view, "get_config") else {}
-    # Keras's own entries are left out: the name counts the layers made before.
-    config = {
-        key: value
-        for key, value in config.items()
-        if key not in ("name", "trainable", "dtype")
-    }
-    return {
-        "name": getattr(view, "__name__", type(view).__name__),
-        # Tuples become lists, and what JSON does not know becomes text.
-        "config": json.loads(json.dumps(config, default=str)),
-    }
+        for head, rate in enumerate(learning_rates)
+    )

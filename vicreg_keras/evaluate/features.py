@@ -1,19 +1,26 @@
-"""What does an encoder say of every example of a split?
+"""Representations of whole splits, computed by an encoder or equal to the input.
 
-An encoder here is anything called as `encoder(images, training=False)` that gives
-`(N, D)` representations: a `keras.Model`, or a SavedModel read by `load_encoder`.
-It runs in inference mode and is never changed.
+An encoder is anything called as `encoder(images, training=False)` that returns `(N, D)`
+representations: a `keras.Model`, or a SavedModel read by `load_encoder`. It runs in
+inference mode and is never changed.
 """
 
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
-_PROGRESS_AFTER_SECONDS = 3.0
+from vicreg_keras.data.dataset import Dataset, Split
+from vicreg_keras.errors import InputError
+
+Encoder = Callable[..., tf.Tensor]
+
+SPLITS = ("train", "validation", "test")
+
+_MAX_INPUT_BYTES = 2 * 2**30
+_INPUT_BATCH_SIZE = 1024
 
 
 class Features(NamedTuple):
@@ -43,34 +50,35 @@ def concatenate_features(parts: Sequence[Features]) -> Features:
 
 
 def extract_features(
-    encoder: Callable[..., Any],
-    split: Any,
+    encoder: Encoder,
+    split: Split,
     *,
     batch_size: int = 256,
     verbose: int | bool = 1,
 ) -> Features:
-    """The representations of a whole split: every example once, in order.
+    """Computes the representations of a whole split: every example once, in order.
 
     The last batch may be smaller than the others; it is included.
 
     Args:
         encoder: Called as `encoder(images, training=False)`. What `compile_encoder`
-            returns is used as it is, which saves tracing it again.
-        split: A `vicreg_keras.data.dataset.Split`.
-        batch_size: Examples a batch.
-        verbose: 0 is silent; otherwise a progress bar with images a second and the
-            time left appears once the work has taken a few seconds.
+            returns is used as it is, which avoids tracing it again.
+        split: Examples of one split.
+        batch_size: Examples per batch.
+        verbose: 0 is silent; otherwise a progress bar appears after a few seconds.
 
     Returns:
-        `Features`, with the split's own labels.
+        Representations, with the split's own labels.
 
     Raises:
-        ValueError: If the encoder takes images of another size, gives anything but
-            one finite row an example, or the split is empty.
+        InputError: If the encoder expects examples of another shape, a representation
+            is not finite, or the split is empty.
+        ValueError: If the encoder does not return one vector per example.
     """
-    if batch_size < 1:
-        raise ValueError(
-            f"Expected at least one example a batch. Received: batch_size={batch_size}"
+    if batch_size < 1 or not split.num_examples:
+        raise InputError(
+            "Expected a split with examples, and one example per batch or more. "
+            f"Received: num_examples={split.num_examples}, batch_size={batch_size}."
         )
     batches = split.batches(batch_size)
     spec = batches.element_spec
@@ -80,30 +88,67 @@ def extract_features(
         check_example_shape(encoder, spec.shape[1:])
         encode = compile_encoder(encoder, spec.shape[1:], spec.dtype)
 
-    rows = []
-    progress = Progress(split.num_examples, verbose=verbose)
-    for images in batches:
-        rows.append(encode(images).numpy())
-        progress.add(len(images))
-    progress.close()
-    return _checked_features(rows, split)
+    total, disable = split.num_examples, not verbose
+    parts = []
+    with tqdm(total=total, unit=" examples", delay=3, disable=disable) as bar:
+        for images in batches:
+            parts.append(encode(images).numpy())
+            bar.update(len(images))
+    representations = np.concatenate(parts)
+    if representations.ndim != 2 or len(representations) != total:
+        raise ValueError(
+            f"Expected one vector per example from the encoder, of shape ({total}, D). "
+            f"Received: shape={representations.shape}"
+        )
+    check_representations("computed", representations)
+    labels = split.labels
+    labels = None if labels is None else np.asarray(labels, np.int64)
+    return Features(representations, labels)
+
+
+def input_features(dataset: Dataset, split_name: str) -> Features:
+    """Returns the examples themselves as representations: pixels, or scaled columns.
+
+    Args:
+        dataset: The dataset.
+        split_name: Name of a split.
+    """
+    split = getattr(dataset, split_name)
+    starts = range(0, split.num_examples, _INPUT_BATCH_SIZE)
+    parts = [
+        dataset.raw_inputs(
+            split, np.arange(start, min(start + _INPUT_BATCH_SIZE, split.num_examples))
+        )
+        for start in starts
+    ]
+    return Features(np.concatenate(parts), split.labels)
+
+
+def input_size_problem(dataset: Dataset) -> str | None:
+    """Returns why the raw input is too large for a baseline, or `None` if it is not."""
+    splits = (getattr(dataset, name) for name in SPLITS)
+    num_examples = sum(split.num_examples for split in splits if split is not None)
+    num_bytes = 4 * num_examples * int(np.prod(dataset.example_shape))
+    if num_bytes <= _MAX_INPUT_BYTES:
+        return None
+    return f"{num_bytes / 2**30:.1f} GiB as float32 is over the limit of 2 GiB"
 
 
 def compile_encoder(
-    encoder: Callable[..., Any],
+    encoder: Encoder,
     example_shape: tuple[int | None, ...],
-    dtype: Any = None,
+    dtype: tf.DType | None = None,
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """One `tf.function` that gives float32 representations in inference mode.
+    """Returns one `tf.function` of float32 representations in inference mode.
 
-    Make it once and hand it to `extract_features` where an encoder that is still
-    learning is looked at again and again: it reads the encoder's variables anew at
-    every call, and is traced only once.
+    Make it once and pass it to `extract_features` where an encoder is evaluated
+    repeatedly during training: it reads the encoder's variables anew at every call,
+    and is traced only once.
 
     Args:
         encoder: Called as `encoder(images, training=False)`.
         example_shape: Shape of one example, `(H, W, 3)` or `(num_columns,)`.
-        dtype: Type of the examples; by default uint8 for images, float32 for rows.
+        dtype: Type of the examples; by default uint8 for images, float32 for tables.
 
     Returns:
         A `tf.function` from `(N, *example_shape)` to `(N, D)` float32.
@@ -120,16 +165,16 @@ def compile_encoder(
     return encode
 
 
-def check_example_shape(encoder: Callable[..., Any], example_shape: Any) -> None:
-    """Refuses examples of a size that the encoder does not take.
+def check_example_shape(encoder: Encoder, example_shape: tuple[int, ...]) -> None:
+    """Checks that examples have the shape that the encoder expects.
 
     Args:
         encoder: Its `example_shape`, or `input_shape` without the batch axis, is
             compared where it has one; axes that are `None` accept any size.
-        example_shape: Shape of one example, `(H, W, 3)`.
+        example_shape: Shape of one example, `(H, W, 3)` or `(num_columns,)`.
 
     Raises:
-        ValueError: If the two differ.
+        InputError: If the two differ.
     """
     expected = getattr(encoder, "example_shape", None)
     if expected is None:
@@ -140,86 +185,57 @@ def check_example_shape(encoder: Callable[..., Any], example_shape: Any) -> None
         return
     expected, received = tuple(expected), tuple(example_shape)
     if len(expected) != len(received):
-        kinds = {1: "rows of numbers", 3: "images"}
-        raise ValueError(
+        kinds = {1: "tabular examples", 3: "images"}
+        raise InputError(
             f"Expected {kinds.get(len(expected), 'examples')} of shape {expected}, "
-            f"which the encoder takes. Received: example_shape={received}. Choose "
-            "another --dataset, or an encoder that was trained on such examples."
+            f"which the encoder expects. Received: example_shape={received}. Use "
+            "another dataset, or an encoder that was trained on such examples."
         )
     if any(
         None not in pair and pair[0] != pair[1]
         for pair in zip(expected, received, strict=True)
     ):
-        raise ValueError(
+        raise InputError(
             f"Expected examples of the encoder's shape {expected}. Received: "
             f"example_shape={received}. Read the dataset at the encoder's size "
-            f"(--image_size={expected[0]}), or choose the encoder that was trained "
-            "on it."
+            f"(image_size={expected[0]}), or use the encoder that was trained on it."
         )
 
 
-class Progress:
-    """A Keras progress bar over images that shows only when the work is long.
+def check_representations(
+    name: str,
+    representations: np.ndarray,
+    *,
+    min_count: int = 1,
+    width: int | None = None,
+) -> None:
+    """Checks that representations can be compared.
 
     Args:
-        num_images: How many there are in all.
-        verbose: 0 is silent.
+        name: Description of them in messages.
+        representations: `(N, D)` array.
+        min_count: Smallest `N`.
+        width: Expected `D`, or `None` for any.
+
+    Raises:
+        InputError: If the shape is another, or a value is NaN or infinite.
     """
-
-    def __init__(self, num_images: int, *, verbose: int | bool = 1):
-        self._num_images = num_images
-        self._verbose = bool(verbose)
-        self._start = time.monotonic()
-        self._done = 0
-        self._shown = False
-        self._bar = keras.utils.Progbar(
-            num_images,
-            interval=1.0,
-            stateful_metrics=["images/s"],
-            unit_name="image",
+    shape = np.shape(representations)
+    if len(shape) != 2 or shape[0] < min_count or not shape[1]:
+        raise InputError(
+            f"Expected {name} representations of shape (N, D), at least {min_count} of "
+            f"them. Received: shape={shape}."
         )
-
-    def add(self, num_images: int) -> None:
-        """Notes that so many images more are done."""
-        self._done += num_images
-        seconds = time.monotonic() - self._start
-        last = self._done >= self._num_images
-        if not self._verbose or seconds < _PROGRESS_AFTER_SECONDS:
-            return
-        if last and not self._shown:
-            return
-        self._shown = True
-        rate = float(round(self._done / seconds))
-        self._bar.update(self._done, [("images/s", rate)], finalize=False)
-
-    def close(self) -> None:
-        """Ends the line that the bar was drawn on."""
-        if self._shown:
-            rate = self._done / (time.monotonic() - self._start)
-            self._bar.update(self._done, [("images/s", float(round(rate)))], True)
-
-
-def _checked_features(rows: list[np.ndarray], split: Any) -> Features:
-    """Joins batches of representations, and refuses what no evaluation can use."""
-    if not rows:
-        raise ValueError(
-            "Expected a split with examples. Received: split.num_examples="
-            f"{split.num_examples}"
+    if width is not None and shape[1] != width:
+        raise InputError(
+            f"Expected {name} representations {width} wide, like the others. "
+            f"Received: shape={shape}. All must come from one encoder."
         )
-    representations = np.concatenate(rows)
-    if representations.ndim != 2 or len(representations) != split.num_examples:
-        raise ValueError(
-            "Expected one row an example from the encoder, of shape "
-            f"({split.num_examples}, D). Received: shape={representations.shape}"
+    finite = np.isfinite(representations).all(axis=1)
+    if not finite.all():
+        raise InputError(
+            f"Expected finite {name} representations. Received: NaN or infinity in "
+            f"{(~finite).sum()} of {len(finite)}, the first at index "
+            f"{finite.argmin()}. The training of the encoder has diverged; use an "
+            "earlier checkpoint, or a lower learning rate."
         )
-    bad = ~np.isfinite(representations).all(axis=1)
-    if bad.any():
-        raise ValueError(
-            "Expected finite representations. Received: NaN or infinity for "
-            f"{bad.sum()} of {len(bad)} examples, the first at index {bad.argmax()}. "
-            "The training that gave this encoder has diverged; use an earlier "
-            "checkpoint, or a lower learning rate."
-        )
-    labels = split.labels
-    labels = None if labels is None else np.asarray(labels, np.int64)
-    return Features(representations, labels)

@@ -1,26 +1,31 @@
-"""How far does a part of the labels go? Which images they are of, and a linear probe.
+"""Linear probes on a part of the labels.
 
-The same images, drawn by the same seed, serve every protocol that is compared on them.
+The same examples, drawn by the same seed, serve every protocol that is compared.
 """
 
 import dataclasses
 
 import numpy as np
+from sklearn.model_selection import StratifiedKFold
 
+from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.accuracy import (
     ClassificationMetrics,
-    check_features,
+    check_splits,
     top1_and_top5,
-    top_k_accuracy,
 )
 from vicreg_keras.evaluate.features import Features
-from vicreg_keras.evaluate.linear_probe import REGULARIZATIONS
-from vicreg_keras.evaluate.logistic import (
-    MAX_ITERATIONS,
-    TOLERANCE,
-    fit_path,
-    mean_and_std,
+from vicreg_keras.evaluate.linear_probe import (
+    LinearProbeMetrics,
+    LinearProbeResult,
+    LinearProbeSettings,
+    choose_regularization,
 )
+from vicreg_keras.evaluate.logistic import Problem, fit_logistic, mean_and_std
+from vicreg_keras.evaluate.sampling import draw_balanced
+
+# A hundred examples need less regularization than 45,000 to reach the same mean loss.
+FEW_LABEL_REGULARIZATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +77,7 @@ class FewLabelSettings:
     num_draws: int
     draws: tuple[FewLabelDraw, ...]
     C_chosen_by: str
-    regularizations: tuple[float, ...]
+    regularizations: tuple[float, ...] = FEW_LABEL_REGULARIZATIONS
     num_train: int
     num_test: int
     num_classes: int
@@ -93,6 +98,86 @@ class FewLabelResult:
     settings: FewLabelSettings
 
 
+def few_label_probe(
+    train: Features,
+    test: Features,
+    *,
+    num_classes: int,
+    labels_per_class: int = 10,
+    num_draws: int = 5,
+    seed: int = 0,
+) -> FewLabelResult:
+    """Measures the accuracy of logistic regression from a few labels per class.
+
+    Only the drawn labels are used, for fitting and for choosing alike: C is chosen by
+    stratified cross-validation inside the draw (up to five folds), since a choice on
+    a whole validation split would use more labels than are reported. One label per
+    class can't be divided, and C is 1. Columns are standardized with the mean and
+    standard deviation of all training representations, which needs no labels.
+
+    Args:
+        train: Labeled features to draw from.
+        test: Labeled features.
+        num_classes: Labels are in `[0, num_classes)`.
+        labels_per_class: Examples drawn of every class that `train` has.
+        num_draws: Number of draws.
+        seed: Seed of the first draw; draw `i` depends on labels and `seed + i` alone,
+            so encoders of the same dataset are compared on the same examples.
+
+    Returns:
+        Metrics and settings.
+
+    Raises:
+        InputError: If a class has fewer examples than asked for, labels are missing or
+            out of range, a value is not finite, or widths differ.
+    """
+    if labels_per_class < 1 or num_draws < 1:
+        raise InputError(
+            "Expected at least one label per class and one draw. Received: "
+            f"labels_per_class={labels_per_class}, num_draws={num_draws}."
+        )
+    check_splits(num_classes, train=train, test=test)
+    counts = np.bincount(train.labels)
+    smallest = counts[counts > 0].min()
+    if smallest < labels_per_class:
+        raise InputError(
+            f"Expected {labels_per_class} training examples of every class. Received: "
+            f"{smallest} with label {np.flatnonzero(counts == smallest)[0]}. Use fewer "
+            "labels per class, or 0 to leave this protocol out."
+        )
+    mean, scale = mean_and_std(train.representations)
+    test_inputs = (test.representations - mean) / scale
+    num_train = labels_per_class * np.count_nonzero(counts)
+
+    draws = []
+    for draw_seed in range(seed, seed + num_draws):
+        picks = draw_balanced(train.labels, num_train, draw_seed)
+        inputs = (train.representations[picks] - mean) / scale
+        labels = train.labels[picks]
+        C = 1.0
+        if labels_per_class > 1:
+            C = _cross_validate(inputs, labels, min(5, labels_per_class), draw_seed)
+        fit = fit_logistic(inputs, labels, C)
+        accuracies = top1_and_top5(fit.scores(test_inputs, num_classes), test.labels)
+        draws.append(
+            FewLabelDraw(seed=draw_seed, C=C, converged=fit.converged, **accuracies)
+        )
+    return FewLabelResult(
+        _mean_metrics(draws),
+        FewLabelSettings(
+            labels_per_class=labels_per_class,
+            num_draws=num_draws,
+            draws=tuple(draws),
+            C_chosen_by="fixed" if labels_per_class == 1 else "cross-validation",
+            num_train=int(num_train),
+            num_test=len(test.labels),
+            num_classes=num_classes,
+            representation_size=train.representations.shape[1],
+            seed=seed,
+        ),
+    )
+
+
 def frozen_probe(
     train: Features,
     validation: Features,
@@ -101,135 +186,119 @@ def frozen_probe(
     num_classes: int,
     label_fraction: float,
     seed: int = 0,
-) -> dict:
-    """Test accuracy of logistic regression on the labels that `finetune` would use.
+) -> LinearProbeResult:
+    """Measures the accuracy of logistic regression on the labels that `finetune` uses.
 
-    Columns are standardized with the figures of all training representations, which
-    needs no labels. C goes from strong to weak regularization until the log loss on
-    the validation part no longer falls; the validation part is not trained on.
+    Columns are standardized with the mean and standard deviation of all training
+    representations, which needs no labels. C is chosen by log loss on the validation
+    split, which is not trained on.
 
     Args:
         train: Labeled features of the training split, in its order.
         validation: Labeled features; C is chosen on them.
         test: Labeled features.
         num_classes: Labels are in `[0, num_classes)`.
-        label_fraction: As of `finetune`.
-        seed: As of `finetune`.
+        label_fraction: See `draw_labeled`.
+        seed: Seed of the labeled examples.
 
     Returns:
-        A dict that JSON can hold: `top1`, `top5`, `validation_top1`,
-        `validation_log_loss`, the chosen `C` and whether its fit `converged`, the
-        `path` of what was tried, `num_labeled`, `labels_per_class`, and `protocol`,
-        counts and settings.
+        Metrics and settings.
 
     Raises:
-        ValueError: If labels are missing or out of range, there are fewer than two
+        InputError: If labels are missing or out of range, there are fewer than two
             classes, a value is not finite, widths differ, or the fraction is out of
             range.
     """
-    width = train.representations.shape[-1]
-    for name, features in (
-        ("train", train),
-        ("validation", validation),
-        ("test", test),
-    ):
-        check_features(name, features, num_classes=num_classes, width=width)
+    check_splits(num_classes, train=train, validation=validation, test=test)
     picks = draw_labeled(train.labels, label_fraction, seed)
     mean, scale = mean_and_std(train.representations)
-
-    def standardized(rows):
-        return (rows - mean) / scale
-
-    held_out = standardized(validation.representations)
-    path, best, best_fit = [], None, None
-    for fit in fit_path(
-        standardized(train.representations[picks]), train.labels[picks], REGULARIZATIONS
-    ):
-        scores = fit.scores(held_out, num_classes)
-        tried = {
-            "C": fit.C,
-            "validation_log_loss": float(fit.log_loss(held_out, validation.labels)),
-            "validation_top1": top_k_accuracy(scores, validation.labels, 1),
-            "converged": fit.converged,
-        }
-        path.append(tried)
-        if not is_better(tried, best):
-            break
-        best, best_fit = tried, fit
-    scores = best_fit.scores(standardized(test.representations), num_classes)
-    return {
-        "protocol": "frozen",
-        **top1_and_top5(scores, test.labels),
-        **best,
-        "label_fraction": float(label_fraction),
-        "num_labeled": len(picks),
-        "labels_per_class": counts_per_class(train.labels[picks], num_classes),
-        "path": path,
-        "regularizations": list(REGULARIZATIONS),
-        "criterion": "log loss",
-        "max_iterations": MAX_ITERATIONS,
-        "tolerance": TOLERANCE,
-        "standardized": True,
-        "num_train": len(train.labels),
-        "num_validation": len(validation.labels),
-        "num_test": len(test.labels),
-        "num_classes": num_classes,
-        "representation_size": width,
-        "seed": seed,
-    }
+    labeled, validation, test = (
+        Features((representations - mean) / scale, labels)
+        for representations, labels in (
+            (train.representations[picks], train.labels[picks]),
+            validation,
+            test,
+        )
+    )
+    choice = choose_regularization(Problem(*labeled), labeled, validation, num_classes)
+    scores = choice.fit.scores(test.representations, num_classes)
+    return LinearProbeResult(
+        LinearProbeMetrics(
+            **top1_and_top5(scores, test.labels),
+            validation_top1=choice.trial.validation_top1,
+        ),
+        LinearProbeSettings(
+            C=choice.trial.C,
+            converged=choice.trial.converged,
+            sweep=choice.sweep,
+            num_train=len(picks),
+            num_validation=len(validation.labels),
+            num_test=len(test.labels),
+            num_classes=num_classes,
+            representation_size=train.representations.shape[1],
+            labels_per_class=counts_per_class(labeled.labels, num_classes),
+            label_fraction=label_fraction,
+            seed=seed,
+        ),
+    )
 
 
 def draw_labeled(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Indices of the training images whose labels are used.
+    """Draws the training examples whose labels are used.
 
-    As many of every class as there are, to one: classes take turns, each giving its
-    examples in a random order, and one that has no more is passed over. So every class
-    has at least one, a smaller fraction's images are among a larger one's, and a
-    fraction of 1 is all of them.
+    As many of every class, plus or minus one, and at least one; a smaller fraction's
+    examples are among a larger one's, and a fraction of 1 is all of them.
 
     Args:
         labels: `(N,)` integers of at least two classes.
-        fraction: Of the images, in (0, 1].
-        seed: Which draw.
+        fraction: Fraction of the examples, in (0, 1].
+        seed: Seed of the draw.
 
     Returns:
-        int64 array, ascending.
+        int64 array of ascending indices.
 
     Raises:
-        ValueError: If the fraction is out of range, or there is only one class.
+        InputError: If the fraction is out of range, or there is only one class.
     """
     if not 0 < fraction <= 1:
-        raise ValueError(
-            "Expected a fraction of the labels above 0 and up to 1. Received: "
+        raise InputError(
+            "Expected a fraction of the labels in (0, 1]. Received: "
             f"label_fraction={fraction}. Use e.g. 0.1."
         )
-    classes = np.unique(labels)
-    if len(classes) < 2:
-        raise ValueError(
-            "Expected training examples of at least two classes. Received: only label "
-            f"{classes}. There is nothing to tell apart."
+    num_classes = len(np.unique(labels))
+    if num_classes < 2:
+        raise InputError(
+            "Expected training examples of at least two classes. Received: "
+            f"{num_classes}. There is nothing to tell apart."
         )
-    # RandomState's stream is frozen by numpy: the same images under any version.
-    order = np.random.RandomState(seed).permutation(len(labels))
-    turn = np.empty(len(labels), np.int64)
-    for label in classes:
-        (members,) = np.nonzero(labels[order] == label)
-        turn[members] = np.arange(len(members))
-    count = max(round(fraction * len(labels)), len(classes))
-    return np.sort(order[np.argsort(turn, kind="stable")[:count]])
+    return draw_balanced(labels, max(round(fraction * len(labels)), num_classes), seed)
 
 
-def counts_per_class(labels: np.ndarray, num_classes: int) -> list[int]:
-    """How many examples of each class there are, as JSON holds it."""
-    return np.bincount(labels, minlength=num_classes).tolist()
+def counts_per_class(labels: np.ndarray, num_classes: int) -> tuple[int, ...]:
+    """Returns the number of examples of each class."""
+    return tuple(np.bincount(labels, minlength=num_classes).tolist())
 
 
-def is_better(tried: dict, best: dict | None) -> bool:
-    """Whether one trial has the lower log loss on held-out images.
+def _cross_validate(
+    inputs: np.ndarray, labels: np.ndarray, num_folds: int, seed: int
+) -> float:
+    """The C with the smallest mean log loss over folds, the smallest of equals."""
+    folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
+    losses = np.zeros(len(FEW_LABEL_REGULARIZATIONS))
+    for inside, outside in folds.split(inputs, labels):
+        problem = Problem(inputs[inside], labels[inside])
+        for number, fit in enumerate(problem.path(FEW_LABEL_REGULARIZATIONS)):
+            loss = fit.log_loss(inputs[outside], labels[outside])
+            losses[number] += loss * len(outside)
+    return FEW_LABEL_REGULARIZATIONS[int(np.argmin(losses))]
 
-    Args:
-        tried: Its `validation_log_loss` is `None` where it diverged.
-        best: The best one before it, if any; of equals it stays.
-    """
-    loss = tried["validation_log_loss"]
-    return loss is not None and (best is None or loss < best["validation_log_loss"])
+
+def _mean_metrics(draws: list[FewLabelDraw]) -> FewLabelMetrics:
+    metrics = {}
+    for name in ("top1", "top5"):
+        values = [getattr(draw, name) for draw in draws]
+        if None not in values:
+            metrics[name] = float(np.mean(values))
+            if len(values) > 1:
+                metrics[f"{name}_std"] = float(np.std(values, ddof=1))
+    return FewLabelMetrics(**metrics)

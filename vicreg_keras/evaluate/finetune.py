@@ -1,33 +1,39 @@
-"""How far does an encoder get with a part of the labels when it learns on?
+"""Fine-tuning: an encoder and a new linear layer trained together on some labels.
 
-The encoder and a new linear layer are trained together, as the authors do for their
-semi-supervised results. From an untrained encoder the same is supervised training from
-scratch.
+The authors' semi-supervised protocol. From an untrained encoder the same is supervised
+training from scratch.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 from scipy.special import log_softmax
+from tqdm import tqdm
 
+from vicreg_keras.data.dataset import Dataset, Split
+from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.accuracy import (
     ClassificationMetrics,
     check_labels,
     top1_and_top5,
     top_k_accuracy,
 )
-from vicreg_keras.evaluate.augmented_probe import _described, crop_and_flip
+from vicreg_keras.evaluate.augmented_probe import (
+    RandomView,
+    crop_and_flip,
+    view_config,
+)
 from vicreg_keras.evaluate.features import (
-    Progress,
+    SPLITS,
     check_example_shape,
     compile_encoder,
 )
-from vicreg_keras.evaluate.few_labels import counts_per_class, draw_labeled, is_better
+from vicreg_keras.evaluate.few_labels import counts_per_class, draw_labeled
 from vicreg_keras.evaluate.linear_heads import MOMENTUM
 from vicreg_keras.evaluate.linear_probe import LinearProbeResult
 from vicreg_keras.evaluate.records import Record
@@ -37,11 +43,9 @@ from vicreg_keras.training.optim import make_optimizer, warmup_cosine
 # the second is for weights that have more to learn, such as untrained ones.
 LEARNING_RATES = ((0.03, 0.08), (0.1, 0.3))
 
-# Twenty epochs of a few images are over before the new layer has learned: of 13 digits,
-# 20 steps gave 42 % on held-out images, 100 gave 55, 300 gave 58, 1,000 gave 58.
+# Twenty epochs of a few images end before the new layer has learned: with 13 digits,
+# 20 steps gave 42 % on the validation split, 100 gave 55, 300 gave 58, 1,000 gave 58.
 MIN_STEPS = 300
-
-_SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +82,7 @@ class FinetuneMetrics(ClassificationMetrics):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinetuneSettings:
-    """How a network was trained on a part of the labels.
+    """How a network was trained on a part of the labels, by SGD.
 
     Attributes:
         encoder_learning_rate: The chosen peak learning rate of the encoder.
@@ -149,7 +153,7 @@ class FinetuneRecord(Record):
 
 def finetune(
     encoder: keras.Model,
-    dataset: Any,
+    dataset: Dataset,
     *,
     label_fraction: float,
     epochs: int = 20,
@@ -157,125 +161,111 @@ def finetune(
     batch_size: int = 256,
     learning_rates: Sequence[tuple[float, float]] = LEARNING_RATES,
     seed: int = 0,
-    view: Callable[..., tf.Tensor] | None = None,
+    view: RandomView | None = None,
     verbose: int | bool = 1,
-) -> dict:
-    """Test accuracy of an encoder trained on, with a linear layer, on some labels.
+) -> FinetuneResult:
+    """Measures the test accuracy of an encoder fine-tuned with a linear layer.
 
     Encoder and layer learn together by SGD with momentum 0.9 from random crops and
-    flips, each at a learning rate of its own; both fall along half a cosine. Batch norm
+    flips, each at its own learning rate; both follow half a cosine. Batch normalization
     is in training mode. There is no weight decay; the layer's weights start at
     N(0, 0.01^2), its biases at 0; the loss is the softmax cross-entropy, in float32
     whatever the precision. Every pair of learning rates starts from the encoder as it
-    was given. The pair with the least log loss on the validation part after the last
-    step is tested once, on the plain examples and in inference mode.
+    was given. The pair with the smallest log loss on the validation split after the
+    last step is tested once, on the plain examples and in inference mode.
 
     Args:
-        encoder: `(N, H, W, 3)` pixels in [0, 255] to `(N, D)`. It is used up: its
-            weights are those of the chosen pair afterwards. Make a new one each time.
-        dataset: A labeled `vicreg_keras.data.dataset.Dataset` with a test split.
-        label_fraction: Part of the training images whose labels are used, in (0, 1];
-            which ones, `draw_labeled` says.
-        epochs: Over the labeled images, at least 1.
-        min_steps: Where the epochs make fewer steps than this, there are so many.
-        batch_size: Images a step; more than are labeled become all of them. What
+        encoder: `(N, H, W, 3)` pixels in [0, 255] to `(N, D)`. It is trained in place:
+            afterwards its weights are those of the chosen pair. Make a new one each
+            time.
+        dataset: A labeled dataset of images with a test split.
+        label_fraction: Fraction of the training images whose labels are used, in
+            (0, 1]; see `draw_labeled`.
+        epochs: Epochs over the labeled images, at least 1.
+        min_steps: Smallest number of steps, where the epochs have fewer.
+        batch_size: Images per step; all that are labeled where there are fewer. What
             does not fill a batch at an epoch's end, a different part in each, is left
             out.
-        learning_rates: Pairs to choose among: the encoder's and the layer's peak.
-        seed: Of the labeled images, their order and views, and the layer's start.
-        view: Called as `view(images, seed=int32[2])`, uint8 in, float32 in [0, 255]
-            out. By default `crop_and_flip()`, as the authors have it.
-        verbose: 0 is silent; otherwise images a second and the time left.
+        learning_rates: Pairs to choose from: the encoder's and the layer's peak.
+        seed: Seed of the labeled images, their order and views, and the layer's
+            initial weights.
+        view: Called as `view(images, seed=int32[2])`, from uint8 to float32 in
+            [0, 255]. By default `crop_and_flip()`, as the authors have it.
+        verbose: 0 is silent; otherwise a progress bar appears after a few seconds.
 
     Returns:
-        A dict that JSON can hold: `top1`, `top5` (`None` for fewer than six classes)
-        and `validation_top1` in [0, 1], `validation_log_loss` in nats, the chosen
-        `encoder_learning_rate` and `head_learning_rate`, the `path` of all pairs (these
-        four, and the mean `loss` of the last epoch), `num_labeled`,
-        `labels_per_class`, and `protocol`, counts and settings.
+        Metrics and settings.
 
     Raises:
-        ValueError: If the encoder can't be trained, the dataset lacks labels or a
+        InputError: If the encoder can't be trained, the dataset lacks labels or a
             test split, a setting is out of range, or every pair diverges.
 
     Reference:
         `evaluate.py` and `README.md` of facebookresearch/vicreg at commit 4e12602,
         `--weights finetune`: 20 epochs in batches of 256 without weight decay, the
         encoder's learning rate 0.03 and the layer's 0.08 with 1 % of the labels, 0.01
-        and 0.1 with 10 %. Differs from it: two pairs, chosen on a validation part; a
-        least number of steps; the cosine falls at each step, not at each epoch; the
+        and 0.1 with 10 %. Differs from it: two pairs, chosen on a validation split; a
+        minimum number of steps; the cosine falls at each step, not at each epoch; the
         last step counts, where the authors report the best epoch on the images that
         they report; images are read at one size, so there is no resizing by 256 / 224
         before a center crop.
     """
     _check_settings(epochs, min_steps, batch_size, learning_rates)
-    _check_context(encoder, dataset)
+    _check_inputs(encoder, dataset)
     picks = draw_labeled(dataset.train.labels, label_fraction, seed)
     labeled = dataset.train.take(picks)
     batch_size = min(batch_size, labeled.num_examples)
     steps_per_epoch = labeled.num_examples // batch_size
     num_steps = max(epochs * steps_per_epoch, min_steps)
-    if view is None:
-        view = crop_and_flip()
+    view = view or crop_and_flip()
 
     classifier = _Classifier(encoder, dataset, num_steps, seed)
-    step = classifier.training_step(view, batch_size)
-    start = classifier.state()
-    progress = Progress(len(learning_rates) * num_steps * batch_size, verbose=verbose)
-    path, best, best_state = [], None, None
-    for rates in learning_rates:
-        classifier.set_state(start)
-        # Begun anew: every pair sees the same images in the same order.
-        batches = labeled.labeled_training_batches(batch_size, seed=seed)
-        losses = []
-        for number, (images, labels) in enumerate(batches.take(num_steps)):
-            losses.append(step(images, labels, tf.constant(number), tf.constant(rates)))
-            progress.add(batch_size)
-        tried = {
-            "encoder_learning_rate": float(rates[0]),
-            "head_learning_rate": float(rates[1]),
-            "loss": _number(np.mean(losses[-steps_per_epoch:])),
-            **_validated(classifier.scores(dataset.validation), dataset.validation),
-        }
-        path.append(tried)
-        if is_better(tried, best):
-            best, best_state = tried, classifier.state()
-    progress.close()
-    if best is None:
-        raise ValueError(
-            "Expected learning rates with which the network stays finite. Received: "
-            f"learning_rates={_listed(learning_rates)}, all of which diverged. Try "
-            "lower ones."
-        )
-    classifier.set_state(best_state)
-    return {
-        "protocol": "finetune",
-        **top1_and_top5(classifier.scores(dataset.test), dataset.test.labels),
-        **{name: value for name, value in best.items() if name != "loss"},
-        "label_fraction": float(label_fraction),
-        "num_labeled": labeled.num_examples,
-        "labels_per_class": counts_per_class(labeled.labels, dataset.num_classes),
-        "path": path,
-        "learning_rates": _listed(learning_rates),
-        "criterion": "log loss",
-        "epochs": epochs,
-        "min_steps": min_steps,
-        "num_steps": num_steps,
-        "batch_size": batch_size,
-        "optimizer": "SGD",
-        "schedule": "cosine",
-        "momentum": MOMENTUM,
-        "weight_decay": 0.0,
-        "batch_norm": "training mode",
-        "precision": encoder.dtype_policy.name,
-        "view": _described(view),
-        "num_train": dataset.train.num_examples,
-        "num_validation": dataset.validation.num_examples,
-        "num_test": dataset.test.num_examples,
-        "num_classes": dataset.num_classes,
-        "representation_size": int(encoder.output_shape[-1]),
-        "seed": seed,
-    }
+    train_step = classifier.make_train_step(view, batch_size)
+    initial_state = classifier.state()
+    total = len(learning_rates) * num_steps * batch_size
+    sweep, states = [], []
+    with tqdm(total=total, unit=" examples", delay=3, disable=not verbose) as bar:
+        for pair in learning_rates:
+            classifier.set_state(initial_state)
+            # Begun anew: every pair sees the same images in the same order.
+            batches = labeled.labeled_training_batches(batch_size, seed=seed)
+            losses = []
+            for step, batch in enumerate(batches.take(num_steps)):
+                losses.append(train_step(*batch, tf.constant(step), tf.constant(pair)))
+                bar.update(batch_size)
+            loss = np.mean(losses[-steps_per_epoch:])
+            sweep.append(_trial(pair, loss, classifier, dataset.validation))
+            states.append(classifier.state())
+    best = _best(sweep)
+    classifier.set_state(states[best])
+    chosen = sweep[best]
+    return FinetuneResult(
+        FinetuneMetrics(
+            **top1_and_top5(classifier.scores(dataset.test), dataset.test.labels),
+            validation_top1=chosen.validation_top1,
+            validation_log_loss=chosen.validation_log_loss,
+        ),
+        FinetuneSettings(
+            encoder_learning_rate=chosen.encoder_learning_rate,
+            head_learning_rate=chosen.head_learning_rate,
+            sweep=tuple(sweep),
+            label_fraction=float(label_fraction),
+            labels_per_class=counts_per_class(labeled.labels, dataset.num_classes),
+            epochs=epochs,
+            min_steps=min_steps,
+            num_steps=num_steps,
+            batch_size=batch_size,
+            momentum=MOMENTUM,
+            precision=encoder.dtype_policy.name,
+            view=view_config(view),
+            num_train=labeled.num_examples,
+            num_validation=dataset.validation.num_examples,
+            num_test=dataset.test.num_examples,
+            num_classes=dataset.num_classes,
+            representation_size=int(encoder.output_shape[-1]),
+            seed=seed,
+        ),
+    )
 
 
 class _Classifier:
@@ -283,27 +273,34 @@ class _Classifier:
 
     Args:
         encoder: Trained in place.
-        dataset: Says how many classes there are, and the images' shape.
-        num_steps: Of the whole training: how fast the learning rates fall.
-        seed: Of the layer's start, and of the views.
+        dataset: Determines the number of classes and the images' shape.
+        num_steps: Length of the learning rates' schedule.
+        seed: Seed of the layer's initial weights, and of the views.
     """
 
-    def __init__(self, encoder: keras.Model, dataset: Any, num_steps: int, seed: int):
-        start = keras.initializers.RandomNormal(stddev=0.01, seed=seed)
+    def __init__(
+        self, encoder: keras.Model, dataset: Dataset, num_steps: int, seed: int
+    ):
+        initializer = keras.initializers.RandomNormal(stddev=0.01, seed=seed)
         self._encoder = encoder
         self._head = keras.layers.Dense(
-            dataset.num_classes, kernel_initializer=start, dtype="float32"
+            dataset.num_classes, kernel_initializer=initializer, dtype="float32"
         )
         self._head.build(encoder.output_shape)
         self._trained = encoder.trainable_variables + self._head.trainable_variables
-        # SGD's step is in proportion to the gradient: with a peak of 1, a gradient
-        # times a learning rate is a learning rate of a variable's own.
+        # SGD's step is proportional to the gradient: with a peak of 1, a gradient
+        # times a learning rate is a learning rate of one variable.
         self._optimizer = make_optimizer(
             "sgd", warmup_cosine(1.0, num_steps), momentum=MOMENTUM
         )
         if encoder.compute_dtype == "float16":
             self._optimizer = keras.optimizers.LossScaleOptimizer(self._optimizer)
         self._optimizer.build(self._trained)
+        self._variables = [
+            *self._encoder.variables,
+            *self._head.variables,
+            *self._optimizer.variables,
+        ]
         self._example_shape, self._seed = dataset.example_shape, seed
         # Traced here, since TensorFlow warns of functions that are traced at a call
         # again and again, as happens where many encoders are trained.
@@ -311,13 +308,11 @@ class _Classifier:
             self._logits, dataset.example_shape
         ).get_concrete_function()
 
-    def training_step(
-        self, view: Callable[..., tf.Tensor], batch_size: int
-    ) -> Callable[..., tf.Tensor]:
-        """A `tf.function` that learns from a batch and gives its mean loss.
+    def make_train_step(self, view: RandomView, batch_size: int) -> RandomView:
+        """Returns a `tf.function` that trains on a batch and returns its mean loss.
 
-        It is called with uint8 images, int64 labels, the step's number and the two
-        peaks of the learning rates.
+        It is called with uint8 images, int64 labels, the number of the step and the
+        two peak learning rates.
         """
         num_head = len(self._head.trainable_variables)
         num_encoder = len(self._trained) - num_head
@@ -333,8 +328,8 @@ class _Classifier:
             ],
             jit_compile=False,
         )
-        def step(images, labels, number, rates):
-            crops = view(images, seed=tf.stack([self._seed, number]))
+        def train_step(images, labels, step, rates):
+            crops = view(images, seed=tf.stack([self._seed, step]))
             with tf.GradientTape() as tape:
                 loss = tf.reduce_mean(
                     tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -352,30 +347,22 @@ class _Classifier:
             )
             return loss
 
-        return step
+        return train_step
 
-    def scores(self, split: Any) -> np.ndarray:
-        """Logits `(N, classes)` of plain examples, in inference mode."""
+    def scores(self, split: Split) -> np.ndarray:
+        """Returns `(N, classes)` logits of plain examples, in inference mode."""
         return np.concatenate(
             [self._classify(images).numpy() for images in split.batches(256)]
         )
 
     def state(self) -> list[np.ndarray]:
-        """Copies of all variables, the optimizer's included."""
+        """Returns copies of all variables, the optimizer's included."""
         return [variable.numpy() for variable in self._variables]
 
     def set_state(self, state: list[np.ndarray]) -> None:
-        """Brings all variables back to what `state` gave."""
+        """Assigns to all variables what `state` returned."""
         for variable, value in zip(self._variables, state, strict=True):
             variable.assign(value)
-
-    @property
-    def _variables(self):
-        return [
-            *self._encoder.variables,
-            *self._head.variables,
-            *self._optimizer.variables,
-        ]
 
     def _logits(self, images, training):
         representations = self._encoder(images, training=training)
@@ -389,54 +376,69 @@ def _check_settings(
     learning_rates: Sequence[tuple[float, float]],
 ) -> None:
     if epochs < 1 or min_steps < 1 or batch_size < 2:
-        raise ValueError(
-            "Expected at least one epoch, one step, and two images a batch for batch "
-            f"norm. Received: epochs={epochs}, min_steps={min_steps}, "
-            f"batch_size={batch_size}"
+        raise InputError(
+            "Expected at least one epoch, one step, and two images per batch for batch "
+            f"normalization. Received: epochs={epochs}, min_steps={min_steps}, "
+            f"batch_size={batch_size}."
         )
     if not learning_rates or not all(
         len(pair) == 2 and all(0 < rate < math.inf for rate in pair)
         for pair in learning_rates
     ):
-        raise ValueError(
+        raise InputError(
             "Expected pairs of positive finite learning rates, the encoder's and the "
-            f"new layer's. Received: learning_rates={_listed(learning_rates)}"
+            f"new layer's. Received: learning_rates={learning_rates}."
         )
 
 
-def _check_context(encoder: keras.Model, dataset: Any) -> None:
+def _check_inputs(encoder: keras.Model, dataset: Dataset) -> None:
     if not isinstance(encoder, keras.Model) or not encoder.trainable_variables:
-        raise ValueError(
+        raise InputError(
             "Expected a keras.Model with trainable weights. Received: encoder of type "
             f"{type(encoder).__name__}. A SavedModel can't be trained: build the "
             "encoder and load a checkpoint's weights into it."
         )
     check_example_shape(encoder, dataset.example_shape)
     if dataset.test is None:
-        raise ValueError(
+        raise InputError(
             "Expected a dataset with a test split. Received: "
-            f"dataset={dataset.name}, which has none. Add a test part to it."
+            f"dataset={dataset.name}, which has none."
         )
-    for name in _SPLITS:
+    for name in SPLITS:
         labels = getattr(dataset, name).labels
         check_labels(name, labels, num_classes=dataset.num_classes)
 
 
-def _validated(scores: np.ndarray, split: Any) -> dict:
-    """Log loss and top-1 accuracy, `None` for a network that has diverged."""
-    if not np.isfinite(scores).all():
-        return {"validation_log_loss": None, "validation_top1": None}
-    likelihoods = log_softmax(scores.astype(np.float64), axis=1)
-    own = likelihoods[np.arange(len(split.labels)), split.labels]
-    return {
-        "validation_log_loss": float(-own.mean()),
-        "validation_top1": top_k_accuracy(scores, split.labels, 1),
-    }
+def _trial(
+    pair: tuple[float, float], loss: float, classifier: _Classifier, validation: Split
+) -> FinetuneTrial:
+    """What a pair has reached; `None` for what is not finite."""
+    scores = classifier.scores(validation)
+    log_loss = top1 = None
+    if np.isfinite(scores).all():
+        log_probabilities = log_softmax(scores.astype(np.float64), axis=1)
+        of_label = np.arange(len(scores)), validation.labels
+        log_loss = -float(log_probabilities[of_label].mean())
+        top1 = top_k_accuracy(scores, validation.labels, 1)
+    return FinetuneTrial(
+        encoder_learning_rate=float(pair[0]),
+        head_learning_rate=float(pair[1]),
+        loss=float(loss) if math.isfinite(loss) else None,
+        validation_log_loss=log_loss,
+        validation_top1=top1,
+    )
 
 
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _listed(learning_rates: Sequence[Sequence[float]]) -> list[list[float]]:
-    return [[float(rate) for rate in pair] for pair in learning_rates]
+def _best(sweep: list[FinetuneTrial]) -> int:
+    """Index of the smallest log loss, the first of equals."""
+    losses = [trial.validation_log_loss for trial in sweep]
+    finite = [loss for loss in losses if loss is not None]
+    if not finite:
+        pairs = [
+            (trial.encoder_learning_rate, trial.head_learning_rate) for trial in sweep
+        ]
+        raise InputError(
+            "Expected learning rates with which the network stays finite. Received: "
+            f"learning_rates={pairs}, all of which diverged. Use smaller ones."
+        )
+    return losses.index(min(finite))

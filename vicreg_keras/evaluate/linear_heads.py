@@ -1,4 +1,4 @@
-"""How do several linear classifiers learn side by side? SGD as PyTorch's."""
+"""Several linear classifiers trained at once by SGD, as PyTorch has it."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,18 @@ MOMENTUM = 0.9
 
 
 class LinearHeads:
-    """Linear classifiers on the same representations, one a learning rate.
+    """Linear classifiers on the same representations, one per learning rate.
 
-    Weights start alike, at N(0, 0.01^2), biases at 0. The loss is the sum of theirs,
-    so each one's gradient is as if it were alone.
+    All start with the same weights, from N(0, 0.01^2), and biases of 0. Their losses
+    are summed, so the gradient of each one is as if it were alone.
 
     Args:
-        width: Of the representations.
+        width: Width of the representations.
         num_classes: Labels are in `[0, num_classes)`.
-        learning_rates: One head for each.
-        weight_decay: This share of each parameter, biases included, joins its gradient.
-        seed: Of the start.
+        learning_rates: Peak learning rate of each head.
+        weight_decay: Fraction of each parameter, biases included, that is added to its
+            gradient.
+        seed: Seed of the initial weights.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class LinearHeads:
         self._velocities = [tf.Variable(tf.zeros_like(v)) for v in self._variables]
 
     def logits(self, representations: tf.Tensor) -> tf.Tensor:
-        """`(N, D)` to `(N, heads, classes)`."""
+        """Returns `(N, heads, classes)` logits of `(N, D)` representations."""
         num_columns = self.num_heads * self.num_classes
         flat = tf.reshape(self._weights, (-1, num_columns))  # (D, heads * classes)
         logits = tf.matmul(representations, flat)
@@ -52,15 +53,15 @@ class LinearHeads:
     def update(
         self, representations: tf.Tensor, labels: tf.Tensor, decay: tf.Tensor
     ) -> tf.Tensor:
-        """One step of SGD with momentum.
+        """Takes one step of SGD with momentum.
 
         Args:
             representations: `(N, D)` float32.
             labels: `(N,)` integers.
-            decay: What the learning rates are multiplied by.
+            decay: Factor of the learning rates.
 
         Returns:
-            The mean softmax cross-entropy of each head before the step, `(heads,)`.
+            Mean softmax cross-entropy of each head before the step, `(heads,)`.
         """
         with tf.GradientTape() as tape:
             logits = self.logits(representations)
@@ -80,5 +81,5 @@ class LinearHeads:
         return losses
 
     def scores(self, representations: np.ndarray) -> np.ndarray:
-        """`(N, heads, classes)` logits of representations in memory."""
+        """Returns `(N, heads, classes)` logits of an array of representations."""
         return self.logits(tf.constant(representations, tf.float32)).numpy()

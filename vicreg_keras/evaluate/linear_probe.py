@@ -1,25 +1,18 @@
-"""How well does logistic regression do on the representations of plain examples?
+"""Linear evaluation on cached representations: logistic regression from all labels.
 
-Two protocols, two names, because their numbers differ:
-
-- `cached`: from all labels of the training split.
-- `few_labels`: from a few labels a class, over several draws.
-
-What is chosen is chosen by log loss on the validation part, which `load_dataset`
-holds out of the training split, or within the few labels; the test labels only score
-the end. Log loss and not top-1 accuracy, since a small part counts too few errors to
-tell a good C from a bad one (LOG.md).
+The regularization is chosen by log loss on the validation split; test labels only score
+the result. Log loss rather than accuracy, since a small split has too few errors to
+tell a good value from a bad one (benchmarks/LOG.md).
 """
 
 import dataclasses
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
 
 from vicreg_keras.evaluate.accuracy import (
     ClassificationMetrics,
-    check_features,
+    check_splits,
     top1_and_top5,
     top_k_accuracy,
 )
@@ -29,24 +22,19 @@ from vicreg_keras.evaluate.logistic import (
     TOLERANCE,
     Logistic,
     Problem,
-    fit_logistic,
-    fit_path,
     mean_and_std,
 )
 
 # Values of C, from strong to weak regularization.
 REGULARIZATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
-# A hundred examples need a looser rein than 45,000 to reach the same mean loss.
-FEW_LABEL_REGULARIZATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-
 
 class LinearHead(NamedTuple):
-    """A linear classifier of representations as they come out of the encoder.
+    """A linear classifier of representations as the encoder returns them.
 
     Attributes:
         mean: `(D,)` float32, subtracted from every representation.
-        scale: `(D,)` float32, which the difference is divided by.
+        scale: `(D,)` float32, by which the difference is divided.
         weights: `(D, num_classes)` float32.
         biases: `(num_classes,)` float32; `-inf` for a class without an example.
     """
@@ -56,9 +44,9 @@ class LinearHead(NamedTuple):
     weights: np.ndarray
     biases: np.ndarray
 
-    def scores(self, rows: np.ndarray) -> np.ndarray:
-        """Logits `(N, num_classes)` float32 of representations `(N, D)`."""
-        return (rows - self.mean) / self.scale @ self.weights + self.biases
+    def scores(self, representations: np.ndarray) -> np.ndarray:
+        """Returns `(N, num_classes)` float32 logits of `(N, D)` representations."""
+        return (representations - self.mean) / self.scale @ self.weights + self.biases
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,6 +67,34 @@ class RegularizationTrial:
     validation_top1: float
     train_top1: float
     num_iterations: int
+    converged: bool
+
+
+class Choice(NamedTuple):
+    """The best of several regularizations.
+
+    Attributes:
+        fit: Its fit on the training examples.
+        trial: Its trial.
+        sweep: All trials, from strong to weak regularization.
+    """
+
+    fit: Logistic
+    trial: RegularizationTrial
+    sweep: tuple[RegularizationTrial, ...]
+
+
+class FittedHead(NamedTuple):
+    """A linear head, and how it was chosen.
+
+    Attributes:
+        head: Fitted on the training and validation splits together.
+        choice: The fit on the training split alone.
+        converged: Whether both fits converged.
+    """
+
+    head: LinearHead
+    choice: Choice
     converged: bool
 
 
@@ -113,14 +129,15 @@ class LinearProbeSettings:
         labels_per_class: Labeled training examples of each class, where only a part of
             the labels is used.
         label_fraction: That part, in (0, 1].
+        seed: Seed that chose that part.
     """
 
     C: float
     converged: bool
     sweep: tuple[RegularizationTrial, ...]
-    regularizations: tuple[float, ...]
-    max_iterations: int
-    tolerance: float
+    regularizations: tuple[float, ...] = REGULARIZATIONS
+    max_iterations: int = MAX_ITERATIONS
+    tolerance: float = TOLERANCE
     num_train: int
     num_validation: int
     num_test: int
@@ -128,27 +145,69 @@ class LinearProbeSettings:
     representation_size: int
     labels_per_class: tuple[int, ...] | None = None
     label_fraction: float | None = None
+    seed: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class LinearProbeResult:
-    """Result of `linear_probe` or `frozen_probe`."""
+    """Result of `linear_probe` or `few_labels.frozen_probe`."""
 
     metrics: LinearProbeMetrics
     settings: LinearProbeSettings
 
 
-def fit_head(
-    train: Features, validation: Features, *, num_classes: int
-) -> tuple[LinearHead, dict]:
-    """Multinomial logistic regression on representations, chosen on held-out labels.
+def linear_probe(
+    train: Features,
+    validation: Features,
+    test: Features,
+    *,
+    num_classes: int,
+    fitted: FittedHead | None = None,
+) -> LinearProbeResult:
+    """Measures the test accuracy of the linear head that `fit_head` returns.
 
-    Every column is brought to mean 0 and standard deviation 1 with the training
-    split's figures; nothing is whitened, so C means the same as in scikit-learn
-    after its `StandardScaler`. C goes from strong to weak regularization, each fit
-    starting at the one before, and stops once the log loss on the validation part no
-    longer falls: the weakest take longest. The best is refitted on training and
-    validation examples together, still with the training split's figures.
+    Args:
+        train: Labeled features, at least two classes.
+        validation: Labeled features held out of training; C is chosen on them.
+        test: Labeled features. A class without a training example is always missed.
+        num_classes: Labels are in `[0, num_classes)`.
+        fitted: What `fit_head` returned for these, if it is known already.
+
+    Returns:
+        Metrics and settings.
+
+    Raises:
+        InputError: As `fit_head`.
+    """
+    check_splits(num_classes, train=train, validation=validation, test=test)
+    head, choice, converged = fitted or fit_head(
+        train, validation, num_classes=num_classes
+    )
+    return LinearProbeResult(
+        LinearProbeMetrics(
+            **top1_and_top5(head.scores(test.representations), test.labels),
+            validation_top1=choice.trial.validation_top1,
+        ),
+        LinearProbeSettings(
+            C=choice.trial.C,
+            converged=converged,
+            sweep=choice.sweep,
+            num_train=len(train.labels),
+            num_validation=len(validation.labels),
+            num_test=len(test.labels),
+            num_classes=num_classes,
+            representation_size=train.representations.shape[1],
+        ),
+    )
+
+
+def fit_head(train: Features, validation: Features, *, num_classes: int) -> FittedHead:
+    """Fits multinomial logistic regression, its regularization chosen on validation.
+
+    Every column is standardized with the training split's mean and standard deviation;
+    nothing is whitened, so C means the same as in scikit-learn after its
+    `StandardScaler`. The best fit is repeated on training and validation examples
+    together, standardized in the same way.
 
     The optimization is convex and starts at zero: there is no randomness, and no seed.
 
@@ -158,258 +217,68 @@ def fit_head(
         num_classes: Labels are in `[0, num_classes)`.
 
     Returns:
-        The head, and a dict that JSON can hold: `validation_top1` in [0, 1] (before
-        the refit), the chosen `C`, the `path` of what was tried (`C`,
-        `validation_log_loss` in nats, `validation_top1`, `train_top1`, `iterations`,
-        `converged`), whether the chosen and the final fit `converged`, counts and
-        settings.
+        The head, and how it was chosen.
 
     Raises:
-        ValueError: If labels are missing or out of range, there are fewer than two
+        InputError: If labels are missing or out of range, there are fewer than two
             classes, a value is not finite, or widths differ.
     """
-    _check(num_classes, train=train, validation=validation)
+    check_splits(num_classes, train=train, validation=validation)
     num_train = len(train.labels)
-
-    # One array, standardized in place; the training rows are a view of its start.
-    rows = np.concatenate(
+    # One array, standardized in place; the training part is a view of its start.
+    inputs = np.concatenate(
         [train.representations, validation.representations], dtype=np.float32
     )
     labels = np.concatenate([train.labels, validation.labels])
-    mean, scale = mean_and_std(rows[:num_train])
-    rows -= mean
-    rows /= scale
+    mean, scale = mean_and_std(inputs[:num_train])
+    inputs -= mean
+    inputs /= scale
 
-    problem = Problem(rows[:num_train], train.labels)
-    path, chosen, chosen_fit = _chosen_on_validation(
+    problem = Problem(inputs[:num_train], train.labels)
+    choice = choose_regularization(
         problem,
-        Features(rows[:num_train], train.labels),
-        Features(rows[num_train:], validation.labels),
+        Features(inputs[:num_train], train.labels),
+        Features(inputs[num_train:], validation.labels),
         num_classes,
     )
-    final = Problem(rows, labels, problem).fit(chosen["C"], chosen_fit)
-    head = LinearHead(mean, scale, *final.coefficients(num_classes))
-    return head, {
-        "validation_top1": chosen["validation_top1"],
-        "C": chosen["C"],
-        "converged": chosen["converged"] and final.converged,
-        "path": path,
-        "regularizations": list(REGULARIZATIONS),
-        "criterion": "log loss",
-        "max_iterations": MAX_ITERATIONS,
-        "tolerance": TOLERANCE,
-        "standardized": True,
-        "refitted_on": "train+validation",
-        "num_train": num_train,
-        "num_validation": len(validation.labels),
-        "num_classes": num_classes,
-        "representation_size": rows.shape[1],
-    }
+    final = Problem(inputs, labels, problem).fit(choice.trial.C, choice.fit)
+    return FittedHead(
+        LinearHead(mean, scale, *final.coefficients(num_classes)),
+        choice,
+        choice.trial.converged and final.converged,
+    )
 
 
-def cached_probe(
-    train: Features,
-    validation: Features,
-    test: Features,
-    *,
-    num_classes: int,
-    fitted: tuple[LinearHead, dict] | None = None,
-) -> dict:
-    """Test accuracy of the linear head that `fit_head` gives.
-
-    Args:
-        train: As of `fit_head`.
-        validation: As of `fit_head`.
-        test: Labeled features. A class that has no training example is counted as
-            missed.
-        num_classes: As of `fit_head`.
-        fitted: What `fit_head` gave for these, where it is known already.
-
-    Returns:
-        A dict that JSON can hold: `top1`, `top5` (`None` for fewer than six classes)
-        in [0, 1], `num_test`, `protocol`, and what `fit_head` says of its choice.
-
-    Raises:
-        ValueError: As `fit_head`.
-    """
-    _check(num_classes, train=train, validation=validation, test=test)
-    head, numbers = fitted or fit_head(train, validation, num_classes=num_classes)
-    return {
-        "protocol": "cached",
-        **top1_and_top5(head.scores(test.representations), test.labels),
-        **numbers,
-        "num_test": len(test.labels),
-    }
-
-
-def few_label_probe(
-    train: Features,
-    test: Features,
-    *,
-    num_classes: int,
-    labels_per_class: int = 10,
-    num_draws: int = 5,
-    seed: int = 0,
-) -> dict:
-    """Test accuracy of logistic regression from a few labels a class, over draws.
-
-    Only the drawn labels are used, for fitting and for choosing alike: C is chosen by
-    stratified cross-validation inside the draw (up to five folds), since a choice on
-    a whole validation split would spend more labels than it claims to have. With one
-    label a class there is nothing to divide, and C is 1. Columns are standardized
-    with the figures of all training representations, which needs no labels.
-
-    Draw number `i` depends on labels and `seed + i` alone, so encoders of the same
-    dataset are compared on the same examples.
-
-    Args:
-        train: Labeled features to draw from.
-        test: Labeled features.
-        num_classes: As in `cached_probe`.
-        labels_per_class: Examples drawn of every class that `train` has.
-        num_draws: How many draws.
-        seed: Of the first draw.
-
-    Returns:
-        A dict that JSON can hold: mean `top1` and `top5` in [0, 1] (`top5` is `None`
-        for fewer than six classes), `top1_std` and `top5_std` over draws (with N - 1;
-        `None` for one draw), `draws` with each one's numbers, and the settings.
-
-    Raises:
-        ValueError: If a class has fewer examples than asked for, or as `cached_probe`.
-    """
-    if labels_per_class < 1 or num_draws < 1:
-        raise ValueError(
-            "Expected at least one label a class and one draw. Received: "
-            f"labels_per_class={labels_per_class}, num_draws={num_draws}"
-        )
-    _check(num_classes, train=train, test=test)
-    mean, scale = mean_and_std(train.representations)
-    test_rows = (test.representations - mean) / scale
-
-    draws = []
-    for draw_seed in range(seed, seed + num_draws):
-        picks = draw_balanced(train.labels, labels_per_class, draw_seed)
-        rows = (train.representations[picks] - mean) / scale
-        labels = train.labels[picks]
-        value = 1.0
-        if labels_per_class > 1:
-            value = _cross_validated(rows, labels, min(5, labels_per_class), draw_seed)
-        fit = fit_logistic(rows, labels, value)
-        scores = fit.scores(test_rows, num_classes)
-        draws.append(
-            {
-                "seed": draw_seed,
-                "C": value,
-                "converged": fit.converged,
-                **top1_and_top5(scores, test.labels),
-            }
-        )
-    return {
-        "protocol": "few_labels",
-        **_mean_and_std(draws, "top1"),
-        **_mean_and_std(draws, "top5"),
-        "labels_per_class": labels_per_class,
-        "num_draws": num_draws,
-        "draws": draws,
-        "C_chosen_by": "fixed" if labels_per_class == 1 else "cross-validation",
-        "criterion": "log loss",
-        "regularizations": list(FEW_LABEL_REGULARIZATIONS),
-        "converged": all(draw["converged"] for draw in draws),
-        "max_iterations": MAX_ITERATIONS,
-        "tolerance": TOLERANCE,
-        "num_train": len(picks),
-        "num_test": len(test.labels),
-        "num_classes": num_classes,
-        "representation_size": train.representations.shape[1],
-        "seed": seed,
-    }
-
-
-def draw_balanced(labels: np.ndarray, labels_per_class: int, seed: int) -> np.ndarray:
-    """Indices of as many examples of every class, drawn without replacement.
-
-    Args:
-        labels: `(N,)` integers.
-        labels_per_class: How many of each.
-        seed: Which draw.
-
-    Returns:
-        int64 array, class after class.
-
-    Raises:
-        ValueError: If a class has fewer.
-    """
-    random = np.random.default_rng(seed)
-    picks = []
-    for label in np.unique(labels):
-        (members,) = np.nonzero(labels == label)
-        if len(members) < labels_per_class:
-            raise ValueError(
-                f"Expected {labels_per_class} training examples of every class. "
-                f"Received: {len(members)} with label {label}. Ask for fewer "
-                "(--few_labels), or 0 to leave this out."
-            )
-        picks.append(random.choice(members, labels_per_class, replace=False))
-    return np.concatenate(picks)
-
-
-def _check(num_classes: int, *, train: Features, **others: Features) -> None:
-    """Checks splits together, before any work."""
-    check_features("train", train, num_classes=num_classes)
-    for name, features in others.items():
-        width = train.representations.shape[1]
-        check_features(name, features, num_classes=num_classes, width=width)
-    if len(np.unique(train.labels)) < 2:
-        raise ValueError(
-            "Expected training examples of at least two classes. Received: only label "
-            f"{train.labels[0]}. There is nothing to tell apart."
-        )
-
-
-def _chosen_on_validation(
+def choose_regularization(
     problem: Problem, train: Features, validation: Features, num_classes: int
-) -> tuple[list[dict], dict, Logistic]:
-    """What was tried of REGULARIZATIONS, the entry that was best, and its fit."""
-    path, best, best_fit = [], None, None
+) -> Choice:
+    """Chooses C by log loss on validation examples.
+
+    C goes from strong to weak regularization, each fit starting at the one before, and
+    stops once the log loss no longer falls: the weakest take longest.
+
+    Args:
+        problem: The training examples' problem.
+        train: Standardized training examples.
+        validation: Validation examples, standardized in the same way.
+        num_classes: Labels are in `[0, num_classes)`.
+    """
+    sweep, fits = [], []
     for fit in problem.path(REGULARIZATIONS):
-        accuracies = {
-            f"{name}_top1": top_k_accuracy(fit.scores(rows, num_classes), labels, 1)
-            for name, (rows, labels) in (("validation", validation), ("train", train))
-        }
-        tried = {
-            "C": fit.C,
-            "validation_log_loss": fit.log_loss(*validation),
-            **accuracies,
-            "iterations": fit.iterations,
-            "converged": fit.converged,
-        }
-        path.append(tried)
-        key = "validation_log_loss"
-        if best is not None and tried[key] >= best[key]:
+        train_top1, validation_top1 = (
+            top_k_accuracy(fit.scores(inputs, num_classes), labels, 1)
+            for inputs, labels in (train, validation)
+        )
+        trial = RegularizationTrial(
+            C=fit.C,
+            validation_log_loss=fit.log_loss(*validation),
+            validation_top1=validation_top1,
+            train_top1=train_top1,
+            num_iterations=fit.num_iterations,
+            converged=fit.converged,
+        )
+        sweep.append(trial)
+        if fits and trial.validation_log_loss >= sweep[-2].validation_log_loss:
             break
-        best, best_fit = tried, fit
-    return path, best, best_fit
-
-
-def _cross_validated(
-    rows: np.ndarray, labels: np.ndarray, num_folds: int, seed: int
-) -> float:
-    """The C with the least mean log loss over folds, the strongest of equals."""
-    folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
-    losses = np.zeros(len(FEW_LABEL_REGULARIZATIONS))
-    for inside, outside in folds.split(rows, labels):
-        fits = fit_path(rows[inside], labels[inside], FEW_LABEL_REGULARIZATIONS)
-        for number, fit in enumerate(fits):
-            loss = fit.log_loss(rows[outside], labels[outside])
-            losses[number] += loss * len(outside)
-    return FEW_LABEL_REGULARIZATIONS[int(np.argmin(losses))]
-
-
-def _mean_and_std(draws: list[dict], name: str) -> dict:
-    """Mean and sample standard deviation of one number over draws."""
-    values = [draw[name] for draw in draws]
-    if None in values:
-        return {name: None, f"{name}_std": None}
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {name: float(np.mean(values)), f"{name}_std": std}
+        fits.append(fit)
+    return Choice(fits[-1], sweep[len(fits) - 1], tuple(sweep))

@@ -18,6 +18,14 @@ from vicreg_keras.workdir.run_folder import RunFolder
 T = TypeVar("T")
 RecordT = TypeVar("RecordT", bound="Record")
 
+# What is compared, by key of a record's results, and how it is displayed.
+NAMES = {
+    "encoder": "VICReg encoder",
+    "untrained": "untrained encoder",
+    "raw_input": "raw input",
+    "chance": "chance",
+}
+
 _CONVERTER = make_converter()
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
+from vicreg_keras.figures import text_table
 from vicreg_keras.figures.ablation import ablation
 from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.figures.style import save
-from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.pretrain import prepare_positives
 from vicreg_keras.settings import Settings
@@ -143,7 +143,7 @@ def _judge(context):
     context.require("an ablation", labels=True, test=True)
     metrics = spectrum(features[1].representations).metrics
     return {
-        "linear_top1": context.linear_top1(),
+        "linear_top1": context.linear_probe.metrics.top1,
         "knn_top1": knn_eval(*features, num_classes=num_classes).metrics.top1,
         "effective_rank": metrics.effective_rank,
         "rankme": metrics.rankme,

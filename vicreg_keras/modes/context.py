@@ -1,4 +1,4 @@
-"""What is judged: an encoder, the data it is judged on, and where results go."""
+"""What a mode evaluates: an encoder, a dataset, baselines, and the run for results."""
 
 import dataclasses
 import functools
@@ -9,143 +9,141 @@ from typing import Any
 import keras
 
 from vicreg_keras.data.dataset import Dataset, open_dataset
-from vicreg_keras.evaluate import linear_eval, linear_probe
-from vicreg_keras.evaluate.feature_cache import FeatureStore
-from vicreg_keras.evaluate.features import Features, check_example_shape
-from vicreg_keras.evaluate.records import Record, to_json
-from vicreg_keras.models.saved_encoder import SavedEncoder, load_encoder
+from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.feature_cache import FeatureCache
+from vicreg_keras.evaluate.features import (
+    Encoder,
+    Features,
+    check_example_shape,
+    input_features,
+    input_size_problem,
+)
+from vicreg_keras.evaluate.linear_probe import (
+    FittedHead,
+    LinearHead,
+    LinearProbeResult,
+    fit_head,
+    linear_probe,
+)
+from vicreg_keras.evaluate.records import NAMES, Record, to_json  # noqa: F401
+from vicreg_keras.models.saved_encoder import load_encoder
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.training.build import build_encoder
 from vicreg_keras.training.checkpoints import trained_encoder
 from vicreg_keras.workdir.run_folder import RunFolder
 
-NAMES = {
-    "encoder": "VICReg encoder",
-    "untrained": "untrained encoder",
-    "raw_input": "raw input",
-}
-
 
 @dataclasses.dataclass
 class Context:
-    """An encoder on a dataset, with what has to be beaten.
+    """An encoder on a dataset, with its baselines.
 
-    Representations are computed when they are first asked for.
+    Everything else is computed when it is first asked for, and once.
 
     Attributes:
-        encoder: what is judged.
-        dataset: what it is judged on; not always what it was trained on.
-        run: where numbers and pictures go, or `None`.
-        untrained_encoder: the encoder as it was before training, or `None`.
-        make_encoder: gives a new one that can be trained, with the run's weights if
-            its argument is true, else untrained; `None` where there is no run.
-        seed: of all draws.
+        encoder: The encoder that is evaluated.
+        dataset: The dataset that it is evaluated on; not always the one that it was
+            trained on.
+        run: Folder for records and figures, or `None`.
+        make_encoder: Returns a new trainable encoder, with the run's weights if its
+            argument is true, else untrained; `None` where there is no run.
+        seed: Seed of all random draws.
     """
 
-    encoder: SavedEncoder | keras.Model
+    encoder: Encoder
     dataset: Dataset
     run: RunFolder | None = None
-    untrained_encoder: keras.Model | None = None
     make_encoder: Callable[[bool], keras.Model] | None = None
     seed: int = 0
+    _inputs: dict[str, Features] = dataclasses.field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @functools.cached_property
-    def features(self) -> FeatureStore:
-        """The encoder's, by split."""
-        return self._store(self.encoder, "encoder")
+    def features(self) -> FeatureCache:
+        """The encoder's features by split."""
+        return self._cache(self.encoder, "encoder")
 
     @functools.cached_property
-    def untrained_features(self) -> FeatureStore | None:
-        """The untrained encoder's, by split."""
+    def untrained_encoder(self) -> keras.Model | None:
+        """The encoder as it was before training, where a run tells."""
+        return self.make_encoder(False) if self.make_encoder else None
+
+    @functools.cached_property
+    def untrained_features(self) -> FeatureCache | None:
+        """The untrained encoder's features by split."""
         if self.untrained_encoder is None:
             return None
-        return self._store(self.untrained_encoder, "untrained")
+        return self._cache(self.untrained_encoder, "untrained")
+
+    def input_features(self, split_name: str) -> Features:
+        """Returns the raw input of a split as features; it is read once."""
+        if split_name not in self._inputs:
+            self._inputs[split_name] = input_features(self.dataset, split_name)
+        return self._inputs[split_name]
 
     @functools.cached_property
-    def head(self) -> tuple[linear_probe.LinearHead, dict]:
+    def fitted_head(self) -> FittedHead:
         """The encoder's linear head, and how it was chosen."""
-        return linear_probe.fit_head(
-            self.features["train"],
-            self.features["validation"],
-            num_classes=self.dataset.num_classes,
-        )
+        train, validation = self.features["train"], self.features["validation"]
+        return fit_head(train, validation, num_classes=self.dataset.num_classes)
 
-    def linear_top1(self) -> float:
-        """Test accuracy of the linear head, in [0, 1]."""
-        splits = [self.features[name] for name in ("train", "validation", "test")]
-        numbers = linear_probe.cached_probe(
-            *splits, num_classes=self.dataset.num_classes, fitted=self.head
-        )
-        return numbers["top1"]
+    @property
+    def head(self) -> LinearHead:
+        """The encoder's linear head."""
+        return self.fitted_head.head
+
+    @functools.cached_property
+    def linear_probe(self) -> LinearProbeResult:
+        """Accuracy of the encoder's linear head on the test split."""
+        splits = (self.features[name] for name in ("train", "validation", "test"))
+        num_classes = self.dataset.num_classes
+        return linear_probe(*splits, num_classes=num_classes, fitted=self.fitted_head)
 
     def each(
         self, splits: Sequence[str], *, trained: bool = True
     ) -> Iterator[tuple[str, list[Features]]]:
-        """Features of these splits: the encoder's, and each baseline's in turn.
+        """Yields features of the encoder, and of each baseline in turn.
 
         Args:
-            splits: names of splits.
-            trained: whether the encoder comes first, or is left out.
+            splits: Names of splits.
+            trained: Whether the encoder comes first, or is left out.
 
         Yields:
-            A key of `NAMES`, and features in the order of `splits`.
+            A key of `records.NAMES`, and features in the order of `splits`.
         """
         if trained:
             yield "encoder", [self.features[name] for name in splits]
         if self.untrained_features is not None:
             yield "untrained", [self.untrained_features[name] for name in splits]
-        if linear_eval.why_no_inputs(self.dataset) is None:
-            inputs = [linear_eval.input_features(self.dataset, name) for name in splits]
-            yield "raw_input", inputs
+        if input_size_problem(self.dataset) is None:
+            yield "raw_input", [self.input_features(name) for name in splits]
 
     def require(self, what: str, *, labels: bool = False, test: bool = False) -> None:
-        """Refuses, before any work, a dataset that lacks what a mode needs.
+        """Checks, before any work, that the dataset has what a mode needs.
 
         Args:
-            what: the mode, for the message.
-            labels: whether examples must be labeled.
-            test: whether there must be a test split.
+            what: The mode, for the message.
+            labels: Whether examples must be labeled.
+            test: Whether there must be a test split.
 
         Raises:
-            ValueError: if it lacks that.
+            InputError: If it has not.
         """
         name = self.dataset.name
         if labels and self.dataset.num_classes is None:
-            raise ValueError(
+            raise InputError(
                 f"Expected a labeled dataset for {what}. Received: dataset={name}, "
-                "which has no labels. Give the encoder a labeled one (--dataset)."
+                "which has no labels. Evaluate the encoder on a labeled one."
             )
         if test and self.dataset.test is None:
-            raise ValueError(
+            raise InputError(
                 f"Expected a dataset with a test split for {what}. Received: "
-                f"dataset={name}, which has none. Add a test part to it."
+                f"dataset={name}, which has none. Add a test split to it."
             )
-
-    def keep(self, mode: str, numbers: Mapping) -> dict:
-        """Adds a result, with what it is of, to the run's `metrics.jsonl`.
-
-        Args:
-            mode: as typed.
-            numbers: what JSON can hold.
-
-        Returns:
-            The whole row.
-        """
-        row = {
-            "mode": mode,
-            "dataset": self.dataset.name,
-            "encoder": getattr(self.encoder, "folder", None),
-            "seed": self.seed,
-            **numbers,
-        }
-        if self.run is not None:
-            self.run.create()
-            self.run.append_metrics(row)
-        return row
 
     @property
     def record_fields(self) -> dict[str, Any]:
-        """What every `Record` of this context has in common, by attribute."""
+        """The arguments that every `Record` of this context has in common."""
         return {
             "dataset": self.dataset.name,
             "encoder": getattr(self.encoder, "folder", None),
@@ -158,30 +156,37 @@ class Context:
             self.run.create()
             self.run.append_metrics(to_json(record))
 
+    def keep(self, mode: str, numbers: Mapping) -> dict:
+        """Adds a record that has no type yet; see `log_metrics`."""
+        row = {"mode": mode, **self.record_fields, **numbers}
+        if self.run is not None:
+            self.run.create()
+            self.run.append_metrics(row)
+        return row
+
     def figure(self, name: str) -> pathlib.Path | None:
-        """Where a picture goes, or `None` where there is no run."""
+        """Returns the path of a figure, or `None` where there is no run."""
         return None if self.run is None else self.run.figures / f"{name}.png"
 
     def output(self, path: str | None, name: str) -> pathlib.Path:
-        """Where a file goes: as asked for, or into the run.
+        """Returns the path of an output file.
 
         Args:
-            path: what was asked for, or `None`.
-            name: of the file in the run.
+            path: The path that was asked for, or `None`.
+            name: Name of the file in the run otherwise.
 
         Raises:
-            ValueError: if there is neither.
+            InputError: If there is neither a path nor a run.
         """
         if path is None and self.run is None:
-            raise ValueError(
-                "Expected --output=PATH where there is no run. Received: none. Say "
-                "where the file shall go."
+            raise InputError(
+                "Expected output=PATH where there is no run. Received: output=None."
             )
         return pathlib.Path(path) if path is not None else self.run.path / name
 
-    def _store(self, encoder: Callable[..., Any], name: str) -> FeatureStore:
+    def _cache(self, encoder: Encoder, name: str) -> FeatureCache:
         folder = self.run and self.run.features / name
-        return FeatureStore(encoder, self.dataset, folder)
+        return FeatureCache(encoder, self.dataset, folder)
 
 
 def open_context(
@@ -190,21 +195,21 @@ def open_context(
     run: RunFolder | None,
     saved_model: str | None = None,
 ) -> Context:
-    """What a person asks to be judged: a run's encoder, or one that lies elsewhere.
+    """Returns the context of a run's encoder, or of one that is elsewhere.
 
     Args:
-        settings: of the run.
-        data: What the encoder is evaluated on.
-        run: whose encoder it is, and where results go.
-        saved_model: path of another encoder, as of `load_encoder`.
+        settings: Recipe of the run.
+        data: The dataset to evaluate on.
+        run: The run whose encoder it is, and where results go.
+        saved_model: Path of another encoder, see `load_encoder`.
 
     Raises:
-        ValueError: if neither is given, or encoder and data don't fit.
+        InputError: If neither is given, or encoder and dataset don't match.
     """
     if run is None and not saved_model:
-        raise ValueError(
-            "Expected --workdir=RUN or --saved_model=PATH. Received: neither. Name "
-            "what is to be judged."
+        raise InputError(
+            "Expected workdir=RUN or saved_model=PATH, the encoder to evaluate. "
+            "Received: workdir=None, saved_model=None."
         )
     encoder = load_encoder(saved_model or run.path)
     dataset = open_dataset(data, settings.seed)
@@ -212,11 +217,10 @@ def open_context(
     if saved_model:
         return Context(encoder, dataset, run, seed=settings.seed)
 
-    # Only a run says what its encoder looked like before training.
+    # Only a run's settings tell what its encoder was before training.
     def make_encoder(trained):
         if trained:
             return trained_encoder(settings, dataset, run)
         return build_encoder(settings, dataset)
 
-    untrained = make_encoder(False)
-    return Context(encoder, dataset, run, untrained, make_encoder, seed=settings.seed)
+    return Context(encoder, dataset, run, make_encoder, seed=settings.seed)

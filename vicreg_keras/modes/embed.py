@@ -1,89 +1,87 @@
 """The mode `embed`: representations with names, for use elsewhere."""
 
 import csv
-from collections.abc import Iterator
+import pathlib
 
 import numpy as np
 from scipy.special import softmax
 
-from vicreg_keras.data.dataset import Split
+from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.modes.context import Context
+from vicreg_keras.modes.options import EmbedOptions
 from vicreg_keras.workdir.files import write_file
 
 
-def run_embed(
-    context: Context,
-    *,
-    input: str | None = None,
-    output: str | None = None,
-    head: str | None = None,
-) -> None:
-    """Writes one row an example: its name, its split, its representation.
+def run(context: Context, options: EmbedOptions) -> None:
+    """Writes name, split and representation of every example.
+
+    With labels, the class is written, too, and with `head="linear"` the class that the
+    linear head predicts and its probability. User-provided examples (`input`) have
+    neither split nor class.
 
     Args:
-        context: whose encoder it is; without `input`, whose examples.
-        input: a user's own examples, as of `Dataset.load_user_examples`.
-        output: a path that ends in `.npz` or `.csv`; by default
+        context: The encoder and its dataset.
+        options: Options of the mode; the output is a `.npz` or `.csv` file, by default
             `representations.npz` in the run.
-        head: `"linear"` adds the linear head's class and its probability.
 
     Raises:
-        ValueError: for another suffix, examples that can't be read, or a head without
-            labels to fit it to.
+        InputError: If the output has another suffix, examples can't be read, or there
+            are no labels for a head.
     """
-    path = context.output(output, "representations.npz")
+    path = context.output(options.output, "representations.npz")
     if path.suffix not in _WRITERS:
-        raise ValueError(
-            f"Expected --output=PATH with a suffix of {', '.join(_WRITERS)}. Received: "
-            f"--output={path}."
+        raise InputError(
+            f"Expected an output with the suffix {' or '.join(_WRITERS)}. Received: "
+            f"output={path}."
         )
-    if head:
-        context.require("--head=linear", labels=True)
-    parts = list(_parts(context, input))
-    names = [name for _, examples, _ in parts for name in examples.names]
-    splits = [
-        split for split, examples, _ in parts for _ in range(examples.num_examples)
-    ]
-    columns = {"name": np.array(names), "split": np.array(splits)}
-    rows = np.concatenate([rows for _, _, rows in parts])
-    known = context.dataset.class_names
-    if known is not None and input is None:
-        labels = np.concatenate([examples.labels for _, examples, _ in parts])
-        columns["label"] = np.array(known)[labels]
-    if head:
-        scores = context.head[0].scores(rows).astype(np.float64)
+    if options.head:
+        context.require("a linear head", labels=True)
+    class_names = context.dataset.class_names
+    if options.input is None:
+        splits = {name: getattr(context.dataset, name) for name in context.features}
+        features = [context.features[name] for name in splits]
+    else:
+        examples = context.dataset.load_user_examples(options.input)
+        splits = {"": examples}
+        features = [extract_features(context.encoder, examples)]
+    representations = np.concatenate([part.representations for part in features])
+    columns = {
+        "name": np.concatenate([np.array(split.names) for split in splits.values()]),
+        "split": np.repeat(list(splits), [len(split) for split in splits.values()]),
+    }
+    if class_names is not None and options.input is None:
+        labels = np.concatenate([part.labels for part in features])
+        columns["label"] = np.array(class_names)[labels]
+    if options.head:
+        scores = context.head.scores(representations).astype(np.float64)
         probabilities = softmax(scores, axis=1)
-        columns["class"] = np.array(known)[probabilities.argmax(axis=1)]
+        columns["class"] = np.array(class_names)[probabilities.argmax(axis=1)]
         columns["probability"] = probabilities.max(axis=1).astype(np.float32)
-    _WRITERS[path.suffix](path, columns, rows)
-    print(f"{len(rows)} representations of {rows.shape[1]} numbers: {path}")
+    _WRITERS[path.suffix](path, columns, representations)
+    count, width = representations.shape
+    print(f"{count} representations of width {width}: {path}")
 
 
-def _parts(context, pattern) -> Iterator[tuple[str, Split, np.ndarray]]:
-    """The name of a split, its examples, and their representations."""
-    if pattern is not None:
-        examples = context.dataset.load_user_examples(pattern)
-        yield "", examples, extract_features(context.encoder, examples).representations
-        return
-    for name in context.features:
-        examples = getattr(context.dataset, name)
-        yield name, examples, context.features[name].representations
-
-
-def _write_npz(path, columns, rows):
+def _write_npz(
+    path: pathlib.Path, columns: dict[str, np.ndarray], representations: np.ndarray
+) -> None:
     with write_file(path) as file:
-        np.savez(file, **columns, representation=rows)
+        np.savez(file, **columns, representation=representations)
 
 
-def _write_csv(path, columns, rows):
+def _write_csv(
+    path: pathlib.Path, columns: dict[str, np.ndarray], representations: np.ndarray
+) -> None:
     with write_file(path, "w") as file:
         writer = csv.writer(file)
-        numbers = [f"representation_{i}" for i in range(rows.shape[1])]
-        writer.writerow([*columns, *numbers])
-        for beside, row in zip(zip(*columns.values(), strict=True), rows, strict=True):
-            # As few digits as tell every float32 from all others.
-            writer.writerow([*beside, *map(str, row)])
+        width = representations.shape[1]
+        writer.writerow([*columns, *(f"representation_{i}" for i in range(width))])
+        for *cells, representation in zip(
+            *columns.values(), representations, strict=True
+        ):
+            # The shortest text that identifies each float32.
+            writer.writerow([*cells, *map(str, representation)])
 
 
 _WRITERS = {".npz": _write_npz, ".csv": _write_csv}

@@ -3,13 +3,13 @@
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from vicreg_keras.modes import knn_eval, retrieve, spectrum
+from vicreg_keras.modes import knn_eval, linear_eval, retrieve, spectrum
 from vicreg_keras.modes.cluster import ClusterPlane, cluster
 from vicreg_keras.modes.context import Context
-from vicreg_keras.modes.linear_eval import run_linear_eval
 from vicreg_keras.modes.options import (
     ClusterOptions,
     KnnEvalOptions,
+    LinearEvalOptions,
     RetrieveOptions,
     SpectrumOptions,
 )
@@ -40,7 +40,7 @@ def run_evaluate(context: Context) -> None:
         context.dataset.num_classes is not None and context.dataset.test is not None
     )
     if judged:
-        run_linear_eval(context)
+        linear_eval.run(context, LinearEvalOptions())
         knn_eval.run(context, KnnEvalOptions())
         retrieve.run(context, RetrieveOptions())
     _, drawn = cluster(context, ClusterOptions(sample_size=MAX_POINTS))
@@ -54,7 +54,7 @@ def run_evaluate(context: Context) -> None:
 def _pictures(context: Context, drawn: ClusterPlane, judged: bool) -> Pictures:
     parts = {}
     if judged:
-        scores = context.head[0].scores(context.features["test"].representations)
+        scores = context.head.scores(context.features["test"].representations)
         labels = context.dataset.test.labels
         predicted = scores.argmax(axis=1)
         known = range(context.dataset.num_classes)

@@ -105,7 +105,7 @@ def _export_savedmodel(context, folder, head):
         context.dataset.example_shape,
         class_names=class_names,
         recipe=recipe,
-        head=context.head[0] if head else None,
+        head=context.head if head else None,
         columns=context.dataset.columns,
     )
     print(f"A SavedModel for TensorFlow Serving, which watches {folder}: {version}")

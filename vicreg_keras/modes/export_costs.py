@@ -21,10 +21,10 @@ from vicreg_keras.evaluate.features import (
     extract_features,
 )
 from vicreg_keras.evaluate.knn import knn_accuracy, knn_eval
+from vicreg_keras.figures import text_table
 from vicreg_keras.figures.export import exported_files
 from vicreg_keras.figures.style import save
 from vicreg_keras.models.saved_encoder import variables_of
-from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import Context
 
 _COMPARED_EXAMPLES = 256
@@ -163,7 +163,7 @@ def _accuracies(context) -> Callable[[Any], dict]:
     if dataset.num_classes is None or dataset.test is None:
         return lambda encoder: {}
     splits = [context.features[name] for name in ("train", "validation", "test")]
-    linear_head, _ = context.head
+    linear_head = context.head
     chosen = knn_eval(*splits, num_classes=dataset.num_classes).settings
     bank = concatenate_features(splits[:2])
 

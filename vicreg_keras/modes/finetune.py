@@ -1,124 +1,137 @@
-"""The mode `finetune`: accuracy over the number of labels, with and without."""
+"""The mode `finetune`: accuracy over the number of labels, pretrained or not."""
 
-from collections.abc import Callable, Sequence
-
-import keras
-import tensorflow as tf
-
+from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.augmented_probe import RandomView
+from vicreg_keras.evaluate.features import SPLITS
 from vicreg_keras.evaluate.few_labels import draw_labeled, frozen_probe
-from vicreg_keras.evaluate.finetune import LEARNING_RATES, MIN_STEPS, finetune
+from vicreg_keras.evaluate.finetune import (
+    LEARNING_RATES,
+    MIN_STEPS,
+    FinetuneRecord,
+    FinetuneResult,
+    finetune,
+)
 from vicreg_keras.figures.label_efficiency import label_efficiency
 from vicreg_keras.figures.style import save
-from vicreg_keras.modes import text_table
+from vicreg_keras.figures.text_table import format_table, percent
 from vicreg_keras.modes.context import Context
+from vicreg_keras.modes.options import FinetuneOptions
 
-_STARTS = {"finetuned": "the pretrained weights", "scratch": "untrained weights"}
 
-
-def run_finetune(
+def run(
     context: Context,
+    options: FinetuneOptions,
     *,
-    make_encoder: Callable[[bool], keras.Model],
-    label_fractions: Sequence[float] = (0.01, 0.1, 1.0),
-    epochs: int = 20,
     min_steps: int = MIN_STEPS,
-    batch_size: int = 256,
-    learning_rates: Sequence[tuple[float, float]] = LEARNING_RATES,
-    view: Callable[..., tf.Tensor] | None = None,
-) -> dict:
-    """Trains encoders on parts of the labels, prints the table, and keeps the numbers.
+    learning_rates: tuple[tuple[float, float], ...] = LEARNING_RATES,
+    view: RandomView | None = None,
+) -> FinetuneRecord:
+    """Trains encoders on parts of the labels, prints a table and logs the metrics.
 
     For every fraction: from the pretrained weights, from scratch, and logistic
-    regression on the context's representations as they are; all three on the same
-    labeled images.
+    regression on frozen representations; all three on the same labeled images.
 
     Args:
-        context: what is judged; its own encoders are left as they are.
-        make_encoder: gives a new trainable encoder at every call, with the pretrained
-            weights if its argument is true, else untrained.
-        label_fractions: of the training images, each in (0, 1].
-        epochs: as of `finetune`.
-        min_steps: as of `finetune`.
-        batch_size: as of `finetune`.
-        learning_rates: as of `finetune`.
-        view: as of `finetune`.
+        context: The run; its own encoders are left as they are.
+        options: Options of the mode.
+        min_steps: See `finetune`.
+        learning_rates: See `finetune`.
+        view: See `finetune`.
 
     Returns:
-        The row that was kept: `results` has under `finetuned`, `scratch` and `frozen`
-        one dict for each fraction, as `finetune` and `frozen_probe` return them.
+        The record that was logged.
 
     Raises:
-        ValueError: if the dataset has no labels or no test split, a fraction is out
-            of range, or as `finetune`.
+        InputError: If there is no run, the dataset is a table, or has no labels or no
+            test split.
     """
-    context.require("fine-tuning", labels=True, test=True)
-    if not label_fractions:
-        raise ValueError(
-            "Expected at least one fraction of the labels. Received: none."
-        )
-    labels, seed = context.dataset.train.labels, context.seed
-    counts = [len(draw_labeled(labels, part, seed)) for part in label_fractions]
-    results = {"frozen": [], "finetuned": [], "scratch": []}
-    for fraction, count in zip(label_fractions, counts, strict=True):
-        drawn = {"label_fraction": fraction, "seed": seed}
-        results["frozen"].append(_frozen(context, drawn))
-        for name, start in _STARTS.items():
-            print(f"Training on {count:,} labels from {start}...", flush=True)
-            numbers = finetune(
-                make_encoder(name == "finetuned"),
-                context.dataset,
-                epochs=epochs,
-                min_steps=min_steps,
-                batch_size=batch_size,
-                learning_rates=learning_rates,
-                view=view,
-                **drawn,
+    dataset, seed = context.dataset, context.seed
+    _check(context)
+    results = {"finetuned": [], "scratch": [], "frozen": []}
+    for fraction in options.label_fractions:
+        count = len(draw_labeled(dataset.train.labels, fraction, seed))
+        results["frozen"].append(
+            frozen_probe(
+                *(context.features[name] for name in SPLITS),
+                num_classes=dataset.num_classes,
+                label_fraction=fraction,
+                seed=seed,
             )
-            results[name].append(numbers)
-    _print_table(context, results)
+        )
+        for name, weights in (("finetuned", "pretrained"), ("scratch", "untrained")):
+            print(f"Training on {count:,} labels from {weights} weights...", flush=True)
+            result = finetune(
+                context.make_encoder(name == "finetuned"),
+                dataset,
+                label_fraction=fraction,
+                epochs=options.finetune_epochs,
+                min_steps=min_steps,
+                learning_rates=learning_rates,
+                seed=seed,
+                view=view,
+            )
+            results[name].append(result)
+    record = FinetuneRecord(
+        **context.record_fields,
+        split="test",
+        **{name: tuple(values) for name, values in results.items()},
+    )
+    print(_format(record))
     path = context.figure("label_efficiency")
     if path is not None:
         curves = {
-            name: [(numbers["num_labeled"], numbers["top1"]) for numbers in one]
-            for name, one in results.items()
+            name: [(one.settings.num_train, one.metrics.top1) for one in values]
+            for name, values in results.items()
         }
-        save(label_efficiency(curves, 1 / context.dataset.num_classes), path)
+        save(label_efficiency(curves, 1 / dataset.num_classes), path)
         print(f"Accuracy over the number of labels: {path}")
-    return context.keep("finetune", {"split": "test", "results": results})
+    context.log_metrics(record)
+    return record
 
 
-def _frozen(context, drawn):
-    splits = (context.features[name] for name in ("train", "validation", "test"))
-    return frozen_probe(*splits, num_classes=context.dataset.num_classes, **drawn)
+def _check(context: Context) -> None:
+    if context.make_encoder is None:
+        raise InputError(
+            "Expected workdir=RUN for fine-tuning: a SavedModel can't be trained. "
+            "Received: workdir=None."
+        )
+    if context.dataset.columns is not None:
+        raise InputError(
+            "Expected images for fine-tuning. Received: "
+            f"dataset={context.dataset.name}, a table. Use mode=linear_eval."
+        )
+    context.require("fine-tuning", labels=True, test=True)
 
 
-def _print_table(context, results):
-    first = results["finetuned"][0]
-    print(
-        f"Fine-tuning on {context.dataset.name}, test split, {first['num_test']} "
-        f"examples of {first['num_classes']} classes; {first['epochs']} epochs, and "
-        f"{first['min_steps']} steps or more; seed {context.seed}; top-1 accuracy in "
+def _format(record: FinetuneRecord) -> str:
+    settings = record.finetuned[0].settings
+    heading = (
+        f"Fine-tuning on {record.dataset}, {record.split} split, {settings.num_test} "
+        f"examples of {settings.num_classes} classes; {settings.epochs} epochs, at "
+        f"least {settings.min_steps} steps; seed {record.seed}; top-1 accuracy in "
         "percent. Learning rates (of encoder and new layer) and C chosen on "
-        f"{first['num_validation']} held-out labels."
+        f"{settings.num_validation} validation labels."
     )
     rows = [("labels", "of all", "from scratch", "frozen, linear", "fine-tuned", "")]
     for scratch, frozen, tuned in zip(
-        results["scratch"], results["frozen"], results["finetuned"], strict=True
+        record.scratch, record.frozen, record.finetuned, strict=True
     ):
         chosen = (
             f"rates {_rates(scratch)} from scratch, {_rates(tuned)} fine-tuned; "
-            f"C {frozen['C']:g}"
+            f"C {frozen.settings.C:g}"
         )
+        converged = "" if frozen.settings.converged else ", not converged"
         rows.append(
             (
-                f"{tuned['num_labeled']:,}",
-                f"{100 * tuned['label_fraction']:g} %",
-                *(text_table.percent(arm["top1"]) for arm in (scratch, frozen, tuned)),
-                chosen if frozen["converged"] else f"{chosen}, not converged",
+                f"{tuned.settings.num_train:,}",
+                f"{100 * tuned.settings.label_fraction:g} %",
+                *(percent(one.metrics.top1) for one in (scratch, frozen, tuned)),
+                f"{chosen}{converged}",
             )
         )
-    print(text_table.format_table(rows, num_left=0))
+    return f"{heading}\n{format_table(rows, num_left=0)}"
 
 
-def _rates(numbers):
-    return f"{numbers['encoder_learning_rate']:g}/{numbers['head_learning_rate']:g}"
+def _rates(result: FinetuneResult) -> str:
+    settings = result.settings
+    return f"{settings.encoder_learning_rate:g}/{settings.head_learning_rate:g}"

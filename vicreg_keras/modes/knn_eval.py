@@ -1,7 +1,7 @@
 """The mode `knn_eval`: accuracy of the weighted kNN classifier, beside baselines."""
 
 from vicreg_keras.evaluate.knn import KnnEvalRecord, knn_eval
-from vicreg_keras.modes import text_table
+from vicreg_keras.figures import text_table
 from vicreg_keras.modes.context import NAMES, Context
 from vicreg_keras.modes.options import KnnEvalOptions
 

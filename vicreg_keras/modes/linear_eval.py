@@ -1,48 +1,161 @@
-"""The mode `linear_eval`: linear accuracy beside what it must beat."""
+"""The mode `linear_eval`: linear accuracy of the encoder beside its baselines.
 
-from vicreg_keras.evaluate import linear_eval
+Chance, the raw input and an untrained encoder are evaluated by the same protocols on
+the same splits. Raw input is always evaluated by `cached`, as SGD at the learning rates
+of representations tells nothing about it.
+"""
+
+from collections.abc import Iterator
+
+from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.augmented_probe import (
+    RandomView,
+    augmented_probe,
+)
+from vicreg_keras.evaluate.features import SPLITS, Features, input_size_problem
+from vicreg_keras.evaluate.few_labels import FewLabelResult, few_label_probe
+from vicreg_keras.evaluate.linear_eval import (
+    LinearEvalRecord,
+    LinearEvalResult,
+    chance,
+)
+from vicreg_keras.evaluate.linear_probe import LinearProbeResult, linear_probe
+from vicreg_keras.evaluate.records import NAMES
+from vicreg_keras.figures.text_table import format_table, percent
 from vicreg_keras.modes.context import Context
+from vicreg_keras.modes.options import LinearEvalOptions
+
+_HEADER = ("", "protocol", "top-1", "top-5", "chosen on the validation split")
 
 
-def run_linear_eval(
-    context: Context,
-    *,
-    protocol: str = "cached",
-    probe_epochs: int = 100,
-    few_labels: int = 10,
-    few_label_seeds: int = 5,
-) -> dict:
-    """Judges, prints the table, and keeps the numbers.
+def run(
+    context: Context, options: LinearEvalOptions, *, view: RandomView | None = None
+) -> LinearEvalRecord:
+    """Evaluates the encoder and its baselines, prints a table and logs the metrics.
 
     Args:
-        context: what is judged.
-        protocol: `"cached"`, `"augmented"` or `"both"`.
-        probe_epochs: of the augmented protocol.
-        few_labels: labels a class of the few-label rows; 0 for none.
-        few_label_seeds: draws of them.
+        context: The encoder and its dataset.
+        options: Options of the mode.
+        view: Random view of the augmented protocol; its own by default.
 
     Returns:
-        The row that was kept.
+        The record that was logged.
 
     Raises:
-        ValueError: as `linear_eval.linear_eval`.
+        InputError: If the dataset lacks labels or a test split, or the protocol needs
+            images.
     """
-    linear_eval.check(
-        context.encoder, context.untrained_encoder, context.dataset, protocol
-    )
-    cached = protocol in ("cached", "both")
-    result = linear_eval.linear_eval(
-        context.encoder,
-        context.dataset,
+    dataset, protocol = context.dataset, options.protocol
+    context.require("linear evaluation", labels=True, test=True)
+    if dataset.columns is not None and protocol != "cached":
+        raise InputError(
+            "Expected protocol=cached for tables: the others crop and flip images. "
+            f"Received: protocol={protocol}."
+        )
+    encoders = {"encoder": context.encoder, "untrained": context.untrained_encoder}
+    results = {}
+    for name, splits in context.each(SPLITS):
+        cached = augmented = None
+        if name == "raw_input" or protocol != "augmented":
+            cached = _cached(context, name, splits)
+        if name != "raw_input" and protocol != "cached":
+            augmented = augmented_probe(
+                encoders[name],
+                dataset.train,
+                *splits[1:],
+                num_classes=dataset.num_classes,
+                epochs=options.probe_epochs,
+                seed=context.seed,
+                view=view,
+            )
+        results[name] = LinearEvalResult(
+            cached=cached,
+            augmented=augmented,
+            few_labels=_few_labels(context, options, splits),
+        )
+    record = LinearEvalRecord(
+        **context.record_fields,
+        split="test",
         protocol=protocol,
-        untrained_encoder=context.untrained_encoder,
-        features=context.features,
-        untrained_features=context.untrained_features,
-        fitted=context.head if cached else None,
-        few_labels=few_labels,
-        few_label_seeds=few_label_seeds,
-        seed=context.seed,
-        epochs=probe_epochs,
+        num_train=dataset.train.num_examples,
+        num_validation=dataset.validation.num_examples,
+        num_test=dataset.test.num_examples,
+        num_classes=dataset.num_classes,
+        chance=chance(dataset),
+        results=results,
+        raw_input_omitted=input_size_problem(dataset),
     )
-    print(linear_eval.format_table(result))
-    return context.keep("linear_eval", result)
+    print(format_record(record))
+    context.log_metrics(record)
+    return record
+
+
+def format_record(record: LinearEvalRecord) -> str:
+    """Returns a text table of a record, accuracies in percent.
+
+    Each line has a baseline or the encoder, a protocol, and in the last column what was
+    chosen on the validation split.
+    """
+    top1, top5 = percent(record.chance.top1), percent(record.chance.top5)
+    rows = [_HEADER, (NAMES["chance"], "-", top1, top5, "")]
+    if record.raw_input_omitted:
+        omitted = f"omitted: {record.raw_input_omitted}"
+        rows.append((NAMES["raw_input"], "cached", "-", "-", omitted))
+    for name in reversed(record.results):
+        for protocol, metrics, chosen in _lines(record.results[name]):
+            stds = (getattr(metrics, f"{key}_std", None) for key in ("top1", "top5"))
+            texts = map(percent, (metrics.top1, metrics.top5), stds)
+            rows.append((NAMES[name], protocol, *texts, chosen))
+    heading = (
+        f"Linear evaluation of {record.dataset}, {record.split} split: "
+        f"{record.num_test} examples of {record.num_classes} classes, "
+        f"{record.num_train} training and {record.num_validation} validation examples; "
+        f"protocol {record.protocol}, seed {record.seed}; accuracy in percent."
+    )
+    return f"{heading}\n{format_table(rows, num_left=2)}"
+
+
+def _cached(context: Context, name: str, splits: list[Features]) -> LinearProbeResult:
+    if name == "encoder":
+        return context.linear_probe
+    return linear_probe(*splits, num_classes=context.dataset.num_classes)
+
+
+def _few_labels(
+    context: Context, options: LinearEvalOptions, splits: list[Features]
+) -> FewLabelResult | None:
+    if not options.few_labels:
+        return None
+    return few_label_probe(
+        splits[0],
+        splits[2],
+        num_classes=context.dataset.num_classes,
+        labels_per_class=options.few_labels,
+        num_draws=options.few_label_seeds,
+        seed=context.seed,
+    )
+
+
+def _lines(result: LinearEvalResult) -> Iterator[tuple[str, object, str]]:
+    """Protocol, metrics and what was chosen, for each protocol that was run."""
+    if result.cached:
+        settings = result.cached.settings
+        chosen = f"C {settings.C:g}" + _convergence(settings.converged)
+        yield "cached", result.cached.metrics, chosen
+    if result.augmented:
+        settings = result.augmented.settings
+        chosen = f"learning rate {settings.learning_rate:g}, {settings.epochs} epochs"
+        yield "augmented", result.augmented.metrics, chosen
+    if result.few_labels:
+        settings = result.few_labels.settings
+        count = settings.labels_per_class
+        values = sorted({draw.C for draw in settings.draws})
+        chosen = f"C {', '.join(f'{value:g}' for value in values)} "
+        chosen += f"({settings.C_chosen_by}), {settings.num_draws} draws"
+        protocol = f"{count} label{'s' if count > 1 else ''} per class"
+        chosen += _convergence(settings.converged)
+        yield protocol, result.few_labels.metrics, chosen
+
+
+def _convergence(converged: bool) -> str:
+    return "" if converged else ", not converged"

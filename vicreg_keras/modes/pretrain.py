@@ -6,9 +6,9 @@ from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.positives import nearest_others, shared_neighbors
 from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
+from vicreg_keras.figures import text_table
 from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.models.saved_encoder import load_encoder
-from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import PretrainOptions
 from vicreg_keras.modes.retrieve import open_index

@@ -18,9 +18,9 @@ from vicreg_keras.evaluate.retrieval import (
     pick_queries,
     retrieval_eval,
 )
+from vicreg_keras.figures import text_table
 from vicreg_keras.figures.neighbors import Tile, neighbor_grid
 from vicreg_keras.figures.style import save
-from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import NAMES, Context
 from vicreg_keras.modes.options import RetrieveOptions
 from vicreg_keras.workdir.files import folder_name, write_file

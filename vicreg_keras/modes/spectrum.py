@@ -6,9 +6,9 @@ from vicreg_keras.evaluate.spectrum import (
     diagnose_collapse,
     spectrum,
 )
+from vicreg_keras.figures import text_table
 from vicreg_keras.figures.spectrum import eigenvalue_decay
 from vicreg_keras.figures.style import save
-from vicreg_keras.modes import text_table
 from vicreg_keras.modes.context import NAMES, Context
 from vicreg_keras.modes.options import SpectrumOptions
 from vicreg_keras.training.scores import embedding_diagnosis

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vicreg_keras.modes import text_table
+from vicreg_keras.figures import text_table
 from vicreg_keras.report.elements import Html, join, markup, table
 from vicreg_keras.report.records import Record, missing
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from vicreg_keras.figures import text_table
 from vicreg_keras.figures.label_efficiency import label_efficiency
-from vicreg_keras.modes import text_table
 from vicreg_keras.report.elements import Html, embed_figure, join, markup, table
 from vicreg_keras.report.records import Record, missing
 
@@ -34,7 +34,7 @@ def labels_section(records: Sequence[Record]) -> Html:
 def _figure(records):
     curves, chances = {}, set()
     for record in records:
-        results = record.last.get("finetune", {}).get("results", {})
+        results = _results(record.last.get("finetune", {}))
         for arm, numbers in results.items():
             points = [(one["num_labeled"], one["top1"]) for one in numbers]
             chances.update(1 / one["num_classes"] for one in numbers)
@@ -46,9 +46,24 @@ def _figure(records):
     return embed_figure(label_efficiency(curves, chance), "labels")
 
 
+def _results(row):
+    if not row or "results" in row:
+        return row.get("results", {})
+    return {
+        arm: [
+            {"num_labeled": one["settings"]["num_train"]}
+            | one["metrics"]
+            | one["settings"]
+            for one in row.get(arm, [])
+        ]
+        for arm in _ARMS
+    }
+
+
 def _table(row):
-    arms = [arm for arm in _ARMS if row["results"].get(arm)]
-    first = row["results"][arms[0]][0]
+    results = _results(row)
+    arms = [arm for arm in _ARMS if results.get(arm)]
+    first = results[arms[0]][0]
     caption = (
         f"Fine-tuning on {row['dataset']}, {row['split']} split, "
         f"{first['num_test']:,} images, top-1 in percent; seed {row['seed']}. Learning "
@@ -59,7 +74,7 @@ def _table(row):
             f"{same[0]['num_labeled']:,} ({100 * same[0]['label_fraction']:g} %)",
             *(text_table.percent(numbers["top1"]) for numbers in same),
         ]
-        for same in zip(*(row["results"][arm] for arm in arms), strict=True)
+        for same in zip(*(results[arm] for arm in arms), strict=True)
     ]
     header = ["labels", *(_ARMS[arm] for arm in arms)]
     return table(caption, header, rows, "numbers")

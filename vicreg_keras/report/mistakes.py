@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageColor
 
+from vicreg_keras.figures import text_table
 from vicreg_keras.figures.style import BLUE, VERMILION
-from vicreg_keras.modes import text_table
 from vicreg_keras.report.elements import (
     Html,
     data_uri,

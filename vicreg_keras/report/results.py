@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from vicreg_keras.modes import text_table
+from vicreg_keras.figures import text_table
 from vicreg_keras.report.elements import Html, join, paragraph, small, strong, table
 from vicreg_keras.report.records import Record, missing
 
@@ -100,9 +100,18 @@ def _all_scores(record: Record) -> Iterator[Scores]:
 
 
 def _linear(row):
-    results = row["results"]
+    results = {
+        name: {
+            protocol: numbers["metrics"] | numbers["settings"]
+            if "metrics" in numbers
+            else numbers
+            for protocol, numbers in protocols.items()
+            if numbers
+        }
+        for name, protocols in row["results"].items()
+    }
     own = results["encoder"]
-    chance = results.get("chance", {}).get("chance", {})
+    chance = row.get("chance") or results.get("chance", {}).get("chance", {})
     where = f"{row['dataset']}, {row['split']} split, {row['num_test']:,} images; "
     where += f"seed {row['seed']}"
     for protocol, numbers in own.items():

@@ -15,9 +15,9 @@ from scipy import stats
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.evaluate.features import compile_encoder, extract_features
 from vicreg_keras.evaluate.knn import knn_eval
-from vicreg_keras.evaluate.linear_probe import cached_probe
+from vicreg_keras.evaluate.linear_probe import linear_probe
+from vicreg_keras.figures import text_table
 from vicreg_keras.figures.run_figures import draw_run
-from vicreg_keras.modes import text_table
 from vicreg_keras.search.memory import forgotten_models
 from vicreg_keras.search.objectives import OBJECTIVES, make_judge
 from vicreg_keras.search.space import apply
@@ -197,7 +197,7 @@ def _test_accuracies(encoder: keras.Model, dataset: Dataset) -> dict:
     ]
     num_classes = dataset.num_classes
     return {
-        "linear_top1": cached_probe(*features, num_classes=num_classes)["top1"],
+        "linear_top1": linear_probe(*features, num_classes=num_classes).metrics.top1,
         "knn_top1": knn_eval(*features, num_classes=num_classes).metrics.top1,
     }
 

@@ -12,7 +12,7 @@ from vicreg_keras.evaluate.features import Features, compile_encoder, extract_fe
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.linear_probe import fit_head
 from vicreg_keras.evaluate.spectrum import spectrum
-from vicreg_keras.modes import text_table
+from vicreg_keras.figures import text_table
 
 # What a look while it trains takes, at most: it decides whether to go on.
 _GLANCE_TRAIN, _GLANCE_HELD_OUT = 5000, 2000
@@ -45,8 +45,8 @@ def _knn(train, held_out, dataset):
 
 def _linear(train, held_out, dataset):
     # Of the fit on training labels, before it is refitted on both parts.
-    _, numbers = fit_head(train, held_out, num_classes=dataset.num_classes)
-    return numbers["validation_top1"]
+    fitted = fit_head(train, held_out, num_classes=dataset.num_classes)
+    return fitted.choice.trial.validation_top1
 
 
 def _silhouette(train, held_out, dataset):

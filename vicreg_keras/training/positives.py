@@ -8,10 +8,9 @@ import numpy as np
 
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.feature_cache import FeatureStore
-from vicreg_keras.evaluate.features import check_example_shape
+from vicreg_keras.evaluate.feature_cache import FeatureCache
+from vicreg_keras.evaluate.features import check_example_shape, input_size_problem
 from vicreg_keras.evaluate.index import NeighborIndex
-from vicreg_keras.evaluate.linear_eval import why_no_inputs
 from vicreg_keras.evaluate.positives import nearest_others
 from vicreg_keras.models.saved_encoder import SavedEncoder, load_encoder
 from vicreg_keras.models.table_encoder import RowInputs
@@ -51,7 +50,7 @@ def neighbor_source(settings: Settings, dataset: Dataset) -> NeighborSource | No
     if settings.neighbors_from is None:
         return None
     if settings.neighbors_from == INPUT:
-        if reason := why_no_inputs(dataset):
+        if reason := input_size_problem(dataset):
             raise InputError(
                 "Expected neighbors_from=RUN for so much data. Received: "
                 f"neighbors_from={INPUT}, {reason}. Train a run on it first."
@@ -94,7 +93,7 @@ def find_positives(
     if any(run.checkpoints.glob("*.index")):
         return _read(path, source.dataset.train.num_examples)
     folder = source.run and source.run.features / "encoder"
-    features = FeatureStore(source.encoder, source.dataset, folder)
+    features = FeatureCache(source.encoder, source.dataset, folder)
     representations = features["train"].representations
     built = NeighborIndex.build(
         representations, factory_string=index, search_parameters=search_parameters

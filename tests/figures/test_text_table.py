@@ -1,6 +1,6 @@
 """Text tables: aligned, and percents as they are printed everywhere."""
 
-from vicreg_keras.modes.text_table import format_table, percent
+from vicreg_keras.figures.text_table import format_table, percent
 
 
 def test_columns_are_aligned():

@@ -1,0 +1,59 @@
+"""The context: everything once, and only when it is asked for."""
+
+import pytest
+
+from vicreg_keras.errors import InputError
+from vicreg_keras.modes.context import Context, open_context
+from vicreg_keras.settings import DataOptions, Settings
+
+
+def refuse(trained):
+    raise AssertionError("The untrained encoder is not needed.")
+
+
+@pytest.fixture
+def without_baseline(context):
+    return Context(context.encoder, context.dataset, context.run, make_encoder=refuse)
+
+
+@pytest.mark.parametrize("mode", ["embed", "export"])
+def test_no_untrained_encoder_is_built(run_mode, without_baseline, mode):
+    run_mode(mode, without_baseline, head="linear")
+
+
+def test_baselines_build_the_untrained_encoder_once(context, encoders):
+    calls = []
+
+    def make_encoder(trained):
+        calls.append(trained)
+        return encoders[1]
+
+    context = Context(context.encoder, context.dataset, make_encoder=make_encoder)
+    for _ in range(2):
+        names = [name for name, _ in context.each(("test",))]
+    assert names == ["encoder", "untrained", "raw_input"]
+    assert calls == [False]
+
+
+def test_raw_input_is_read_once(context):
+    assert context.input_features("test") is context.input_features("test")
+
+
+def test_context_without_run_or_encoder_is_refused():
+    with pytest.raises(InputError, match="workdir=RUN or saved_model=PATH"):
+        open_context(Settings(), DataOptions(), None)
+
+
+def test_missing_labels_and_test_split_are_refused(unlabeled):
+    with pytest.raises(InputError, match="labeled dataset for dancing.*photos"):
+        unlabeled.require("dancing", labels=True)
+    with pytest.raises(InputError, match="test split for dancing.*photos"):
+        unlabeled.require("dancing", test=True)
+
+
+def test_output_without_a_run_needs_a_path(context, tmp_path):
+    alone = Context(context.encoder, context.dataset)
+    assert alone.figure("spectrum") is None
+    assert alone.output(str(tmp_path / "a.npz"), "b.npz") == tmp_path / "a.npz"
+    with pytest.raises(InputError, match="Expected output=PATH"):
+        alone.output(None, "b.npz")

@@ -1,0 +1,157 @@
+"""`linear_eval`: baselines, protocols, and the table they end in."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate import features as features_module
+from vicreg_keras.evaluate.linear_eval import LinearEvalRecord, chance
+from vicreg_keras.evaluate.linear_probe import linear_probe
+from vicreg_keras.evaluate.records import read_records
+from vicreg_keras.modes import linear_eval
+from vicreg_keras.modes.context import Context
+from vicreg_keras.modes.linear_eval import format_record
+from vicreg_keras.modes.options import LinearEvalOptions
+
+
+class Quarters:
+    """The mean of each 2x2 block, or of the first few: 16 values per image."""
+
+    variables = ()
+
+    def __init__(self, width=16):
+        self.width = width
+
+    def __call__(self, images, training=False):
+        images = tf.cast(images, tf.float32)[..., :1] / 255
+        means = tf.nn.avg_pool2d(images, 2, 2, "VALID")
+        return tf.reshape(means, (tf.shape(means)[0], 16))[:, : self.width]
+
+
+def evaluate(dataset, encoder=None, make_encoder=None, view=None, **options):
+    context = Context(encoder or Quarters(), dataset, make_encoder=make_encoder, seed=3)
+    return linear_eval.run(context, LinearEvalOptions(**options), view=view)
+
+
+@pytest.fixture(scope="module")
+def record(digits):
+    return evaluate(
+        digits,
+        make_encoder=lambda trained: Quarters(4),
+        view=lambda images, seed: tf.cast(images, tf.float32),
+        protocol="both",
+        probe_epochs=2,
+        few_labels=5,
+        few_label_seeds=2,
+    )
+
+
+def protocols(result):
+    return [key for key, value in vars(result).items() if value is not None]
+
+
+def test_every_baseline_and_protocol_is_there(record, digits):
+    assert {name: protocols(result) for name, result in record.results.items()} == {
+        "encoder": ["cached", "augmented", "few_labels"],
+        "untrained": ["cached", "augmented", "few_labels"],
+        "raw_input": ["cached", "few_labels"],
+    }
+    encoder, untrained, raw_input = record.results.values()
+    for result in record.results.values():
+        for protocol in protocols(result):
+            metrics = getattr(result, protocol).metrics
+            assert 0 < metrics.top1 < metrics.top5 <= 1
+    assert encoder.cached.metrics.top1 > untrained.cached.metrics.top1
+    assert encoder.few_labels.settings.num_train == 50
+    assert encoder.augmented.settings.seed == encoder.few_labels.settings.seed == 3
+    assert record.num_test == digits.test.num_examples
+    assert raw_input.cached.settings.representation_size == 8 * 8 * 3
+    assert raw_input.cached.metrics.top1 > 0.85
+
+
+def test_chance_is_even_guessing(digits):
+    metrics = chance(digits)
+    assert (metrics.top1, metrics.top5) == (0.1, 0.5)
+    most_frequent = np.bincount(digits.train.labels).argmax()
+    assert metrics.majority_top1 == np.mean(digits.test.labels == most_frequent)
+
+
+def test_record_is_logged_and_equals_the_probe_alone(run_mode, context, capsys):
+    record = run_mode("linear_eval", context, few_labels=2, few_label_seeds=2)
+    text = capsys.readouterr().out
+    for name in ("VICReg encoder", "untrained encoder", "raw input", "chance"):
+        assert name in text
+    assert read_records(context.run, LinearEvalRecord) == [record]
+    splits = [context.features[name] for name in ("train", "validation", "test")]
+    assert record.results["encoder"].cached == linear_probe(*splits, num_classes=10)
+    assert context.linear_probe == record.results["encoder"].cached
+
+
+def test_representations_are_computed_once(digits):
+    batches = []
+
+    class Counting(Quarters):
+        def __call__(self, images, training=False):
+            count = tf.shape(images)[0]
+            tf.py_function(lambda count: batches.append(int(count)), [count], [])
+            return super().__call__(images)
+
+    evaluate(digits, Counting(), few_label_seeds=1)
+    splits = (digits.train, digits.validation, digits.test)
+    assert sum(batches) == sum(split.num_examples for split in splits)
+
+
+def test_raw_input_is_the_pixels(context, digits):
+    images = digits.test.read(np.arange(digits.test.num_examples))
+    np.testing.assert_array_equal(
+        context.input_features("test").representations,
+        images.reshape(len(images), -1),
+    )
+
+
+def test_table_is_aligned_and_names_its_protocol(record):
+    header, columns, *lines = format_record(record).splitlines()
+    for text in ("digits", "test split", "protocol both", "seed 3", "percent"):
+        assert text in header
+    assert len(lines) == 9
+    end = columns.index("top-1") + len("top-1")
+    assert lines[0].split()[:4] == ["chance", "-", "10.00", "50.00"]
+    for line in lines:
+        assert line[end - 1].isdigit() and line[end] == " "
+    top1 = record.results["raw_input"].cached.metrics.top1
+    assert lines[1].startswith("raw input") and f"{100 * top1:.2f}" in lines[1]
+    assert lines[-1].startswith("VICReg encoder")
+    assert "5 labels per class" in lines[-1] and "±" in lines[-1]
+
+
+def test_table_shows_missing_convergence_and_missing_top5(record):
+    result = record.results["raw_input"]
+    cached = dataclasses.replace(
+        result.cached,
+        metrics=dataclasses.replace(result.cached.metrics, top5=None),
+        settings=dataclasses.replace(result.cached.settings, converged=False),
+    )
+    only = dataclasses.replace(result, cached=cached, few_labels=None)
+    table = format_record(dataclasses.replace(record, results={"raw_input": only}))
+    assert "not converged" in table
+    assert " - " in table.splitlines()[-1]
+
+
+def test_too_large_raw_input_is_omitted(digits, monkeypatch):
+    monkeypatch.setattr(features_module, "_MAX_INPUT_BYTES", 1000)
+    record = evaluate(digits, few_labels=0)
+    assert list(record.results) == ["encoder"]
+    assert protocols(record.results["encoder"]) == ["cached"]
+    assert "omitted: 0.0 GiB" in format_record(record)
+
+
+def test_unusable_datasets_are_refused(digits, unlabeled):
+    with pytest.raises(InputError, match="test split.*digits"):
+        evaluate(dataclasses.replace(digits, test=None))
+    with pytest.raises(InputError, match="labeled dataset"):
+        evaluate(unlabeled.dataset)
+    with pytest.raises(InputError, match="protocol"):
+        evaluate(digits, protocol="linear")

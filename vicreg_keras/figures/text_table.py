@@ -1,0 +1,34 @@
+"""Tables of numbers in a terminal."""
+
+from collections.abc import Sequence
+
+
+def format_table(rows: Sequence[Sequence[str]], num_left: int = 1) -> str:
+    """Returns text in aligned columns, two spaces apart.
+
+    Args:
+        rows: The header, then the other lines, each with as many cells.
+        num_left: Number of first columns that are flush left, as the last one is; the
+            others, which hold numbers, are flush right.
+    """
+    columns = []
+    for number, column in enumerate(zip(*rows, strict=True)):
+        width = max(map(len, column))
+        flush_left = number < num_left or number == len(rows[0]) - 1
+        columns.append(
+            [cell.ljust(width) if flush_left else cell.rjust(width) for cell in column]
+        )
+    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
+
+
+def percent(value: float | None, std: float | None = None) -> str:
+    """Returns a fraction in percent with two decimals, and its deviation.
+
+    Args:
+        value: A fraction, or `None`, for which the text is `"-"`.
+        std: Its standard deviation, or `None`.
+    """
+    if value is None:
+        return "-"
+    text = f"{100 * value:.2f}"
+    return text if std is None else f"{text} ± {100 * std:.2f}"
