@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from vicreg_keras.data.dataset import Dataset, Split, load_dataset
-from vicreg_keras.evaluate.augmented_probe import crop_and_flip
 from vicreg_keras.evaluate.few_labels import draw_labeled
 from vicreg_keras.evaluate.finetune import LEARNING_RATES, FinetuneResult, finetune
 from vicreg_keras.evaluate.records import from_json, to_json
@@ -266,8 +265,7 @@ def test_default_pairs_and_view_are_the_authors(digits):
     )
     assert pairs == LEARNING_RATES and pairs[0] == (0.03, 0.08)
     assert result.settings.view["name"] == "View"
-    config = crop_and_flip().get_config()
-    assert result.settings.view["crop_scale"] == list(config["crop_scale"])
+    assert result.settings.view["layers"][0]["config"]["scale"] == [0.08, 1.0]
 
 
 def test_bad_input_is_refused(digits):
