@@ -46,10 +46,19 @@ _BROWSER_ARGUMENTS = (
 )
 
 
+def _is_slow(path):
+    name = path.relative_to(ROOT).as_posix().removeprefix("tests/")
+    return f"{name}/".startswith(SLOW)
+
+
+def pytest_ignore_collect(collection_path, config):
+    # Without importing them, and what they need.
+    return config.option.markexpr == "not slow" and _is_slow(collection_path) or None
+
+
 def pytest_collection_modifyitems(items):
-    tests = ROOT / "tests"
     for item in items:
-        if item.path.relative_to(tests).as_posix().startswith(SLOW):
+        if _is_slow(item.path):
             item.add_marker(pytest.mark.slow)
 
 
