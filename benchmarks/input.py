@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--data_dir", help="as main.py's")
     parser.add_argument("--batch_size", type=int, default=256)
     parser.add_argument("--files", type=int, default=2000, help="of the made folder")
-    parser.add_argument("--seconds", type=float, default=2, help="of a round")
+    parser.add_argument("--seconds", type=float, default=2, help="per round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--log", metavar="LOG.md", help="the table becomes an entry")
     options = parser.parse_args()

@@ -72,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--stem", choices=["cifar", "imagenet"], default="cifar")
     parser.add_argument("--crop_size", type=int, help="pixels a side of a view")
-    parser.add_argument("--steps", type=int, default=5, help="a round")
+    parser.add_argument("--steps", type=int, default=5, help="per round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precisions", type=known_precisions, default=PRECISIONS)
     parser.add_argument("--torch", metavar="PYTHON", help="a Python that has torch")

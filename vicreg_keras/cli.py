@@ -264,8 +264,6 @@ def _run(request: Request, argv: Sequence[str]) -> int:
     with _silent_stderr():
         import tensorflow as tf
     try:
-        if request.mode in ("ablate", "search"):
-            return _not_converted(request, argv)
         module = importlib.import_module(f"vicreg_keras.modes.{request.mode}")
         needs = MODES[request.mode].needs
         if needs == "runs":
@@ -296,50 +294,6 @@ def _in_force(settings: Settings) -> Settings:
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     return dataclasses.replace(settings, precision=precision)
-
-
-def _not_converted(request, argv):
-    from vicreg_keras.data.dataset import open_dataset
-    from vicreg_keras.workdir.recipe import check_recipe
-    from vicreg_keras.workdir.run_folder import RunFolder
-
-    settings = _in_force(request.settings)
-    run = RunFolder(request.workdir)
-    data, options = request.data, dict(vars(request.options))
-    stopped = f"\nStopped; all is saved. To continue:\n  python {shlex.join(argv)}"
-    dataset = open_dataset(data, settings.seed)
-    if request.mode == "ablate":
-        from vicreg_keras.modes.ablate import VARIANTS, parse_grid, run_ablate
-
-        grid = options["weights_grid"]
-        row = run_ablate(
-            settings,
-            dataset,
-            run,
-            claim=lambda part, chosen: check_recipe(part, chosen, data),
-            variants=parse_grid(grid) if grid else VARIANTS,
-            num_seeds=options["ablate_seeds"],
-        )
-    else:
-        from vicreg_keras.modes.pretrain import prepare_positives
-        from vicreg_keras.search.run import run_search
-        from vicreg_keras.training.positives import neighbor_source
-
-        source = neighbor_source(settings, dataset)
-        row = run_search(
-            settings,
-            dataset,
-            run,
-            claim=lambda part, changes: check_recipe(
-                part, dataclasses.replace(settings, **changes), data
-            ),
-            positives=source and prepare_positives(source, run, settings),
-            **options,
-        )
-    if row.get("stopped_by"):
-        print(stopped)
-        return 130
-    return 0
 
 
 def _train(module, request, settings, argv):

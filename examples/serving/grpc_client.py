@@ -1,9 +1,9 @@
-"""Which images are nearest to a photo? Asks TensorFlow Serving by gRPC.
+"""Nearest images of a photo, by TensorFlow Serving's gRPC interface.
 
     python examples/serving/grpc_client.py photo.jpg --index=runs/cifar10/index/cifar10
 
 It needs numpy, faiss, Pillow and tensorflow-serving-api, which brings grpcio along, and
-neighbors.py beside it.
+neighbors.py and neighbor_index.py.
 """
 
 import importlib.util
@@ -30,7 +30,7 @@ _SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 def connect(server: str, timeout: float) -> neighbors.Ask:
-    """A way to ask a server about one photo.
+    """Returns a function that asks a server about one photo.
 
     Args:
         server: `HOST:PORT` of its gRPC interface.

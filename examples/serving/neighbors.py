@@ -1,39 +1,40 @@
-"""What the two clients share: a photo, the index of neighbors, and what is printed.
+"""The program of both clients: reads photos, asks, and prints neighbors or classes.
 
-It needs numpy, faiss and Pillow, and nothing else of this project: copy it to a
-client's machine together with rest_client.py or grpc_client.py.
+It needs numpy, faiss and Pillow. Copy it to a client's machine with neighbor_index.py
+and with rest_client.py or grpc_client.py.
 """
 
 import argparse
 import io
-import json
 import math
 import pathlib
-import struct
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import faiss
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-MODEL = "encoder"  # Its name in models.config.
+# In a checkout it is one folder up.
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-# What Pillow raises for damaged files, the last two for damaged EXIF.
-_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, TypeError)
+from neighbor_index import PILLOW_ERRORS, Index, OneLineParser  # noqa: E402
+
+MODEL = "encoder"  # Its name in models.config.
 
 # Asks the server: a signature and the bytes of a photo in, outputs by name out.
 Ask = Callable[[str, bytes], Mapping[str, Sequence[Any]]]
 
 
 def run(description: str, port: int, connect: Callable[[str, float], Ask]) -> None:
-    """Does what the command line asks for; a client's whole program.
+    """Runs a client's command line.
 
     Args:
-        description: Of the program, for `--help`.
-        port: The server's, unless the command line says otherwise.
-        connect: From the server's address and seconds to wait, a way to ask it.
+        description: The program's, for `--help`.
+        port: Default port of the server.
+        connect: Function of the server's address and seconds to wait; returns a
+            function that asks it.
     """
     parser = _make_parser(description, port)
     options = parser.parse_args()
@@ -48,24 +49,24 @@ def run(description: str, port: int, connect: Callable[[str, float], Ask]) -> No
                 table = _classes(ask("classify_bytes", content), options.neighbors)
             else:
                 answer = ask("serving_bytes", content)
-                row = np.asarray(_output(answer, "unit_representation"), np.float32)
-                table = index.nearest(row, options.neighbors)
+                row = _output(answer, "unit_representation")
+                row = np.asarray(row, np.float32)
+                table = [("rank", "name", "class", "distance")]
+                for rank, *texts, distance in index.nearest(row, options.neighbors):
+                    table.append((str(rank), *texts, f"{distance:.4f}"))
             print(f"{photo}\n{_format(table)}")
     except (ValueError, OSError) as error:
         parser.error(" ".join(str(error).split()))
 
 
 def read_photo(path: str) -> bytes:
-    """The bytes of a JPEG or PNG file, upright.
+    """Returns the bytes of a JPEG or PNG file, upright.
 
     The server does not look at a photo's EXIF orientation, so a photo that lies on
     its side is turned here, and encoded again in its own format.
 
     Args:
-        path: Of the file.
-
-    Returns:
-        The file as it is, or a turned one.
+        path: Path of the file.
 
     Raises:
         ValueError: If it cannot be read, or is of another format.
@@ -85,85 +86,15 @@ def read_photo(path: str) -> bytes:
         reason = "it is neither"
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         reason = "it has too many pixels"
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         reason = getattr(error, "strerror", None) or error
     raise ValueError(
         f"Expected a JPEG or PNG file. Received: {path} ({reason}). Check the file."
     )
 
 
-class Index:
-    """The representations that a run's `index/DATASET` holds, searched by distance.
-
-    Args:
-        folder: `RUN/index/DATASET`, whose largest number is the newest version.
-
-    Raises:
-        ValueError: If there is no index in the folder, or it cannot be read.
-    """
-
-    def __init__(self, folder: str):
-        children = pathlib.Path(folder).glob("*")
-        numbers = [int(child.name) for child in children if child.name.isdecimal()]
-        if not numbers:
-            raise ValueError(
-                f"Expected an index such as RUN/index/cifar10. Received: {folder}, "
-                "which has no numbered folder. Build one: main.py --mode=retrieve."
-            )
-        version = pathlib.Path(folder) / str(max(numbers))
-        try:
-            entries = json.loads((version / "entries.json").read_text("utf-8"))
-            self._names = entries["names"]
-            self._labels, self._class_names = entries["labels"], entries["class_names"]
-            self._index = faiss.read_index(str(version / "index.faiss"))
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"Expected an index that can be read. Received: {version} ({error}). "
-                "Build it anew: main.py --mode=retrieve."
-            ) from error
-
-    def nearest(self, row: np.ndarray, count: int) -> list[Sequence[str]]:
-        """A table of the nearest neighbors, the nearest first, below its heading.
-
-        Args:
-            row: `(D,)` float32, of length 1.
-            count: How many; fewer come back where the index has fewer.
-
-        Raises:
-            ValueError: If the row is of another width than the index's.
-        """
-        if row.shape != (self._index.d,):
-            raise ValueError(
-                f"Expected a representation {self._index.d} wide, as in the index. "
-                f"Received: shape={row.shape}. Take the index of the encoder that is "
-                "served."
-            )
-        count = min(count, self._index.ntotal)
-        squares, found = self._index.search(row[np.newaxis], count)
-        table = [("rank", "name", "class", "distance")]
-        for square, number in zip(squares[0], found[0], strict=True):
-            if number >= 0:  # An approximate index may come up short.
-                distance = math.sqrt(max(square, 0.0))  # Rounding: below 0.
-                texts = (self._names[number], self._class_of(number))
-                table.append((str(len(table)), *texts, f"{distance:.4f}"))
-        return table
-
-    def _class_of(self, number):
-        if self._labels is None:
-            return "-"
-        label = self._labels[number]
-        return str(label) if self._class_names is None else self._class_names[label]
-
-
-class _Parser(argparse.ArgumentParser):
-    """One whose errors are one line."""
-
-    def error(self, message):
-        self.exit(1, f"{self.prog}: {message}\n")
-
-
 def _make_parser(description, port):
-    parser = _Parser(description=description)
+    parser = OneLineParser(description=description)
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="JPEG or PNG files")
     parser.add_argument("--index", metavar="RUN/index/DATASET", help="where to search")
     parser.add_argument(

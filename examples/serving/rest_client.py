@@ -1,8 +1,8 @@
-"""Which images are nearest to a photo? Asks TensorFlow Serving by REST.
+"""Nearest images of a photo, by TensorFlow Serving's REST interface.
 
     python examples/serving/rest_client.py photo.jpg --index=runs/cifar10/index/cifar10
 
-It needs numpy, faiss and Pillow, and neighbors.py beside it.
+It needs numpy, faiss and Pillow, and neighbors.py and neighbor_index.py.
 """
 
 import base64
@@ -15,7 +15,7 @@ import neighbors
 
 
 def connect(server: str, timeout: float) -> neighbors.Ask:
-    """A way to ask a server about one photo.
+    """Returns a function that asks a server about one photo.
 
     Args:
         server: `HOST:PORT` of its REST interface.

@@ -100,8 +100,8 @@ def test_as_a_program_of_its_own(photo_run, server, tmp_path, client):
     small_photo = tmp_path / "small.png"
     Image.fromarray(small(photo_run.photos["flower"])).save(small_photo)
     big = photo_run.save_photo("china", tmp_path / "big.jpg", quality=95)
-    # Copied elsewhere: nothing of this project is needed beside the two files.
-    for name in (f"{client}_client.py", "neighbors.py"):
+    # Copied elsewhere: nothing of this project is needed beside three files.
+    for name in (f"{client}_client.py", "neighbors.py", "../neighbor_index.py"):
         shutil.copy(FOLDER / name, tmp_path)
     command = [sys.executable, tmp_path / f"{client}_client.py", small_photo, big]
     command += [f"--index={photo_run.index}", at(server, client), "--neighbors=2"]

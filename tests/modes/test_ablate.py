@@ -1,11 +1,12 @@
-"""The ablation: every variant trained once, judged, and seen to differ."""
-
-import dataclasses
+"""The mode ablate: each variant is trained once, and they differ."""
 
 import pytest
 
+from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.records import AblateRecord, read_records
 from vicreg_keras.modes import ablate
-from vicreg_keras.settings import Settings
+from vicreg_keras.modes.options import AblateOptions
+from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.workdir.run_folder import RunFolder
 
 SETTINGS = Settings(
@@ -21,6 +22,9 @@ SETTINGS = Settings(
 )
 
 
+VARIANTS = ablate.VARIANTS
+
+
 def test_grid_of_weights():
     assert ablate.parse_grid(["25-50-1"]) == {
         "25-50-1": {
@@ -30,46 +34,59 @@ def test_grid_of_weights():
         }
     }
     for text in ("25-50", "25-x-1", ""):
-        with pytest.raises(ValueError, match="--weights_grid=25-25-1,25-50-1"):
+        with pytest.raises(InputError, match="weights_grid=25-25-1,25-50-1"):
             ablate.parse_grid([text])
 
 
-def test_without_the_variance_term_all_collapses(digits, tmp_path, capsys):
-    run, claimed = RunFolder(tmp_path), []
-    variants = {name: ablate.VARIANTS[name] for name in ("full loss", "no variance")}
+def test_every_term_has_a_variant_without_it():
+    assert ablate.VARIANTS == {
+        "full loss": {},
+        "no invariance": {"invariance_weight": 0.0},
+        "no variance": {"variance_weight": 0.0},
+        "no covariance": {"covariance_weight": 0.0},
+    }
 
-    def go(variants, num_seeds):
-        return ablate.run_ablate(
-            SETTINGS,
-            digits,
-            run,
-            claim=lambda part, chosen: claimed.append((part.path.name, chosen)),
-            variants=variants,
-            num_seeds=num_seeds,
-        )
 
-    row = go(variants, 2)
-    text = capsys.readouterr().out
-    assert run.read_metrics("ablate") == [row]
-    assert row["seeds"] == [0, 1]
-    results = row["results"]
+def test_embeddings_collapse_without_the_variance_term(
+    digits, tmp_path, capsys, monkeypatch
+):
+    run = RunFolder(tmp_path)
+    monkeypatch.setattr(ablate, "open_dataset", lambda data, seed: digits)
+
+    def ablate_variants(names, num_seeds):
+        variants = {name: VARIANTS[name] for name in names}
+        monkeypatch.setattr(ablate, "VARIANTS", variants)
+        options = AblateOptions(ablate_seeds=num_seeds)
+        assert ablate.run(SETTINGS, DataOptions(), run, options) == 0
+        return read_records(run, AblateRecord)[-1]
+
+    record = ablate_variants(("full loss", "no variance"), 2)
+    out = capsys.readouterr().out
+    assert record.seeds == (0, 1)
+    results = record.results
     assert set(results) == {"full loss", "no variance", "untrained"}
     assert all(len(runs) == 2 for runs in results.values())
     for full, none in zip(results["full loss"], results["no variance"], strict=True):
-        assert none["embedding_std"] < 0.3 * full["embedding_std"]
+        assert none.embedding_std < 0.3 * full.embedding_std
+    assert results["untrained"][0].embedding_std is None
     for name in results:
-        assert name in text
+        assert name in out
     assert (run.figures / "ablation.png").stat().st_size > 5000
-    assert [name for name, _ in claimed] == [
-        "full_loss-seed0",
-        "no_variance-seed0",
-        "full_loss-seed1",
-        "no_variance-seed1",
+    runs = {path.name: RunFolder(path) for path in (tmp_path / "ablate").iterdir()}
+    assert sorted(runs) == [
+        *("full_loss-seed0", "full_loss-seed1"),
+        *("no_variance-seed0", "no_variance-seed1"),
     ]
-    assert claimed[3][1] == dataclasses.replace(SETTINGS, seed=1, variance_weight=0.0)
-    # Again: nothing is trained anew, and the numbers are the same.
-    part = RunFolder(tmp_path / "ablate" / "full_loss-seed0")
-    rows = part.read_metrics("pretrain")
-    again = go({"full loss": {}}, 1)["results"]
+    flags = runs["no_variance-seed1"].read_settings()
+    assert (flags["seed"], flags["variance_weight"]) == ("1", "0.0")
+    # Again: nothing is trained anew, and the metrics are the same.
+    logged = runs["full_loss-seed0"].read_metrics("pretrain")
+    again = ablate_variants(("full loss",), 1).results
     assert again["full loss"] == results["full loss"][:1]
-    assert part.read_metrics("pretrain") == rows
+    assert runs["full_loss-seed0"].read_metrics("pretrain") == logged
+
+
+def test_data_without_labels_is_refused(unlabeled, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablate, "open_dataset", lambda data, seed: unlabeled.dataset)
+    with pytest.raises(ValueError, match="labels"):
+        ablate.run(SETTINGS, DataOptions(), RunFolder(tmp_path), AblateOptions())

@@ -1,6 +1,7 @@
-"""A search whose trials are quick, on a part of the digits."""
+"""Searches whose trials are quick, on digits."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from vicreg_keras import load_dataset
 from vicreg_keras.data.dataset import Dataset, Split
-from vicreg_keras.search.study import Search
-from vicreg_keras.settings import Settings
+from vicreg_keras.search import compare, study
+from vicreg_keras.search.trial import Result
+from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.workdir.run_folder import RunFolder
 
 SETTINGS = Settings(
@@ -25,6 +27,7 @@ SETTINGS = Settings(
     warmup_epochs=0.0,
     score_every=0,
 )
+DATA = DataOptions(dataset="digits")
 SPACE = {
     "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
     "projector": CategoricalDistribution(["8-8", "16-16"]),
@@ -32,15 +35,15 @@ SPACE = {
 
 
 class Untouchable:
-    """A test split that nobody may look at."""
+    """A test split that must not be read."""
 
     def __getattr__(self, name):
-        raise RuntimeError(f"the test part was asked for its {name}")
+        raise RuntimeError(f"the test split was asked for its {name}")
 
 
 @pytest.fixture(scope="session")
 def digits():
-    """A part of the digits: 300 to train on, 60 held out, 90 to test."""
+    """A part of the digits: 300 training, 60 validation and 90 test examples."""
     whole = load_dataset("digits")
     return Dataset(
         name="digits",
@@ -69,18 +72,58 @@ def unlabeled(digits):
     return dataclasses.replace(digits, class_names=None, test=None, **parts)
 
 
-def claim(part, changes):
-    part.claim({name: str(value) for name, value in changes.items()})
+class Trainings:
+    """Stands for the processes of trainings: results without work.
+
+    Attributes:
+        tasks: What was asked for.
+        score: Function of a folder's name and settings.
+        ends: Results and exceptions in place of a score, by the place among the tasks.
+        accuracies: Test accuracies of every run.
+    """
+
+    def __init__(self):
+        self.tasks = []
+        self.score = lambda name, settings: settings.learning_rate
+        self.ends = {}
+        self.accuracies = {"linear_top1": 0.9, "knn_top1": 0.8}
+
+    @property
+    def folders(self):
+        return [pathlib.Path(task.folder).name for task in self.tasks]
+
+    def __call__(self, task, report):
+        end = self.ends.get(len(self.tasks))
+        self.tasks.append(task)
+        if isinstance(end, BaseException):
+            raise end
+        if end is not None:
+            return end
+        folder = pathlib.Path(task.folder)
+        for name in ("checkpoints", "figures"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        score = self.score(folder.name, task.settings)
+        for epoch in range(1, task.settings.epochs):
+            due = task.score_every and epoch % task.score_every == 0
+            report(epoch, score if due else None)
+        return Result(score=score, **(self.accuracies if task.test else {}))
 
 
 @pytest.fixture
-def open_search(without_test, tmp_path):
-    """Opens, or opens again, the search in a folder of the test's own."""
+def trainings(monkeypatch):
+    trainings = Trainings()
+    for module in (compare, study):
+        monkeypatch.setattr(module, "run_task", trainings)
+    return trainings
 
-    def make(settings=SETTINGS, space=SPACE, objective="knn"):
-        run = RunFolder(tmp_path)
-        return Search(
-            settings, without_test, run, objective=objective, space=space, claim=claim
+
+@pytest.fixture
+def open_search(tmp_path):
+    """Opens, or opens again, a search in the test's folder."""
+
+    def make(settings=SETTINGS, space=SPACE, objective="knn", folder=tmp_path):
+        return study.Search(
+            settings, DATA, RunFolder(folder), objective=objective, space=space
         )
 
     return make

@@ -1,5 +1,6 @@
 """Tables of numbers in a terminal."""
 
+import statistics
 from collections.abc import Sequence
 
 
@@ -32,3 +33,9 @@ def percent(value: float | None, std: float | None = None) -> str:
         return "-"
     text = f"{100 * value:.2f}"
     return text if std is None else f"{text} ± {100 * std:.2f}"
+
+
+def mean_percent(values: Sequence[float]) -> str:
+    """Returns the mean of shares in percent, and the standard deviation of several."""
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return percent(statistics.fmean(values), std)

@@ -1,186 +1,181 @@
-"""The mode `ablate`: what is each term of the loss good for?"""
+"""The mode `ablate`: the loss with and without each of its terms, or by a grid."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
+from collections.abc import Sequence
 
 import numpy as np
 
-from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.data.dataset import Dataset, open_dataset
+from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.knn import knn_eval
+from vicreg_keras.evaluate.records import AblateRecord, AblationMetrics, to_json
 from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
 from vicreg_keras.figures import text_table
 from vicreg_keras.figures.ablation import ablation
 from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.figures.style import save
+from vicreg_keras.losses import TERMS
 from vicreg_keras.modes.context import Context
+from vicreg_keras.modes.options import AblateOptions
 from vicreg_keras.modes.pretrain import prepare_positives
-from vicreg_keras.settings import Settings
+from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.training.build import build_encoder
 from vicreg_keras.training.checkpoints import trained_encoder
 from vicreg_keras.training.positives import neighbor_source
 from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.training.scores import embedding_diagnosis
+from vicreg_keras.workdir.recipe import check_recipe
 from vicreg_keras.workdir.run_folder import RunFolder
 
+UNTRAINED = "untrained"
+
 # One term left out at a time: weights that replace the recipe's.
-VARIANTS = {
-    "full loss": {},
-    "no variance": {"variance_weight": 0.0},
-    "no covariance": {"covariance_weight": 0.0},
-    "no invariance": {"invariance_weight": 0.0},
-}
-_WEIGHTS = ("invariance_weight", "variance_weight", "covariance_weight")
+VARIANTS = {"full loss": {}} | {f"no {term}": {f"{term}_weight": 0.0} for term in TERMS}
 
 
-def parse_grid(texts: Sequence[str]) -> dict[str, dict]:
-    """Variants from weights as a person types them.
+def run(
+    settings: Settings, data: DataOptions, run: RunFolder, options: AblateOptions
+) -> int:
+    """Trains each variant from each seed, evaluates them, prints and draws a table.
+
+    A variant that is trained already is only evaluated; one that was interrupted
+    continues.
 
     Args:
-        texts: each `"25-25-1"`: invariance, variance, covariance.
+        settings: The recipe that the variants change.
+        data: A labeled dataset with a test split.
+        run: Its folder holds the variants' runs, by name and seed.
+        options: The mode's options.
 
     Returns:
-        A name, and the weights that replace the recipe's, of each.
+        The exit status: 130 if interrupted.
 
     Raises:
-        ValueError: if one is not three numbers of 0 or more.
+        InputError: If the dataset has no labels or no test split, or see `pretrain`.
+    """
+    grid = options.weights_grid
+    variants = parse_grid(grid) if grid else VARIANTS
+    dataset = open_dataset(data, settings.seed)
+    Context(None, dataset).require("an ablation", labels=True, test=True)
+    run.create()
+    seeds = tuple(range(settings.seed, settings.seed + options.ablate_seeds))
+    results: dict[str, tuple[AblationMetrics, ...]] = {}
+    for seed in seeds:
+        for name, weights in variants.items():
+            chosen = dataclasses.replace(settings, seed=seed, **weights)
+            folder = f"{name.replace(' ', '_')}-seed{seed}"
+            variant = RunFolder(run.path / "ablate" / folder)
+            print(f"{name}, seed {seed}: {variant.path}", flush=True)
+            metrics = _train(chosen, data, dataset, variant)
+            if metrics is None:
+                return 130
+            results[name] = (*results.get(name, ()), metrics)
+        untrained = dataclasses.replace(settings, seed=seed)
+        context = Context(build_encoder(untrained, dataset), dataset, seed=seed)
+        results[UNTRAINED] = (*results.get(UNTRAINED, ()), _evaluate(context))
+    record = AblateRecord(
+        dataset=dataset.name,
+        seed=settings.seed,
+        split="test",
+        seeds=seeds,
+        epochs=settings.epochs,
+        variants=variants,
+        results=results,
+    )
+    _print(record)
+    run.append_metrics(to_json(record))
+    path = run.figures / "ablation.png"
+    save(ablation(results), path)
+    print(f"A figure of it: {path}")
+    return 0
+
+
+def parse_grid(texts: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Returns the weights of variants by name.
+
+    Args:
+        texts: Texts such as `"25-25-1"`: the weights of the loss's terms in the order
+            of `losses.TERMS`.
+
+    Raises:
+        InputError: If one has not as many numbers as there are terms.
     """
     variants = {}
     for text in texts:
         try:
-            numbers = [float(part) for part in text.split("-")]
+            weights = [float(part) for part in text.split("-")]
         except ValueError:
-            numbers = []
-        if len(numbers) != len(_WEIGHTS):
-            raise ValueError(
-                "Expected --weights_grid=25-25-1,25-50-1: weights of invariance, "
-                f"variance and covariance, as often as wanted. Received: {text}."
+            weights = []
+        if len(weights) != len(TERMS):
+            raise InputError(
+                f"Expected weights_grid=25-25-1,25-50-1: weights of {', '.join(TERMS)} "
+                f"for each variant. Received: weights_grid={text}."
             )
-        variants[text] = dict(zip(_WEIGHTS, numbers, strict=True))
+        names = (f"{term}_weight" for term in TERMS)
+        variants[text] = dict(zip(names, weights, strict=True))
     return variants
 
 
-def run_ablate(
-    settings: Settings,
-    dataset: Dataset,
-    run: RunFolder,
-    *,
-    claim: Callable[[RunFolder, Settings], None],
-    variants: Mapping[str, dict] = VARIANTS,
-    num_seeds: int = 1,
-) -> dict:
-    """Pretrains each variant from each seed, judges all, prints and draws a table.
-
-    A variant that is trained already is only judged; one that was cut off continues.
-
-    Args:
-        settings: the recipe that the variants depart from.
-        dataset: a labeled dataset with a test split.
-        run: its folder holds the variants' runs, each under its name and seed.
-        claim: called with a variant's run and settings before it is trained.
-        variants: settings that replace the recipe's, by name.
-        num_seeds: runs of each variant, from the recipe's seed on.
-
-    Returns:
-        The row that was kept.
-
-    Raises:
-        ValueError: as `pretrain`, or if the dataset has no labels or no test split.
-    """
+def _train(
+    settings: Settings, data: DataOptions, dataset: Dataset, run: RunFolder
+) -> AblationMetrics | None:
+    """Trains and evaluates one variant; returns `None` if interrupted."""
     run.create()
-    results = {}
-    source = neighbor_source(settings, dataset)
-    for seed in range(settings.seed, settings.seed + num_seeds):
-        baseline = None
-        for name, weights in variants.items():
-            chosen = dataclasses.replace(settings, seed=seed, **weights)
-            folder = f"{name.replace(' ', '_')}-seed{seed}"
-            part = RunFolder(run.path / "ablate" / folder)
-            part.create()
-            print(f"{name}, seed {seed}: {part.path}", flush=True)
-            with part.lock():
-                claim(part, chosen)
-                positives = source and prepare_positives(source, part, chosen)
-                last = pretrain(chosen, dataset, part, positives=positives)
-            draw_run(part)
-            if last["stopped_by"]:
-                return {"stopped_by": last["stopped_by"]}
-            # In the run's own precision, as the untrained encoder beside it.
-            encoder = trained_encoder(chosen, dataset, part)
-            context = Context(encoder, dataset, part, seed=seed)
-            numbers = _judge(context)
-            numbers["embedding_std"] = last["val_embedding_std"]
-            found = embedding_diagnosis(part)
-            numbers["embedding_state"] = found and found.state
-            results.setdefault(name, []).append(numbers)
-            if baseline is None:
-                untrained = Context(build_encoder(chosen, dataset), dataset, seed=seed)
-                baseline = _judge(untrained)
-        results.setdefault("untrained", []).append(baseline)
-    row = {
-        "mode": "ablate",
-        "dataset": dataset.name,
-        "split": "test",
-        "seeds": list(range(settings.seed, settings.seed + num_seeds)),
-        "epochs": settings.epochs,
-        "variants": {name: dict(weights) for name, weights in variants.items()},
-        "results": results,
-    }
-    _print(row)
-    run.append_metrics(row)
-    path = run.figures / "ablation.png"
-    drawn = {
-        name: [SimpleNamespace(**run) for run in runs] for name, runs in results.items()
-    }
-    save(ablation(drawn), path)
-    print(f"A picture of it: {path}")
-    return row
+    with run.lock():
+        check_recipe(run, settings, data)
+        source = neighbor_source(settings, dataset)
+        positives = source and prepare_positives(source, run, settings)
+        last = pretrain(settings, dataset, run, positives=positives)
+    draw_run(run)
+    if last["stopped_by"]:
+        return None
+    # In the run's own precision, as the untrained encoder.
+    encoder = trained_encoder(settings, dataset, run)
+    diagnosis = embedding_diagnosis(run)
+    return dataclasses.replace(
+        _evaluate(Context(encoder, dataset, run, seed=settings.seed)),
+        embedding_std=last["val_embedding_std"],
+        embedding_state=diagnosis and diagnosis.state,
+    )
 
 
-def _judge(context):
+def _evaluate(context: Context) -> AblationMetrics:
     features = [context.features[name] for name in ("train", "validation", "test")]
     num_classes = context.dataset.num_classes
-    context.require("an ablation", labels=True, test=True)
-    metrics = spectrum(features[1].representations).metrics
-    return {
-        "linear_top1": context.linear_probe.metrics.top1,
-        "knn_top1": knn_eval(*features, num_classes=num_classes).metrics.top1,
-        "effective_rank": metrics.effective_rank,
-        "rankme": metrics.rankme,
-        "state": diagnose_collapse(metrics, kind="representation").state,
-    }
-
-
-def _print(row):
-    seeds = row["seeds"]
-    print(
-        f"Ablation on {row['dataset']}, {row['epochs']} epochs, test split; accuracy "
-        f"in percent, mean and deviation over seeds {', '.join(map(str, seeds))}."
+    ranks = spectrum(features[1].representations).metrics
+    return AblationMetrics(
+        linear_top1=context.linear_probe.metrics.top1,
+        knn_top1=knn_eval(*features, num_classes=num_classes).metrics.top1,
+        effective_rank=ranks.effective_rank,
+        rankme=ranks.rankme,
+        state=diagnose_collapse(ranks, kind="representation").state,
     )
-    rows = [
+
+
+def _print(record: AblateRecord) -> None:
+    print(
+        f"Ablation on {record.dataset}, {record.epochs} epochs, {record.split} split; "
+        "accuracy in percent, mean and standard deviation over seeds "
+        f"{', '.join(map(str, record.seeds))}."
+    )
+    lines = [
         ("", "linear", "kNN", "std", "embeddings", "effective rank", "representations")
     ]
-    for name, runs in row["results"].items():
-        stds = [numbers.get("embedding_std") for numbers in runs]
-        rows.append(
+    for name, runs in record.results.items():
+        stds = [one.embedding_std for one in runs]
+        lines.append(
             (
                 name,
-                _mean_percent(runs, "linear_top1"),
-                _mean_percent(runs, "knn_top1"),
+                text_table.mean_percent([one.linear_top1 for one in runs]),
+                text_table.mean_percent([one.knn_top1 for one in runs]),
                 "-" if None in stds else f"{np.mean(stds):.4f}",
-                _states(runs, "embedding_state"),
-                f"{np.mean([numbers['effective_rank'] for numbers in runs]):.1f}",
-                _states(runs, "state"),
+                _states(one.embedding_state for one in runs),
+                f"{np.mean([one.effective_rank for one in runs]):.1f}",
+                _states(one.state for one in runs),
             )
         )
-    print(text_table.format_table(rows))
+    print(text_table.format_table(lines))
 
 
-def _states(runs, key):
-    return ", ".join(sorted({numbers.get(key) or "-" for numbers in runs}))
-
-
-def _mean_percent(runs, key):
-    values = [numbers[key] for numbers in runs]
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return text_table.percent(float(np.mean(values)), std)
+def _states(states):
+    return ", ".join(sorted({state or "-" for state in states}))

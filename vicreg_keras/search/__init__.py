@@ -1,1 +1,1 @@
-"""Which recipe is best, judged on held-out examples alone?"""
+"""Search over recipes by Optuna."""

@@ -1,148 +1,145 @@
-"""What is a recipe worth? One number, from held-out examples alone."""
+"""Objectives of a search: the quality of an encoder on the validation split."""
 
+import dataclasses
 import functools
+import statistics
 from collections.abc import Callable
-from typing import NamedTuple
 
-import numpy as np
+import keras
 
 from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate import sampling
 from vicreg_keras.evaluate.clustering import cluster_eval
 from vicreg_keras.evaluate.features import Features, compile_encoder, extract_features
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.linear_probe import fit_head
 from vicreg_keras.evaluate.spectrum import spectrum
-from vicreg_keras.figures import text_table
 
-# What a look while it trains takes, at most: it decides whether to go on.
-_GLANCE_TRAIN, _GLANCE_HELD_OUT = 5000, 2000
+# Examples of a score in training, at most: it decides whether to go on.
+_QUICK_TRAIN, _QUICK_VALIDATION = 5000, 2000
 
 
-class Objective(NamedTuple):
-    """A way to judge an encoder; more is better.
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What a search maximizes.
 
     Attributes:
-        title: what is measured, in a few words.
-        labeled: whether it needs labels, and the training part's representations.
-        score: from training features (`None` if not `labeled`), held-out features and
-            the dataset that they are of.
+        title: What is measured, with its unit.
+        labeled: Whether it needs labels and training representations.
+        score: Function of training features (`None` if not `labeled`), validation
+            features and their dataset.
     """
 
     title: str
     labeled: bool
     score: Callable[[Features | None, Features, Dataset], float]
 
-    def text(self, score: float, std: float | None = None) -> str:
-        """A score as a person reads it: accuracies in percent."""
-        if self.labeled:
-            return text_table.percent(score, std)
-        return f"{score:.4g}" + ("" if std is None else f" ± {std:.2g}")
+    def text(self, *scores: float) -> str:
+        """Returns a score, or mean and deviation of several; accuracy in percent."""
+        scale, digits = (100, ".2f") if self.labeled else (1, ".4g")
+        text = f"{scale * statistics.fmean(scores):{digits}}"
+        if len(scores) > 1:
+            text += f" ± {scale * statistics.stdev(scores):{digits}}"
+        return text
 
 
-def _knn(train, held_out, dataset):
-    return knn_accuracy(train, held_out, num_classes=dataset.num_classes).metrics.top1
+def _knn(train, validation, dataset):
+    result = knn_accuracy(train, validation, num_classes=dataset.num_classes)
+    return result.metrics.top1
 
 
-def _linear(train, held_out, dataset):
-    # Of the fit on training labels, before it is refitted on both parts.
-    fitted = fit_head(train, held_out, num_classes=dataset.num_classes)
+def _linear(train, validation, dataset):
+    # Of the fit on training labels, before it is refitted on both splits.
+    fitted = fit_head(train, validation, num_classes=dataset.num_classes)
     return fitted.choice.trial.validation_top1
 
 
-def _silhouette(train, held_out, dataset):
+def _silhouette(train, validation, dataset):
     try:
         clustering = cluster_eval(
-            held_out,
+            validation,
             num_classes=dataset.num_classes,
             l2_normalized=dataset.columns is None,
         )
     except ValueError:
-        # Fewer distinct representations than clusters: a collapse, and the worst.
+        # Fewer distinct representations than clusters: a collapse.
         return -1.0
     silhouette = clustering.result.metrics.silhouette
     return -1.0 if silhouette is None else silhouette
 
 
-def _rankme(train, held_out, dataset):
-    return spectrum(held_out.representations).metrics.rankme
+def _rankme(train, validation, dataset):
+    return spectrum(validation.representations).metrics.rankme
 
 
 OBJECTIVES = {
-    "knn": Objective("kNN accuracy on held-out examples, percent", True, _knn),
-    "linear": Objective("linear accuracy on held-out examples, percent", True, _linear),
-    "silhouette": Objective("silhouette of held-out clusters", False, _silhouette),
-    "rankme": Objective("RankMe of held-out representations", False, _rankme),
+    "knn": Objective("kNN accuracy, validation split, percent", True, _knn),
+    "linear": Objective("linear accuracy, validation split, percent", True, _linear),
+    "silhouette": Objective("silhouette, validation split", False, _silhouette),
+    "rankme": Objective("RankMe, validation split", False, _rankme),
 }
 
 
 def check_objective(name: str, dataset: Dataset) -> None:
-    """Refuses, before any work, data that an objective can't be measured on.
+    """Checks that a dataset has what an objective needs.
 
     Args:
-        name: a key of `OBJECTIVES`.
-        dataset: what is trained and judged on.
+        name: A key of `OBJECTIVES`.
+        dataset: The dataset that is trained on.
 
     Raises:
-        ValueError: if the name is not known, labels lack, or too little is held out.
+        InputError: If labels are missing, or the validation split is too small.
     """
-    if name not in OBJECTIVES:
-        raise ValueError(
-            f"Expected an objective among {', '.join(OBJECTIVES)}. Received: "
-            f"objective={name}."
-        )
     if OBJECTIVES[name].labeled and dataset.num_classes is None:
-        free = ", ".join(key for key, one in OBJECTIVES.items() if not one.labeled)
-        raise ValueError(
-            f"Expected labels to search by {name}. Received: dataset={dataset.name}, "
-            f"which has none. Choose an --objective without: {free}."
+        others = [key for key, one in OBJECTIVES.items() if not one.labeled]
+        raise InputError(
+            f"Expected labels for the objective {name}. Received: "
+            f"dataset={dataset.name}, which has none. Choose one of objective="
+            f"{', '.join(others)}."
         )
     if dataset.validation.num_examples < 3:
-        raise ValueError(
-            "Expected three held-out examples or more to judge by. Received: "
-            f"{dataset.validation.num_examples}. Raise --validation_fraction."
+        raise InputError(
+            "Expected three validation examples or more. Received: "
+            f"{dataset.validation.num_examples}. Raise validation_fraction."
         )
 
 
-def make_judge(
-    objective: Objective, dataset: Dataset, *, glance: bool = False, seed: int = 0
-) -> Callable[..., float]:
-    """The function that gives an encoder its score.
+def make_score(
+    objective: Objective, dataset: Dataset, *, quick: bool = False, seed: int = 0
+) -> Callable[[keras.Model], float]:
+    """Returns a function from an encoder to its score.
+
+    The function raises `FloatingPointError` if representations are not finite.
 
     Args:
-        objective: what is measured.
-        dataset: its training and held-out parts are looked at, nothing else.
-        glance: whether to look at a part of them only.
-        seed: of that part.
-
-    Returns:
-        From an encoder to its score. It raises `FloatingPointError` where
-        representations are not finite.
+        objective: What is measured.
+        dataset: Its training and validation splits are read, and no other.
+        quick: Whether to read random subsets of them only.
+        seed: Seed of the subsets.
     """
-    train, held_out = dataset.train, dataset.validation
-    if glance:
-        random = np.random.default_rng(seed)
-        train = _some(train, _GLANCE_TRAIN, random)
-        held_out = _some(held_out, _GLANCE_HELD_OUT, random)
+    train, validation = dataset.train, dataset.validation
+    if quick:
+        train = _subset(train, _QUICK_TRAIN, seed)
+        validation = _subset(validation, _QUICK_VALIDATION, seed)
+    splits = [train, validation] if objective.labeled else [validation]
 
-    @functools.lru_cache(maxsize=1)  # Of an encoder that is looked at again and again.
+    @functools.lru_cache(maxsize=1)  # The same encoder is scored several times.
     def compiled(encoder):
         return compile_encoder(encoder, dataset.example_shape)
 
-    def judge(encoder):
+    def score(encoder):
         encode = compiled(encoder)
         try:
-            parts = [
-                extract_features(encode, part, verbose=0)
-                for part in ([train, held_out] if objective.labeled else [held_out])
-            ]
+            features = [extract_features(encode, split, verbose=0) for split in splits]
         except ValueError as error:
             # What a diverged training gives.
             raise FloatingPointError(str(error)) from error
-        bank = parts[0] if objective.labeled else None
-        return float(objective.score(bank, parts[-1], dataset))
+        train_features = features[0] if objective.labeled else None
+        return float(objective.score(train_features, features[-1], dataset))
 
-    return judge
+    return score
 
 
-def _some(split, limit, random):
-    return split.take(np.sort(random.permutation(split.num_examples)[:limit]))
+def _subset(split, size, seed):
+    return split.take(sampling.draw(split.num_examples, size, seed))

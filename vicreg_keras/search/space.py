@@ -1,10 +1,10 @@
-"""What is searched: which values of a recipe may be tried?"""
+"""The search space: which options of a recipe vary, and over which values."""
 
 import dataclasses
 import difflib
+import os
 import pathlib
-import types
-import typing
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,133 +17,110 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from vicreg_keras.models import encoders
-from vicreg_keras.settings import Settings
-from vicreg_keras.training import optim
+from vicreg_keras.errors import InputError
+from vicreg_keras.settings import (
+    TABLE_VIEWS,
+    Settings,
+    fields,
+    item_types,
+    kind_of,
+    parse_widths,
+)
 from vicreg_keras.views import image_views, table_views
-from vicreg_keras.views.image_views import VIEWS
-
-# What a trial is, or runs on, is no part of its recipe.
-_NOT_SEARCHED = {
-    "epochs",
-    "seed",
-    "positives",
-    "neighbors_from",
-    "num_positives",
-    "precision",
-    "strategy",
-    "score_every",
-    "checkpoint_minutes",
-}
-_NAMED = {"encoder": [*encoders.ENCODERS, "mlp"], "optimizer": optim.OPTIMIZERS}
-_KEYS = ("low", "high", "log", "step", "choices")
 
 Space = Mapping[str, BaseDistribution]
 
+# Values by option; an interval is text, such as "0.2,1.0", as Optuna can hold it.
+Values = Mapping[str, Any]
+
+_COLOR_JITTER = ("brightness", "contrast", "saturation", "hue")
+_KINDS = {
+    **{tuple: "two numbers", bool: "true or false", str: "text"},
+    **{int: "a whole number", float: "a number"},
+}
+
 
 def default_space(settings: Settings) -> dict[str, BaseDistribution]:
-    """What is searched where nobody says: a wide neighborhood of a recipe.
+    """Returns a wide neighborhood of a recipe.
 
-    The weights of variance and covariance (the invariance weight is left alone: only
-    their ratios matter), learning rate, weight decay, the projector's width and, of the
-    views, the crop's least area and the strengths of the color jitter that the
-    recipe's own views have; of rows the mlp's widths, and how much of a row is replaced
-    by other rows' values, noise and gaps.
+    It holds the weights of variance and covariance (only their ratios to the invariance
+    weight matter), learning rate, weight decay and the projector's widths; of images
+    the crop's smallest area and the strengths of the recipe's color jitter; of tables
+    the mlp's widths, corruption, noise and masking.
 
     Args:
-        settings: the recipe.
+        settings: The recipe, for one kind of examples; see `Settings.for_examples`.
 
     Raises:
-        ValueError: if its learning rate is 0.
+        InputError: If its learning rate is 0.
     """
-    if not settings.learning_rate:
-        raise ValueError(
-            "Expected a learning rate above 0 to search around. Received: "
-            "learning_rate=0. Give another --learning_rate, or a --space."
+    rate = settings.learning_rate
+    if not rate:
+        raise InputError(
+            "Expected learning_rate to be above 0, to search around it. Received: "
+            "learning_rate=0. Raise it, or give a space."
         )
     unit = (settings.invariance_weight or 25.0) / 25.0
-    widths = encoders.parse_widths(settings.projector)
-    projectors = [
-        "-".join(str(max(1, round(factor * width))) for width in widths)
-        for factor in (0.5, 1, 2)
-    ]
-    rate = settings.learning_rate
     space = {
         "variance_weight": FloatDistribution(5.0 * unit, 100.0 * unit, log=True),
         "covariance_weight": FloatDistribution(0.1 * unit, 10.0 * unit, log=True),
         "learning_rate": FloatDistribution(0.1 * rate, 10 * rate, log=True),
         "weight_decay": FloatDistribution(1e-6, 1e-2, log=True),
+        **_widths("projector", settings.projector),
     }
-    if widths:
-        space["projector"] = CategoricalDistribution(list(dict.fromkeys(projectors)))
-    if settings.views not in VIEWS:
-        return space | _row_space(settings)
-    view = _own_view(settings)
-    areas = sorted({0.08, 0.2, 0.4, 0.6, view["crop_scale"][0]})
-    crops = [_pair_text((area, view["crop_scale"][1])) for area in areas]
+    if settings.views in TABLE_VIEWS:
+        return {
+            **space,
+            **_widths("mlp", settings.mlp),
+            "corruption_probability": FloatDistribution(0.05, 0.6),
+            "noise_std": FloatDistribution(0.0, 0.5),
+            "masking_probability": FloatDistribution(0.0, 0.3),
+        }
+    view = _view_options(settings)
+    low, high = view["crop_scale"]
+    crops = [_text((area, high)) for area in sorted({0.08, 0.2, 0.4, 0.6, low})]
     space["crop_scale"] = CategoricalDistribution(crops)
-    for name in ("brightness", "contrast", "saturation", "hue"):
+    for name in _COLOR_JITTER:
         if view["jitter_probability"] and view[name]:
-            most = 0.5 if name == "hue" else 2.0
-            space[name] = FloatDistribution(0.0, min(2 * view[name], most))
+            limit = fields(settings)[name].metadata["maximum"] or 2.0
+            space[name] = FloatDistribution(0.0, min(2 * view[name], limit))
     return space
 
 
-def _row_space(settings):
-    """What is searched of an encoder of rows and its views."""
-    widths = encoders.parse_widths(settings.mlp, "mlp")
-    sizes = ["-".join(str(max(1, round(f * w))) for w in widths) for f in (0.5, 1, 2)]
-    return {
-        "mlp": CategoricalDistribution(list(dict.fromkeys(sizes))),
-        "corruption_probability": FloatDistribution(0.05, 0.6),
-        "noise_std": FloatDistribution(0.0, 0.5),
-        "masking_probability": FloatDistribution(0.0, 0.3),
-    }
-
-
-def read_space(path: str | pathlib.Path) -> dict[str, BaseDistribution]:
-    """What a person asks to be searched.
+def read_space(path: str | os.PathLike) -> dict[str, BaseDistribution]:
+    """Returns the space that a YAML file describes.
 
     Args:
-        path: of a YAML file, such as
+        path: Path of the file, whose names are options of `Settings`:
 
             learning_rate: {low: 1e-4, high: 1e-2, log: true}
             batch_size: {low: 128, high: 512, step: 128}
             projector: {choices: [512-512-512, 2048-2048-2048]}
             crop_scale: {choices: [[0.2, 1], [0.4, 1]]}
 
-            The names are those of `Settings`.
-
-    Returns:
-        A distribution of each name.
-
     Raises:
-        ValueError: if the file can't be read, or it asks for what there is not.
+        InputError: If the file can't be read, or a line of it is wrong.
     """
     try:
         content = yaml.safe_load(pathlib.Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         cause = " ".join(str(error).split())
-        raise ValueError(
-            f"Expected --space to be a YAML file. Received: {path} ({cause})."
+        raise InputError(
+            f"Expected space to be a YAML file. Received: space={path} ({cause})."
         ) from error
     if not isinstance(content, dict) or not content:
-        raise ValueError(
+        raise InputError(
             "Expected lines such as 'learning_rate: {low: 1e-4, high: 1e-2, log: true}'"
-            f" in --space. Received: {path}, which holds {content!r}."
+            f" in space. Received: space={path}, which holds {content!r}."
         )
-    return {name: _distribution(name, what) for name, what in content.items()}
+    return {name: _distribution(name, entry) for name, entry in content.items()}
 
 
 def check_space(space: Space, settings: Settings) -> None:
-    """Refuses, before any work, a space whose ends the recipe does not allow.
-
-    Args:
-        space: of distributions.
-        settings: the recipe.
+    """Checks that the recipe allows the ends of a space.
 
     Raises:
-        ValueError: as `Settings`.
+        InputError: See `Settings`.
     """
     for name, distribution in space.items():
         for value in _ends(distribution):
@@ -151,197 +128,150 @@ def check_space(space: Space, settings: Settings) -> None:
 
 
 def suggest(trial: optuna.Trial, space: Space) -> dict[str, Any]:
-    """The values of a trial, by name.
-
-    Args:
-        trial: what suggests them.
-        space: which ones are possible.
-    """
+    """Returns the values of a trial by name."""
     values = {}
     for name, one in space.items():
         if isinstance(one, CategoricalDistribution):
             values[name] = trial.suggest_categorical(name, one.choices)
         else:
-            whole = isinstance(one, IntDistribution)
-            ask = trial.suggest_int if whole else trial.suggest_float
+            is_integer = isinstance(one, IntDistribution)
+            ask = trial.suggest_int if is_integer else trial.suggest_float
             values[name] = ask(name, one.low, one.high, step=one.step, log=one.log)
     return values
 
 
-def apply(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """A recipe with other values.
-
-    Args:
-        settings: the recipe.
-        values: of settings and of views, as `suggest` gives them.
+def apply(settings: Settings, values: Values) -> Settings:
+    """Returns a recipe with other values, as `suggest` gives them.
 
     Raises:
-        ValueError: as `Settings`.
+        InputError: See `Settings`.
     """
-    changes = {
-        name: _numbers(value) if _kind(name) is Sequence else value
-        for name, value in values.items()
-    }
-    return dataclasses.replace(settings, **changes)
+    return dataclasses.replace(
+        settings,
+        **{
+            name: _interval(value) if _kind(name) is tuple else value
+            for name, value in values.items()
+        },
+    )
 
 
 def own_values(settings: Settings, space: Space) -> dict[str, Any] | None:
-    """The recipe's own values, or `None` where one of them is not in the space.
+    """Returns the recipe's own values, or `None` if the space leaves one of them out.
 
     Args:
-        settings: the recipe.
-        space: of distributions.
+        settings: The recipe, for one kind of examples; see `Settings.for_examples`.
+        space: The space.
     """
-    view = _own_view(settings)
+    view = _view_options(settings)
     values = {}
     for name, distribution in space.items():
-        value = view[name] if name in view else getattr(settings, name)
-        value = _pair_text(value) if _kind(name) is Sequence else value
-        if isinstance(distribution, CategoricalDistribution):
-            inside = value in distribution.choices
-        else:
-            inside = distribution.low <= value <= distribution.high
-            steps = (value - distribution.low) / (distribution.step or 1)
-            inside &= distribution.step is None or abs(steps - round(steps)) < 1e-9
-        if not inside:
+        value = view.get(name, getattr(settings, name))
+        value = _text(value) if _kind(name) is tuple else value
+        if not _contains(distribution, value):
             return None
         values[name] = value
     return values
 
 
-def _own_view(settings: Settings) -> dict:
-    """Returns all options of the recipe's first view."""
-    if settings.views not in VIEWS:
+def _view_options(settings: Settings) -> dict[str, Any]:
+    """Returns every option of the recipe's first view."""
+    if settings.views in TABLE_VIEWS:
         return table_views.pair_options(settings.views, **settings.group("table views"))
     return image_views.pair_options(settings.views, **settings.group("image views"))
 
 
-def _types() -> dict[str, Any]:
-    """The type of every value that can be searched."""
-    found = typing.get_type_hints(Settings)
-    return {name: kind for name, kind in found.items() if name not in _NOT_SEARCHED}
+def _widths(name: str, text: str) -> dict[str, BaseDistribution]:
+    """Returns half, once and twice the widths as choices; nothing without a layer."""
+    widths = parse_widths(text, name)
+    if not widths:
+        return {}
+    texts = [
+        "-".join(str(max(1, round(factor * width))) for width in widths)
+        for factor in (0.5, 1, 2)
+    ]
+    return {name: CategoricalDistribution(list(dict.fromkeys(texts)))}
 
 
 def _kind(name: str) -> type:
-    """`int`, `float`, `bool`, `str`, or `Sequence` for two numbers."""
-    kind = _types()[name]
-    if isinstance(kind, types.UnionType):
-        kind = typing.get_args(kind)[0]
-    return Sequence if typing.get_origin(kind) is not None else kind
+    return kind_of(Settings, name)[0]
 
 
-def _distribution(name: Any, what: Any) -> BaseDistribution:
-    known = _types()
+def _searchable() -> list[str]:
+    """Returns the options that a trial may vary: a recipe's, but for its data."""
+    return [
+        name
+        for name, field in fields(Settings).items()
+        if field.metadata["fixed"]
+        and field.metadata["group"] != "positives"
+        and name not in ("precision", "seed")
+    ]
+
+
+def _distribution(name: Any, entry: Any) -> BaseDistribution:
+    known = _searchable()
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, 3, 0.5) or sorted(known)
-        raise ValueError(
-            "Expected names of settings or of views' values in --space. Received: "
-            f"{name}. Near it: {', '.join(near)}."
+        near = difflib.get_close_matches(str(name), known, 3, 0.5) or known
+        raise InputError(
+            f"Expected options of a recipe in space. Received: {name}. Similar ones: "
+            f"{', '.join(near)}."
         )
-    unknown = [key for key in what if key not in _KEYS] if _is_map(what) else [what]
-    ranged = _is_map(what) and {"low", "high"} <= set(what) and "choices" not in what
-    listed = _is_map(what) and list(what) == ["choices"]
-    if unknown or not (ranged or listed):
-        raise ValueError(
-            f"Expected {name}: {{low: .., high: .., log: .., step: ..}} or {name}: "
-            f"{{choices: [..]}} in --space. Received: {name}: {what}."
-        )
-    if listed:
-        return _choices(name, what["choices"])
-    kind = _kind(name)
-    if kind not in (int, float):
-        raise ValueError(
-            f"Expected {name}: {{choices: [..]}} in --space, since it is no number. "
-            f"Received: {name}: {what}."
-        )
-    return _range(name, kind, **what)
-
-
-def _is_map(what: Any) -> bool:
-    return isinstance(what, dict)
-
-
-def _choices(name: str, choices: Any) -> CategoricalDistribution:
-    if not isinstance(choices, list) or not choices:
-        raise ValueError(
-            f"Expected a list of choices for {name} in --space. Received: {choices}."
-        )
-    values = [_value(name, _kind(name), choice) for choice in choices]
-    for value in values:
-        if name in _NAMED and value not in _NAMED[name]:
-            raise ValueError(
-                f"Expected choices of {name} among {', '.join(_NAMED[name])} in "
-                f"--space. Received: {value}."
-            )
-    return CategoricalDistribution(list(dict.fromkeys(values)))
-
-
-def _range(
-    name: str, kind: type, low: Any, high: Any, log: Any = False, step: Any = None
-) -> BaseDistribution:
-    low, high = (_value(name, kind, end) for end in (low, high))
-    step = None if step is None else _value(name, kind, step)
-    received = f"Received: {name}: low={low}, high={high}, log={log}, step={step}."
-    if low > high:
-        raise ValueError(f"Expected low of at most high in --space. {received}")
-    if not isinstance(log, bool) or (log and (low <= 0 or step is not None)):
-        raise ValueError(
-            "Expected log to be true or false in --space and, where it is true, low "
-            f"above 0 and no step. {received}"
-        )
-    if step is not None and step <= 0:
-        raise ValueError(f"Expected a step above 0 in --space. {received}")
-    if kind is int:
-        # Optuna takes off what does not fill a step, with a warning; so do we, without.
-        high = low + (high - low) // (step or 1) * (step or 1)
-        return IntDistribution(low, high, log=log, step=step or 1)
-    if step is not None:
-        high = low + int((high - low) / step + 1e-9) * step
-    return FloatDistribution(low, high, log=log, step=step)
-
-
-def _value(name: str, kind: type, value: Any) -> Any:
-    """A value as the space holds it; two numbers are held as text, `"0.2,1"`."""
+    kind, reason = _kind(name), f"{name} is {_KINDS[_kind(name)]}"
     try:
-        if kind is Sequence:
-            pair = _numbers(value) if isinstance(value, str) else tuple(value)
-            if len(pair) != 2:
-                raise ValueError
-            return _pair_text(pair)
-        if kind is bool or isinstance(value, bool):
-            if not (kind is bool and isinstance(value, bool)):
-                raise ValueError
-            return value
-        if kind is str:
-            if not isinstance(value, str):
-                raise ValueError
-            return value
-        # YAML reads 1e-4 as text.
-        number = float(value)
-        if kind is int and number != int(number):
-            raise ValueError
-        if not 0 <= number < float("inf"):
-            raise ValueError
-        return kind(number)
+        match entry:
+            case {"choices": [_, *_] as choices, **rest} if not rest:
+                values = dict.fromkeys(_value(name, choice) for choice in choices)
+                return CategoricalDistribution(list(values))
+            case {"low": low, "high": high, **rest} if kind in (int, float):
+                low, high = _value(name, low), _value(name, high)
+                if not isinstance(rest.get("log", False), bool):
+                    raise ValueError("log is true or false")
+                if rest.get("step") is not None:
+                    rest["step"] = _value(name, rest["step"])
+                make = IntDistribution if kind is int else FloatDistribution
+                with warnings.catch_warnings():
+                    # Of a high that no step reaches: Optuna lowers it.
+                    warnings.simplefilter("ignore", UserWarning)
+                    return make(low, high, **rest)
     except (ValueError, TypeError, OverflowError) as error:
-        words = {
-            Sequence: "two numbers",
-            bool: "true or false",
-            str: "text",
-            int: "a whole number of 0 or more",
-            float: "a number of 0 or more",
-        }
-        raise ValueError(
-            f"Expected {words[kind]} for {name} in --space. Received: {value!r}."
-        ) from error
+        reason += f"; {error}"
+    raise InputError(
+        f"Expected {name}: {{low: .., high: .., log: .., step: ..}} of a number, or "
+        f"{name}: {{choices: [..]}} in space. Received: {name}: {entry} ({reason})."
+    )
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def _value(name: str, value: Any) -> Any:
+    """Returns a value of YAML as the space holds it, of the option's type."""
+    kind = _kind(name)
+    if kind is tuple:
+        pair = _interval(value) if isinstance(value, str) else tuple(value)
+        if len(pair) != len(item_types(Settings, name)):
+            raise ValueError(value)
+        return _text(pair)
+    if kind in (bool, str) or isinstance(value, bool):
+        if not isinstance(value, kind):
+            raise ValueError(value)
+        return value
+    number = float(value)  # YAML reads 1e-4 as text.
+    if kind(number) != number:
+        raise ValueError(value)
+    return kind(number)
+
+
+def _interval(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
 
 
-def _pair_text(pair: Sequence[float]) -> str:
+def _text(pair: Sequence[float]) -> str:
     return ",".join(str(float(number)) for number in pair)
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    steps = (value - distribution.low) / (distribution.step or 1)
+    on_grid = distribution.step is None or abs(steps - round(steps)) < 1e-9
+    return distribution.low <= value <= distribution.high and on_grid
 
 
 def _ends(distribution: BaseDistribution) -> Iterator[Any]:

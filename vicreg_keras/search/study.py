@@ -1,360 +1,284 @@
-"""How are trials run, by one process or several, and none of them lost?
+"""Trials of a search: an Optuna study in one SQLite file, and a run for each trial.
 
-A trial is an ordinary run in a folder of its own. What was suggested, and how it went,
-is in an Optuna study in one SQLite file: whoever opens it, now or after a crash, goes
-on from there.
+Whoever opens the study continues it: the same command later, or several processes at a
+time. A trial whose process ended, or that was interrupted, is continued where it was.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import json
-import math
+import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+import warnings
 
-import keras
-import numpy as np
 import optuna
-import tensorflow as tf
+import sqlalchemy.exc
 from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
-from vicreg_keras.data.dataset import Dataset
-from vicreg_keras.figures.run_figures import draw_run
-from vicreg_keras.search import objectives
-from vicreg_keras.search.memory import forgotten_models
+from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.records import TrialRecord
+from vicreg_keras.search.objectives import OBJECTIVES
 from vicreg_keras.search.space import Space, apply, own_values, suggest
-from vicreg_keras.settings import Settings
-from vicreg_keras.training.checkpoints import trained_encoder
-from vicreg_keras.training.pretrain import pretrain
+from vicreg_keras.search.trial import Task, TrialCrash, run_task
+from vicreg_keras.settings import DataOptions, Settings, free_names, to_flags
 from vicreg_keras.workdir.run_folder import RunFolder
 
-# A process that has not been heard of for so long is dead, and its trial another's.
-HEARTBEAT_SECONDS, DEAD_AFTER_SECONDS = 10, 60
+# Seconds; a trial without a heartbeat for the grace period is another process's.
+HEARTBEAT_INTERVAL, GRACE_PERIOD = 10, 60
 _MAX_RETRIES = 3
-# Trials that run to their end before any is cut short.
-_UNPRUNED_TRIALS = 5
-# Looks at a trial on its way, at most.
-_NUM_GLANCES = 10
-# What a worse trial does not keep. Numbers, flags and the picture of its loss stay.
-_HEAVY = ("checkpoints", "tensorboard")
-# What may differ from one start of a search to the next.
-_FREE = ("epochs", "strategy", "score_every", "checkpoint_minutes")
+_NUM_UNPRUNED_TRIALS = 5
+_MAX_SCORES = 10  # Of a trial, before its last epoch.
+# Folders that a worse trial does not keep; metrics, flags and figures stay.
+_LARGE_FOLDERS = ("checkpoints", "tensorboard")
 
-Claim = Callable[[RunFolder, Mapping[str, Any]], None]
-
-
-class Glances(keras.callbacks.Callback):
-    """Scores an encoder as it trains, and ends a trial that is worse than most.
-
-    Args:
-        trial: what is told the scores.
-        judge: from an encoder to its score.
-        every: epochs between two looks; the last epoch has none.
-        epochs: of the whole trial.
-
-    Raises:
-        optuna.TrialPruned: while fitting, when the trial is not worth going on with.
-    """
-
-    def __init__(
-        self,
-        trial: optuna.Trial,
-        judge: Callable[[Any], float],
-        every: int,
-        epochs: int,
-    ):
-        super().__init__()
-        self._trial = trial
-        self._judge = judge
-        self._every = every
-        self._epochs = epochs
-
-    def on_epoch_end(self, epoch, logs=None):
-        done = epoch + 1
-        # A loss that is no number ends the run right after this.
-        finite = math.isfinite(float(logs["loss"]))
-        if done % self._every or done == self._epochs or not finite:
-            return
-        logs["search_score"] = self._judge(self.model.encoder)
-        self._trial.report(logs["search_score"], done)
-        if self._trial.should_prune():
-            raise optuna.TrialPruned
+# Heartbeats have been experimental since 2021.
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class Search:
-    """Trials of one recipe's neighborhood, in one folder.
+    """Trials in the neighborhood of a recipe.
 
     Args:
-        settings: the recipe; `epochs` are a trial's.
-        dataset: trained on and, in its held-out part, judged by.
-        run: the folder: `study.db`, and `trials/` with a run each.
-        objective: a key of `objectives.OBJECTIVES`.
-        space: what is searched.
-        claim: called with a trial's run and what it changes of the recipe, by name,
-            before it is trained.
-        positives: as of `pretrain`, of every trial.
+        settings: The recipe, for one kind of examples; its `epochs` are a trial's.
+        data: The dataset.
+        run: Folder of the search: `study.db`, and `trials/` with a run for each trial.
+        objective: A key of `OBJECTIVES`.
+        space: The space.
 
     Attributes:
-        settings: of a trial that nothing is changed of.
-        name: the objective's.
-        space: what is searched.
-        positives: of every trial, or `None`.
-        study: Optuna's.
+        settings: The recipe of a trial without changes.
+        data: The dataset.
+        space: The space.
+        study: The Optuna study.
 
     Raises:
-        ValueError: if the folder holds another search.
+        InputError: If the folder has another search.
     """
 
     def __init__(
         self,
         settings: Settings,
-        dataset: Dataset,
+        data: DataOptions,
         run: RunFolder,
         *,
         objective: str,
         space: Space,
-        claim: Claim,
-        positives: np.ndarray | None = None,
     ):
         self.settings = dataclasses.replace(settings, score_every=0)
-        self._dataset = dataset
+        self.data = data
         self._run = run
-        self.name = objective
-        self._objective = objectives.OBJECTIVES[objective]
+        self._name = objective
+        self._objective = OBJECTIVES[objective]
         self.space = space
-        self.positives = positives
-        self._claim = claim
-        self._every = -(-settings.epochs // _NUM_GLANCES)
-        # One at a time: two that create the tables together would fail.
-        with self._turn():
-            self.study = self._open()
+        self.study = self._open()
 
-    def best(self) -> FrozenTrial | None:
-        """The best trial that ran to its end, or `None`."""
-        done = self._trials(TrialState.COMPLETE)
-        return max(done, key=lambda one: (one.value, -one.number), default=None)
+    def best(self) -> TrialRecord | None:
+        """Returns the best trial that was trained to its end, or `None`."""
+        complete = [one for one in self.records() if one.state == "complete"]
+        return max(complete, key=lambda one: (one.value, -one.number), default=None)
 
-    def folder(self, trial: FrozenTrial) -> RunFolder:
-        """Where a trial's run is; one that is taken up again goes on in the same."""
-        return RunFolder(self._run.path / "trials" / f"{number_of(trial):04d}")
+    def records(self) -> tuple[TrialRecord, ...]:
+        """Returns a record of each trial; its last try counts."""
+        records = {
+            number_of(trial): TrialRecord(
+                number=number_of(trial),
+                state="diverged"
+                if trial.user_attrs.get("diverged")
+                else trial.state.name.lower(),
+                value=None if trial.state == TrialState.FAIL else trial.value,
+                values=trial.params,
+                seconds=trial.duration.total_seconds() if trial.duration else None,
+            )
+            for trial in self.study.get_trials(deepcopy=False)
+        }
+        return tuple(records[number] for number in sorted(records))
 
-    def go(self, num_trials: int) -> None:
-        """Runs trials until there are so many in all, those of others included.
+    def importances(self) -> dict[str, float]:
+        """Returns the importance of each option; none if all trials are alike."""
+        if len({one.value for one in self._trials(TrialState.COMPLETE)}) < 2:
+            return {}
+        return optuna.importance.get_param_importances(self.study)
+
+    def space_json(self) -> dict[str, str]:
+        """Returns the space as JSON can hold it."""
+        return {name: distribution_to_json(one) for name, one in self.space.items()}
+
+    def optimize(self, num_trials: int) -> None:
+        """Runs trials until there are so many, and waits for those of other processes.
+
+        Each further process may begin one more.
 
         Args:
-            num_trials: begun in all, now or earlier, here or in another process.
+            num_trials: Number of trials, of earlier starts and other processes too.
 
         Raises:
-            KeyboardInterrupt: when a signal came; the trial at hand is put back, and
-                whoever goes on continues it.
+            KeyboardInterrupt: If interrupted; whoever continues the search continues
+                the trial.
+            InputError: If a trial can't be trained with this data or folder.
         """
-        said = False
+        is_waiting = False
         while True:
-            with contextlib.ExitStack() as turn:
-                turn.enter_context(self._turn())
-                optuna.storages.fail_stale_trials(self.study)
-                trials = self.study.get_trials(deepcopy=False)
-                waiting = any(one.state == TrialState.WAITING for one in trials)
-                num_begun = len({number_of(one) for one in trials} - {None})
-                if waiting or num_begun < num_trials:
-                    self._next(num_trials, num_begun, turn)
-                    continue
+            optuna.storages.fail_stale_trials(self.study)
+            trials = self.study.get_trials(deepcopy=False)
+            left = num_trials - len({number_of(one) for one in trials})
+            if left > 0 or self._trials(TrialState.WAITING):
+                self._run_trial(num_trials)
+                continue
             running = self._trials(TrialState.RUNNING)
             if not running:
                 return
-            if not said:
+            if not is_waiting:
                 numbers = ", ".join(str(number_of(one)) for one in running)
                 print(f"Waiting for trials of other processes: {numbers}.", flush=True)
-                said = True
+                is_waiting = True
             time.sleep(1)
 
-    def _open(self):
-        storage = RDBStorage(
-            f"sqlite:///{self._run.path.resolve() / 'study.db'}",
-            engine_kwargs={"connect_args": {"timeout": 60}},
-            heartbeat_interval=HEARTBEAT_SECONDS,
-            grace_period=DEAD_AFTER_SECONDS,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
-                max_retry=_MAX_RETRIES
-            ),
-        )
+    def _open(self) -> optuna.Study:
         study = optuna.create_study(
-            storage=storage,
+            storage=self._open_storage(),
             study_name="search",
             direction="maximize",
             load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(_UNPRUNED_TRIALS),
+            pruner=optuna.pruners.MedianPruner(_NUM_UNPRUNED_TRIALS),
         )
-        about = self._about()
-        earlier = study.user_attrs.get("about", about)
-        for key, value in about.items():
-            if earlier.get(key) != value:
-                raise ValueError(
+        identity = self._identity()
+        earlier = study.user_attrs.get("identity", identity)
+        for name in sorted({*identity, *earlier}):
+            value = identity.get(name)
+            if earlier.get(name) != value:
+                raise InputError(
                     f"Expected the search that {self._run.path} was started with "
-                    f"({key}={earlier.get(key)}). Received: {key}={value}. Choose "
-                    "another --workdir, or give the same value to go on."
+                    f"({name}={earlier.get(name)}). Received: {name}={value}. Choose "
+                    "another workdir, or give the same value to continue."
                 )
-        study.set_user_attr("about", about)
+        study.set_user_attr("identity", identity)
         own = own_values(self.settings, self.space)
         if own is not None and not study.get_trials(deepcopy=False):
-            # First, the recipe itself: what is best is never worse than that.
-            study.enqueue_trial(own)
+            # First, the recipe itself: the best is never worse.
+            study.enqueue_trial(own, skip_if_exists=True)
         return study
 
-    def _about(self):
-        """What makes the search what it is, as JSON can hold it."""
-        recipe = dataclasses.asdict(self.settings)
-        about = {name: value for name, value in recipe.items() if name not in _FREE}
-        about |= {
-            "dataset": self._dataset.name,
-            "trial_epochs": self.settings.epochs,
-            "objective": self.name,
-            "space": {k: distribution_to_json(one) for k, one in self.space.items()},
+    def _open_storage(self) -> RDBStorage:
+        def connect():
+            return RDBStorage(
+                f"sqlite:///{self._run.path.resolve() / 'study.db'}",
+                engine_kwargs={"connect_args": {"timeout": 60}},
+                heartbeat_interval=HEARTBEAT_INTERVAL,
+                grace_period=GRACE_PERIOD,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
+                    max_retry=_MAX_RETRIES
+                ),
+            )
+
+        try:
+            return connect()
+        except sqlalchemy.exc.OperationalError:
+            # Another process has just created the tables.
+            time.sleep(1)
+            return connect()
+
+    def _identity(self) -> dict[str, str]:
+        """Returns what makes the search what it is."""
+        options = (self.data, self.settings)
+        free = free_names(*options)
+        return {
+            **{k: v for k, v in to_flags(*options).items() if k not in free},
+            "trial_epochs": str(self.settings.epochs),
+            "objective": self._name,
+            "space": json.dumps(self.space_json(), sort_keys=True),
         }
-        return json.loads(json.dumps(about))
 
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Only one process at a time is here; the others wait."""
-        with open(self._run.path / ".turn", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
-    def _next(self, num_trials, num_begun, turn):
-        """Runs one trial; `turn` is given up once it has begun."""
-        # The same search, interrupted or not, tries the same; two processes never do.
-        self.study.sampler = optuna.samplers.TPESampler(
-            seed=(self.settings.seed + 1000003 * num_begun) % 2**32
-        )
-        begun = []
+    def _run_trial(self, num_trials: int) -> None:
+        numbers = []
 
         def objective(trial):
-            begun.append(trial.number)
-            if "number" not in trial.user_attrs:
-                trial.set_user_attr("number", num_begun)
-            turn.close()
+            numbers.append(trial.number)
             return self._train(trial)
 
-        started = time.monotonic()
         try:
-            with forgotten_models():
-                self.study.optimize(
-                    objective, n_trials=1, catch=(tf.errors.ResourceExhaustedError,)
-                )
-        except (KeyboardInterrupt, OSError):
-            if begun:
-                self._put_back(begun[0])
+            self.study.optimize(objective, n_trials=1, catch=(TrialCrash,))
+        except (KeyboardInterrupt, InputError):
+            for number in numbers:
+                # The trial is put back, to be continued.
+                RetryHeartbeatStaleTrialCallback()(self.study, self._trial(number))
             raise
-        with self._turn():
-            self._clear_up()
-        trial = self._frozen(begun[0])
-        print(self._line(trial, num_trials, time.monotonic() - started), flush=True)
+        self._remove_large_folders()
+        number = number_of(self._trial(numbers[0]))
+        print(self._line(number, num_trials), flush=True)
 
-    def _train(self, trial):
-        values = suggest(trial, self.space)
-        chosen = apply(self.settings, values)
-        part = self.folder(self._frozen(trial.number))
-        part.create()
-        glance = objectives.make_judge(
-            self._objective, self._dataset, glance=True, seed=chosen.seed
+    def _train(self, trial: optuna.Trial) -> float:
+        # Seeded by the trial: a search that was interrupted tries the same as one that
+        # was not, and no two processes try the same.
+        earlier = self.study.get_trials(deepcopy=False)[: trial.number]
+        index = len({number_of(one) for one in earlier})
+        self.study.sampler = optuna.samplers.TPESampler(
+            seed=(self.settings.seed + 1000003 * index) % 2**32
         )
-        callback = Glances(trial, glance, self._every, chosen.epochs)
-        try:
-            with part.lock():
-                kept = {"epochs": chosen.epochs, "score_every": chosen.score_every}
-                self._claim(part, values | kept)
-                last = pretrain(
-                    chosen,
-                    self._dataset,
-                    part,
-                    positives=self.positives,
-                    extra_callbacks=[callback],
-                    verbose=0,
-                    export=False,
-                )
-                draw_run(part)
-                if last["stopped_by"]:
-                    raise KeyboardInterrupt
-                encoder = trained_encoder(chosen, self._dataset, part)
-                return objectives.make_judge(self._objective, self._dataset)(encoder)
-        except FloatingPointError:
-            # Pruned, not failed: the sampler learns to keep away.
+        settings = apply(self.settings, suggest(trial, self.space))
+
+        def report(epoch, score):
+            if score is None:
+                return
+            trial.report(score, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        task = Task(
+            folder=str(self._folder(number_of(self._trial(trial.number)))),
+            settings=settings,
+            data=self.data,
+            split_seed=self.settings.seed,
+            objective=self._name,
+            score_every=-(-settings.epochs // _MAX_SCORES),
+        )
+        result = run_task(task, report)
+        if result.diverged:
+            # Pruned rather than failed: the sampler learns from it.
             trial.set_user_attr("diverged", True)
-            raise optuna.TrialPruned from None
+            raise optuna.TrialPruned
+        return result.score
 
-    def _put_back(self, number):
-        """Has a trial that was stopped go on where it was, by whoever is next."""
-        trial = self._frozen(number)
-        if trial.state != TrialState.FAIL:
-            return
-        self.study.add_trial(
-            optuna.create_trial(
-                state=TrialState.WAITING,
-                params=trial.params,
-                distributions=trial.distributions,
-                user_attrs=trial.user_attrs,
-                system_attrs=trial.system_attrs,
-            )
-        )
-
-    def _clear_up(self):
-        """Takes from all finished trials but the best what fills a disk."""
-        trials = self.study.get_trials(deepcopy=False)
-        kept = {number_of(one) for one in trials if not one.state.is_finished()}
+    def _remove_large_folders(self) -> None:
         best = self.best()
-        if best is not None:
-            kept.add(number_of(best))
-        for trial in trials:
-            if number_of(trial) not in kept:
-                for name in _HEAVY:
-                    shutil.rmtree(self.folder(trial).path / name, ignore_errors=True)
+        for one in self.records():
+            if one.state not in ("running", "waiting") and one != best:
+                for name in _LARGE_FOLDERS:
+                    shutil.rmtree(self._folder(one.number) / name, ignore_errors=True)
 
-    def _frozen(self, number):
+    def _folder(self, number: int) -> pathlib.Path:
+        """Returns the folder of a trial; all its tries have the same."""
+        return self._run.path / "trials" / f"{number:04d}"
+
+    def _trial(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]
 
-    def _trials(self, state):
+    def _trials(self, state: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(state,))
 
-    def _line(self, trial, num_trials, seconds):
-        text = self._objective.text
-        if trial.state == TrialState.COMPLETE:
-            outcome = f"{self.name} {text(trial.value)}"
-        elif trial.state == TrialState.PRUNED:
-            scores = trial.intermediate_values
-            outcome = f"cut short after epoch {max(scores)}" if scores else "cut short"
-            outcome = "diverged" if trial.user_attrs.get("diverged") else outcome
-        else:
-            outcome = "failed: not enough memory"
-        best = self.best()
-        so_far = "none yet"
-        if best is not None:
-            so_far = f"{text(best.value)} (trial {number_of(best)})"
+    def _line(self, number: int, num_trials: int) -> str:
+        """Returns a finished trial's outcome, the best so far, and the time left."""
+        trials = {one.number: one for one in self.records()}
+        trial, best, text = trials[number], self.best(), self._objective.text
+        outcome = trial.state
+        if outcome == "complete":
+            outcome = f"{self._name} {text(trial.value)}"
+        elif outcome == "fail":
+            outcome = f"failed, see {self._folder(number) / 'trial.log'}"
+        so_far = f"{text(best.value)} (trial {best.number})" if best else "none yet"
+        ended = [one.seconds for one in trials.values() if one.seconds is not None]
+        num_processes = len(self._trials(TrialState.RUNNING)) + 1
+        left = max(num_trials - len(ended), 0) * sum(ended) / len(ended)
+        minutes, seconds = divmod(round(left / num_processes), 60)
         return (
-            f"trial {number_of(trial)}, {outcome}, best {so_far}, {seconds:.1f} s, "
-            f"{self._time_left(num_trials)} left"
+            f"trial {number}, {outcome}, best {so_far}, {trial.seconds:.1f} s, "
+            f"{minutes} min {seconds:02d} s left"
         )
 
-    def _time_left(self, num_trials):
-        ended = self._trials(TrialState.COMPLETE) + self._trials(TrialState.PRUNED)
-        seconds = [one.duration.total_seconds() for one in ended]
-        num_processes = len(self._trials(TrialState.RUNNING)) + 1
-        left = max(num_trials - len(ended), 0) * sum(seconds) / max(len(seconds), 1)
-        minutes, seconds = divmod(round(left / num_processes), 60)
-        return f"{minutes} min {seconds:02d} s"
 
-
-def number_of(trial: FrozenTrial) -> int | None:
-    """A trial's place in the search; Optuna counts each new try at one anew.
-
-    Args:
-        trial: one of a search.
-
-    Returns:
-        From 0 on; `None` for a trial that has not begun.
-    """
-    return trial.user_attrs.get("number")
+def number_of(trial: FrozenTrial) -> int:
+    """Returns the number of a trial's first try; Optuna counts the others anew."""
+    first = RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
+    return trial.number if first is None else first

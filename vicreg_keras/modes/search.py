@@ -1,0 +1,201 @@
+"""The mode `search`: trials, the best recipe, and its comparison with the default."""
+
+import contextlib
+import dataclasses
+import signal
+
+import tensorflow as tf
+
+from vicreg_keras.data.dataset import Dataset, open_dataset
+from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.records import (
+    SearchRecord,
+    read_records,
+    to_json,
+)
+from vicreg_keras.figures import text_table
+from vicreg_keras.figures.search import search_history, search_importance
+from vicreg_keras.figures.style import save
+from vicreg_keras.modes.options import SearchOptions
+from vicreg_keras.search import compare
+from vicreg_keras.search.objectives import OBJECTIVES, check_objective
+from vicreg_keras.search.space import (
+    apply,
+    check_space,
+    default_space,
+    own_values,
+    read_space,
+)
+from vicreg_keras.search.study import Search
+from vicreg_keras.settings import DataOptions, Settings, to_flags
+from vicreg_keras.workdir.files import write_text
+from vicreg_keras.workdir.run_folder import RunFolder
+
+_TEST_METRICS = {"linear_top1": "test linear", "knn_top1": "test kNN"}
+
+
+def run(
+    settings: Settings, data: DataOptions, run: RunFolder, options: SearchOptions
+) -> int:
+    """Searches, writes the best recipe, and compares it with the given one.
+
+    Args:
+        settings: The recipe that the search begins with.
+        data: The dataset; scores are of its validation split.
+        run: Folder of the search.
+        options: The mode's options.
+
+    Returns:
+        The exit status: 130 if interrupted.
+
+    Raises:
+        InputError: If settings, space, objective and data don't fit, or the folder has
+            another search.
+    """
+    with contextlib.suppress(RuntimeError):  # In a process that has used a GPU.
+        # Trainings are processes of their own, whose memory it is.
+        tf.config.set_visible_devices([], "GPU")
+    dataset = open_dataset(data, settings.seed)
+    check_objective(options.objective, dataset)
+    settings = settings.for_examples(dataset.example_shape)
+    trial_settings = dataclasses.replace(
+        settings, epochs=options.trial_epochs or settings.epochs
+    )
+    space = read_space(options.space) if options.space else default_space(settings)
+    check_space(space, trial_settings)
+    run.create()
+    # A process that is told to end puts its trial back, as one that is interrupted.
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        search = Search(
+            trial_settings, data, run, objective=options.objective, space=space
+        )
+        search.optimize(options.trials)
+        _finish(search, settings, dataset, run, options)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    return 0
+
+
+def _finish(
+    search: Search,
+    settings: Settings,
+    dataset: Dataset,
+    run: RunFolder,
+    options: SearchOptions,
+) -> None:
+    """Writes what was found, and compares it unless that has been done."""
+    best, trials = search.best(), search.records()
+    if best is None:
+        raise InputError(
+            "Expected a trial that is trained to its end. Received: none of "
+            f"{len(trials)}. Raise trials, or narrow space."
+        )
+    objective = OBJECTIVES[options.objective]
+    flags = {
+        "mode": "pretrain",
+        **to_flags(search.data, apply(settings, best.values)),
+    }
+    text = (
+        f"# Trial {best.number} of a search by {options.objective} on the validation "
+        f"split: {objective.text(best.value)}\n"
+        f"# ({len(trials)} trials of {search.settings.epochs} epochs, seed "
+        f"{settings.seed}).\n"
+    )
+    lines = [f"--{name}={value}\n" for name, value in sorted(flags.items())]
+    write_text(run.path / "best.flags", text + "".join(lines))
+    save(
+        search_history(trials, objective.title, 100 if objective.labeled else 1),
+        run.figures / "search_history.png",
+    )
+    if importances := search.importances():
+        complete = [one for one in trials if one.state == "complete"]
+        figure = search_importance(importances, len(complete))
+        save(figure, run.figures / "search_importance.png")
+    try:
+        with run.lock():
+            record = _compare(search, settings, dataset, run, options)
+    except OSError:
+        print("Another process compares the recipes.")
+        return
+    _print(record, run)
+
+
+def _compare(
+    search: Search,
+    settings: Settings,
+    dataset: Dataset,
+    run: RunFolder,
+    options: SearchOptions,
+) -> SearchRecord:
+    """Returns the comparison of the best recipe, an earlier one if it is the same."""
+    best = search.best()
+    seeds = compare.compare_seeds(settings, options.search_seeds)
+    earlier = read_records(run, SearchRecord)
+    for record in earlier:
+        known = (record.best_values, record.seeds, record.epochs)
+        if known == (best.values, seeds, settings.epochs):
+            # The test split is not read again for known metrics.
+            return record
+    default = own_values(settings, search.space) or {}
+    recipes = {compare.DEFAULT: {}}
+    if best.values != default:
+        recipes[compare.BEST] = best.values
+    results = compare.train_recipes(
+        settings, search.data, run, recipes, objective=options.objective, seeds=seeds
+    )
+    record = SearchRecord(
+        dataset=dataset.name,
+        seed=settings.seed,
+        objective=options.objective,
+        split="validation",
+        best_trial=best.number,
+        best_value=best.value,
+        best_values=best.values,
+        default_values=default,
+        epochs=settings.epochs,
+        trial_epochs=search.settings.epochs,
+        seeds=seeds,
+        space=search.space_json(),
+        trials=search.records(),
+        results=results,
+        comparison=compare.compare(results, options.objective),
+        earlier_comparisons=len(earlier),
+    )
+    run.append_metrics(to_json(record))
+    return record
+
+
+def _print(record: SearchRecord, run: RunFolder) -> None:
+    print(
+        f"Search on {record.dataset} by {record.objective}: trial {record.best_trial} "
+        f"is the best of {len(record.trials)}. Recipes over {record.epochs} epochs "
+        f"from seeds {', '.join(map(str, record.seeds))}, mean and standard deviation; "
+        "accuracy in percent."
+    )
+    metrics = {
+        name: title
+        for name, title in _TEST_METRICS.items()
+        if getattr(record.results[compare.DEFAULT][0], name) is not None
+    }
+    lines = [("", "seeds", f"validation {record.objective}", *metrics.values())]
+    for name, runs in record.results.items():
+        scores = [one.validation_score for one in runs]
+        cells = [
+            text_table.mean_percent([getattr(one, metric) for one in runs])
+            for metric in metrics
+        ]
+        text = OBJECTIVES[record.objective].text(*scores)
+        lines.append((name, str(len(runs)), text, *cells))
+    print(text_table.format_table(lines))
+    print(record.comparison.text)
+    if record.earlier_comparisons:
+        print(
+            f"This search was compared {record.earlier_comparisons} times before: the "
+            "test split has influenced what was searched since."
+        )
+    print(f"The best recipe, in {run.path / 'best.flags'}; figures in {run.figures}:")
+    for name, value in record.best_values.items():
+        print(f"  {name}={value}")
