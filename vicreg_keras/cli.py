@@ -302,8 +302,19 @@ def _train(module, request, settings, argv):
     run = RunFolder(request.workdir)
     status = module.run(settings, request.data, run, request.options)
     if status:
-        print(f"\nStopped; all is saved. To continue:\n  python {shlex.join(argv)}")
+        print(f"\nStopped; all is saved. To continue:\n  {_command(argv[1:])}")
+    elif request.mode == "pretrain":
+        print(
+            f"Next:\n  {_command(['--mode=evaluate', f'--workdir={request.workdir}'])}"
+        )
     return status
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """Returns what the user types to run the program with other flags."""
+    program = pathlib.Path(sys.argv[0]).name
+    start = program if program == "vicreg-keras" else "python main.py"
+    return f"{start} {shlex.join(arguments)}"
 
 
 def _evaluate(module, request, settings):

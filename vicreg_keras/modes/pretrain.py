@@ -49,8 +49,7 @@ def run(
         )
     if result["stopped_by"]:
         return 130
-    print(f"The encoder is in {result['encoder']}, figures in {folder.figures}. Next:")
-    print(f"  python main.py --mode=evaluate --workdir={folder.path}")
+    print(f"The encoder is in {result['encoder']}, figures in {folder.figures}.")
     return 0
 
 
