@@ -201,7 +201,3 @@ def test_inputs_are_not_modified():
         project(rows, method=method, centroids=centroids)
     np.testing.assert_array_equal(rows, before[0])
     np.testing.assert_array_equal(centroids, before[1])
-
-
-def test_every_method_is_listed():
-    assert list(projection.METHODS) == ["pca", "tsne", "umap"]

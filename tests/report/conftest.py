@@ -9,6 +9,7 @@ import pytest
 
 from vicreg_keras.evaluate import linear_eval
 from vicreg_keras.evaluate.clustering import cluster_eval
+from vicreg_keras.evaluate.collapse import diagnose_collapse
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.few_labels import few_label_probe, frozen_probe
 from vicreg_keras.evaluate.knn import knn_eval
@@ -16,7 +17,7 @@ from vicreg_keras.evaluate.linear_probe import linear_probe
 from vicreg_keras.evaluate.projection import ProjectionSettings
 from vicreg_keras.evaluate.records import from_json, to_json
 from vicreg_keras.evaluate.retrieval import retrieval_eval
-from vicreg_keras.evaluate.spectrum import SpectrumResult, diagnose_collapse, spectrum
+from vicreg_keras.evaluate.spectrum import SpectrumResult, spectrum
 from vicreg_keras.figures.neighbors import Tile
 from vicreg_keras.report.pictures import ClusterMap, Mistake, Pictures
 from vicreg_keras.workdir.run_folder import RunFolder

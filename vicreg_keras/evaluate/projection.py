@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,8 @@ from threadpoolctl import threadpool_limits
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.accuracy import check_representations
 from vicreg_keras.evaluate.normalization import l2_normalize
+
+METHODS = ("pca", "tsne", "umap")
 
 _NUM_AXES = 50  # That t-SNE and UMAP see of wider vectors; the rest is mostly noise.
 _NUM_NEIGHBORS = 15  # UMAP's own default.
@@ -151,7 +152,7 @@ def project(
     start = time.monotonic()
     # Several threads add up in no fixed order, from which t-SNE's figures diverge.
     with threadpool_limits(1):
-        plane, of_method = METHODS[method](vectors, centroids, seed, perplexity)
+        plane, of_method = _project(vectors, centroids, method, seed, perplexity)
     plane = plane.astype(np.float32)
     settings = ProjectionSettings(
         method=method,
@@ -167,33 +168,38 @@ def project(
     return Projection(points, projected_centroids if len(centroids) else None, settings)
 
 
-def _pca(
-    vectors: np.ndarray, centroids: np.ndarray, seed: int, perplexity: float
+def _project(
+    vectors: np.ndarray,
+    centroids: np.ndarray,
+    method: str,
+    seed: int,
+    perplexity: float,
 ) -> tuple[np.ndarray, dict]:
-    """All on the points' two principal axes."""
-    plane, ratios = _on_axes(vectors, centroids, 2, seed)
-    return plane, {"explained_variance_ratio": tuple(ratios)}
+    """Returns points and centroids on one plane, and the settings of the method."""
+    if method == "pca":
+        plane, ratios = _on_axes(vectors, centroids, 2, seed)
+        return plane, {"explained_variance_ratio": tuple(ratios)}
+    if 2 <= vectors.shape[1] <= _NUM_AXES:
+        stacked, ratios = np.concatenate([vectors, centroids]), [1.0]
+    else:
+        stacked, ratios = _on_axes(vectors, centroids, _NUM_AXES, seed)
+    axes = {"num_axes": stacked.shape[1], "axes_variance": float(sum(ratios))}
+    plane, settings = (_tsne if method == "tsne" else _umap)(stacked, seed, perplexity)
+    return plane, axes | settings
 
 
-def _tsne(
-    vectors: np.ndarray, centroids: np.ndarray, seed: int, perplexity: float
-) -> tuple[np.ndarray, dict]:
-    """t-SNE of points and centroids together."""
-    stacked, axes = _narrowed(vectors, centroids, seed)
-    lowered = min(perplexity, max(1.0, (len(stacked) - 1) / 3))
+def _tsne(vectors: np.ndarray, seed: int, perplexity: float) -> tuple[np.ndarray, dict]:
+    lowered = min(perplexity, max(1.0, (len(vectors) - 1) / 3))
     tsne = TSNE(init="pca", perplexity=lowered, random_state=seed)
-    plane = tsne.fit_transform(stacked)
-    return plane, axes | {
+    plane = tsne.fit_transform(vectors)
+    return plane, {
         "perplexity": float(lowered),
         "iterations": int(tsne.n_iter_) + 1,
         "kl_divergence": float(tsne.kl_divergence_),
     }
 
 
-def _umap(
-    vectors: np.ndarray, centroids: np.ndarray, seed: int, perplexity: float
-) -> tuple[np.ndarray, dict]:
-    """UMAP of points and centroids together."""
+def _umap(vectors: np.ndarray, seed: int, perplexity: float) -> tuple[np.ndarray, dict]:
     try:
         from umap import UMAP
     except ImportError as error:
@@ -201,33 +207,17 @@ def _umap(
             "Expected the package umap-learn for method=umap. Received: it cannot be "
             f"imported ({error}). Run: pip install umap-learn"
         ) from error
-    stacked, axes = _narrowed(vectors, centroids, seed)
-    num_neighbors = min(_NUM_NEIGHBORS, len(stacked) - 1)
+    num_neighbors = min(_NUM_NEIGHBORS, len(vectors) - 1)
     # With a seed it runs in one thread whatever it is told, and warns if not told.
     umap = UMAP(n_neighbors=num_neighbors, random_state=seed, n_jobs=1)
-    plane = umap.fit_transform(stacked)
-    return plane, axes | {
-        "num_neighbors": num_neighbors,
-        "min_dist": float(umap.min_dist),
-    }
-
-
-def _narrowed(
-    vectors: np.ndarray, centroids: np.ndarray, seed: int
-) -> tuple[np.ndarray, dict]:
-    """Points and centroids in one array, no wider than `_NUM_AXES`."""
-    if 2 <= vectors.shape[1] <= _NUM_AXES:
-        stacked, ratio = np.concatenate([vectors, centroids]), 1.0
-    else:
-        stacked, ratios = _on_axes(vectors, centroids, _NUM_AXES, seed)
-        ratio = sum(ratios)
-    return stacked, {"num_axes": stacked.shape[1], "axes_variance": float(ratio)}
+    plane = umap.fit_transform(vectors)
+    return plane, {"num_neighbors": num_neighbors, "min_dist": float(umap.min_dist)}
 
 
 def _on_axes(
     vectors: np.ndarray, centroids: np.ndarray, num_axes: int, seed: int
 ) -> tuple[np.ndarray, list[float]]:
-    """Points and centroids on the points' principal axes, and the axes' shares.
+    """Returns points and centroids on the points' principal axes, and their shares.
 
     Axes that the points do not have are zeros, at least up to a plane's two.
     """
@@ -236,10 +226,3 @@ def _on_axes(
     missing = max(0, 2 - stacked.shape[1])
     stacked = np.pad(stacked, ((0, 0), (0, missing)))
     return stacked, pca.explained_variance_ratio_.tolist() + [0.0] * missing
-
-
-METHODS: dict[str, Callable[..., tuple[np.ndarray, dict]]] = {
-    "pca": _pca,
-    "tsne": _tsne,
-    "umap": _umap,
-}

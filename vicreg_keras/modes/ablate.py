@@ -7,9 +7,10 @@ import numpy as np
 
 from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.collapse import diagnose_collapse
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.records import AblateRecord, AblationMetrics, to_json
-from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
+from vicreg_keras.evaluate.spectrum import spectrum
 from vicreg_keras.figures import text_table
 from vicreg_keras.figures.ablation import ablation
 from vicreg_keras.figures.run_figures import draw_run

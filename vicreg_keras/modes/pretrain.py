@@ -3,9 +3,10 @@
 import numpy as np
 
 from vicreg_keras.data.dataset import Dataset, open_dataset
+from vicreg_keras.evaluate.collapse import diagnose_collapse
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.positives import nearest_others, shared_neighbors
-from vicreg_keras.evaluate.spectrum import diagnose_collapse, spectrum
+from vicreg_keras.evaluate.spectrum import spectrum
 from vicreg_keras.figures import text_table
 from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.models.saved_encoder import load_encoder

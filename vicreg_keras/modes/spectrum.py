@@ -1,11 +1,8 @@
 """The mode `spectrum`: ranks and spread of the representations, without labels."""
 
+from vicreg_keras.evaluate.collapse import diagnose_collapse
 from vicreg_keras.evaluate.sampling import draw
-from vicreg_keras.evaluate.spectrum import (
-    SpectrumRecord,
-    diagnose_collapse,
-    spectrum,
-)
+from vicreg_keras.evaluate.spectrum import SpectrumRecord, spectrum
 from vicreg_keras.figures import text_table
 from vicreg_keras.figures.spectrum import eigenvalue_decay
 from vicreg_keras.figures.style import save

@@ -6,15 +6,15 @@ import numpy as np
 import tensorflow as tf
 
 from vicreg_keras.data.dataset import Dataset
-from vicreg_keras.evaluate.features import compile_encoder, extract_features
-from vicreg_keras.evaluate.knn import knn_accuracy
-from vicreg_keras.evaluate.spectrum import (
+from vicreg_keras.evaluate.collapse import (
     COLLAPSE_METRICS,
     CollapseMetrics,
     Diagnosis,
     diagnose_collapse,
-    spectrum,
 )
+from vicreg_keras.evaluate.features import compile_encoder, extract_features
+from vicreg_keras.evaluate.knn import knn_accuracy
+from vicreg_keras.evaluate.spectrum import spectrum
 from vicreg_keras.model import VICReg
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -78,7 +78,7 @@ def embedding_diagnosis(run: RunFolder) -> Diagnosis | None:
         run: Folder of a run.
 
     Returns:
-        See `evaluate.spectrum.diagnose_collapse`; `None` without scores.
+        See `evaluate.collapse.diagnose_collapse`; `None` without scores.
     """
     for record in reversed(run.read_metrics("pretrain")):
         if f"embedding_{COLLAPSE_METRICS[0]}" in record:
