@@ -1,6 +1,7 @@
 """What all loaders share: `Source`, checks of what a user gave, a progress bar."""
 
 import dataclasses
+import pathlib
 
 import tqdm
 
@@ -42,6 +43,23 @@ def require(condition: object, expected: str, received: str, remedy: str) -> Non
     """
     if not condition:
         raise InputError(f"Expected {expected}. Received: {received}. {remedy}.")
+
+
+def existing_path(scheme: str, location: str) -> pathlib.Path:
+    """Returns the path of the dataset `scheme:location`.
+
+    Raises:
+        InputError: If there is no such file or, of `folder:PATH`, no such folder.
+    """
+    path = pathlib.Path(location).expanduser()
+    is_folder = scheme == "folder"
+    require(
+        location and (path.is_dir() if is_folder else path.is_file()),
+        "an existing folder" if is_folder else f"an existing {scheme} file",
+        f"dataset='{scheme}:{location}'",
+        f"Use {scheme}:PATH",
+    )
+    return path
 
 
 def progress_bar(description: str, unit: str, total: int) -> tqdm.tqdm:

@@ -8,7 +8,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
-from vicreg_keras.data.sources.base import Source, progress_bar, quoted, require
+from vicreg_keras.data.sources.base import (
+    Source,
+    existing_path,
+    progress_bar,
+    quoted,
+    require,
+)
 from vicreg_keras.data.sources.images import (
     FileExamples,
     check_same_size,
@@ -47,13 +53,7 @@ def load_folder(location: str, options: DataOptions) -> Source:
             if images differ in size and `image_size` is `None`; or if its splits do
             not have the same classes.
     """
-    root = pathlib.Path(location).expanduser()
-    require(
-        location and root.is_dir(),
-        "an existing folder",
-        f"dataset={'folder:' + location!r}",
-        "Use folder:PATH",
-    )
+    root = existing_path("folder", location)
     found = {name: _list_images(path) for name, path in _split_folders(root).items()}
     class_names = _common_classes(found)
     paths = [path for files in found.values() for path, _ in files]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.base import Source, require
+from vicreg_keras.data.sources.base import Source, existing_path, require
 from vicreg_keras.data.sources.images import as_rgb, resized
 from vicreg_keras.data.sources.table_columns import as_float32, check_not_empty
 from vicreg_keras.data.split import Split
@@ -51,13 +51,7 @@ def load_npz(location: str, options: DataOptions) -> Source:
     Raises:
         InputError: If there is no such file, or its arrays are not as above.
     """
-    path = pathlib.Path(location).expanduser()
-    require(
-        path.is_file(),
-        "an existing npz file",
-        f"dataset={'npz:' + location!r}",
-        "Use npz:PATH",
-    )
+    path = existing_path("npz", location)
     arrays = _read_npz(path)
     found = {
         split: next((keys for keys in pairs if keys[0] in arrays), None)

@@ -88,8 +88,8 @@ def check_categories(
     identifiers = []
     for i, column in enumerate(columns):
         num_present = np.count_nonzero(~np.isnan(examples[:, i]))
-        most = max(_MIN_IDENTIFIERS, _IDENTIFIER_FRACTION * num_present)
-        if len(column.categories or ()) > min(_MAX_CATEGORIES, most):
+        limit = max(_MIN_IDENTIFIERS, _IDENTIFIER_FRACTION * num_present)
+        if len(column.categories or ()) > min(_MAX_CATEGORIES, limit):
             identifiers.append(column.name)
     require(
         not identifiers,

@@ -39,12 +39,19 @@ class CsvFile:
     def columns(self, names: Sequence[str]) -> Iterator[tuple[str, pa.ChunkedArray]]:
         """Yields each of the columns with its name.
 
-        All of them are in memory as text meanwhile.
+        All of them are in memory as text at first; each is freed once it was used.
 
         Raises:
             InputError: If a row has more or fewer cells than the header, or text is
                 not UTF-8.
         """
+        table = self._read(names)
+        for name in names:
+            column, table = table.column(name), table.drop_columns(name)
+            yield name, column
+
+    def _read(self, names: Sequence[str]) -> pa.Table:
+        """The columns `names` and the last one, as text, null for missing values."""
         # One thread: only then does the parser count rows, and the lines that it names
         # in its messages are what a user needs.
         read = pa.csv.ReadOptions(
@@ -71,14 +78,11 @@ class CsvFile:
         except pa.ArrowInvalid as error:
             raise InputError(self._message(str(error))) from None
         table = pa.Table.from_batches(batches, reader.schema)
-        del batches, batch  # Each column is to be freed once it has been used.
         # To the parser, a quote that is not closed ends where the file does.
         last_cell = table.column(self._names[-1])[-1].as_py() if len(table) else None
         if "\n" in (last_cell or "") and not self._ends_quoted():
             raise InputError(self._message("straddling"))
-        for name in names:
-            column, table = table.column(name), table.drop_columns(name)
-            yield name, column
+        return table
 
     def _ends_quoted(self) -> bool:
         with self.path.open("rb") as file:

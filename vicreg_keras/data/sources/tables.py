@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.base import Source, quoted, require
+from vicreg_keras.data.sources.base import Source, existing_path, quoted, require
 from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.data.sources.table_columns import (
     as_float32,
@@ -122,13 +122,7 @@ def _make_split(examples: np.ndarray, labels: np.ndarray | None = None) -> Split
 
 
 def _load_table_file(scheme: str, location: str, options: DataOptions) -> Source:
-    path = pathlib.Path(location).expanduser()
-    require(
-        path.is_file(),
-        f"an existing {scheme} file",
-        f"dataset={f'{scheme}:{location}'!r}",
-        f"Use {scheme}:PATH",
-    )
+    path = existing_path(scheme, location)
     file = TABLE_FILES[f".{scheme}"](path)
     names = _example_columns(file, options)
     columns, examples = _read_examples(

@@ -1,0 +1,24 @@
+"""CSV files for the tests of tables."""
+
+from vicreg_keras.data.sources import load_csv
+from vicreg_keras.settings import DataOptions
+
+NUM_ROWS = 40
+LETTERS = [f"{a}{b}" for a in "abcdefghij" for b in "klmn"]
+NUMBERS = list(range(NUM_ROWS))
+
+
+def read_csv(path, text, **options):
+    """The source of a csv file with this text."""
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_csv(str(path), DataOptions(**options))
+
+
+def csv_of(**columns):
+    """Csv text with these columns, of which lists go round until there are enough."""
+    lines = [",".join(columns)]
+    for row in range(NUM_ROWS):
+        lines.append(
+            ",".join(str(cells[row % len(cells)]) for cells in columns.values())
+        )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,171 @@
+"""Tests of tables that are refused: each message is one line that names the file."""
+
+import gzip
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from tests.data.sources.conftest import LETTERS, NUMBERS, csv_of, read_csv
+from vicreg_keras.data.dataset import load_dataset
+from vicreg_keras.data.sources import table_files
+from vicreg_keras.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("", {}, "first line names its columns.*line is empty"),
+        ("a,b\n", {}, "at least one row below the header.*with none"),
+        ("a,b", {}, "at least one row below the header.*with none"),
+        ("a,b\n1,2\n3\n", {}, "2 cells in each line.*with 1 in line 3"),
+        ("a,b\n1,2\n3,4,5\n", {}, "2 cells in each line.*with 3 in line 3"),
+        (bytes(range(256)) * 9, {}, "text in UTF-8.*other bytes in its first bytes"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0), {}, "text in UTF-8.*other bytes"),
+        ("a,b\n1,é\n".encode("latin-1"), {}, "text in UTF-8.*bytes in column 'b'"),
+        ("é,b\n1,2\n".encode("latin-1"), {}, "text in UTF-8.*bytes in its header"),
+        ("a,b\n1,2\n".encode("utf-16"), {}, "text in UTF-8.*Save it as CSV in UTF-8"),
+        ('a,b\n1,"2\n' + "3,4\n" * 9, {}, "a double quote without its end"),
+        ('a,b\n1,"2\n3,4\n', {"drop_columns": ("b",)}, "a double quote without its"),
+        ("a;b\n1;2\n", {}, "separated by commas.*semicolons in its header"),
+        ("a,b,a\n1,2,3\n", {}, "different names.*'a' more than once"),
+        (",a\n0,1\n", {}, r"a name for every column.*column 1 of 2.*index=False"),
+        (
+            csv_of(alpha=[1], gamma=[2]),
+            {"label_column": "alhpa"},
+            "label_column='alhpa'; near names are 'alpha'. Correct label_column",
+        ),
+        (
+            csv_of(alpha=[1], gamma=[2]),
+            {"drop_columns": ("y",)},
+            "drop_columns='y'; others are 'alpha', 'gamma'",
+        ),
+        (
+            csv_of(**dict.fromkeys("abcdefg", [1])),
+            {"label_column": "label"},
+            "others are 'a', 'b', 'c', 'd', 'e', ...",
+        ),
+        (
+            csv_of(a=[1], b=[1]),
+            {"label_column": "a", "drop_columns": ("b",)},
+            r"one column beside those left out.*\['a', 'b'\]",
+        ),
+        (
+            csv_of(a=[1], y=["u", "v", "", "u"]),
+            {"label_column": "y"},
+            "label in every row.*'y' with 10 missing, the first in row/2",
+        ),
+        (
+            csv_of(a=[1], y=[1, 0.5]),
+            {"label_column": "y"},
+            "classes: text or whole numbers.*0.5 in row/1",
+        ),
+        (
+            csv_of(a=[1], y=[1, "1e20"]),
+            {"label_column": "y"},
+            r"classes: text or whole numbers.*1e\+20 in row/1",
+        ),
+        (
+            csv_of(a=[1], y=NUMBERS),
+            {"label_column": "y"},
+            "labels that several examples share.*40 values in 40 rows",
+        ),
+        (
+            csv_of(a=[1, 2, "inf"]),
+            {},
+            "finite in float32.*'a' with inf in row/2",
+        ),
+        (csv_of(a=[1, "-1e39"]), {}, r"finite in float32.*with -1e\+39 in row/1"),
+        (csv_of(a=[1, "1e999"]), {}, "finite in float32.*with inf in row/1"),
+        (
+            csv_of(b=[1], a=[*NUMBERS[:29], "12 kg", *NUMBERS[30:]]),
+            {},
+            "numbers, as in 97.5 % .* column 'a'.*with '12 kg' in row/29.*columns=a",
+        ),
+        (
+            csv_of(a=[1], key=LETTERS, name=LETTERS),
+            {},
+            "at most 100 categories.*'key', 'name'. Use drop_columns=key,name",
+        ),
+        (csv_of(a=[1], b=["NA"], c=[""]), {}, "nothing in 'b', 'c'. .*columns=b,c"),
+    ],
+)
+def test_broken_csv(tmp_path, text, options, message):
+    path = tmp_path / "broken.csv"
+    with pytest.raises(ValueError, match=message) as error:
+        read_csv(path, text, **options)
+    assert "\n" not in str(error.value)
+    assert "broken.csv" in str(error.value)
+
+
+def test_mistakes_and_ragged_rows_are_counted_over_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_files, "_BLOCK_BYTES", 256)
+    lines = ["a,b"] + [f"{i},{i}" for i in range(500)]
+    lines[401] = "400,x"
+    with pytest.raises(ValueError, match="99.8 %.*'b'.*'x' in row/400"):
+        read_csv(tmp_path / "a.csv", "\n".join(lines))
+    lines[401] = "400,1e99"
+    with pytest.raises(ValueError, match="'b' with 1e.99 in row/400"):
+        read_csv(tmp_path / "a.csv", "\n".join(lines))
+    lines[401] = "400"
+    with pytest.raises(ValueError, match="with 1 in line 402"):
+        read_csv(tmp_path / "a.csv", "\n".join(lines))
+
+
+def test_text_of_many_values_is_no_category(tmp_path):
+    path = tmp_path / "a.csv"
+    for num_values, shown in ((100, True), (101, False)):
+        text = "a\n" + "".join(f"v{i % num_values}\n" for i in range(1000))
+        if shown:
+            assert len(read_csv(path, text).columns[0].categories) == 100
+        else:
+            with pytest.raises(ValueError, match="at most 100 categories"):
+                read_csv(path, text)
+
+
+def test_single_row_cannot_be_divided(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="enough examples for training.*Add examples"):
+        load_dataset(f"csv:{tmp_path}/a.csv")
+
+
+def test_files_that_are_not_there_or_not_parquet(tmp_path):
+    for scheme in ("csv", "parquet"):
+        with pytest.raises(InputError, match=f"existing {scheme}.*{scheme}:no"):
+            load_dataset(f"{scheme}:nowhere")
+    path = tmp_path / "a.parquet"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="readable parquet file.*a.parquet") as error:
+        load_dataset(f"parquet:{path}")
+    assert "\n" not in str(error.value)
+    pa.parquet.write_table(pa.table({"a": pa.array([], pa.float64())}), path)
+    with pytest.raises(ValueError, match="at least one row"):
+        load_dataset(f"parquet:{path}")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("csv:a.csv", {"image_size": 32}),
+        ("iris", {"image_size": 8}),
+        ("csv:a.csv", {"data_dir": "/data"}),
+        ("digits", {"data_dir": "/data"}),
+        ("digits", {"label_column": "y"}),
+        ("iris", {"drop_columns": ("a",)}),
+        ("cifar10", {"label_column": "y"}),
+    ],
+)
+def test_options_without_effect_are_refused(name, options):
+    ((option, value),) = options.items()
+    with pytest.raises(InputError) as error:
+        load_dataset(name, **options)
+    assert f"no {option} for dataset={name}. " in str(error.value)
+    assert f"Received: {option}={value!r}. Leave" in str(error.value)
+
+
+def test_names_and_columns_that_contradict_each_other(tmp_path):
+    (tmp_path / "a.csv").write_text(csv_of(a=NUMBERS, b=["x", "y"]))
+    with pytest.raises(InputError, match="Expected `iris` alone.*'iris:x'"):
+        load_dataset("iris:x")
+    with pytest.raises(InputError, match="labels in a column that is kept.*'b'"):
+        load_dataset(f"csv:{tmp_path}/a.csv", label_column="b", drop_columns=["b"])
