@@ -170,8 +170,8 @@ def test_user_provided_examples_are_embedded_and_retrieved(run, table, tmp_path)
 
 def test_options_for_images_are_refused_in_one_line(run, capfd):
     for arguments, expected in (
-        (["--mode=finetune"], "Expected images for --mode=finetune"),
-        (["--mode=linear_eval", "--protocol=augmented"], "protocol=cached for rows"),
+        (["--mode=finetune"], "Expected images for fine-tuning"),
+        (["--mode=linear_eval", "--protocol=augmented"], "protocol=cached for tables"),
     ):
         with pytest.raises(SystemExit) as stopped:
             cli.main(["main.py", f"--workdir={run.path}", *arguments])
