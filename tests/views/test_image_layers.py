@@ -1,4 +1,4 @@
-"""The random layers: what they draw, against torchvision's, and what they do."""
+"""Random layers of images: their draws, against torchvision's, and their effects."""
 
 import itertools
 import math
@@ -69,7 +69,7 @@ def assert_uniform(values, low, high):
     "size,scale",
     [((32, 32), (0.08, 1.0)), ((32, 32), (0.2, 1.0)), ((20, 90), (0.6, 1))],
 )
-def test_crop_boxes_are_distributed_as_torchvisions(size, scale):
+def test_crop_boxes_have_torchvisions_distribution(size, scale):
     ratio = (3 / 4, 4 / 3)
     layer = image_layers.RandomResizedCrop(scale=scale, ratio=ratio)
     drawn = draw(layer, size)
@@ -105,7 +105,7 @@ def test_jitter_factors_are_torchvisions():
     assert np.abs(np.corrcoef(factors) - np.eye(4)).max() < 0.04
 
 
-def test_every_order_of_the_jitter_is_equally_likely():
+def test_orders_of_the_jitter_are_equally_likely():
     drawn = draw(image_layers.RandomColorJitter(0.4, 0.4, 0.2, 0.1))
     names = ("brightness", "contrast", "saturation", "hue")
     turns = np.stack([drawn[f"{name}_turn"] for name in names], axis=1)
@@ -117,7 +117,7 @@ def test_every_order_of_the_jitter_is_equally_likely():
 @pytest.mark.parametrize(
     "kind", [image_layers.RandomHorizontalFlip, image_layers.RandomGrayscale]
 )
-def test_probability_is_the_one_given(kind):
+def test_layers_are_applied_with_their_probability(kind):
     for probability in (0.0, 0.2, 0.5, 1.0):
         frequency = draw(kind(probability))["apply"].mean()
         assert abs(frequency - probability) < 0.02
@@ -158,7 +158,7 @@ def test_flip_mirrors_left_and_right_only():
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "hue"])
-def test_one_jitter_alone_changes_pixels_of_0_to_255(name):
+def test_each_jitter_changes_pixels(name):
     layer = image_layers.RandomColorJitter(**{name: 0.4})
     drawn = draw(layer, num_draws=4)
     results = layer.augment_images(tf.cast(noise(), tf.float32), drawn)
@@ -166,7 +166,7 @@ def test_one_jitter_alone_changes_pixels_of_0_to_255(name):
     assert np.all(distance > 1.0) and len(np.unique(distance)) == 4
 
 
-def test_jitter_leaves_what_is_not_chosen_untouched():
+def test_jitter_changes_chosen_images_only():
     layer = image_layers.RandomColorJitter(0.4, 0.4, 0.2, 0.1)
     drawn = {**draw(layer, num_draws=4), "apply": np.array([True, False, True, False])}
     results = layer.augment_images(tf.cast(noise(), tf.float32), drawn)
@@ -196,7 +196,7 @@ def test_blur_keeps_constant_images_to_the_corners():
     np.testing.assert_allclose(blurred, images, atol=1e-3)
 
 
-def test_solarization_inverts_from_the_threshold_on():
+def test_solarization_inverts_from_the_threshold():
     images = np.array([0, 127, 127.5, 128, 200, 255], np.float32)
     images = np.tile(images[None, None, :, None], (1, 1, 1, 3))
     solarized = apply(image_layers.RandomSolarization(128, 1.0), images)
@@ -224,7 +224,7 @@ def test_config_round_trip(layer):
     tf.nest.map_structure(np.testing.assert_array_equal, first, second)
 
 
-def test_a_layer_alone_is_a_function_of_its_seed():
+def test_layer_is_a_function_of_its_seed():
     layer = image_layers.RandomHorizontalFlip()
     views = [layer(noise(64), seed=(0, k)).numpy() for k in (1, 1, 2)]
     np.testing.assert_array_equal(views[0], views[1])

@@ -1,4 +1,4 @@
-"""Pixels of a view against PIL's, torchvision's and numpy's."""
+"""Operations on pixels against PIL, torchvision and numpy."""
 
 import colorsys
 import itertools

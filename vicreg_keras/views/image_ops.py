@@ -1,9 +1,9 @@
-"""What happens to the pixels of a view: pure functions of float32 image batches.
+"""Operations on pixels: pure functions of float32 image batches.
 
-Images are `(batch, height, width, channels)` with values in `[0, 255]`; every
-parameter has a value an image, so nothing here is shared by a batch, and nothing is
-random: whoever calls brings the random numbers. All of it compiles under XLA; colors
-are worked on as planes, which vectorize where interleaved triples do not.
+Images are `(batch, height, width, channels)` with values in `[0, 255]`. Every parameter
+has one value per image, and nothing is random: the caller draws the random numbers. All
+of it compiles under XLA; colors are processed as planes, which vectorize where
+interleaved triples do not.
 """
 
 import math
@@ -30,9 +30,9 @@ def crop_boxes(
 
     Args:
         draws: `(NUM_CROP_DRAWS, batch)`, uniform in `[0, 1)`.
-        size: height and width of the images.
-        scale: least and greatest area, as fractions of the image's.
-        ratio: least and greatest width / height.
+        size: Height and width of the images.
+        scale: Minimum and maximum area, as fractions of the image's.
+        ratio: Minimum and maximum width / height.
 
     Returns:
         `top`, `left`, `height`, `width`: each `(batch,)`, whole pixels in float32.
@@ -78,7 +78,7 @@ def crop_and_resize(
     Args:
         images: `(batch, height, width, channels)`.
         box: `top`, `left`, `height`, `width`: each `(batch,)`, whole pixels.
-        size: height and width of the result.
+        size: Height and width of the result.
         interpolation: `"bilinear"`, or `"bicubic"` (PIL's a = -0.5), whose overshoot
             is clipped to `[0, 255]`.
 
@@ -104,7 +104,7 @@ def gaussian_blur(images: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
 
     Args:
         images: `(batch, height, width, channels)`.
-        sigma: standard deviation in pixels, `(batch,)`, above 0.
+        sigma: Standard deviation in pixels, `(batch,)`, above 0.
     """
     height, width = height_and_width(images)
     rows = _gaussian(sigma, height)
@@ -120,15 +120,15 @@ def color_jitter(images: tf.Tensor, jitter: Mapping[str, tf.Tensor]) -> tf.Tenso
     with y black, the mean of the gray image, or the gray image; hue turns the HSV
     circle. Any of the four may be absent.
 
-    The order differs from image to image without any control flow: three of them are
-    one blend with different weights, so every turn is one cheap pass. The turns are
-    gone through once before the hue, for the images whose turn for hue is still to
-    come, and once after it, for the rest.
+    The order differs from image to image without control flow: three of them are one
+    blend with different weights, so every turn is one cheap pass. All turns are done
+    once before the hue, for the images whose hue comes later, and once after it, for
+    the others.
 
     Args:
         images: `(batch, height, width, 3)`, or 1 channel where neither saturation
             nor hue is given.
-        jitter: any of `brightness`, `contrast`, `saturation` (factors, `(batch,)`,
+        jitter: Any of `brightness`, `contrast`, `saturation` (factors, `(batch,)`,
             at least 0) and `hue` (turns, `(batch,)`), and for each of them
             `<name>_turn`, `(batch,)`: 0 for the image's first operation, 1 for its
             second, and so on.
@@ -138,7 +138,7 @@ def color_jitter(images: tf.Tensor, jitter: Mapping[str, tf.Tensor]) -> tf.Tenso
         name in jitter for name in ("brightness", "contrast", "saturation")
     )
     if "hue" not in jitter:
-        planes = _blend_in_turn(planes, jitter, 0, num_blends)
+        planes = _blend_in_turn(planes, jitter, 0, num_blends, lambda t: True)
     else:
         turn = jitter["hue_turn"]
         planes = _blend_in_turn(planes, jitter, 0, num_blends, lambda t: t < turn)
@@ -188,7 +188,7 @@ def _apply_rows_and_columns(
 def _resampling(
     start: tf.Tensor, length: tf.Tensor, size: int, new_size: int, interpolation: str
 ) -> tf.Tensor:
-    """Weights `(batch, new_size, size)` that resample `[start, start + length)`.
+    """Returns weights `(batch, new_size, size)` to resample `[start, start + length)`.
 
     PIL's `precompute_coeffs`: the filter widens with the scale where the box shrinks,
     and the weights left inside the box are normalized.
@@ -212,13 +212,13 @@ def _resampling(
 
 
 def _gaussian(sigma: tf.Tensor, size: int) -> tf.Tensor:
-    """Blurring weights `(batch, size, size)`, the edge's reflection folded in."""
+    """Returns blurring weights `(batch, size, size)`, with the edges reflected."""
     pixel = tf.range(size, dtype=tf.float32)
     new_pixel = pixel[:, None]
     last = tf.cast(size - 1, tf.float32)
     precision = 0.5 / tf.square(sigma)[:, None, None]
     weights = tf.exp(-precision * tf.square(new_pixel - pixel))
-    # A pixel is seen again behind either edge, except the edge itself.
+    # A pixel is reflected at either edge, except the edge itself.
     before = tf.exp(-precision * tf.square(new_pixel + pixel))
     after = tf.exp(-precision * tf.square(2.0 * last - pixel - new_pixel))
     weights += tf.where(pixel > 0.0, before, 0.0)
@@ -231,23 +231,20 @@ def _blend_in_turn(
     jitter: Mapping[str, tf.Tensor],
     first: int,
     last: int,
-    is_open: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    is_chosen: Callable[[tf.Tensor], tf.Tensor | bool],
 ) -> tf.Tensor:
-    """Does the blends of turns `first` to `last - 1` in the images open to them.
+    """Applies the blends of turns `first` to `last - 1` to the chosen images.
 
     Args:
         planes: `(batch, channels, height, width)`.
-        jitter: as `color_jitter` takes it.
-        first: the first turn.
-        last: one more than the last turn.
-        is_open: from a turn to a boolean `(batch,)`; `None` is all images.
+        jitter: See `color_jitter`.
+        first: The first turn.
+        last: One more than the last turn.
+        is_chosen: Function from a turn to a boolean, or to `(batch,)` of them.
     """
 
     def blend(turn, planes):
-        blended = _blend(
-            planes, jitter, turn, True if is_open is None else is_open(turn)
-        )
-        return turn + 1, blended
+        return turn + 1, _blend(planes, jitter, turn, is_chosen(turn))
 
     # A loop, because XLA would fuse turns written out and compute each one again in
     # all that follow: slower, and three times as slow to compile.
@@ -258,20 +255,20 @@ def _blend(
     planes: tf.Tensor,
     jitter: Mapping[str, tf.Tensor],
     turn: tf.Tensor,
-    is_open: tf.Tensor | bool,
+    is_chosen: tf.Tensor | bool,
 ) -> tf.Tensor:
-    """Does each image's blend whose turn it is: `f x + (1 - f) y`, clipped."""
+    """Applies each chosen image's blend of a turn: `f x + (1 - f) y`, clipped."""
     zeros = tf.zeros(tf.shape(planes)[:1])
     keep, to_mean, to_gray = zeros + 1.0, zeros, zeros
     for name in ("brightness", "contrast", "saturation"):
         if name in jitter:
             factor = jitter[name]
-            mine = (jitter[f"{name}_turn"] == turn) & is_open
-            keep = tf.where(mine, factor, keep)
+            now = (jitter[f"{name}_turn"] == turn) & is_chosen
+            keep = tf.where(now, factor, keep)
             if name == "contrast":
-                to_mean = tf.where(mine, 1.0 - factor, zeros)
+                to_mean = tf.where(now, 1.0 - factor, zeros)
             elif name == "saturation":
-                to_gray = tf.where(mine, 1.0 - factor, zeros)
+                to_gray = tf.where(now, 1.0 - factor, zeros)
     gray = _gray(planes)
     other = _spread(to_mean) * tf.reduce_mean(gray, axis=[1, 2, 3], keepdims=True)
     other += _spread(to_gray) * gray
@@ -279,7 +276,7 @@ def _blend(
 
 
 def _gray(planes: tf.Tensor) -> tf.Tensor:
-    """The luma of images in planes, `(batch, 1, height, width)`."""
+    """Returns the luma of images in planes, `(batch, 1, height, width)`."""
     if planes.shape[1] == 1:
         return planes
     weighted = [w * planes[:, k : k + 1] for k, w in enumerate(_GRAY_WEIGHTS)]
@@ -287,7 +284,7 @@ def _gray(planes: tf.Tensor) -> tf.Tensor:
 
 
 def _turn_hue(planes: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
-    """RGB to HSV, hue + turns, and back; hue counted in sixths of the circle."""
+    """Shifts the hue by turns: RGB to HSV and back, hue in sixths of the circle."""
     red, green, blue = tf.split(planes, 3, axis=1)
     value = tf.reduce_max(planes, axis=1, keepdims=True)
     chroma = value - tf.reduce_min(planes, axis=1, keepdims=True)
@@ -302,7 +299,7 @@ def _turn_hue(planes: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
         ),
     )
     hue += _spread(6.0 * turns)
-    # Differs from torchvision in form only: one ramp a channel, no six-way choice.
+    # Differs from torchvision in form only: one ramp per channel, no six-way choice.
     offsets = tf.constant([5.0, 3.0, 1.0])[:, None, None]
     sixths = hue + offsets  # (batch, 3, height, width)
     sixths -= 6.0 * tf.floor(sixths * (1.0 / 6.0))
@@ -311,5 +308,5 @@ def _turn_hue(planes: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
 
 
 def _spread(per_image: tf.Tensor) -> tf.Tensor:
-    """`(batch,)` to `(batch, 1, 1, 1)`."""
+    """Reshapes `(batch,)` to `(batch, 1, 1, 1)`."""
     return per_image[:, None, None, None]

@@ -1,7 +1,7 @@
-"""What is done to the rows of a view, once the random numbers are drawn.
+"""Operations on tabular examples: pure functions of them and of random draws.
 
-Pure functions of float32 rows, `(batch, num_columns)` as measured, and of draws; all
-of them run under XLA. Numbers are unscaled, a category is its code, NaN is missing.
+Examples are float32, `(batch, num_columns)`, raw: numbers are unscaled, a category is
+its code, NaN is missing. All of it compiles under XLA.
 """
 
 from collections.abc import Sequence
@@ -11,107 +11,111 @@ import tensorflow as tf
 
 
 def mix(
-    rows: tf.Tensor,
+    examples: tf.Tensor,
     categorical: Sequence[bool],
-    row_draws: tf.Tensor,
+    example_draws: tf.Tensor,
     entry_draws: tf.Tensor,
     maximum: float,
 ) -> tf.Tensor:
-    """Mixes each row with another of the batch, `(1 - t) x + t x'`.
+    """Mixes each example with another one of the batch, `(1 - t) x + t x'`.
 
-    A category stays the row's own with probability `1 - t`, else it becomes the
-    other's. Where either row misses its value the row keeps what it has.
+    A category stays the example's with probability `1 - t`, else it becomes the
+    other's. Where either value is missing, the example keeps its own.
 
     Args:
-        rows: `(batch, num_columns)`; a single row stays as it is.
-        categorical: which columns hold categories, `(num_columns,)`.
-        row_draws: which other row and how much, `(2, batch)`, uniform in `[0, 1)`.
-        entry_draws: whose category, `(batch, num_columns)`, uniform in `[0, 1)`.
+        examples: `(batch, num_columns)`; a single example stays as it is.
+        categorical: Which columns hold categories, `(num_columns,)`.
+        example_draws: Which other example and how much of it, `(2, batch)`, uniform in
+            `[0, 1)`.
+        entry_draws: Whose category, `(batch, num_columns)`, uniform in `[0, 1)`.
         maximum: `t` is uniform in `[0, maximum)`, in `[0, 1]`.
 
     Reference:
         Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
     """
-    batch_size = tf.shape(rows)[0]
-    # One to batch - 1 rows further on: never the row itself.
+    batch_size = tf.shape(examples)[0]
+    # 1 to batch - 1 examples further on: never the example itself.
     others = tf.cast(tf.maximum(batch_size - 1, 1), tf.float32)
-    steps = 1 + tf.cast(row_draws[0] * others, tf.int32)
-    other = tf.gather(rows, (tf.range(batch_size) + steps) % batch_size)
-    amounts = maximum * row_draws[1][:, None]  # (batch, 1)
+    steps = 1 + tf.cast(example_draws[0] * others, tf.int32)
+    other = tf.gather(examples, (tf.range(batch_size) + steps) % batch_size)
+    shares = maximum * example_draws[1][:, None]  # (batch, 1)
     # Unlike (1 - t) x + t x', this leaves equal values exactly as they are.
-    numbers = rows + amounts * (other - rows)
-    categories = tf.where(entry_draws < amounts, other, rows)
+    numbers = examples + shares * (other - examples)
+    categories = tf.where(entry_draws < shares, other, examples)
     mixed = tf.where(np.asarray(categorical, bool), categories, numbers)
-    return tf.where(tf.math.is_nan(rows) | tf.math.is_nan(other), rows, mixed)
+    is_missing = tf.math.is_nan(examples) | tf.math.is_nan(other)
+    return tf.where(is_missing, examples, mixed)
 
 
 def crop_series(
-    rows: tf.Tensor, channels: int, draws: tf.Tensor, minimum: float
+    examples: tf.Tensor, num_channels: int, draws: tf.Tensor, minimum: float
 ) -> tf.Tensor:
-    """Cuts a window out of each series and stretches it to the full length, linearly.
+    """Crops a window of each series and stretches it to the full length, linearly.
 
     The window starts and ends anywhere, also between two samples, and is the same for
-    all channels of a row. Between two samples of which one is missing, the result is
-    missing too.
+    all channels. Between two samples of which one is missing, the result is missing.
 
     Args:
-        rows: `(batch, steps * channels)`, the channels of a step side by side.
-        channels: that a step has.
-        draws: length and place, `(2, batch)`, uniform in `[0, 1)`.
-        minimum: the window's length, as a fraction, is uniform in `(minimum, 1]`.
+        examples: `(batch, steps * num_channels)`, the channels of a step side by side.
+        num_channels: Channels of a step.
+        draws: Length and start, `(2, batch)`, uniform in `[0, 1)`.
+        minimum: The window's length, as a fraction, is uniform in `(minimum, 1]`.
     """
-    series = _series(rows, channels)
-    last = rows.shape[1] // channels - 1
+    series = _series(examples, num_channels)
+    last = examples.shape[1] // num_channels - 1
     fractions = 1.0 - (1.0 - minimum) * draws[0]
     starts = last * (1.0 - fractions) * draws[1]
-    places = starts[:, None] + fractions[:, None] * tf.range(last + 1, dtype=tf.float32)
-    places = tf.minimum(places, float(last))  # rounding, (batch, steps)
-    below = tf.minimum(tf.floor(places), last - 1.0)
-    parts = (places - below)[:, :, None]
+    steps = tf.range(last + 1, dtype=tf.float32)
+    positions = starts[:, None] + fractions[:, None] * steps  # (batch, steps)
+    positions = tf.minimum(positions, float(last))  # rounding
+    below = tf.minimum(tf.floor(positions), last - 1.0)
+    parts = (positions - below)[:, :, None]
     indices = tf.cast(below, tf.int32)
     low = tf.gather(series, indices, batch_dims=1)
     high = tf.gather(series, indices + 1, batch_dims=1)
     # A sample without weight passes no NaN on.
     between = tf.where(parts < 1.0, low + parts * (high - low), high)
-    return _flat(tf.where(parts > 0.0, between, low), rows)
+    return _flat(tf.where(parts > 0.0, between, low), examples)
 
 
-def scale_series(rows: tf.Tensor, channels: int, factors: tf.Tensor) -> tf.Tensor:
-    """Stretches each channel of each row about its own mean over the steps.
+def scale_series(
+    examples: tf.Tensor, num_channels: int, factors: tf.Tensor
+) -> tf.Tensor:
+    """Stretches each channel of each series about its own mean over the steps.
 
     Unlike Um et al., who multiply what was measured: where a unit's 0 is far away
     (kelvin, or gravity on an accelerometer) that moves a series' level far more than
     its shape. A gap stays a gap.
 
     Args:
-        rows: `(batch, steps * channels)`, the channels of a step side by side.
-        channels: that a step has.
-        factors: one a row and channel, `(batch, channels)`.
+        examples: `(batch, steps * num_channels)`, the channels of a step side by side.
+        num_channels: Channels of a step.
+        factors: One per example and channel, `(batch, num_channels)`.
 
     Reference:
         Um et al., "Data Augmentation of Wearable Sensor Data for Parkinson's Disease
         Monitoring using Convolutional Neural Networks", ICMI 2017.
     """
-    series = _series(rows, channels)
+    series = _series(examples, num_channels)
     missing = tf.math.is_nan(series)
     counts = tf.reduce_sum(tf.cast(~missing, tf.float32), axis=1, keepdims=True)
     sums = tf.reduce_sum(tf.where(missing, 0.0, series), axis=1, keepdims=True)
-    means = sums / tf.maximum(counts, 1.0)  # (batch, 1, channels)
-    return _flat(series + (factors[:, None, :] - 1.0) * (series - means), rows)
+    means = sums / tf.maximum(counts, 1.0)  # (batch, 1, num_channels)
+    return _flat(series + (factors[:, None, :] - 1.0) * (series - means), examples)
 
 
 def corrupt(
-    rows: tf.Tensor, marginals: np.ndarray, draws: tf.Tensor, probability: float
+    examples: tf.Tensor, marginals: np.ndarray, draws: tf.Tensor, probability: float
 ) -> tf.Tensor:
-    """Replaces entries by what their column holds in other rows, each on its own.
+    """Replaces entries by what their column holds in other examples, independently.
 
-    Categories and gaps come along as they are.
+    Categories and missing values are drawn like any other.
 
     Args:
-        rows: `(batch, num_columns)`.
-        marginals: rows as measured, `(num_marginals, num_columns)`.
-        draws: whether and by which, `(2, batch, num_columns)`, uniform in `[0, 1)`.
-        probability: that an entry is replaced.
+        examples: `(batch, num_columns)`.
+        marginals: Raw examples, `(num_marginals, num_columns)`.
+        draws: Whether and by which, `(2, batch, num_columns)`, uniform in `[0, 1)`.
+        probability: Probability that an entry is replaced.
 
     Reference:
         Bahri et al., "SCARF: Self-Supervised Contrastive Learning using Random Feature
@@ -120,14 +124,14 @@ def corrupt(
     num_marginals, num_columns = marginals.shape
     chosen = tf.cast(draws[1] * num_marginals, tf.int32)
     # Indices into the flat table: one gather for all columns.
-    places = chosen * num_columns + tf.range(num_columns)
-    values = tf.gather(tf.constant(marginals.ravel()), places)
-    return tf.where(draws[0] < probability, values, rows)
+    indices = chosen * num_columns + tf.range(num_columns)
+    values = tf.gather(tf.constant(marginals.ravel()), indices)
+    return tf.where(draws[0] < probability, values, examples)
 
 
-def _series(rows, channels):
-    return tf.reshape(rows, [-1, rows.shape[1] // channels, channels])
+def _series(examples, num_channels):
+    return tf.reshape(examples, [-1, examples.shape[1] // num_channels, num_channels])
 
 
-def _flat(series, rows):
-    return tf.reshape(series, tf.shape(rows))
+def _flat(series, examples):
+    return tf.reshape(series, tf.shape(examples))
