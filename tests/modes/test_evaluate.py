@@ -15,7 +15,20 @@ def test_evaluate_writes_numbers_and_a_page(run_mode, context, capsys):
     page = (context.run.path / "report.html").read_text()
     assert f"{100 * context.linear_probe.metrics.top1:.2f}" in page
     assert page.count("data:image/png") >= 10 * 6  # Queries and their neighbors.
-    assert str(context.run.path / "report.html") in capsys.readouterr().out
+    summary = capsys.readouterr().out.partition("What pretraining added")[2]
+    assert str(context.run.path / "report.html") in summary
+    header, *lines = summary.splitlines()[1:7]
+    assert header.split("  ")[-1].strip() == "raw input"
+    assert [line.split("  ")[0] for line in lines] == [
+        "linear top-1",
+        "kNN top-1",
+        "mean average precision",
+        "clusters matched with classes",
+        "10 labels per class",
+    ]
+    assert lines[0].split()[2] == f"{100 * context.linear_probe.metrics.top1:.2f}"
+    for line in lines:
+        assert all(0 < float(text) <= 100 for text in line.split()[-3:])
 
     # The projector's files agree with each other.
     folder = context.run.tensorboard
@@ -30,13 +43,14 @@ def test_evaluate_writes_numbers_and_a_page(run_mode, context, capsys):
         assert sprite.size == (80, 80)  # 10 by 10 places of 8 by 8 pixels.
 
 
-def test_evaluate_without_labels_does_what_it_can(run_mode, unlabeled):
+def test_evaluate_without_labels_does_what_it_can(run_mode, unlabeled, capsys):
     run_mode("evaluate", unlabeled)
     modes = [row["mode"] for row in unlabeled.run.read_metrics()]
     assert modes == ["cluster", "spectrum"]
+    assert "silhouette of clusters" in capsys.readouterr().out
     assert (unlabeled.run.path / "report.html").exists()
 
 
 def test_evaluate_needs_a_run(run_mode, context):
-    with pytest.raises(ValueError, match="--workdir=RUN for --mode=evaluate"):
+    with pytest.raises(ValueError, match="Expected workdir=RUN"):
         run_mode("evaluate", Context(context.encoder, context.dataset))

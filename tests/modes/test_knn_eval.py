@@ -1,9 +1,8 @@
 """Tests of the mode `knn_eval`."""
 
 from vicreg_keras.evaluate.knn import KnnEvalRecord
-from vicreg_keras.evaluate.records import read_records
+from vicreg_keras.evaluate.records import NAMES, read_records
 from vicreg_keras.modes import knn_eval
-from vicreg_keras.modes.context import NAMES
 from vicreg_keras.modes.options import KnnEvalOptions
 
 

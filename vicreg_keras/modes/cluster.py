@@ -14,10 +14,11 @@ from vicreg_keras.evaluate.clustering import (
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.normalization import standardize
 from vicreg_keras.evaluate.projection import Projection, project
+from vicreg_keras.evaluate.records import NAMES
 from vicreg_keras.figures import text_table
 from vicreg_keras.figures.clusters import before_and_after, cluster_map, silhouettes
 from vicreg_keras.figures.style import save
-from vicreg_keras.modes.context import NAMES, Context
+from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import ClusterOptions
 
 _MANY_POINTS = 2000  # So many take t-SNE a while.

@@ -25,7 +25,7 @@ from vicreg_keras.evaluate.linear_probe import (
     fit_head,
     linear_probe,
 )
-from vicreg_keras.evaluate.records import NAMES, Record, to_json  # noqa: F401
+from vicreg_keras.evaluate.records import Record, to_json
 from vicreg_keras.models.saved_encoder import load_encoder
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.training.build import build_encoder

@@ -1,13 +1,22 @@
-"""The mode `evaluate`: all that applies, and one page that shows it."""
+"""The mode `evaluate`: every evaluation that applies, a report and a summary."""
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
 
+from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.clustering import ClusterRecord
+from vicreg_keras.evaluate.knn import KnnEvalRecord
+from vicreg_keras.evaluate.linear_eval import LinearEvalRecord
+from vicreg_keras.evaluate.records import NAMES
+from vicreg_keras.evaluate.retrieval import RetrieveRecord
+from vicreg_keras.figures.text_table import format_table, percent
 from vicreg_keras.modes import knn_eval, linear_eval, retrieve, spectrum
 from vicreg_keras.modes.cluster import ClusterPlane, cluster
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import (
     ClusterOptions,
+    EvaluateOptions,
     KnnEvalOptions,
     LinearEvalOptions,
     RetrieveOptions,
@@ -22,63 +31,138 @@ _NUM_MISTAKES = 20
 _NUM_NEIGHBORS = 5
 
 
-def run_evaluate(context: Context) -> None:
-    """Runs every mode that the dataset has labels and splits for; writes the page.
+def run(context: Context, options: EvaluateOptions) -> None:
+    """Runs every mode that the dataset has labels and splits for.
+
+    The report, files for TensorBoard's projector and a summary of all of them follow.
 
     Args:
-        context: what is judged; it must have a run, where the page goes.
+        context: The encoder and its dataset; it must have a run.
+        options: None are needed.
 
     Raises:
-        ValueError: if there is no run.
+        InputError: If there is no run.
     """
     if context.run is None:
-        raise ValueError(
-            "Expected --workdir=RUN for --mode=evaluate: the page shows a run. "
-            "Received: none."
+        raise InputError(
+            "Expected workdir=RUN to evaluate: the report shows a run. Received: "
+            "workdir=None."
         )
-    judged = (
-        context.dataset.num_classes is not None and context.dataset.test is not None
-    )
-    if judged:
-        linear_eval.run(context, LinearEvalOptions())
-        knn_eval.run(context, KnnEvalOptions())
-        retrieve.run(context, RetrieveOptions())
-    _, drawn = cluster(context, ClusterOptions(sample_size=MAX_POINTS))
+    dataset = context.dataset
+    classified = dataset.num_classes is not None and dataset.test is not None
+    linear = knn = retrieval = None
+    if classified:
+        linear = linear_eval.run(context, LinearEvalOptions())
+        knn = knn_eval.run(context, KnnEvalOptions())
+        retrieval = retrieve.run(context, RetrieveOptions())
+    clusters, plane = cluster(context, ClusterOptions(sample_size=MAX_POINTS))
     spectrum.run(context, SpectrumOptions())
     path = context.run.path / "report.html"
-    build_report([context.run], path, _pictures(context, drawn, judged))
-    write_projector(context, drawn)
+    build_report([context.run], path, _pictures(context, plane, classified))
+    _write_projector(context, plane)
+    print(format_summary(clusters, linear, knn, retrieval))
     print(f"The report, to be opened in a browser: {path}")
 
 
-def _pictures(context: Context, drawn: ClusterPlane, judged: bool) -> Pictures:
+def format_summary(
+    clusters: ClusterRecord,
+    linear: LinearEvalRecord | None = None,
+    knn: KnnEvalRecord | None = None,
+    retrieval: RetrieveRecord | None = None,
+) -> str:
+    """Returns a text table of the encoder beside its baselines, in percent.
+
+    Args:
+        clusters: Record of `cluster`; without labels its silhouette is shown.
+        linear: Record of `linear_eval`, or `None`.
+        knn: Record of `knn_eval`, or `None`.
+        retrieval: Record of `retrieve`, or `None`.
+    """
+    lines = {}
+    if linear is not None:
+        lines["linear top-1"] = {
+            name: result.cached.metrics.top1
+            for name, result in linear.results.items()
+            if result.cached
+        }
+    if knn is not None:
+        lines["kNN top-1"] = {
+            name: result.metrics.top1 for name, result in knn.results.items()
+        }
+    if retrieval is not None:
+        lines["mean average precision"] = {
+            name: result.metrics.mean_average_precision
+            for name, result in retrieval.results.items()
+        }
+    matched = {
+        name: result.metrics.matched_accuracy
+        for name, result in clusters.results.items()
+    }
+    if matched["encoder"] is not None:
+        lines["clusters matched with classes"] = matched
+    for name, result in linear.results.items() if linear is not None else ():
+        if result.few_labels:
+            label = f"{result.few_labels.settings.labels_per_class} labels per class"
+            lines.setdefault(label, {})[name] = result.few_labels.metrics.top1
+    names = [name for name in NAMES if name in clusters.results]
+    rows = [("", *(NAMES[name] for name in names), "")]
+    for label, values in lines.items():
+        rows.append((label, *(percent(values.get(name)) for name in names), ""))
+    if not lines:
+        silhouettes = (clusters.results[name].metrics.silhouette for name in names)
+        texts = ("-" if one is None else f"{one:.3f}" for one in silhouettes)
+        rows.append(("silhouette of clusters", *texts, ""))
+    heading = f"What pretraining added on {clusters.dataset}, {clusters.split} split"
+    return f"{heading}; percent.\n{format_table(rows)}"
+
+
+def _write_projector(context: Context, plane: ClusterPlane) -> None:
+    split, sample = getattr(context.dataset, plane.split), plane.sample
+    columns = {
+        "name": [split.names[i] for i in sample],
+        "cluster": [str(cluster) for cluster in plane.clustering.assignments[sample]],
+    }
+    if split.labels is not None:
+        names = context.dataset.class_names
+        columns["class"] = [names[label] for label in split.labels[sample]]
+    write_projector(
+        context.run.tensorboard,
+        context.features[plane.split].representations[sample],
+        columns,
+        context.dataset.display_images(split, sample),
+    )
+
+
+def _pictures(context: Context, plane: ClusterPlane, classified: bool) -> Pictures:
     parts = {}
-    if judged:
+    if classified:
         scores = context.head.scores(context.features["test"].representations)
         labels = context.dataset.test.labels
         predicted = scores.argmax(axis=1)
-        known = range(context.dataset.num_classes)
         index = open_index(context)
         tiles = neighbors_by_class(context, index, _NUM_NEIGHBORS)
         parts = {
-            "confusion": confusion_matrix(labels, predicted, labels=known),
+            "confusion": confusion_matrix(
+                labels, predicted, labels=range(context.dataset.num_classes)
+            ),
             "mistakes": _mistakes(context, scores, predicted),
             "retrieval": list(zip(*tiles, strict=True)),
         }
     return Pictures(
         dataset=context.dataset.name,
         class_names=context.dataset.class_names,
-        cluster_map=_map(context, drawn),
+        cluster_map=_map(context, plane),
         seed=context.seed,
         **parts,
     )
 
 
-def _mistakes(context, scores, predicted):
-    """Those that the linear head is most sure of."""
+def _mistakes(
+    context: Context, scores: np.ndarray, predicted: np.ndarray
+) -> list[Mistake]:
+    """Mistakes with the highest probability of the predicted class."""
     test, names = context.dataset.test, context.dataset.class_names
-    relative = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
-    probabilities = 1 / np.exp(relative).sum(axis=1)
+    probabilities = softmax(scores.astype(np.float64), axis=1).max(axis=1)
     (wrong,) = np.nonzero(predicted != test.labels)
     worst = wrong[np.argsort(-probabilities[wrong], kind="stable")][:_NUM_MISTAKES]
     return [
@@ -91,14 +175,14 @@ def _mistakes(context, scores, predicted):
     ]
 
 
-def _map(context, drawn):
-    split = getattr(context.dataset, drawn.split)
+def _map(context: Context, plane: ClusterPlane) -> ClusterMap:
+    split = getattr(context.dataset, plane.split)
     return ClusterMap(
-        points=drawn.projection.points,
-        assignments=drawn.clustering.assignments[drawn.sample],
-        images=context.dataset.display_images(split, drawn.sample),
-        settings=drawn.projection.settings,
-        split=drawn.split,
-        labels=None if split.labels is None else split.labels[drawn.sample],
-        cluster_to_class=drawn.clustering.result.metrics.cluster_to_class,
+        points=plane.projection.points,
+        assignments=plane.clustering.assignments[plane.sample],
+        images=context.dataset.display_images(split, plane.sample),
+        settings=plane.projection.settings,
+        split=plane.split,
+        labels=None if split.labels is None else split.labels[plane.sample],
+        cluster_to_class=plane.clustering.result.metrics.cluster_to_class,
     )

@@ -1,8 +1,9 @@
 """The mode `knn_eval`: accuracy of the weighted kNN classifier, beside baselines."""
 
 from vicreg_keras.evaluate.knn import KnnEvalRecord, knn_eval
+from vicreg_keras.evaluate.records import NAMES
 from vicreg_keras.figures import text_table
-from vicreg_keras.modes.context import NAMES, Context
+from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import KnnEvalOptions
 
 

@@ -12,6 +12,7 @@ from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.features import concatenate_features, extract_features
 from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.index_comparison import IndexResult, compare_index
+from vicreg_keras.evaluate.records import NAMES
 from vicreg_keras.evaluate.retrieval import (
     RetrievalResult,
     RetrieveRecord,
@@ -21,7 +22,7 @@ from vicreg_keras.evaluate.retrieval import (
 from vicreg_keras.figures import text_table
 from vicreg_keras.figures.neighbors import Tile, neighbor_grid
 from vicreg_keras.figures.style import save
-from vicreg_keras.modes.context import NAMES, Context
+from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import RetrieveOptions
 from vicreg_keras.workdir.files import folder_name, write_file
 

@@ -1,12 +1,13 @@
 """The mode `spectrum`: ranks and spread of the representations, without labels."""
 
 from vicreg_keras.evaluate.collapse import diagnose_collapse
+from vicreg_keras.evaluate.records import NAMES
 from vicreg_keras.evaluate.sampling import draw
 from vicreg_keras.evaluate.spectrum import SpectrumRecord, spectrum
 from vicreg_keras.figures import text_table
 from vicreg_keras.figures.spectrum import eigenvalue_decay
 from vicreg_keras.figures.style import save
-from vicreg_keras.modes.context import NAMES, Context
+from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import SpectrumOptions
 from vicreg_keras.training.scores import embedding_diagnosis
 

@@ -1,65 +1,63 @@
-"""TensorBoard's projector: representations, labels and images to walk through."""
+"""Files for TensorBoard's projector: representations, labels and images."""
 
 import io
 import math
+import pathlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 from tensorboard.plugins import projector
 
-from vicreg_keras.modes.cluster import ClusterPlane
-from vicreg_keras.modes.context import Context
 from vicreg_keras.workdir.files import write_file, write_text
 
-_SPRITE_SIDE = 8192  # Pixels; TensorBoard draws no larger sprite.
+_MAX_SPRITE_SIZE = 8192  # Pixels; TensorBoard draws no larger sprite.
 
 
-def write_projector(context: Context, drawn: ClusterPlane) -> None:
-    """Writes vectors, labels and a sprite of the drawn examples into the run.
+def write_projector(
+    tensorboard: pathlib.Path,
+    representations: np.ndarray,
+    columns: Mapping[str, Sequence[str]],
+    images: np.ndarray,
+) -> None:
+    """Writes vectors, labels and a sprite of examples into a TensorBoard folder.
 
     `tensorboard --logdir RUN/tensorboard` then has them under "Projector".
 
     Args:
-        context: with a run.
-        drawn: which examples, and their clusters.
+        tensorboard: The folder.
+        representations: `(N, D)` array.
+        columns: One text per example, by the name of the column.
+        images: `(N, H, W, 3)` uint8 array.
     """
-    folder = context.run.tensorboard / "projector"
-    split = getattr(context.dataset, drawn.split)
-    rows = context.features[drawn.split].representations[drawn.sample]
+    folder = tensorboard / "projector"
     with write_file(folder / "vectors.tsv", "w") as file:
-        np.savetxt(file, rows, fmt="%.6g", delimiter="\t")
-    lines = ["name\tcluster\tclass"]
-    for pick in drawn.sample:
-        kind = ""
-        if split.labels is not None:
-            kind = context.dataset.class_names[split.labels[pick]]
-        cells = (split.names[pick], str(drawn.clustering.assignments[pick]), kind)
-        lines.append("\t".join(" ".join(cell.split()) for cell in cells))
+        np.savetxt(file, representations, fmt="%.6g", delimiter="\t")
+    lines = ["\t".join(columns)]
+    for texts in zip(*columns.values(), strict=True):
+        lines.append("\t".join(" ".join(text.split()) for text in texts))
     write_text(folder / "labels.tsv", "\n".join(lines) + "\n")
-    images = context.dataset.display_images(split, drawn.sample)
-    columns = math.ceil(math.sqrt(len(images)))
-    height, width = images.shape[1:3]
     config = projector.ProjectorConfig()
     embedding = config.embeddings.add()
     embedding.tensor_name = "representations"
     embedding.tensor_path = "projector/vectors.tsv"
     embedding.metadata_path = "projector/labels.tsv"
-    if columns * max(height, width) <= _SPRITE_SIDE:
-        _write_sprite(folder / "sprite.png", images, columns)
+    height, width = images.shape[1:3]
+    side = math.ceil(math.sqrt(len(images)))
+    if side * max(height, width) <= _MAX_SPRITE_SIZE:
+        _write_sprite(folder / "sprite.png", images, side)
         embedding.sprite.image_path = "projector/sprite.png"
         embedding.sprite.single_image_dim.extend([width, height])
-    projector.visualize_embeddings(str(context.run.tensorboard), config)
+    projector.visualize_embeddings(str(tensorboard), config)
 
 
-def _write_sprite(path, images, columns):
-    """The images in rows of so many, as TensorBoard wants them: as many rows."""
+def _write_sprite(path: pathlib.Path, images: np.ndarray, side: int) -> None:
+    """Writes one image of `side` by `side` images, as TensorBoard expects."""
     height, width = images.shape[1:3]
-    sheet = np.zeros((columns * columns, height, width, 3), np.uint8)
+    sheet = np.zeros((side * side, height, width, 3), np.uint8)
     sheet[: len(images)] = images
-    grid = sheet.reshape(columns, columns, height, width, 3).swapaxes(1, 2)
+    grid = sheet.reshape(side, side, height, width, 3).swapaxes(1, 2)
     buffer = io.BytesIO()
-    Image.fromarray(grid.reshape(columns * height, columns * width, 3)).save(
-        buffer, "PNG"
-    )
+    Image.fromarray(grid.reshape(side * height, side * width, 3)).save(buffer, "PNG")
     with write_file(path) as file:
         file.write(buffer.getvalue())
