@@ -179,7 +179,7 @@ def test_other_numbers_are_refused_and_earlier_versions_stay(
             other, path, shape, other_head, columns
         ),
     )
-    with pytest.raises(FloatingPointError, match="numbers. Received: a difference"):
+    with pytest.raises(FloatingPointError, match="values. Received: a difference"):
         export_savedmodel(encoder, tmp_path, SHAPE, head=head, class_names=CLASSES)
     assert names(tmp_path) == ["1"]
     assert (tmp_path / "1" / "saved_model.pb").read_bytes() == b"an earlier version"

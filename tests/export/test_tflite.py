@@ -61,7 +61,8 @@ def test_one_by_one_is_as_many_at_once(files):
 
 
 def test_types_are_those_that_are_said(files):
-    types = {name: TFLiteEncoder(files[name]).dtypes for name in files}
+    encoders = {name: TFLiteEncoder(files[name]) for name in files}
+    types = {n: (one.input_dtype, one.output_dtype) for n, one in encoders.items()}
     assert types.pop("int8_only") == ("uint8", "int8")
     assert set(types.values()) == {("uint8", "float32")}
     assert TFLiteEncoder(files["float32"]).example_shape == SHAPE

@@ -1,1 +1,1 @@
-"""How does an encoder leave the program that trained it? As files of three formats."""
+"""Encoders as files for other programs: SavedModel, TFLite and ONNX."""

@@ -1,6 +1,6 @@
-"""The ONNX file: what runtimes outside TensorFlow read.
+"""The ONNX file for runtimes outside of TensorFlow.
 
-Needs the packages tf2onnx and onnxruntime, which the rest does without.
+Needs the packages tf2onnx and onnxruntime, which nothing else here needs.
 """
 
 import importlib.util
@@ -12,24 +12,24 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from vicreg_keras.export.savedmodel import input_spec, make_encode, write_module
+from vicreg_keras.errors import InputError
+from vicreg_keras.export.savedmodel import DEFAULT_SIGNATURE, write_default_signature
 
-TOLERANCE = 1e-4  # Of the largest number in a representation.
+TOLERANCE = 1e-4  # Of the largest value in a representation.
 
 _OPSET = 17
 _PACKAGES = ("tf2onnx", "onnxruntime")
-_SIGNATURE = "serving_default"
 
 
 def check_packages() -> None:
-    """Refuses, before any work, to go on without the packages.
+    """Checks, before any work, that the packages are installed.
 
     Raises:
-        ValueError: if one is missing.
+        InputError: If one is missing.
     """
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"Expected the packages {' and '.join(_PACKAGES)} for ONNX files. "
             f"Received: no {', '.join(missing)}. Install them (pip install "
             f"{' '.join(missing)})."
@@ -37,38 +37,32 @@ def check_packages() -> None:
 
 
 def convert(encoder: Callable[..., Any], example_shape: Sequence[int]) -> bytes:
-    """The content of an ONNX file.
+    """Returns the content of an ONNX file.
 
-    It takes `image`, uint8 pixels in [0, 255] (or `row`, float32), of any batch size,
-    and gives `representation`.
+    It takes `image`, uint8 pixels in [0, 255], or `row`, float32 tabular examples, in
+    batches of any size, and returns `representation`.
 
     Args:
-        encoder: called as `encoder(examples, training=False)`.
-        example_shape: `(height, width, 3)` or `(width,)`, of one example.
+        encoder: Called as `encoder(examples, training=False)`.
+        example_shape: `(height, width, 3)` or `(num_columns,)`.
 
     Raises:
-        ValueError: if a package is missing.
+        InputError: If a package is missing.
     """
     check_packages()
     import tf2onnx
 
-    encode = make_encode(encoder, example_shape)
-
-    @tf.function(input_signature=[input_spec(example_shape)], jit_compile=False)
-    def serve(examples):
-        return {"representation": encode(tf.cast(examples, tf.float32))}
-
-    for name in ("tf2onnx", "tensorflow"):  # They tell of their own inner workings.
+    for name in ("tf2onnx", "tensorflow"):  # They report their own internals.
         logging.getLogger(name).setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         # A graph that was read from a file holds its constants in one piece.
-        write_module(folder, encoder, encode, {_SIGNATURE: serve})
+        write_default_signature(folder, encoder, example_shape)
         graph, inputs, outputs, names = tf2onnx.tf_loader.from_saved_model(
             folder,
             None,
             None,
             tag="serve",
-            signatures=[_SIGNATURE],
+            signatures=[DEFAULT_SIGNATURE],
             return_tensors_to_rename=True,
         )
         model, _ = tf2onnx.convert.from_graph_def(
@@ -77,19 +71,19 @@ def convert(encoder: Callable[..., Any], example_shape: Sequence[int]) -> bytes:
             output_names=outputs,
             tensors_to_rename=names,
             opset=_OPSET,
-            custom_op_handlers={"Erfc": (_write_erfc, [])},
+            custom_op_handlers={"Erfc": (_convert_erfc, [])},
         )
     return model.SerializeToString()
 
 
 class OnnxEncoder:
-    """An ONNX file of an encoder, called as every other encoder.
+    """An ONNX file of an encoder, called like any other encoder.
 
     Args:
-        content: of the file.
+        content: Content of the file.
 
     Attributes:
-        example_shape: shape of one example.
+        example_shape: Shape of one example.
     """
 
     def __init__(self, content: bytes):
@@ -102,26 +96,23 @@ class OnnxEncoder:
         (self._input,) = self._session.get_inputs()
         self.example_shape = tuple(self._input.shape[1:])
 
-    def __call__(self, images: Any, training: bool = False) -> tf.Tensor:
-        """Representations of examples.
+    def __call__(self, examples: Any, training: bool = False) -> tf.Tensor:
+        """Returns float32 representations `(N, dim)` of examples.
 
         Args:
-            images: `(N, height, width, 3)` in [0, 255], or rows.
-            training: not used; a file is never trained.
-
-        Returns:
-            float32 tensor `(N, dim)`.
+            examples: `(N, height, width, 3)` in [0, 255], or `(N, num_columns)`.
+            training: Not used; a file is never trained.
         """
-        return tf.numpy_function(self.run, [images], tf.float32)
+        return tf.numpy_function(self.run, [examples], tf.float32)
 
-    def run(self, images: np.ndarray) -> np.ndarray:
-        """As a call of the encoder, from NumPy to NumPy."""
-        (rows,) = self._session.run(None, {self._input.name: images})
-        return rows
+    def run(self, examples: np.ndarray) -> np.ndarray:
+        """Returns representations as a call does, from NumPy to NumPy."""
+        (representations,) = self._session.run(None, {self._input.name: examples})
+        return representations
 
 
-def _write_erfc(graph, node, name, _):
-    """ONNX has no erfc, which TensorFlow's GELU is made of: it is 1 - erf."""
+def _convert_erfc(graph, node, name, _):
+    """Writes erfc, which TensorFlow's GELU uses and ONNX lacks, as 1 - erf."""
     node.type, node.domain = "Erf", ""
     one = graph.make_const(f"{name}_one", np.array(1, np.float32)).output[0]
     erf = node.output[0]

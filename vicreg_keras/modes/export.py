@@ -1,103 +1,86 @@
 """The mode `export`: files for other programs, and what each of them costs."""
 
+import dataclasses
 import json
+import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from vicreg_keras.export import onnx, tflite
+from vicreg_keras.evaluate.accuracy import top_k_accuracy
+from vicreg_keras.evaluate.features import SPLITS, Features, concatenate_features
+from vicreg_keras.evaluate.knn import knn_accuracy, knn_eval
+from vicreg_keras.evaluate.records import ExportedFile, ExportRecord, to_json
+from vicreg_keras.export import compare, onnx, tflite
 from vicreg_keras.export.savedmodel import (
     CLASS_NAMES_FILE,
     RECIPE_FILE,
     export_savedmodel,
 )
+from vicreg_keras.figures.export import exported_files
+from vicreg_keras.figures.style import save
+from vicreg_keras.figures.text_table import format_table, percent
 from vicreg_keras.modes.context import Context
-from vicreg_keras.modes.export_costs import Comparison, show_costs
+from vicreg_keras.modes.options import ExportOptions
 from vicreg_keras.workdir.versions import write_version
 
-FORMATS = ("savedmodel", "tflite", "onnx")
-
-# Half precision and 8 bits are too coarse for numbers as they were measured.
-_ROW_FILES = ("float32", "dynamic_range")
-_CALIBRATION_EXAMPLES = 300
+# Half precision and 8 bits are too coarse for the values of a table.
+_TABLE_VARIANTS = ("float32", "dynamic_range")
+_NUM_CALIBRATION_EXAMPLES = 300
 
 
-def run_export(
-    context: Context,
-    *,
-    format: Sequence[str] = ("savedmodel",),
-    head: str | None = None,
-    quantization: Sequence[str] | None = None,
-    output: str | None = None,
-) -> dict:
-    """Writes the encoder in other formats, each run and compared before it counts.
+def run(context: Context, options: ExportOptions) -> ExportRecord:
+    """Writes the encoder in other formats, each compared with it before it counts.
 
     A format's files appear as the next numbered version of `encoder/`, `tflite/` or
     `onnx/`; where one differs from the encoder by more than it may, none of them does.
 
     Args:
-        context: whose encoder it is. Its training examples calibrate int8 files, its
-            held-out ones are compared, its test ones show what a file costs.
-        format: of `FORMATS`.
-        head: `"linear"` adds the linear head to the SavedModel.
-        quantization: names of `tflite.VARIANTS`: the TFLite files; `None` takes all,
-            and of an encoder of rows those whose scaling stays in float32.
-        output: a folder for the versions; by default the run's.
+        context: The encoder. Training examples calibrate int8 files, validation
+            examples are compared, test examples give accuracies.
+        options: Options of the mode.
 
     Returns:
-        `paths` by format and, under `files`, what `show_costs` says of TFLite and ONNX
-        files. Where there are such, it is kept in the run.
+        The record, which was logged if there are TFLite or ONNX files.
 
     Raises:
-        ValueError: for an unknown format or file, a head without labels or without
-            `"savedmodel"`, or a package that is missing.
-        FloatingPointError: if a file differs by more than it may.
+        InputError: If a file differs by more than it may or can't be written, a
+            package is missing, or a head is to be added without labels.
     """
-    _check_choice("format", format, FORMATS)
-    if quantization is None:
-        are_rows = context.dataset.columns is not None
-        quantization = _ROW_FILES if are_rows else tuple(tflite.VARIANTS)
-    _check_choice("quantization", quantization, tuple(tflite.VARIANTS))
-    if head and "savedmodel" not in format:
-        raise ValueError(
-            "Expected --format=savedmodel with --head=linear: no other holds the head. "
-            f"Received: --format={','.join(format)}."
-        )
-    if head:
-        context.require("--head=linear", labels=True)
-    if "onnx" in format:
+    if options.head:
+        context.require("a head", labels=True)
+    if "onnx" in options.format:
         onnx.check_packages()
-    folder = context.output(output, "")
+    folder = context.output(options.output, "")
     paths, files = {}, []
-    if "savedmodel" in format:
-        paths["savedmodel"] = _export_savedmodel(context, folder / "encoder", head)
-    if "tflite" in format:
-        paths["tflite"], measured = _export_tflite(
-            context, folder / "tflite", quantization
-        )
-        files += measured
-    if "onnx" in format:
-        paths["onnx"], measured = _export_onnx(context, folder / "onnx")
-        files += measured
-    numbers = {"paths": {name: str(path) for name, path in paths.items()}, "files": []}
+    if "savedmodel" in options.format:
+        paths["savedmodel"] = _export_savedmodel(context, folder / "encoder", options)
+    if "tflite" in options.format:
+        converted = _convert_tflite(context, options.quantization)
+        paths["tflite"] = _write_files(converted, folder / "tflite", files)
+        print(f"TFLite files, compared with the encoder: {paths['tflite']}")
+    if "onnx" in options.format:
+        paths["onnx"] = _write_files(_convert_onnx(context), folder / "onnx", files)
+        print(f"An ONNX file, compared with the encoder: {paths['onnx']}")
+    paths = {name: str(path) for name, path in paths.items()}
     if not files:
-        return numbers
-    return context.keep("export", numbers | {"files": show_costs(context, files)})
+        return ExportRecord(**context.record_fields, paths=paths)
+    evaluated = _add_accuracies(context, files)
+    _print_table(context, evaluated)
+    figure_path = context.figure("export")
+    if figure_path is not None:
+        save(exported_files(evaluated), figure_path)
+        print(f"Size, time and accuracy of each file: {figure_path}")
+    record = ExportRecord(**context.record_fields, paths=paths, files=tuple(evaluated))
+    context.log_metrics(record)
+    return record
 
 
-def _check_choice(name, chosen, known):
-    unknown = [one for one in chosen if one not in known]
-    if unknown or not chosen:
-        raise ValueError(
-            f"Expected --{name} to be some of {', '.join(known)}, with commas. "
-            f"Received: --{name}={','.join(chosen)}."
-        )
-
-
-def _export_savedmodel(context, folder, head):
-    class_names, recipe = _assets(context)
-    if head:
+def _export_savedmodel(context, folder, options):
+    class_names, recipe = _assets(context.encoder)
+    if options.head:
         class_names = context.dataset.class_names
     version = export_savedmodel(
         context.encoder,
@@ -105,16 +88,16 @@ def _export_savedmodel(context, folder, head):
         context.dataset.example_shape,
         class_names=class_names,
         recipe=recipe,
-        head=context.head if head else None,
+        head=context.head if options.head else None,
         columns=context.dataset.columns,
     )
     print(f"A SavedModel for TensorFlow Serving, which watches {folder}: {version}")
     return version
 
 
-def _assets(context):
-    """Class names and recipe that lie beside the encoder, `None` for what does not."""
-    folder = pathlib.Path(getattr(context.encoder, "folder", "")) / "assets"
+def _assets(encoder):
+    """Class names and recipe that are saved beside the encoder, each or `None`."""
+    folder = pathlib.Path(getattr(encoder, "folder", "")) / "assets"
     names, recipe = folder / CLASS_NAMES_FILE, folder / RECIPE_FILE
     return (
         names.read_text("utf-8").splitlines() if names.is_file() else None,
@@ -122,60 +105,153 @@ def _assets(context):
     )
 
 
-def _export_tflite(context, folder, names):
-    files = []
+class _File(NamedTuple):
+    """A converted file: its content, what runs it, and what is known of it."""
 
-    def write(aside):
-        compared = Comparison(context)
-        for name in names:
-            print(f"Writing {name}.tflite...", flush=True)
-            variant = tflite.VARIANTS[name]
-            examples = _calibration(context) if variant.calibrated else None
-            content = tflite.convert(
-                context.encoder, context.dataset.example_shape, variant, examples
-            )
-            encoder = tflite.TFLiteEncoder(content)
-            limits = {"min_cosine": variant.min_cosine}
-            if variant.tolerance is not None:
-                limits["tolerance"] = variant.tolerance
-            numbers = compared.numbers(f"{name}.tflite", encoder, **limits)
-            details = {"input": encoder.dtypes[0], "output": encoder.dtypes[1]}
-            facts = {"what": variant.text, **details, "bytes": len(content), **numbers}
-            (aside / f"{name}.tflite").write_bytes(content)
-            files.append(({"file": f"{name}.tflite", **facts}, encoder))
-        _write_facts(aside, files)
-
-    version = write_version(folder, write)
-    print(f"TFLite files, compared with the encoder: {version}")
-    return version, files
+    content: bytes
+    encoder: Any
+    facts: ExportedFile
 
 
-def _export_onnx(context, folder):
-    files = []
+def _convert_tflite(context, names) -> Iterator[_File]:
+    if names is None:
+        is_table = context.dataset.columns is not None
+        names = _TABLE_VARIANTS if is_table else tuple(tflite.VARIANTS)
+    comparison = compare.Comparison(context.encoder, context.dataset)
+    for name in names:
+        print(f"Writing {name}.tflite...", flush=True)
+        variant = tflite.VARIANTS[name]
+        examples = _calibration_examples(context) if variant.calibrated else None
+        content = tflite.convert(
+            context.encoder, context.dataset.example_shape, variant, examples
+        )
+        encoder = tflite.TFLiteEncoder(content)
+        facts = comparison.measure(
+            f"{name}.tflite",
+            encoder,
+            tolerance=variant.tolerance,
+            min_cosine=variant.min_cosine,
+            num_bytes=len(content),
+            description=variant.description,
+            input_dtype=encoder.input_dtype,
+            output_dtype=encoder.output_dtype,
+        )
+        yield _File(content, encoder, facts)
 
-    def write(aside):
-        print("Writing encoder.onnx...", flush=True)
-        content = onnx.convert(context.encoder, context.dataset.example_shape)
-        encoder = onnx.OnnxEncoder(content)
-        compared = Comparison(context)
-        numbers = compared.numbers("encoder.onnx", encoder, tolerance=onnx.TOLERANCE)
-        (aside / "encoder.onnx").write_bytes(content)
-        facts = {"file": "encoder.onnx", "what": "ONNX", "bytes": len(content)}
-        files.append(({**facts, **numbers}, encoder))
-        _write_facts(aside, files)
 
-    version = write_version(folder, write)
-    print(f"An ONNX file, compared with the encoder: {version}")
-    return version, files
-
-
-def _write_facts(aside, files):
-    facts = json.dumps([facts for facts, _ in files], indent=2)
-    (aside / "files.json").write_text(facts + "\n")
+def _convert_onnx(context) -> Iterator[_File]:
+    print("Writing encoder.onnx...", flush=True)
+    content = onnx.convert(context.encoder, context.dataset.example_shape)
+    encoder = onnx.OnnxEncoder(content)
+    facts = compare.Comparison(context.encoder, context.dataset).measure(
+        "encoder.onnx",
+        encoder,
+        tolerance=onnx.TOLERANCE,
+        num_bytes=len(content),
+        description="ONNX",
+    )
+    yield _File(content, encoder, facts)
 
 
-def _calibration(context):
+def _calibration_examples(context):
     train = context.dataset.train
     random = np.random.default_rng(context.seed)
-    count = min(_CALIBRATION_EXAMPLES, train.num_examples)
+    count = min(_NUM_CALIBRATION_EXAMPLES, train.num_examples)
     return train.read(np.sort(random.permutation(train.num_examples)[:count]))
+
+
+def _write_files(converted, folder, files: list[_File]) -> pathlib.Path:
+    """Writes a version of these files and of what is known of them; adds to `files`."""
+
+    def write(version):
+        written = list(converted)
+        for file in written:
+            (version / file.facts.file).write_bytes(file.content)
+        facts = json.dumps([to_json(file.facts) for file in written], indent=2)
+        (version / "files.json").write_text(f"{facts}\n")
+        files.extend(written)
+
+    return write_version(folder, write)
+
+
+def _add_accuracies(context: Context, files: Sequence[_File]) -> list[ExportedFile]:
+    """Returns the encoder itself and then the files, with accuracies if labeled."""
+    own = compare.measure_encoder(context.encoder, context.dataset)
+    evaluate = _make_evaluate(context)
+    evaluated = [dataclasses.replace(own, **evaluate(None))]
+    for file in files:
+        print(f"{file.facts.file}: test examples through it...", flush=True)
+        accuracies = evaluate(file.encoder)
+        evaluated.append(dataclasses.replace(file.facts, **accuracies))
+    return evaluated
+
+
+def _make_evaluate(context: Context) -> Callable[[Any], dict]:
+    """Returns what gives test accuracies of an exported file, or nothing unlabeled.
+
+    Only test examples go through the file. Linear head and neighbors remain the
+    encoder's, as an index that a computer built may be searched from a telephone.
+    """
+    dataset = context.dataset
+    if dataset.num_classes is None or dataset.test is None:
+        return lambda encoder: {}
+    splits = [context.features[name] for name in SPLITS]
+    test = splits[-1]
+    chosen = knn_eval(*splits, num_classes=dataset.num_classes).settings
+    bank = concatenate_features(splits[:2])
+
+    def evaluate(encoder):
+        features = test
+        if encoder is not None:
+            features = Features(compare.represent(encoder, dataset.test), test.labels)
+        scores = context.head.scores(features.representations)
+        knn = knn_accuracy(
+            bank,
+            features,
+            num_classes=dataset.num_classes,
+            k=chosen.k,
+            temperature=chosen.temperature,
+        )
+        return {
+            "linear_top1": top_k_accuracy(scores, features.labels, 1),
+            "knn_top1": knn.metrics.top1,
+            "num_test": len(features.labels),
+        }
+
+    return evaluate
+
+
+def _print_table(context: Context, files: Sequence[ExportedFile]) -> None:
+    own, first = files[:2]
+    print(
+        f"Differences from the encoder on {first.differences.num_examples} validation "
+        f"examples of {context.dataset.name}, where its largest value is "
+        f"{first.differences.max_value:.3g}; milliseconds per example, one by one, "
+        f"median of {compare.NUM_TIMED_CALLS}, {os.cpu_count()} threads."
+    )
+    if own.linear_top1 is not None:
+        print(
+            f"Top-1 accuracy in percent on {own.num_test:,} test examples, which alone "
+            "go through the file: linear head and neighbors are the encoder's."
+        )
+    lines = [("", "KiB", "max", "mean", "min cosine", "linear", "kNN", "ms", "")]
+    for file in files:
+        cells = ("-", "-", "-")
+        if file.differences is not None:
+            cells = (
+                f"{file.differences.max_difference:.2g}",
+                f"{file.differences.mean_difference:.2g}",
+                f"{file.differences.min_cosine:.6f}",
+            )
+        lines.append(
+            (
+                file.file,
+                f"{file.num_bytes / 1024:,.0f}",
+                *cells,
+                percent(file.linear_top1),
+                percent(file.knn_top1),
+                f"{file.milliseconds:.2f}",
+                file.description or "its weights",
+            )
+        )
+    print(format_table(lines))
