@@ -1,5 +1,6 @@
-"""Runs to report: folders whose lines the evaluations themselves have written."""
+"""Runs to report: folders with records as the evaluations return them."""
 
+import dataclasses
 import functools
 import html.parser
 import types
@@ -7,94 +8,143 @@ import types
 import numpy as np
 import pytest
 
-from vicreg_keras.evaluate import linear_eval
-from vicreg_keras.evaluate.clustering import cluster_eval
+from vicreg_keras.evaluate.clustering import ClusterRecord, cluster_eval
 from vicreg_keras.evaluate.collapse import diagnose_collapse
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.few_labels import few_label_probe, frozen_probe
-from vicreg_keras.evaluate.knn import knn_eval
+from vicreg_keras.evaluate.finetune import FinetuneRecord
+from vicreg_keras.evaluate.knn import KnnEvalRecord, knn_eval
+from vicreg_keras.evaluate.linear_eval import (
+    LinearEvalRecord,
+    LinearEvalResult,
+    chance,
+)
 from vicreg_keras.evaluate.linear_probe import linear_probe
 from vicreg_keras.evaluate.projection import ProjectionSettings
-from vicreg_keras.evaluate.records import from_json, to_json
-from vicreg_keras.evaluate.retrieval import retrieval_eval
-from vicreg_keras.evaluate.spectrum import SpectrumResult, spectrum
+from vicreg_keras.evaluate.records import (
+    Differences,
+    ExportedFile,
+    ExportRecord,
+    from_json,
+    to_json,
+)
+from vicreg_keras.evaluate.retrieval import RetrieveRecord, retrieval_eval
+from vicreg_keras.evaluate.spectrum import SpectrumRecord, spectrum
 from vicreg_keras.figures.neighbors import Tile
 from vicreg_keras.report.pictures import ClusterMap, Mistake, Pictures
 from vicreg_keras.workdir.run_folder import RunFolder
 
 CLASS_NAMES = ("plane", "car", "bird", "cat", "deer", "dog", "frog")
-SUBJECTS = {"encoder": 3.0, "untrained": 1.0, "raw_input": 0.5}
+DISTANCES = {"encoder": 3.0, "untrained": 1.0, "raw_input": 0.5}
+PROJECTION = ProjectionSettings(
+    method="tsne",
+    num_examples=70,
+    num_centroids=0,
+    representation_size=12,
+    l2_normalized=True,
+    seed=0,
+    seconds=1.0,
+    perplexity=30.0,
+)
 
 
 @functools.cache
 def _splits(distance, width=12):
-    """Training, held-out and test features, classes lying so far apart."""
+    """Training, validation and test features, with classes that far apart."""
     random = np.random.default_rng(0)
     num_classes = len(CLASS_NAMES)
-    middles = distance * random.normal(size=(num_classes, width))
+    centers = distance * random.normal(size=(num_classes, width))
     splits = []
     for count in (140, 42, 70):
         labels = np.arange(count, dtype=np.int64) % num_classes
-        rows = middles[labels] + random.normal(size=(count, width))
-        splits.append(Features(rows.astype(np.float32), labels))
+        representations = centers[labels] + random.normal(size=(count, width))
+        splits.append(Features(representations.astype(np.float32), labels))
     return splits
 
 
-def flat(result):
-    numbers = to_json(result)
-    return numbers["metrics"] | numbers["settings"]
-
-
 @functools.cache
-def _rows():
-    """One line a mode, by mode."""
+def _records():
+    """One record of each type, by type."""
     size = {"num_classes": len(CLASS_NAMES)}
     linear, neighbors, retrieval, clusters, spectra = {}, {}, {}, {}, {}
-    for name, distance in SUBJECTS.items():
+    for name, distance in DISTANCES.items():
         splits = _splits(distance)
         train, _, test = splits
-        few = {"labels_per_class": 5, "num_draws": 2, "seed": 0}
-        linear[name] = {
-            "cached": flat(linear_probe(*splits, **size)),
-            "few_labels": flat(few_label_probe(train, test, **size, **few)),
-        }
-        neighbors[name] = to_json(knn_eval(*splits, **size))
-        retrieval[name] = to_json(retrieval_eval(train, test, **size, verbose=0))
-        clusters[name] = to_json(cluster_eval(test, **size).result)
+        few = few_label_probe(train, test, **size, labels_per_class=5, num_draws=2)
+        cached = linear_probe(*splits, **size)
+        linear[name] = LinearEvalResult(cached=cached, few_labels=few)
+        neighbors[name] = knn_eval(*splits, **size)
+        retrieval[name] = retrieval_eval(train, test, **size, verbose=0)
+        clusters[name] = cluster_eval(test, **size).result
         if name != "raw_input":
-            spectra[name] = to_json(spectrum(train.representations))
-    splits = _splits(SUBJECTS["encoder"])
+            spectra[name] = spectrum(train.representations)
+    splits = _splits(DISTANCES["encoder"])
     train, _, test = splits
     dataset = types.SimpleNamespace(train=train, test=test, **size)
-    linear["chance"] = {"chance": to_json(linear_eval.chance(dataset))}
-    own = {"file": "the encoder", "bytes": 4096, "milliseconds": 2.5}
-    own |= {"linear_top1": 0.9, "knn_top1": 0.8, "num_test": 70}
-    int8 = own | {"file": "int8.tflite", "bytes": 1024, "milliseconds": 0.5}
-    int8 |= {"linear_top1": 0.89, "max_difference": 0.25, "mean_difference": 0.01}
-    int8 |= {"min_cosine": 0.98765, "max_number": 7.5, "num_compared": 64}
-    exported = [own, int8]
-    tuned = {name: [] for name in ("frozen", "finetuned", "scratch")}
-    for fraction in (0.1, 1.0):
-        numbers = flat(frozen_probe(*splits, **size, label_fraction=fraction))
-        numbers["num_labeled"] = numbers["num_train"]
-        for name, lead in zip(tuned, (0.0, 0.05, -0.1), strict=True):
-            # What is read of fine-tuning has the same names.
-            tuned[name].append(numbers | {"top1": numbers["top1"] * 0.9 + lead})
+    own = ExportedFile(
+        file="the encoder",
+        num_bytes=4096,
+        milliseconds=2.5,
+        linear_top1=0.9,
+        knn_top1=0.8,
+        num_test=70,
+    )
+    int8 = dataclasses.replace(
+        own,
+        file="int8.tflite",
+        num_bytes=1024,
+        milliseconds=0.5,
+        linear_top1=0.89,
+        differences=Differences(
+            max_difference=0.25,
+            mean_difference=0.01,
+            min_cosine=0.98765,
+            max_value=7.5,
+            num_examples=64,
+        ),
+    )
     common = {"dataset": "sevens", "encoder": "encoder", "seed": 0}
-    counts = {"num_train": 140, "num_validation": 42, "num_test": 70, **size}
-    metrics = from_json(SpectrumResult, spectra["encoder"]).metrics
-    found = to_json(diagnose_collapse(metrics, kind="representation"))
-    test = common | {"split": "test"}
-    return {
-        "linear_eval": test | counts | {"protocol": "cached", "results": linear},
-        "knn_eval": test | {"results": neighbors},
-        "retrieve": test | {"results": retrieval},
-        "export": {"dataset": "sevens", "seed": 0, "paths": {}, "files": exported},
-        "finetune": test | {"results": tuned},
-        "cluster": test | {"results": clusters},
-        "spectrum": common
-        | {"split": "train", "results": spectra, "diagnoses": [found]},
-    }
+    found = diagnose_collapse(spectra["encoder"].metrics, kind="representation")
+    records = [
+        LinearEvalRecord(
+            **common,
+            **size,
+            split="test",
+            protocol="cached",
+            num_train=140,
+            num_validation=42,
+            num_test=70,
+            chance=chance(dataset),
+            results=linear,
+        ),
+        KnnEvalRecord(**common, split="test", results=neighbors),
+        RetrieveRecord(**common, split="test", results=retrieval),
+        ClusterRecord(**common, split="test", results=clusters, projection=PROJECTION),
+        SpectrumRecord(**common, split="train", results=spectra, diagnoses=(found,)),
+        ExportRecord(**common, paths={}, files=(own, int8)),
+        _finetune_record(splits, size, common),
+    ]
+    return {type(record): record for record in records}
+
+
+def _finetune_record(splits, size, common):
+    """Accuracies of frozen probes, which stand for those of fine-tuning as well."""
+    frozen = [frozen_probe(*splits, **size, label_fraction=part) for part in (0.1, 1.0)]
+    values = {"split": "test", **common, "frozen": [to_json(one) for one in frozen]}
+    for arm, lead in (("finetuned", 0.05), ("scratch", -0.1)):
+        values[arm] = []
+        for one in frozen:
+            result = to_json(one)
+            result["metrics"]["top1"] = 0.9 * one.metrics.top1 + lead
+            result["metrics"]["validation_log_loss"] = 0.5
+            result["settings"] |= {
+                **{"encoder_learning_rate": 0.1, "head_learning_rate": 0.1},
+                **{"sweep": [], "epochs": 1, "min_steps": 1, "num_steps": 1},
+                **{"batch_size": 8, "momentum": 0.9, "precision": "float32"},
+                **{"view": {}, "seed": 0},
+            }
+            values[arm].append(result)
+    return from_json(FinetuneRecord, values)
 
 
 def _epochs(count, scale):
@@ -179,16 +229,16 @@ class Page(html.parser.HTMLParser):
 
 
 @pytest.fixture
-def rows():
-    """The line that each mode leaves, by mode."""
-    return _rows()
+def records():
+    """A record of each type, by type."""
+    return _records()
 
 
 @pytest.fixture
 def make_run(tmp_path):
-    """A function that makes the folder of a run with lines of these modes."""
+    """A function that makes the folder of a run with records of these types."""
 
-    def make(name="sevens", modes=None, epochs=4, scale=1.0, changed=(), **settings):
+    def make(name="sevens", only=None, epochs=4, scale=1.0, changed=(), **settings):
         run = RunFolder(tmp_path / name)
         run.create()
         given = {"dataset": "sevens", "encoder": "tiny", "seed": "0", "epochs": "4"}
@@ -196,9 +246,9 @@ def make_run(tmp_path):
         run.write_environment(precision="float32", seed=0)
         for row in _epochs(epochs, scale):
             run.append_metrics(row)
-        known = _rows() | dict(changed)
-        for mode in known if modes is None else modes:
-            run.append_metrics({"mode": mode, **known[mode]})
+        known = _records() | {type(record): record for record in changed}
+        for cls in known if only is None else only:
+            run.append_metrics(to_json(known[cls]))
         return run
 
     return make
@@ -238,16 +288,7 @@ def make_pictures():
                 assignments=np.roll(labels, 1),
                 images=images,
                 labels=labels,
-                settings=ProjectionSettings(
-                    method="tsne",
-                    num_examples=num_points,
-                    num_centroids=0,
-                    representation_size=8,
-                    l2_normalized=True,
-                    seed=0,
-                    seconds=1.0,
-                    perplexity=30.0,
-                ),
+                settings=PROJECTION,
             ),
         )
 

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_image
 
+from vicreg_keras.evaluate.linear_eval import LinearEvalRecord, LinearEvalResult
+from vicreg_keras.evaluate.records import to_json
+from vicreg_keras.evaluate.spectrum import SpectrumRecord
 from vicreg_keras.figures.neighbors import Tile
 from vicreg_keras.report.page import SECTIONS, build_report
 from vicreg_keras.report.pictures import Mistake, Pictures
@@ -105,7 +108,7 @@ def test_tables_and_images_tell_what_they_are(build, make_run, make_pictures):
 
 
 def test_what_was_not_run_is_named_with_its_command(build, make_run):
-    run = make_run("a run's", modes=(), epochs=0)
+    run = make_run("a run's", only=(), epochs=0)
     _, page = build([run])
     sections = {element.at["id"]: element.text for element in page.all("section")}
     for section, modes in {
@@ -126,15 +129,14 @@ def test_what_was_not_run_is_named_with_its_command(build, make_run):
     assert not page.all("svg")
 
 
-def test_the_last_line_of_a_mode_counts(build, make_run, rows):
-    run = make_run()
-    results = rows["linear_eval"]["results"]
-    cached = results["encoder"]["cached"] | {"top1": 0.123456}
-    results = results | {"encoder": {"cached": cached}}
-    run.append_metrics(rows["linear_eval"] | {"mode": "linear_eval"})
-    run.append_metrics(
-        rows["linear_eval"] | {"mode": "linear_eval", "results": results}
-    )
+def test_the_last_line_of_a_mode_counts(build, make_run, records):
+    run, record = make_run(), records[LinearEvalRecord]
+    cached = record.results["encoder"].cached
+    metrics = dataclasses.replace(cached.metrics, top1=0.123456)
+    cached = dataclasses.replace(cached, metrics=metrics)
+    results = {"encoder": LinearEvalResult(cached=cached)}
+    run.append_metrics(to_json(record))
+    run.append_metrics(to_json(dataclasses.replace(record, results=results)))
     _, page = build([run])
     assert page.table("results")[2][:2] == ["top-1", "12.35"]
 
@@ -156,7 +158,7 @@ def test_text_from_outside_is_only_text(build, make_run, make_pictures, num_name
     assert not page.all("b") and not page.all("i")
     assert text.count("alert(1)") > 5
     alts = [element.at["alt"] for element in page.all("img", inside="mistakes")]
-    assert alts == [f"{NASTY[0]}, taken for {NASTY[1]}"]
+    assert alts == [f"{NASTY[0]}, predicted as {NASTY[1]}"]
     alts = [element.at["alt"] for element in page.all("img", inside="retrieval")]
     assert alts[1] == f"near {NASTY[1]}: {NASTY[0]}, of another class"
     assert ["--dataset", NASTY[0], "sevens"] in page.table("settings")
@@ -222,7 +224,7 @@ def test_parts_that_need_labels_are_left_out(build, make_run, make_pictures):
         retrieval=(),
         cluster_map=dataclasses.replace(make_pictures().cluster_map, labels=None),
     )
-    _, page = build([make_run(modes=["spectrum"])], pictures)
+    _, page = build([make_run(only=[SpectrumRecord])], pictures)
     sections = {element.at["id"]: element.text for element in page.all("section")}
     for section in ("confusion", "mistakes", "retrieval"):
         assert "eft out: " in sections[section]

@@ -35,7 +35,9 @@ def test_a_confusion_matrix_is_of_counts(make_pictures, confusion, names):
 @pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])
 def test_probabilities_are_shares(make_pictures, probability):
     mistakes = [Mistake(IMAGE, "cat", "dog", probability)]
-    with pytest.raises(ValueError, match=r"probabilities in \[0, 1\].*'cat' taken for"):
+    with pytest.raises(
+        ValueError, match=r"probabilities in \[0, 1\].*'cat' predicted as"
+    ):
         check_pictures(dataclasses.replace(make_pictures(), mistakes=mistakes))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vicreg_keras.report.records import read_records
+from vicreg_keras.report.runs import read_runs
 from vicreg_keras.report.settings import settings_section, versions_section
 
 
@@ -11,7 +11,7 @@ def see(parse):
     """The parsed section of these runs."""
 
     def see(section, *runs):
-        return parse(f'<section id="s">{section(read_records(runs))}</section>')
+        return parse(f'<section id="s">{section(read_runs(runs))}</section>')
 
     return see
 

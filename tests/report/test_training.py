@@ -1,11 +1,13 @@
 """Sections on training, collapse and labels: curves, diagnoses and tables."""
 
-import copy
+import dataclasses
 
 import pytest
 
-from vicreg_keras.report.label_efficiency import labels_section
-from vicreg_keras.report.records import read_records
+from vicreg_keras.evaluate.finetune import FinetuneRecord
+from vicreg_keras.evaluate.spectrum import SpectrumRecord
+from vicreg_keras.report.runs import read_runs
+from vicreg_keras.report.tables import labels_section
 from vicreg_keras.report.training import collapse_section, training_section
 
 
@@ -14,7 +16,7 @@ def see(parse):
     """The parsed section of these runs, and the descriptions of its figures."""
 
     def see(section, *runs):
-        text = f'<section id="s">{section(read_records(runs))}</section>'
+        text = f'<section id="s">{section(read_runs(runs))}</section>'
         page = parse(text)
         return page, [element.at["aria-label"] for element in page.all("svg")]
 
@@ -49,30 +51,33 @@ def test_a_run_without_training_among_others(see, make_run):
     assert missing.text.startswith("c: not run yet: python main.py --mode=pretrain")
 
 
-def test_collapse_shows_diagnosis_curves_and_spectrum(see, make_run, rows):
+def test_collapse_shows_diagnosis_curves_and_spectrum(see, make_run, records):
     page, (curves, spectra) = see(collapse_section, make_run())
     assert (
-        page.all("p")[0].text == f"Healthy. {rows['spectrum']['diagnoses'][0]['text']}"
+        page.all("p")[0].text == f"Healthy. {records[SpectrumRecord].diagnoses[0].text}"
     )
     assert page.all("p")[0].at["class"] == "diagnosis"
     assert "training: 0.3 at 1, 0.525 at 4" in curves
-    first = rows["spectrum"]["results"]["encoder"]["metrics"]["eigenvalues"][0]
+    first = records[SpectrumRecord].results["encoder"].metrics.eigenvalues[0]
     assert f": {first:.4g} at 1" in spectra and "untrained encoder" in spectra
     table = page.table("s")
     assert table[0] == ["", "VICReg encoder", "untrained encoder"]
-    numbers = rows["spectrum"]["results"]
-    expected = [
-        f"{numbers[name]['metrics']['rankme']:.1f}" for name in ("encoder", "untrained")
-    ]
+    results = records[SpectrumRecord].results.values()
+    expected = [f"{result.metrics.rankme:.1f}" for result in results]
     assert table[1] == ["RankMe", *expected]
     assert "140 images, sevens, train split; seed 0" in page.all("caption")[0].text
 
 
-def test_a_collapsed_encoder_is_marked(see, make_run, rows):
-    row = copy.deepcopy(rows["spectrum"])
-    row["diagnoses"][0] |= {"state": "full collapse", "text": "All the same."}
-    row["results"]["encoder"]["metrics"]["eigenvalues"] = [0.0] * 12
-    page, (_, spectra) = see(collapse_section, make_run(changed={"spectrum": row}))
+def test_a_collapsed_encoder_is_marked(see, make_run, records):
+    record = records[SpectrumRecord]
+    state = {"state": "full collapse", "text": "All the same."}
+    diagnosis = dataclasses.replace(record.diagnoses[0], **state)
+    result = record.results["encoder"]
+    metrics = dataclasses.replace(result.metrics, eigenvalues=(0.0,) * 12)
+    result = dataclasses.replace(result, metrics=metrics)
+    results = record.results | {"encoder": result}
+    record = dataclasses.replace(record, diagnoses=(diagnosis,), results=results)
+    page, (_, spectra) = see(collapse_section, make_run(changed=[record]))
     assert page.all("p")[0].text == "Full collapse. All the same."
     assert "collapsed" in page.all("p")[0].at["class"]
     # Nothing of it is drawn.
@@ -80,9 +85,9 @@ def test_a_collapsed_encoder_is_marked(see, make_run, rows):
 
 
 def test_ranks_over_epochs(see, make_run):
-    run = make_run(epochs=0, modes=())
+    run = make_run(epochs=0, only=())
     for epoch in (1, 2):
-        row = {"mode": "pretrain", "epoch": epoch, "embedding_std": 0.5, "minutes": 1}
+        row = {"mode": "pretrain", "epoch": epoch, "embedding_std": 0.5, "minutes": 1.0}
         run.append_metrics(row | {"rankme": 10.0 * epoch, "effective_rank": 5.0})
     _, (curves,) = see(collapse_section, run)
     assert curves.startswith("RankMe, representations, training: 10 at 1, 20 at 2.")
@@ -97,20 +102,20 @@ def test_spectra_of_two_runs(see, make_run):
     assert page.table("s")[0][1::2] == ["a, VICReg encoder", "b, VICReg encoder"]
 
 
-def test_accuracy_over_labels(see, make_run, rows):
+def test_accuracy_over_labels(see, make_run, records):
     page, (figure,) = see(labels_section, make_run())
-    results = rows["finetune"]["results"]
-    low, high = (100 * numbers["top1"] for numbers in results["finetuned"])
+    record = records[FinetuneRecord]
+    low, high = (100 * result.metrics.top1 for result in record.finetuned)
     assert f"pretrained, fine-tuned: {low:.4g} at 14, {high:.4g} at 140." in figure
     assert "chance: 14.29" in figure
     table = page.table("s")
     assert [row[0] for row in table] == ["labels", "14 (10 %)", "140 (100 %)"]
-    scratch = [f"{100 * numbers['top1']:.2f}" for numbers in results["scratch"]]
+    scratch = [f"{100 * result.metrics.top1:.2f}" for result in record.scratch]
     assert [row[3] for row in table[1:]] == scratch
 
 
 def test_accuracy_over_labels_of_two_runs(see, make_run):
-    runs = [make_run("a"), make_run("b"), make_run("c", modes=())]
+    runs = [make_run("a"), make_run("b"), make_run("c", only=())]
     page, (figure,) = see(labels_section, *runs)
     assert ", a, fine-tuned: " in figure and ", b, fine-tuned: " in figure
     assert "scratch" not in figure

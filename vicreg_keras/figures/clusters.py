@@ -3,12 +3,12 @@
 import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 
+from vicreg_keras.evaluate.projection import ProjectionSettings
 from vicreg_keras.figures.style import (
     MAX_GROUPS,
     TRAINING,
@@ -23,26 +23,6 @@ from vicreg_keras.figures.style import (
 _METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _MAX_NAME_LENGTH = 20  # Characters of a class's name in the legend.
 _LINE_HEIGHT = 0.26  # Inches of a line of the legend.
-
-
-class ProjectionSettings(Protocol):
-    """How points were projected: the settings of a `Projection`.
-
-    Attributes:
-        method: `"pca"`, `"tsne"` or `"umap"`.
-        num_examples: Number of points.
-        l2_normalized: Whether vectors were L2-normalized, or standardized.
-        centroids: In words, how centroids were projected; `None` without any.
-        perplexity: Of t-SNE, else `None`.
-        explained_variance_ratio: Of PCA's axes, else `None`.
-    """
-
-    method: str
-    num_examples: int
-    l2_normalized: bool
-    centroids: str | None
-    perplexity: float | None
-    explained_variance_ratio: Sequence[float] | None
 
 
 def cluster_map(

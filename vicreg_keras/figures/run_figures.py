@@ -1,9 +1,10 @@
 """The figures of a run, drawn from its records."""
 
-from types import SimpleNamespace
-
+from vicreg_keras.evaluate.linear_eval import LinearEvalRecord
+from vicreg_keras.evaluate.records import read_records
 from vicreg_keras.figures.style import save
 from vicreg_keras.figures.training import (
+    Epoch,
     accuracy_over_minutes,
     collapse_curves,
     loss_curves,
@@ -17,28 +18,40 @@ def draw_run(run: RunFolder) -> None:
     Args:
         run: Folder of the run; the figures are written to `run.figures`.
     """
-    records = run.read_metrics("pretrain")
-    if not records:
+    epochs = read_epochs(run)
+    if not epochs:
         return
-    epochs = [
-        SimpleNamespace(
-            epoch=record["epoch"], minutes=record["minutes"], metrics=record
-        )
-        for record in records
-    ]
     runs = {run.path.name: epochs}
+    names = {name for epoch in epochs for name in epoch.metrics}
     save(loss_curves(runs), run.figures / "loss.png")
-    if any("rankme" in record for record in records):
+    if "rankme" in names:
         save(collapse_curves(runs), run.figures / "collapse.png")
-    if any("knn_top1" in record for record in records):
-        linear = _linear_top1(run.read_metrics("linear_eval"))
-        save(accuracy_over_minutes(runs, linear), run.figures / "accuracy.png")
+    if "knn_top1" in names:
+        figure = accuracy_over_minutes(runs, _linear_top1(run))
+        save(figure, run.figures / "accuracy.png")
 
 
-def _linear_top1(records):
+def read_epochs(run: RunFolder) -> list[Epoch]:
+    """Returns the epochs of a run's pretraining, the oldest first.
+
+    Args:
+        run: Folder of the run.
+    """
+    return [
+        Epoch(
+            epoch=values["epoch"],
+            minutes=values["minutes"],
+            metrics={k: v for k, v in values.items() if isinstance(v, float)},
+        )
+        for values in run.read_metrics("pretrain")
+    ]
+
+
+def _linear_top1(run):
     """Returns accuracies of the last linear evaluation by the cached protocol."""
-    results = records[-1]["results"] if records else {}
-    return {
-        name: protocols.get("cached", protocols.get("chance", {})).get("top1")
-        for name, protocols in results.items()
-    }
+    records = read_records(run, LinearEvalRecord)
+    if not records:
+        return {}
+    results = records[-1].results.items()
+    top1 = {name: one.cached.metrics.top1 for name, one in results if one.cached}
+    return top1 | {"chance": records[-1].chance.top1}

@@ -1,7 +1,7 @@
 """Curves of pretraining: loss terms and ranks over epochs, accuracy over minutes."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from matplotlib.figure import Figure
 
@@ -34,7 +34,8 @@ _LINEAR = {
 }
 
 
-class Epoch(Protocol):
+@dataclasses.dataclass(frozen=True)
+class Epoch:
     """An epoch of pretraining.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The report of a run, or of several beside each other: one HTML file, no network."""
+"""The report of a run, or of several side by side: one HTML file, no network."""
 
 import base64
 import hashlib
@@ -8,94 +8,87 @@ from collections.abc import Callable, Sequence
 
 from vicreg_keras.report.cluster_map import map_section
 from vicreg_keras.report.elements import Html, join, markup, paragraph
-from vicreg_keras.report.exports import files_section
-from vicreg_keras.report.label_efficiency import labels_section
-from vicreg_keras.report.mistakes import confusion_section, mistakes_section
-from vicreg_keras.report.neighbors import retrieval_numbers, retrieval_pictures
+from vicreg_keras.report.examples import (
+    confusion_section,
+    mistakes_section,
+    neighbors_section,
+)
 from vicreg_keras.report.pictures import Pictures, check_pictures
-from vicreg_keras.report.records import Record, missing, read_records
 from vicreg_keras.report.results import results_section
+from vicreg_keras.report.runs import Run, not_run_yet, read_runs
 from vicreg_keras.report.settings import settings_section, versions_section
+from vicreg_keras.report.tables import files_section, labels_section, retrieval_section
 from vicreg_keras.report.training import collapse_section, training_section
 from vicreg_keras.workdir.files import write_file
 from vicreg_keras.workdir.run_folder import RunFolder
 
-Section = Callable[[Sequence[Record], Pictures | None], Html]
+_OF_RUNS: dict[str, Callable[[Sequence[Run]], Html]] = {
+    "Results": results_section,
+    "Training": training_section,
+    "Collapse": collapse_section,
+    "Retrieval": retrieval_section,
+    "Labels": labels_section,
+    "Files": files_section,
+    "Settings": settings_section,
+    "Versions": versions_section,
+}
+_OF_PICTURES: dict[str, Callable[[Pictures], Html]] = {
+    "Confusion": confusion_section,
+    "Mistakes": mistakes_section,
+    "Retrieval": neighbors_section,
+    "Clusters": map_section,
+}
+# The sections in their order; "Retrieval" has a part of each kind.
+SECTIONS = (
+    *("Results", "Training", "Collapse", "Confusion", "Mistakes", "Retrieval"),
+    *("Clusters", "Labels", "Files", "Settings", "Versions"),
+)
 
 
 def build_report(
-    runs: Sequence[RunFolder], path: pathlib.Path, pictures: Pictures | None = None
+    folders: Sequence[RunFolder], path: pathlib.Path, pictures: Pictures | None = None
 ) -> None:
-    """Writes the page.
+    """Writes the page of what the folders of runs hold.
 
-    It tells what the runs' folders hold: of each mode the last line of
-    `metrics.jsonl`, the flags, the versions. What is not there yet is named with the
-    command that gives it. Several runs are compared: a column each in the tables, a
-    line each in the charts, and of the flags those that differ.
+    Of each mode the last record counts. What is not there yet is named with the command
+    that gives it. Several runs are compared: a column each in the tables, a line each
+    in the figures, and of the flags those that differ.
 
     The page opens without a network: scripts, styles and images are part of it, and
     it forbids the browser to load anything.
 
     Args:
-        runs: at least one.
-        path: of the HTML file.
-        pictures: of the first run, or `None`.
+        folders: Folders of at least one run.
+        path: Path of the HTML file.
+        pictures: Examples of the first run, or `None`.
 
     Raises:
-        ValueError: if there is no run, a folder holds nothing of one, or as
-            `pictures.check_pictures`.
+        InputError: If there is no run, or a folder is not that of a run.
+        ValueError: If pictures can't be shown, see `check_pictures`.
     """
-    records = read_records(runs)
+    runs = read_runs(folders)
     if pictures is not None:
         check_pictures(pictures)
-    contents = {name: SECTIONS[name](records, pictures) for name in SECTIONS}
-    page = _page(records, contents)
+    page = _page(runs, {name: _section(name, runs, pictures) for name in SECTIONS})
     with write_file(path) as file:
         # File names may hold bytes that are no text.
         file.write(page.encode("utf-8", "replace"))
 
 
-def _of_pictures(draw: Callable[[Pictures], Html]) -> Section:
-    """A section of pictures, which may not be there, and are of the first run."""
-
-    def section(records, pictures):
-        if pictures is None:
-            return missing(records[:1], "evaluate", lambda record: False)
-        drawn = draw(pictures)
-        if len(records) == 1:
-            return drawn
-        return join([paragraph(f"Of the run {records[0].name}."), drawn])
-
-    return section
-
-
-def _of_records(tell: Callable[[Sequence[Record]], Html]) -> Section:
-    """A section that needs no pictures."""
-    return lambda records, pictures: tell(records)
+def _section(name, runs, pictures):
+    parts = []
+    if name in _OF_RUNS:
+        parts.append(_OF_RUNS[name](runs))
+    if name in _OF_PICTURES and pictures is None:
+        parts.append(not_run_yet(runs, runs[0], "evaluate"))
+    elif name in _OF_PICTURES:
+        if len(runs) > 1:
+            parts.append(paragraph(f"Of the run {runs[0].name}."))
+        parts.append(_OF_PICTURES[name](pictures))
+    return join(parts)
 
 
-def _retrieval(records, pictures):
-    drawn = _of_pictures(retrieval_pictures)(records, pictures)
-    return join([retrieval_numbers(records), drawn])
-
-
-# What stands on the page, in this order.
-SECTIONS: dict[str, Section] = {
-    "Results": _of_records(results_section),
-    "Training": _of_records(training_section),
-    "Collapse": _of_records(collapse_section),
-    "Confusion": _of_pictures(confusion_section),
-    "Mistakes": _of_pictures(mistakes_section),
-    "Retrieval": _retrieval,
-    "Clusters": _of_pictures(map_section),
-    "Labels": _of_records(labels_section),
-    "Files": _of_records(files_section),
-    "Settings": _of_records(settings_section),
-    "Versions": _of_records(versions_section),
-}
-
-
-def _page(records: Sequence[Record], contents: dict[str, Html]) -> str:
+def _page(runs: Sequence[Run], contents: dict[str, Html]) -> str:
     files = importlib.resources.files(__package__)
     style = files.joinpath("page.css").read_text("utf-8")
     script = files.joinpath("map.js").read_text("utf-8")
@@ -105,7 +98,7 @@ def _page(records: Sequence[Record], contents: dict[str, Html]) -> str:
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
-    names = ", ".join(record.name for record in records)
+    names = ", ".join(run.name for run in runs)
     title = f"VICReg: {names}"
     links = [f'<a href="#{name.lower()}">{name}</a>\n' for name in contents]
     sections = [
@@ -126,7 +119,7 @@ def _page(records: Sequence[Record], contents: dict[str, Html]) -> str:
 <body>
 <header>
 <h1>{markup(title)}</h1>
-{_subtitle(records)}<nav aria-label="Sections">
+{_subtitle(runs)}<nav aria-label="Sections">
 {"".join(links)}</nav>
 </header>
 <main>
@@ -137,15 +130,14 @@ def _page(records: Sequence[Record], contents: dict[str, Html]) -> str:
 """
 
 
-def _subtitle(records):
+def _subtitle(runs):
     """What was trained on what, as far as the flags tell."""
     lines = []
-    for record in records:
-        settings = record.settings
-        known = [settings[name] for name in ("encoder", "dataset") if name in settings]
-        told = f"{record.name}: {' on '.join(known)}" if known else record.name
-        if record.epochs:
-            last = record.epochs[-1]
-            told += f", {last.epoch} epochs, {last.minutes:.1f} minutes"
-        lines.append(paragraph(f"{told}, without labels." if known else told))
+    for run in runs:
+        known = [run.settings[k] for k in ("encoder", "dataset") if k in run.settings]
+        text = f"{run.name}: {' on '.join(known)}" if known else run.name
+        if run.epochs:
+            last = run.epochs[-1]
+            text += f", {last.epoch} epochs, {last.minutes:.1f} minutes"
+        lines.append(paragraph(f"{text}, without labels." if known else text))
     return join(lines)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vicreg_keras.evaluate.projection import ProjectionSettings
 from vicreg_keras.figures.neighbors import Tile, check_image
 
 MAX_POINTS = 2000  # Of the map: so many images are about two megabytes.
@@ -38,7 +39,7 @@ class ClusterMap:
         points: `(N, 2)`, as `projection.project` gives them; at most `MAX_POINTS`.
         assignments: `(N,)` integers, the cluster of each.
         images: uint8 `(N, H, W, 3)` or `(N, H, W, 1)` in [0, 255].
-        settings: of `projection.Projection`, for the caption.
+        settings: Settings of the `Projection`, for the caption.
         split: that the images are of.
         labels: `(N,)` integers, or `None`.
         cluster_to_class: the class matched with each cluster, or `None` for none. It
@@ -48,7 +49,7 @@ class ClusterMap:
     points: np.ndarray
     assignments: np.ndarray
     images: np.ndarray
-    settings: dict
+    settings: ProjectionSettings
     split: str = "test"
     labels: np.ndarray | None = None
     cluster_to_class: Sequence[int | None] | None = None
@@ -95,8 +96,8 @@ def check_pictures(pictures: Pictures) -> None:
         if not 0 <= mistake.probability <= 1:
             raise ValueError(
                 "Expected probabilities in [0, 1]. Received: "
-                f"probability={mistake.probability} of a {mistake.true_name!r} taken "
-                f"for a {mistake.predicted_name!r}."
+                f"probability={mistake.probability} of {mistake.true_name!r} "
+                f"predicted as {mistake.predicted_name!r}."
             )
     for query, neighbors in pictures.retrieval:
         for tile in (query, *neighbors):

@@ -1,286 +1,226 @@
-"""How good is the encoder? Its numbers beside what they must beat."""
+"""The first table of the page: quality of the encoder beside its baselines."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-from vicreg_keras.figures import text_table
+from vicreg_keras.evaluate.clustering import ClusterRecord
+from vicreg_keras.evaluate.few_labels import FewLabelResult
+from vicreg_keras.evaluate.knn import KnnEvalRecord
+from vicreg_keras.evaluate.linear_eval import LinearEvalRecord
+from vicreg_keras.evaluate.linear_probe import LinearProbeResult
+from vicreg_keras.evaluate.records import NAMES, Record
+from vicreg_keras.evaluate.retrieval import RetrieveRecord
+from vicreg_keras.figures.text_table import percent
 from vicreg_keras.report.elements import Html, join, paragraph, small, strong, table
-from vicreg_keras.report.records import Record, missing
+from vicreg_keras.report.runs import Run, missing
 
-# What is judged, as the modes call it and as a reader knows it.
-SUBJECTS = {
-    "encoder": "VICReg encoder",
-    "untrained": "untrained encoder",
-    "raw_input": "raw input",
-    "chance": "chance",
-}
-_AGREEMENT = {
-    "normalized_mutual_information": "mutual information",
-    "adjusted_rand_index": "adjusted Rand index",
-    "silhouette": "silhouette",
-}
 _NOTE = (
-    "Accuracies and precisions are in percent. Whatever is chosen (C, k, temperature, "
-    "learning rate) is chosen on held-out training images, never on the test split. "
+    "Accuracies and precisions are in percent. All choices (C, k, temperature, "
+    "learning rate) are made on the validation split, never on the test split. "
     "Mutual information (0 to 1), the adjusted Rand index (0 by chance, 1 for the same "
     "groups) and the silhouette (-1 to 1) are no percentages. Chance is guessing "
     "evenly; of retrieval and of matched clusters it is that of classes of equal size."
 )
 
+# Texts by a key of `NAMES`; what was not measured is not there.
+Texts = dict[str, str]
+
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What one protocol gave.
+    """Metrics of one protocol.
 
     Attributes:
-        title: what was done.
-        protocol: how, on which split of which dataset, and on how many images.
-        measures: by name, and of each the text by key of `SUBJECTS`; what was not
-            measured is not there.
-        chosen: what was chosen on held-out images, for the encoder.
+        title: What was evaluated.
+        protocol: How, on which split of which dataset, and on how many examples.
+        metrics: Texts by the metric's name.
+        chosen: What was chosen on the validation split, for the encoder.
     """
 
     title: str
     protocol: str
-    measures: dict[str, dict[str, str]]
+    metrics: dict[str, Texts]
     chosen: str = ""
 
 
-def results_section(records: Sequence[Record]) -> Html:
-    """Linear evaluation, kNN, retrieval and clusters, each beside its baselines.
+def results_section(runs: Sequence[Run]) -> Html:
+    """Returns linear evaluation, kNN, retrieval and clusters, each beside baselines.
 
     With one run the baselines are columns; with several the runs are.
 
     Args:
-        records: the runs.
+        runs: The runs of the page.
     """
-    missed = join([missing(records, mode) for mode in _GIVERS])
-    scores = [list(_all_scores(record)) for record in records]
+    absent = join([missing(runs, cls) for cls in _SCORES])
+    scores = [
+        [
+            one
+            for cls, score in _SCORES.items()
+            if cls in run.last
+            for one in score(run.last[cls])
+        ]
+        for run in runs
+    ]
     if not any(scores):
-        return missed
-    if len(records) == 1:
+        return absent
+    if len(runs) == 1:
         content = _beside_baselines(scores[0])
     else:
-        content = _beside_each_other([record.name for record in records], scores)
-    return join([content, paragraph(_NOTE), missed])
+        content = _side_by_side([run.name for run in runs], scores)
+    return join([content, paragraph(_NOTE), absent])
 
 
-def retrieval_table(record: Record) -> Html:
-    """Precision, recall and hit rate at every k, beside the baselines.
-
-    Args:
-        record: of a run with a line of `retrieve`.
-    """
-    row = record.last["retrieve"]
-    results = row["results"]
-    names = [name for name in SUBJECTS if name in results]
-    own = results["encoder"]
-    rows = []
-    for measure in ("precision", "recall", "hit_rate"):
-        rows.append([f"{measure.replace('_', ' ')} at"])
-        for k in own[measure]:
-            values = (
-                text_table.percent(results[name][measure].get(k)) for name in names
-            )
-            rows.append([k, *values])
-    index = "exact search" if own["index"] == "exact" else f"index {own['index']}"
-    caption = (
-        f"Retrieval on {row['dataset']}, percent: {own['num_queries']:,} "
-        f"{row['split']} images search {own['num_database']:,} training images by "
-        f"cosine similarity, {index}; seed {row['seed']}."
-    )
-    return table(caption, ["", *(SUBJECTS[name] for name in names)], rows, "numbers")
-
-
-def _all_scores(record: Record) -> Iterator[Scores]:
-    """Everything of a run that stands in the first table."""
-    for mode, give in _GIVERS.items():
-        if mode in record.last:
-            yield from give(record.last[mode])
-
-
-def _linear(row):
-    results = {
-        name: {
-            protocol: numbers["metrics"] | numbers["settings"]
-            if "metrics" in numbers
-            else numbers
-            for protocol, numbers in protocols.items()
-            if numbers
+def _linear(record: LinearEvalRecord) -> Iterator[Scores]:
+    where = f"{record.dataset}, {record.split} split, {record.num_test:,} images; "
+    where += f"seed {record.seed}"
+    for protocol in ("cached", "augmented", "few_labels"):
+        results = {
+            name: getattr(result, protocol)
+            for name, result in record.results.items()
+            if getattr(result, protocol) is not None
         }
-        for name, protocols in row["results"].items()
-    }
-    own = results["encoder"]
-    chance = row.get("chance") or results.get("chance", {}).get("chance", {})
-    where = f"{row['dataset']}, {row['split']} split, {row['num_test']:,} images; "
-    where += f"seed {row['seed']}"
-    for protocol, numbers in own.items():
-        how, chosen = _LINEAR_WORDS[protocol](numbers)
-        judged = results | {"chance": {protocol: chance}}
-        measures = {
-            "top-1": _percents(judged, protocol, "top1"),
-            "top-5": _percents(judged, protocol, "top5"),
-        }
-        yield Scores(
-            "Linear evaluation",
-            f"protocol {protocol} ({how}); {where}",
-            {name: texts for name, texts in measures.items() if "encoder" in texts},
-            chosen,
-        )
+        if "encoder" not in results:
+            continue
+        how, chosen = _describe_linear(results["encoder"])
+        metrics = {}
+        for name, attribute in (("top-1", "top1"), ("top-5", "top5")):
+            texts = _texts(results, attribute, percent, std=f"{attribute}_std")
+            if "encoder" in texts:
+                chance = percent(getattr(record.chance, attribute))
+                metrics[name] = texts | {"chance": chance}
+        heading = f"protocol {protocol} ({how}); {where}"
+        yield Scores("Linear evaluation", heading, metrics, chosen)
 
 
-def _cached_words(numbers):
-    how = "logistic regression on frozen representations of plain images"
-    return how, f"C {numbers['C']:g}"
-
-
-def _augmented_words(numbers):
-    how = f"linear head on the frozen encoder, SGD, {numbers['epochs']} epochs of "
+def _describe_linear(result):
+    """How a protocol works, and what it chose."""
+    settings = result.settings
+    if isinstance(result, LinearProbeResult):
+        how = "logistic regression on frozen representations of plain images"
+        return how, f"C {settings.C:g}"
+    if isinstance(result, FewLabelResult):
+        count = settings.labels_per_class
+        how = f"logistic regression on {count} label{'s' * (count > 1)} per class; "
+        how += f"mean and standard deviation of {settings.num_draws} draws"
+        return how, ""
+    how = f"linear head on the frozen encoder, SGD, {settings.epochs} epochs of "
     how += "cropped and flipped images"
-    return how, f"learning rate {numbers['learning_rate']:g}"
+    return how, f"learning rate {settings.learning_rate:g}"
 
 
-def _few_labels_words(numbers):
-    count = numbers["labels_per_class"]
-    how = f"logistic regression on {count} label{'s' if count > 1 else ''} a class; "
-    how += f"mean and standard deviation of {numbers['num_draws']} draws"
-    return how, ""
-
-
-# How a protocol is told, and what was chosen in it.
-_LINEAR_WORDS = {
-    "cached": _cached_words,
-    "augmented": _augmented_words,
-    "few_labels": _few_labels_words,
-}
-
-
-def _knn(row):
-    results = row["results"]
-    own = results["encoder"]
-    measures = {}
-    for many, key, name in ((1, "top1", "top-1"), (5, "top5", "top-5")):
-        if own[key] is not None:
-            texts = {
-                who: text_table.percent(them[key]) for who, them in results.items()
-            }
-            texts["chance"] = text_table.percent(many / own["num_classes"])
-            measures[name] = texts
+def _knn(record: KnnEvalRecord) -> Iterator[Scores]:
+    settings = record.results["encoder"].settings
+    metrics = {}
+    for k in (1, 5):
+        texts = _texts(record.results, f"top{k}", percent)
+        if "encoder" in texts:
+            chance = percent(k / settings.num_classes)
+            metrics[f"top-{k}"] = texts | {"chance": chance}
     yield Scores(
         "k nearest neighbors",
-        f"protocol knn (weighted votes, cosine similarity); "
-        f"{row['dataset']}, {row['split']} split, {own['num_test']:,} images; seed "
-        f"{row['seed']}",
-        measures,
-        f"k {own['k']}, temperature {own['temperature']:g}",
+        f"weighted votes, cosine similarity; {record.dataset}, {record.split} split, "
+        f"{settings.num_test:,} images; seed {record.seed}",
+        metrics,
+        f"k {settings.k}, temperature {settings.temperature:g}",
     )
 
 
-def _retrieval(row):
-    own = row["results"]["encoder"]
-    texts = {
-        name: text_table.percent(numbers["mean_average_precision"])
-        for name, numbers in row["results"].items()
-    }
-    texts["chance"] = text_table.percent(1 / own["num_classes"])
+def _retrieval(record: RetrieveRecord) -> Iterator[Scores]:
+    settings = record.results["encoder"].settings
+    texts = _texts(record.results, "mean_average_precision", percent)
+    texts["chance"] = percent(1 / settings.num_classes)
     yield Scores(
         "Retrieval",
-        f"protocol retrieval (cosine similarity); {row['dataset']}, "
-        f"{own['num_queries']:,} {row['split']} images search "
-        f"{own['num_database']:,} training images; seed {row['seed']}",
+        f"cosine similarity; {record.dataset}, {settings.num_queries:,} {record.split} "
+        f"images search {settings.num_database:,} training images; seed {record.seed}",
         {"mean average precision": texts},
     )
 
 
-def _clusters(row):
-    results = row["results"]
-    own = results["encoder"]
-    measures = {}
-    if own["matched_accuracy"] is not None:
-        texts = {
-            name: text_table.percent(numbers["matched_accuracy"])
-            for name, numbers in results.items()
-        }
-        texts["chance"] = text_table.percent(1 / own["num_classes"])
-        measures["matched with the classes"] = texts
-    for key, name in _AGREEMENT.items():
-        texts = {
-            who: f"{numbers[key]:.3f}"
-            for who, numbers in results.items()
-            if numbers.get(key) is not None
-        }
-        if key == "adjusted_rand_index":
+def _clusters(record: ClusterRecord) -> Iterator[Scores]:
+    settings = record.results["encoder"].settings
+    metrics = {}
+    for name, attribute, text in (
+        ("matched with the classes", "matched_accuracy", percent),
+        ("mutual information", "normalized_mutual_information", "{:.3f}".format),
+        ("adjusted Rand index", "adjusted_rand_index", "{:.3f}".format),
+        ("silhouette", "silhouette", "{:.3f}".format),
+    ):
+        texts = _texts(record.results, attribute, text)
+        if attribute == "matched_accuracy" and settings.num_classes:
+            texts["chance"] = percent(1 / settings.num_classes)
+        if attribute == "adjusted_rand_index":
             texts["chance"] = "0.000"
         if "encoder" in texts:
-            measures[name] = texts
+            metrics[name] = texts
     yield Scores(
         "Clusters",
-        f"protocol kmeans, {own['num_clusters']} clusters (as many as: "
-        f"{own['num_clusters_chosen_by']}); {row['dataset']}, {row['split']} split, "
-        f"{own['num_examples']:,} images; seed {own['seed']}",
-        measures,
+        f"k-means, {settings.num_clusters} clusters (chosen by: "
+        f"{settings.num_clusters_chosen_by}); {record.dataset}, {record.split} split, "
+        f"{settings.num_examples:,} images; seed {settings.seed}",
+        metrics,
     )
 
 
-_GIVERS = {
-    "linear_eval": _linear,
-    "knn_eval": _knn,
-    "retrieve": _retrieval,
-    "cluster": _clusters,
+_SCORES: dict[type[Record], Callable[[Any], Iterator[Scores]]] = {
+    LinearEvalRecord: _linear,
+    KnnEvalRecord: _knn,
+    RetrieveRecord: _retrieval,
+    ClusterRecord: _clusters,
 }
 
 
-def _percents(results, protocol, key):
-    """One accuracy of each that has it, by name."""
-    found = {name: parts.get(protocol, {}) for name, parts in results.items()}
-    return {
-        # A narrow column breaks before the sign, not behind it.
-        name: text_table.percent(numbers[key], numbers.get(f"{key}_std")).replace(
-            "\u00b1 ", "\u00b1\u00a0"
-        )
-        for name, numbers in found.items()
-        if numbers.get(key) is not None
-    }
+def _texts(
+    results: Mapping[str, Any],
+    attribute: str,
+    text: Callable[..., str],
+    std: str | None = None,
+) -> Texts:
+    """Texts of a metric of each result that has it."""
+    texts = {}
+    for name, result in results.items():
+        value = getattr(result.metrics, attribute)
+        if value is not None:
+            spread = [getattr(result.metrics, std, None)] if std else []
+            # A narrow column breaks before the sign, not behind it.
+            texts[name] = text(value, *spread).replace("\u00b1 ", "\u00b1\u00a0")
+    return texts
 
 
 def _beside_baselines(scores: Sequence[Scores]) -> Html:
-    rows = []
+    lines = []
     for one in scores:
         chosen = f"; chosen: {one.chosen}" if one.chosen else ""
-        rows.append([_heading(one.title, f"{one.protocol}{chosen}")])
-        for measure, texts in one.measures.items():
-            rows.append([measure, *(texts.get(name, "-") for name in SUBJECTS)])
-    caption = "The encoder beside what it must beat."
-    return table(caption, ["", *SUBJECTS.values()], rows, "numbers scores")
+        lines.append([_heading(one.title, f"{one.protocol}{chosen}")])
+        for metric, texts in one.metrics.items():
+            lines.append([metric, *(texts.get(name, "-") for name in NAMES)])
+    caption = "The encoder beside its baselines."
+    return table(caption, ["", *NAMES.values()], lines, "numbers scores")
 
 
-def _beside_each_other(
-    names: Sequence[str], scores: Sequence[Sequence[Scores]]
-) -> Html:
-    """Runs as columns; the same protocol on the same split shares its rows."""
+def _side_by_side(names: Sequence[str], scores: Sequence[Sequence[Scores]]) -> Html:
+    """Runs as columns; the same protocol on the same split shares its lines."""
     by_run = [{(one.title, one.protocol): one for one in each} for each in scores]
-    rows = []
+    lines = []
     for key in dict.fromkeys(key for each in by_run for key in each):
         found = [each.get(key) for each in by_run]
-        rows.append([_heading(*key)])
-        measures = dict.fromkeys(name for one in found if one for name in one.measures)
-        for measure in measures:
-            for context, label in SUBJECTS.items():
-                cells = [_cell(one, measure, context) for one in found]
-                row = [f"{measure}, {label}", *cells]
+        lines.append([_heading(*key)])
+        metrics = dict.fromkeys(name for one in found if one for name in one.metrics)
+        for metric in metrics:
+            for name, label in NAMES.items():
+                cells = [
+                    one.metrics.get(metric, {}).get(name, "-") if one else "-"
+                    for one in found
+                ]
+                line = [f"{metric}, {label}", *cells]
                 if any(cell != "-" for cell in cells):
-                    rows.append(map(strong, row) if context == "encoder" else row)
+                    lines.append(map(strong, line) if name == "encoder" else line)
         chosen = [one.chosen if one else "-" for one in found]
         if any(one.chosen for one in found if one):
-            rows.append([small("chosen"), *map(small, chosen)])
-    caption = "The same numbers of every run, one column a run."
-    return table(caption, ["", *names], rows, "numbers")
-
-
-def _cell(scores, measure, context):
-    if scores is None:
-        return "-"
-    return scores.measures.get(measure, {}).get(context, "-")
+            lines.append([small("chosen"), *map(small, chosen)])
+    caption = "The same metrics of every run, one column per run."
+    return table(caption, ["", *names], lines, "numbers")
 
 
 def _heading(title, note):

@@ -1,76 +1,59 @@
-"""With what was a run made, and on what machine? Its flags and versions."""
+"""Sections on how a run was made: its flags, versions and hardware."""
 
 from collections.abc import Sequence
 
 from vicreg_keras.report.elements import Html, join, paragraph, table
-from vicreg_keras.report.records import Record
+from vicreg_keras.report.runs import Run
 
-# Every run has its own: that they differ says nothing.
+# Every run has its own: that they differ tells nothing.
 _OWN = ("workdir",)
 
 
-def settings_section(records: Sequence[Record]) -> Html:
-    """The flags of a run, or those in which several runs differ.
+def settings_section(runs: Sequence[Run]) -> Html:
+    """Returns the flags of a run, or those in which several runs differ.
 
     Args:
-        records: the runs.
+        runs: The runs of the page.
     """
-    known = [record for record in records if record.settings]
-    if not known:
+    names = sorted({name for run in runs for name in run.settings})
+    if not names:
         text = "Left out: there is no flags.flags, since nothing was trained here."
         return paragraph(text, "missing")
-    names = sorted({name for record in records for name in record.settings})
-    rows = [
-        [f"--{name}", *(record.settings.get(name, "-") for record in records)]
+    lines = [
+        [f"--{name}", *(run.settings.get(name, "-") for run in runs)]
         for name in names
-        if len(records) == 1 or name not in _OWN
+        if len(runs) == 1 or name not in _OWN
     ]
-    if len(records) == 1:
-        return table("Flags of the run.", ["flag", "value"], rows, "settings")
-    differing = [row for row in rows if len(set(row[1:])) > 1]
-    alike = [row[:2] for row in rows if len(set(row[1:])) == 1]
-    parts = []
+    if len(runs) == 1:
+        return table("Flags of the run.", ["flag", "value"], lines, "settings")
+    differing = [line for line in lines if len(set(line[1:])) > 1]
+    same = [line[:2] for line in lines if len(set(line[1:])) == 1]
+    parts = [paragraph("The runs have the same flags.")]
     if differing:
-        header = ["flag", *(record.name for record in records)]
-        parts.append(
-            table(
-                "Flags in which the runs differ.",
-                header,
-                differing,
-                "settings differing",
-            )
-        )
-    else:
-        parts.append(paragraph("The runs have the same flags."))
-    if alike:
-        inside = table("Flags that are the same.", ["flag", "value"], alike, "settings")
-        parts.append(
-            Html(
-                f"<details><summary>The {len(alike)} flags that are the same"
-                f"</summary>{inside}</details>\n"
-            )
-        )
+        caption, header = "Flags in which the runs differ.", [run.name for run in runs]
+        parts = [table(caption, ["flag", *header], differing, "settings differing")]
+    if same:
+        inside = table("Flags that are the same.", ["flag", "value"], same, "settings")
+        summary = f"<summary>The {len(same)} flags that are the same</summary>"
+        parts.append(Html(f"<details>{summary}{inside}</details>\n"))
     return join(parts)
 
 
-def versions_section(records: Sequence[Record]) -> Html:
-    """Versions, hardware and commit.
+def versions_section(runs: Sequence[Run]) -> Html:
+    """Returns versions, hardware and commit.
 
     Args:
-        records: the runs.
+        runs: The runs of the page.
     """
-    names = list(
-        dict.fromkeys(name for record in records for name in record.environment)
-    )
+    names = list(dict.fromkeys(name for run in runs for name in run.environment))
     if not names:
         text = "Left out: there is no environment.json, since nothing was trained here."
         return paragraph(text, "missing")
-    rows = [
-        [name, *(_text(record.environment.get(name)) for record in records)]
-        for name in names
+    lines = [
+        [name, *(_text(run.environment.get(name)) for run in runs)] for name in names
     ]
-    header = ["", *(record.name for record in records)]
-    return table("Versions and hardware of training.", header, rows, "settings")
+    header = ["", *(run.name for run in runs)]
+    return table("Versions and hardware of training.", header, lines, "settings")
 
 
 def _text(value):

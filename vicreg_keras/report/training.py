@@ -1,9 +1,10 @@
 """Sections on training: curves over epochs, ranks, and signs of collapse."""
 
-from collections.abc import Sequence
-from types import SimpleNamespace
+from collections.abc import Iterable, Sequence
 
 from vicreg_keras.evaluate.knn import PUBLISHED_K, PUBLISHED_TEMPERATURE
+from vicreg_keras.evaluate.records import NAMES
+from vicreg_keras.evaluate.spectrum import SpectrumRecord
 from vicreg_keras.figures.spectrum import eigenvalue_decay
 from vicreg_keras.figures.training import (
     accuracy_over_minutes,
@@ -18,35 +19,32 @@ from vicreg_keras.report.elements import (
     strong,
     table,
 )
-from vicreg_keras.report.records import Record, missing
-from vicreg_keras.report.results import SUBJECTS
+from vicreg_keras.report.runs import Run, missing
 from vicreg_keras.training.callbacks import COLLAPSED_STD
 
-_SPECTRUM = {
+_METRICS = {
     "rankme": ("RankMe", ".1f"),
     "effective_rank": ("effective rank", ".1f"),
     "possible_rank": ("possible rank", "d"),
     "alpha": ("alpha, exponent of the eigenvalues' decay", ".2f"),
     "std_mean": ("standard deviation, mean over dimensions", ".3g"),
     "dead_dimensions": ("dead dimensions", "d"),
-    "representation_size": ("dimensions", "d"),
 }
 
 
-def training_section(records: Sequence[Record]) -> Html:
+def training_section(runs: Sequence[Run]) -> Html:
     """Returns loss terms over epochs and the kNN accuracy over minutes.
 
     Args:
-        records: The runs.
+        runs: The runs of the page.
     """
-    absent = missing(records, "pretrain", lambda record: record.epochs)
-    runs = {record.name: record.epochs for record in records if record.epochs}
-    if not runs:
+    absent = missing(runs, None)
+    epochs = {run.name: run.epochs for run in runs if run.epochs}
+    if not epochs:
         return absent
-    parts = [embed_figure(loss_curves(runs), "loss")]
-    epochs = [epoch for one in runs.values() for epoch in one]
-    if any("knn_top1" in epoch.metrics for epoch in epochs):
-        parts.append(embed_figure(accuracy_over_minutes(runs), "accuracy"))
+    parts = [embed_figure(loss_curves(epochs), "loss")]
+    if any("knn_top1" in one.metrics for run in runs for one in run.epochs):
+        parts.append(embed_figure(accuracy_over_minutes(epochs), "accuracy"))
     text = (
         f"The kNN accuracy (k {PUBLISHED_K}, temperature {PUBLISHED_TEMPERATURE}, "
         "cosine similarity) is of the validation split, among fewer neighbors than in "
@@ -55,23 +53,29 @@ def training_section(records: Sequence[Record]) -> Html:
     return join([*parts, paragraph(text), absent])
 
 
-def collapse_section(records: Sequence[Record]) -> Html:
+def collapse_section(runs: Sequence[Run]) -> Html:
     """Returns what tells whether all images get the same embedding, or nearly.
 
     Args:
-        records: The runs.
+        runs: The runs of the page.
     """
+    records = {
+        run.name: run.last[SpectrumRecord] for run in runs if SpectrumRecord in run.last
+    }
     parts = []
-    for record in records:
-        if "spectrum" in record.last:
-            whose = f"{record.name}: " if len(records) > 1 else ""
-            parts += _diagnoses(whose, record.last["spectrum"])
-    runs = {record.name: record.epochs for record in records if record.epochs}
-    if runs:
-        parts.append(embed_figure(collapse_curves(runs), "collapse"))
-    spectra = _spectra(records)
-    if spectra:
-        parts.append(embed_figure(eigenvalue_decay(spectra), "eigenvalues"))
+    for name, record in records.items():
+        whose = f"{name}: " if len(runs) > 1 else ""
+        for diagnosis in record.diagnoses:
+            healthy = diagnosis.state == "healthy"
+            state = strong(f"{diagnosis.state.capitalize()}.")
+            text = join([whose, state, " ", diagnosis.text])
+            parts.append(paragraph(text, f"diagnosis{'' if healthy else ' collapsed'}"))
+    epochs = {run.name: run.epochs for run in runs if run.epochs}
+    if epochs:
+        parts.append(embed_figure(collapse_curves(epochs), "collapse"))
+    if records:
+        figure = eigenvalue_decay(_spectra(records, len(runs)))
+        parts.append(embed_figure(figure, "eigenvalues"))
     text = (
         f"Under a standard deviation of {COLLAPSED_STD}, all images have practically "
         "the same embedding, and nothing is learned. The ranks count the directions in "
@@ -79,60 +83,38 @@ def collapse_section(records: Sequence[Record]) -> Html:
         "first where the covariance term fails."
     )
     parts.append(paragraph(text))
-    if spectra:
-        parts.append(_spectrum_table(records))
-    return join(
-        [
-            *parts,
-            missing(records, "pretrain", lambda record: record.epochs),
-            missing(records, "spectrum"),
-        ]
-    )
+    if records:
+        parts.append(_spectrum_table(records, len(runs)))
+    return join([*parts, missing(runs, None), missing(runs, SpectrumRecord)])
 
 
-def _diagnoses(whose, row):
-    for found in row["diagnoses"]:
-        look = "diagnosis" if found["state"] == "healthy" else "diagnosis collapsed"
-        state = strong(f"{found['state'].capitalize()}.")
-        yield paragraph(join([whose, state, " ", found["text"]]), look)
-
-
-def _spectra(records):
+def _spectra(records, num_runs):
     """Spectra of one run's encoders, or those of several runs' trained ones."""
-    found = {
-        record.name: {
-            name: SimpleNamespace(**numbers)
-            for name, numbers in record.last["spectrum"]["results"].items()
-        }
-        for record in records
-        if "spectrum" in record.last
-    }
-    if len(records) == 1:
-        return next(iter(found.values()), {})
-    return {name: spectra["encoder"] for name, spectra in found.items()}
+    if num_runs == 1:
+        (record,) = records.values()
+        return {name: result.metrics for name, result in record.results.items()}
+    return {name: one.results["encoder"].metrics for name, one in records.items()}
 
 
-def _spectrum_table(records):
-    known = {r.name: r.last["spectrum"] for r in records if "spectrum" in r.last}
-    header, columns = [""], []
-    for name, row in known.items():
-        for subject, numbers in row["results"].items():
-            whose = f"{name}, " if len(records) > 1 else ""
-            header.append(f"{whose}{SUBJECTS[subject]}")
-            columns.append(numbers)
-    rows = []
-    for key, (label, form) in _SPECTRUM.items():
-        values = [column[key] for column in columns]
-        rows.append([label, *("-" if v is None else format(v, form) for v in values)])
-    sources = {f"{row['dataset']}, {row['split']} split" for row in known.values()}
-    images = _either(f"{column['num_examples']:,}" for column in columns)
-    seeds = _either(str(row["seed"]) for row in known.values())
+def _spectrum_table(records, num_runs):
+    header, results = [""], []
+    for run, record in records.items():
+        for name, result in record.results.items():
+            header.append(f"{run}, {NAMES[name]}" if num_runs > 1 else NAMES[name])
+            results.append(result)
+    lines = []
+    for attribute, (label, form) in _METRICS.items():
+        values = [getattr(result.metrics, attribute) for result in results]
+        lines.append([label, *("-" if v is None else format(v, form) for v in values)])
+    lines.append(["dimensions", *(one.settings.representation_size for one in results)])
+    images = _either(f"{one.settings.num_examples:,}" for one in results)
+    sources = _either(f"{one.dataset}, {one.split} split" for one in records.values())
+    seeds = _either(str(record.seed) for record in records.values())
     caption = (
-        f"Spectrum of the representations of {images} images, {_either(sources)}; "
-        f"seed {seeds}."
+        f"Spectrum of the representations of {images} images, {sources}; seed {seeds}."
     )
-    return table(caption, header, rows, "numbers")
+    return table(caption, header, lines, "numbers")
 
 
-def _either(texts):
+def _either(texts: Iterable[str]) -> str:
     return " or ".join(sorted(set(texts)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vicreg_keras.report.mistakes import confusion_section, mistakes_section
+from vicreg_keras.report.examples import confusion_section, mistakes_section
 from vicreg_keras.report.pictures import Mistake, Pictures
 
 CONFUSION = np.array([[8, 2, 0], [1, 3, 0], [0, 6, 0]])
@@ -105,7 +105,7 @@ def test_a_mistake_is_seen(see, shape, kind, size):
     seen = Image.open(io.BytesIO(base64.b64decode(content)))
     assert seen.size == size == (int(element.at["width"]), int(element.at["height"]))
     assert np.abs(np.asarray(seen).astype(int) - 77).max() <= 2
-    assert element.at["alt"] == "cat, taken for dog"
+    assert element.at["alt"] == "cat, predicted as dog"
     assert "98.77 %" in page.all("figcaption")[0].text
 
 

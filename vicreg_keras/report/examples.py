@@ -1,12 +1,12 @@
-"""Where does the linear head go wrong? Confusion matrix and most confident mistakes."""
+"""Sections that show examples: confusion matrix, mistakes, nearest neighbors."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageColor
 
-from vicreg_keras.figures import text_table
 from vicreg_keras.figures.style import BLUE, VERMILION
+from vicreg_keras.figures.text_table import percent
 from vicreg_keras.report.elements import (
     Html,
     data_uri,
@@ -29,10 +29,10 @@ _HEAD = "Linear head on frozen representations (protocol cached)"
 
 
 def confusion_section(pictures: Pictures) -> Html:
-    """Which classes are taken for which?
+    """Returns which classes are predicted as which.
 
     Args:
-        pictures: with a confusion matrix, or without.
+        pictures: With a confusion matrix, or without.
     """
     if pictures.confusion is None:
         text = "Left out: it needs a labeled dataset with a test split."
@@ -41,11 +41,11 @@ def confusion_section(pictures: Pictures) -> Html:
     names = list(map(str, pictures.class_names))
     totals = confusion.sum(axis=1, keepdims=True)
     shares = confusion / np.maximum(totals, 1)
-    right = text_table.percent(np.trace(confusion) / max(confusion.sum(), 1))
+    right = percent(np.trace(confusion) / max(confusion.sum(), 1))
     caption = (
         f"{_HEAD}, {pictures.dataset}, test split, {confusion.sum():,} images: "
-        f"{right} percent right. A row is a class, a column what it is taken for; the "
-        "color is the share of the class, blue where right."
+        f"{right} percent right. Rows are classes, columns predictions, colors shares "
+        "of the class, blue where right."
     )
     if len(names) <= _MAX_CELLS:
         matrix = _matrix(confusion, shares, names, caption)
@@ -55,10 +55,10 @@ def confusion_section(pictures: Pictures) -> Html:
 
 
 def mistakes_section(pictures: Pictures) -> Html:
-    """The images on which the linear head is surest and wrong.
+    """Returns the images on which the linear head is most confident and wrong.
 
     Args:
-        pictures: with mistakes, or without.
+        pictures: With mistakes, or without.
     """
     if not pictures.mistakes:
         if pictures.confusion is None:
@@ -69,9 +69,9 @@ def mistakes_section(pictures: Pictures) -> Html:
     figures = []
     for mistake in pictures.mistakes:
         true, taken = mistake.true_name, mistake.predicted_name
-        probability = f"{text_table.percent(mistake.probability)} %"
-        image = picture(mistake.image, f"{true}, taken for {taken}")
-        words = join([true, Html("<br>"), "taken for ", taken, Html("<br>")])
+        probability = f"{percent(mistake.probability)} %"
+        image = picture(mistake.image, f"{true}, predicted as {taken}")
+        words = join([true, Html("<br>"), "predicted as ", taken, Html("<br>")])
         figures.append(
             Html(
                 f'<figure class="tile">{image}<figcaption>{words}'
@@ -87,6 +87,35 @@ def mistakes_section(pictures: Pictures) -> Html:
     )
 
 
+def neighbors_section(pictures: Pictures) -> Html:
+    """Returns test images, each beside its nearest training images.
+
+    Args:
+        pictures: With retrieval, or without.
+    """
+    if not pictures.retrieval:
+        text = "Left out: it needs a labeled dataset with a test split."
+        return paragraph(text, "missing")
+    lines = []
+    for query, neighbors in pictures.retrieval:
+        tiles = [_tile(query, f"query: {query.name}", "query")]
+        for tile in neighbors:
+            distance = "" if tile.distance is None else f"{tile.distance:.2f}"
+            rightness = ", of another class" if tile.wrong else ""
+            words = f"near {query.name}: {tile.name}{rightness}"
+            tiles.append(_tile(tile, words, distance))
+        lines.append(
+            join([Html('<div class="tiles query">\n'), *tiles, Html("</div>\n")])
+        )
+    text = (
+        f"Left: a query, {pictures.dataset}, test split, one image of each class drawn "
+        f"at random (seed {pictures.seed}). Beside it: the nearest training images, "
+        "by distance between L2-normalized representations (0: the same direction, 2: "
+        "opposite). Framed and crossed: of another class than the query."
+    )
+    return join([paragraph(text), *lines])
+
+
 def _matrix(confusion, shares, names, caption):
     """Counts in a table, colored by their share of the row."""
     head = "".join(f'<th scope="col"><span>{markup(n)}</span></th>' for n in names)
@@ -97,7 +126,7 @@ def _matrix(confusion, shares, names, caption):
             share = shares[true, taken]
             red, green, blue = ImageColor.getrgb(BLUE if true == taken else VERMILION)
             opacity = _OPACITY * np.sqrt(share)
-            words = f"{names[true]} taken for {names[taken]}: {100 * share:.2f} %"
+            words = f"{names[true]} predicted as {names[taken]}: {100 * share:.2f} %"
             cells.append(
                 f'<td style="background:rgba({red},{green},{blue},{opacity:.3f})" '
                 f'title="{markup(words)}">{count}</td>'
@@ -133,12 +162,20 @@ def _pairs(confusion: np.ndarray, shares: np.ndarray, names: Sequence[str]) -> H
             names[true],
             names[taken],
             f"{wrong[true, taken]:,}",
-            text_table.percent(shares[true, taken]),
+            percent(shares[true, taken]),
         ]
         for true, taken in zip(*np.unravel_index(order, wrong.shape), strict=True)
         if wrong[true, taken]
     ]
     if not rows:
         return Html("")
-    header = ["class", "taken for", "images", "percent of class"]
+    header = ["class", "predicted as", "images", "percent of class"]
     return table("The most frequent confusions.", header, rows, "numbers pairs")
+
+
+def _tile(tile, words, note):
+    kind = "tile wrong" if tile.wrong else "tile"
+    return Html(
+        f'<figure class="{kind}">{picture(tile.image, words)}<figcaption>'
+        f"{markup(tile.name)}<br>{small(note)}</figcaption></figure>\n"
+    )

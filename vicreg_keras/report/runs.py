@@ -1,0 +1,120 @@
+"""Runs as the page shows them: what is in their folders, read once."""
+
+import collections
+import dataclasses
+import json
+import pathlib
+import shlex
+from collections.abc import Sequence
+
+from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.clustering import ClusterRecord
+from vicreg_keras.evaluate.finetune import FinetuneRecord
+from vicreg_keras.evaluate.knn import KnnEvalRecord
+from vicreg_keras.evaluate.linear_eval import LinearEvalRecord
+from vicreg_keras.evaluate.records import ExportRecord, Record, read_records
+from vicreg_keras.evaluate.retrieval import RetrieveRecord
+from vicreg_keras.evaluate.spectrum import SpectrumRecord
+from vicreg_keras.figures.run_figures import read_epochs
+from vicreg_keras.figures.training import Epoch
+from vicreg_keras.report.elements import Html, join, paragraph
+from vicreg_keras.workdir.run_folder import RunFolder
+
+_RECORDS = (
+    LinearEvalRecord,
+    KnnEvalRecord,
+    RetrieveRecord,
+    ClusterRecord,
+    SpectrumRecord,
+    FinetuneRecord,
+    ExportRecord,
+)
+# How a record is got, where the mode's name is not all of it.
+_COMMANDS = {"export": "export --format=tflite"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run as the page shows it.
+
+    Attributes:
+        name: Name of its folder, different from all others on the page.
+        path: Path of its folder.
+        settings: Flags by name, as text.
+        environment: Versions and hardware.
+        epochs: Epochs of pretraining.
+        last: The last record of each type.
+    """
+
+    name: str
+    path: pathlib.Path
+    settings: dict[str, str]
+    environment: dict
+    epochs: list[Epoch]
+    last: dict[type[Record], Record]
+
+
+def read_runs(folders: Sequence[RunFolder]) -> list[Run]:
+    """Reads the folders of runs.
+
+    Args:
+        folders: At least one.
+
+    Raises:
+        InputError: If there is none, or a folder is not that of a run.
+    """
+    if not folders:
+        raise InputError("Expected at least one run to report. Received: none.")
+    counts = collections.Counter(folder.path.resolve().name for folder in folders)
+    return [_read(folder, counts) for folder in folders]
+
+
+def missing(runs: Sequence[Run], cls: type[Record] | None) -> Html:
+    """Returns a line with the command for each run that lacks a record.
+
+    Args:
+        runs: The runs of the page.
+        cls: Type of the record; `None` for epochs of pretraining.
+    """
+    if cls is None:
+        absent, mode = [run for run in runs if not run.epochs], "pretrain"
+    else:
+        absent, mode = [run for run in runs if cls not in run.last], cls.mode
+    return join([not_run_yet(runs, run, mode) for run in absent])
+
+
+def not_run_yet(runs: Sequence[Run], run: Run, mode: str) -> Html:
+    """Returns a line with the command that runs a mode.
+
+    Args:
+        runs: The runs of the page.
+        run: The one that lacks what the mode gives.
+        mode: Name of the mode.
+    """
+    whose = f"{run.name}: " if len(runs) > 1 else ""
+    mode = _COMMANDS.get(mode, mode)
+    command = f"python main.py --mode={mode} --workdir={shlex.quote(str(run.path))}"
+    line = join([f"{whose}not run yet: ", Html("<code>"), command, Html("</code>")])
+    return paragraph(line, "missing")
+
+
+def _read(folder, counts):
+    if not folder.metrics.exists() and not folder.flags.exists():
+        raise InputError(
+            "Expected the folder of a run, with metrics.jsonl or flags.flags. "
+            f"Received: workdir={folder.path}, which has neither. Train there first, "
+            "or name another."
+        )
+    environment = {}
+    if folder.environment.exists():
+        environment = json.loads(folder.environment.read_text())
+    records = {cls: read_records(folder, cls) for cls in _RECORDS}
+    name = folder.path.resolve().name
+    return Run(
+        name=name if counts[name] == 1 else str(folder.path),
+        path=folder.path,
+        settings=folder.read_settings(),
+        environment=environment,
+        epochs=read_epochs(folder),
+        last={cls: found[-1] for cls, found in records.items() if found},
+    )

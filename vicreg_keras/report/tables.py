@@ -1,0 +1,140 @@
+"""Sections with a table per run: retrieval, accuracy over labels, exported files."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vicreg_keras.evaluate.finetune import FinetuneRecord
+from vicreg_keras.evaluate.records import NAMES, ExportedFile, ExportRecord, Record
+from vicreg_keras.evaluate.retrieval import RetrieveRecord
+from vicreg_keras.figures.label_efficiency import label_efficiency
+from vicreg_keras.figures.text_table import percent
+from vicreg_keras.report.elements import Html, embed_figure, join, markup, table
+from vicreg_keras.report.runs import Run, missing
+
+_ARMS = {
+    "finetuned": "pretrained, fine-tuned",
+    "frozen": "pretrained, frozen, linear on top",
+    "scratch": "trained from scratch",
+}
+
+
+def retrieval_section(runs: Sequence[Run]) -> Html:
+    """Returns precision, recall and hit rate at every k, beside the baselines.
+
+    Args:
+        runs: The runs of the page.
+    """
+    return _per_run(runs, RetrieveRecord, _retrieval_table)
+
+
+def labels_section(runs: Sequence[Run]) -> Html:
+    """Returns accuracies after training on parts of the labels.
+
+    Args:
+        runs: The runs of the page.
+    """
+    curves, chances = {}, set()
+    for run in runs:
+        record = run.last.get(FinetuneRecord)
+        for arm in _ARMS if record else ():
+            results = getattr(record, arm)
+            points = [(one.settings.num_train, one.metrics.top1) for one in results]
+            chances.update(1 / one.settings.num_classes for one in results)
+            if len(runs) == 1:
+                curves[arm] = points
+            elif arm == "finetuned":
+                curves[f"{run.name}, fine-tuned"] = points
+    tables = _per_run(runs, FinetuneRecord, _labels_table)
+    if not curves:
+        return tables
+    chance = chances.pop() if len(chances) == 1 else None
+    return join([embed_figure(label_efficiency(curves, chance), "labels"), tables])
+
+
+def files_section(runs: Sequence[Run]) -> Html:
+    """Returns TFLite and ONNX files beside the encoder.
+
+    Args:
+        runs: The runs of the page.
+    """
+    return _per_run(runs, ExportRecord, _files_table)
+
+
+def _per_run(
+    runs: Sequence[Run], cls: type[Record], draw: Callable[[Any], Html]
+) -> Html:
+    """The table of each run that has such a record, and commands for the others."""
+    parts = []
+    for run in runs:
+        if cls in run.last:
+            if len(runs) > 1:
+                parts.append(Html(f"<h3>{markup(run.name)}</h3>\n"))
+            parts.append(draw(run.last[cls]))
+    return join([*parts, missing(runs, cls)])
+
+
+def _retrieval_table(record: RetrieveRecord) -> Html:
+    metrics = [result.metrics for result in record.results.values()]
+    lines = []
+    for attribute in ("precision", "recall", "hit_rate"):
+        values = [getattr(one, attribute) for one in metrics]
+        lines.append([f"{attribute.replace('_', ' ')} at"])
+        lines += [[k, *(percent(one.get(k)) for one in values)] for k in values[0]]
+    settings = record.results["encoder"].settings
+    index = settings.index
+    index = "exact search" if index == "exact" else f"index {index}"
+    caption = (
+        f"Retrieval on {record.dataset}, percent: {settings.num_queries:,} "
+        f"{record.split} images search {settings.num_database:,} training images by "
+        f"cosine similarity, {index}; seed {record.seed}."
+    )
+    header = ["", *(NAMES[name] for name in record.results)]
+    return table(caption, header, lines, "numbers")
+
+
+def _labels_table(record: FinetuneRecord) -> Html:
+    arms = {arm: getattr(record, arm) for arm in _ARMS if getattr(record, arm)}
+    settings = next(iter(arms.values()))[0].settings
+    caption = (
+        f"Fine-tuning on {record.dataset}, {record.split} split, "
+        f"{settings.num_test:,} images, top-1 in percent; seed {record.seed}. Learning "
+        f"rates and C are chosen on {settings.num_validation:,} validation labels."
+    )
+    lines = []
+    for results in zip(*arms.values(), strict=True):
+        settings = results[0].settings
+        label = f"{settings.num_train:,} ({100 * settings.label_fraction:g} %)"
+        lines.append([label, *(percent(one.metrics.top1) for one in results)])
+    return table(caption, ["labels", *(_ARMS[arm] for arm in arms)], lines, "numbers")
+
+
+def _files_table(record: ExportRecord) -> Html:
+    own, first = record.files[:2]
+    caption = (
+        "Exported files. Differences from the encoder on "
+        f"{first.differences.num_examples} validation images of {record.dataset}, "
+        f"where its largest value is {first.differences.max_value:.3g}; milliseconds "
+        "are those of one image alone."
+    )
+    header = ["", "size, KiB", "ms", "max difference", "min cosine"]
+    is_labeled = own.linear_top1 is not None
+    if is_labeled:
+        header += ["linear top-1", "kNN top-1"]
+        caption += (
+            f" Accuracies are in percent, on {own.num_test:,} test images, which "
+            "alone go through the file: linear head and neighbors are the encoder's."
+        )
+    lines = [_file_cells(file, is_labeled) for file in record.files]
+    return table(caption, header, lines, "numbers")
+
+
+def _file_cells(file: ExportedFile, is_labeled: bool) -> list[str]:
+    cells = [file.file, f"{file.num_bytes / 1024:,.0f}", f"{file.milliseconds:.2f}"]
+    if file.differences is None:
+        cells += ["-", "-"]
+    else:
+        cells.append(f"{file.differences.max_difference:.2g}")
+        cells.append(f"{file.differences.min_cosine:.6f}")
+    if is_labeled:
+        cells += [percent(file.linear_top1), percent(file.knn_top1)]
+    return cells
