@@ -1,5 +1,6 @@
 """`VICReg`: a `keras.Model` whose training step is the one of the paper."""
 
+import importlib
 import inspect
 import numbers
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,11 @@ from vicreg_keras.hardware import distribute
 
 # Views of validation draw from a stream of their own, the same in every epoch.
 _TRAINING_STREAM, _VALIDATION_STREAM = 0, 1
+# Modules whose classes a saved model may hold: Keras loads registered classes only.
+_SERIALIZABLE = (
+    *("models.layers", "models.table_encoder", "training.optim"),
+    *("views.image_layers", "views.table_layers", "views.view"),
+)
 
 
 @keras.saving.register_keras_serializable(package="vicreg_keras")
@@ -206,6 +212,8 @@ class VICReg(keras.Model):
     @classmethod
     def from_config(cls, config: dict) -> "VICReg":
         """The model that `get_config` described, with new weights."""
+        for module in _SERIALIZABLE:
+            importlib.import_module(f"vicreg_keras.{module}")
         deserialize = keras.saving.deserialize_keras_object
         config = dict(config)
         config["encoder"] = deserialize(config["encoder"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from vicreg_keras.model import VICReg
 from vicreg_keras.views.image_layers import (
     RandomColorJitter,
     RandomHorizontalFlip,
@@ -95,6 +96,21 @@ def test_layers_without_effect_are_left_out():
     np.testing.assert_array_equal(View(layers)(IMAGES, seed=(0, 0)), IMAGES)
     effective = (RandomResizedCrop(6, (1, 1)), RandomColorJitter(hue=0.1), FLIP)
     assert not any(layer.is_identity for layer in effective)
+
+
+@pytest.mark.slow
+def test_saved_model_loads_in_a_process_that_imports_vicreg_alone(tmp_path):
+    encoder = keras.Sequential([keras.Input((12, 12, 3)), keras.layers.Flatten()])
+    VICReg(encoder, None, View([FLIP])).save(tmp_path / "model.keras")
+    code = (
+        "import keras; from vicreg_keras import VICReg\n"
+        f"model = keras.models.load_model({str(tmp_path / 'model.keras')!r})\n"
+        "print(model.augmenter[0].layers[0].name)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split()[-1] == "random_horizontal_flip"
 
 
 # Seeds.
