@@ -287,7 +287,7 @@ def test_flags_of_a_run_are_defaults_of_later_modes(tmp_path):
     recipe = options.Settings(encoder="tiny", batch_size=64, crop_scale=(0.5, 1.0))
     data = options.DataOptions(drop_columns=("Income, USD", "id"), dataset="csv:t.csv")
     texts = options.to_flags(data, recipe)
-    run.claim({**texts, "mode": "pretrain", "workdir": str(tmp_path)})
+    run.check_flags({**texts, "mode": "pretrain", "workdir": str(tmp_path)})
     command = ["main.py", "--mode=spectrum", f"--workdir={tmp_path}"]
     request = cli.parse([*command, "--dataset=csv:other.csv"])
     assert request.mode == "spectrum"

@@ -176,7 +176,7 @@ def open_search(
         FileNotFoundError: If the dataset does not exist.
     """
     run = RunFolder(workdir)
-    own = run.read_settings()
+    own = run.read_flags()
     if not own:
         raise ValueError(
             f"Expected the folder of a run. Received: workdir={workdir}, which has no "

@@ -44,7 +44,7 @@ def test_copy_has_the_encoder_and_no_cached_files(run, tmp_path):
     copy = memory.copy_run(str(run), str(tmp_path))
     assert (copy / "encoder" / "1" / "saved_model.pb").exists()
     assert not (copy / "features").exists()
-    assert RunFolder(copy).read_settings() == RunFolder(run).read_settings()
+    assert RunFolder(copy).read_flags() == RunFolder(run).read_flags()
 
 
 def test_folder_without_an_encoder_is_refused(tmp_path):

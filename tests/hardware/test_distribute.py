@@ -27,8 +27,9 @@ tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-from vicreg_keras import distribute, models
-from vicreg_keras.trainer import VICReg
+from vicreg_keras.hardware import distribute
+from vicreg_keras.model import VICReg
+from vicreg_keras.models import encoders
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3)).astype("uint8")
 numbers = {}
@@ -46,9 +47,8 @@ def mirror(images):
 def train(strategy):
     with strategy.scope():
         keras.utils.set_random_seed(0)
-        synchronized = distribute.num_replicas() > 1
-        encoder = models.make_encoder("tiny", (8, 8, 3), synchronized=synchronized)
-        projector = models.make_projector(32, (24, 16), synchronized=synchronized)
+        encoder = encoders.make_encoder("tiny", (8, 8, 3))
+        projector = encoders.make_projector(32, (24, 16))
         model = VICReg(encoder, projector, (darken, mirror))
         model.compile(keras.optimizers.SGD(0.02))
     before = {v.path: v.numpy() for v in model.trainable_variables}
@@ -158,7 +158,7 @@ def test_replicas_log_the_whole_batchs_terms(numbers):
         assert mirrored[name] == pytest.approx(values, rel=1e-4), name
 
 
-def test_replicas_judge_held_out_images_as_one_device(numbers):
+def test_replicas_evaluate_the_validation_split_as_one_device(numbers):
     one, mirrored = numbers["held_out"]
     assert mirrored == pytest.approx(one, rel=1e-4)
 
@@ -202,6 +202,6 @@ def test_one_replica_by_default():
 
 
 def test_unknown_strategy():
-    message = "'auto', 'mirrored' or 'one'. Received: strategy='tpu'"
+    message = "auto, mirrored or one. Received: strategy=tpu"
     with pytest.raises(ValueError, match=message):
         distribute.make_strategy("tpu")

@@ -72,6 +72,6 @@ def test_unknown_name():
     with pytest.raises(ValueError) as info:
         precision.choose_precision("float64")
     assert str(info.value) == (
-        "Expected precision to be 'auto' or one of ['bfloat16', 'float16', 'float32']. "
-        "Received: precision='float64'."
+        "Expected precision to be auto or one of float32, bfloat16, float16. "
+        "Received: precision=float64."
     )

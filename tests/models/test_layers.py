@@ -6,7 +6,6 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from vicreg_keras import winograd
 from vicreg_keras.hardware import cpu
 from vicreg_keras.models.layers import BatchNormalization, Conv2D, Gelu
 
@@ -110,38 +109,6 @@ def test_the_gradient_by_a_small_maps_kernel_is_a_product(
     expected = with_amx if amx else without_amx
     kernels = operations_of_a_step(layer, size, 16)
     assert ("Conv2DBackpropFilter" in kernels) != expected
-
-
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize(
-    ("size", "kernel_size", "channels", "filters", "expected"),
-    [
-        (4, 3, 128, 128, True),
-        (9, 3, 128, 160, True),
-        (16, 3, 128, 128, True),
-        # The map, the kernel, the channels or the filters do not suit it.
-        (3, 3, 128, 128, False),
-        (17, 3, 128, 128, False),
-        (16, 5, 128, 128, False),
-        (16, 1, 128, 128, False),
-        (16, 3, 127, 128, False),
-        (16, 3, 128, 127, False),
-    ],
-)
-def test_wide_3_x_3_kernels_have_winograds_gradient_without_amx(
-    amx, monkeypatch, dtype, size, kernel_size, channels, filters, expected
-):
-    calls = []
-    original = winograd.gradient_by_kernel
-    monkeypatch.setattr(
-        winograd,
-        "gradient_by_kernel",
-        lambda *maps: calls.append(maps) or original(*maps),
-    )
-    layer = Conv2D(filters, kernel_size, padding="same", dtype=dtype)
-    layer.build((None, None, None, channels))
-    operations_of_a_step(layer, size, channels)
-    assert len(calls) == (expected and not amx)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 8)])

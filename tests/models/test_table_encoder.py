@@ -8,7 +8,7 @@ from vicreg_keras.data.columns import Column, scale_examples, table_statistics
 from vicreg_keras.export.savedmodel import export_savedmodel
 from vicreg_keras.export.tflite import VARIANTS, TFLiteEncoder, convert
 from vicreg_keras.models.saved_encoder import load_encoder
-from vicreg_keras.models.table_encoder import RowInputs, make_row_encoder
+from vicreg_keras.models.table_encoder import TableInputs, make_table_encoder
 
 NAN = np.nan
 COLUMNS = (
@@ -37,17 +37,17 @@ def test_scaled_rows_by_hand():
 
 
 def test_the_layer_does_the_same():
-    layer = RowInputs.of(COLUMNS, STATISTICS)
+    layer = TableInputs.of(COLUMNS, STATISTICS)
     expected = scale_examples(ROWS, COLUMNS, STATISTICS)
     np.testing.assert_allclose(layer(ROWS), expected, rtol=1e-6)
     assert layer.compute_output_shape((None, 4)) == (None, 7)
-    again = RowInputs.from_config(layer.get_config())
+    again = TableInputs.from_config(layer.get_config())
     np.testing.assert_array_equal(again(ROWS), layer(ROWS))
 
 
 @pytest.mark.parametrize("widths", [(6,), (8, 6)])
 def test_an_encoder_takes_raw_rows(widths, tmp_path):
-    encoder = make_row_encoder(COLUMNS, STATISTICS, widths)
+    encoder = make_table_encoder(COLUMNS, STATISTICS, widths)
     rows = encoder(ROWS).numpy()
     assert rows.shape == (4, 6) and np.isfinite(rows).all() and (rows >= 0).all()
     scaled = scale_examples(ROWS, COLUMNS, STATISTICS)
@@ -65,10 +65,10 @@ def test_an_encoder_takes_raw_rows(widths, tmp_path):
 
 
 def test_one_kind_of_column_is_enough():
-    numbers = make_row_encoder(
+    numbers = make_table_encoder(
         COLUMNS[:1], table_statistics(ROWS[:3, :1], COLUMNS[:1]), (3,)
     )
     assert numbers(ROWS[:, :1]).shape == (4, 3)
     colors = COLUMNS[1:2]
-    color = make_row_encoder(colors, table_statistics(ROWS[:3, 1:2], colors), (3,))
+    color = make_table_encoder(colors, table_statistics(ROWS[:3, 1:2], colors), (3,))
     assert color(ROWS[:, 1:2]).shape == (4, 3)

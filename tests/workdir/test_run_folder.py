@@ -7,10 +7,13 @@ import os
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 import tensorflow as tf
 
+from vicreg_keras.errors import InputError
+from vicreg_keras.workdir import run_folder
 from vicreg_keras.workdir.files import folder_name, write_file, write_text
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -24,7 +27,7 @@ def run(tmp_path):
     return folder
 
 
-def pretrain_row(step, **numbers):
+def pretrain_record(step, **numbers):
     return {"mode": "pretrain", "epoch": step // 10, "step": step, **numbers}
 
 
@@ -97,65 +100,66 @@ def test_create_makes_every_folder_and_may_be_repeated(tmp_path):
 def test_create_under_a_file_is_one_line(tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        OSError, match="created and written. Received: workdir="
+        InputError, match="created and written. Received: workdir="
     ) as info:
         RunFolder(tmp_path / name).create()
     assert str(tmp_path / name) in str(info.value)
-    assert "Choose another --workdir." in str(info.value)
+    assert "Choose another workdir." in str(info.value)
     assert "\n" not in str(info.value)
 
 
-def test_claim_writes_flags_that_can_be_read_again(run):
-    run.claim(SETTINGS)
-    assert run.read_settings() == SETTINGS
+def test_check_flags_writes_flags_that_can_be_read_again(run):
+    run.check_flags(SETTINGS)
+    assert run.read_flags() == SETTINGS
     lines = run.flags.read_text().splitlines()
     assert lines[0] == f"# Repeat with: python main.py --flagfile={run.flags}"
     assert lines[1:] == ["--epochs=10", "--learning_rate=0.3", "--mlp="]
 
 
 def test_no_settings_where_there_is_no_run(tmp_path):
-    assert RunFolder(tmp_path / "none").read_settings() == {}
+    assert RunFolder(tmp_path / "none").read_flags() == {}
 
 
-def test_claim_again_with_the_same_recipe(run):
-    run.claim(SETTINGS)
+def test_check_flags_again_with_the_same_recipe(run):
+    run.check_flags(SETTINGS)
     save_checkpoint(run)
-    run.claim(SETTINGS)
-    assert run.read_settings() == SETTINGS
+    run.check_flags(SETTINGS)
+    assert run.read_flags() == SETTINGS
 
 
-def test_claim_by_another_recipe_is_refused_and_changes_nothing(run):
-    run.claim(SETTINGS)
+def test_check_flags_by_another_recipe_is_refused_and_changes_nothing(run):
+    run.check_flags(SETTINGS)
     save_checkpoint(run)
     before = run.flags.read_text()
-    with pytest.raises(ValueError) as info:
-        run.claim({**SETTINGS, "learning_rate": "0.5"})
-    assert "(--learning_rate=0.3)" in str(info.value)
-    assert "Received: --learning_rate=0.5." in str(info.value)
+    with pytest.raises(InputError) as info:
+        run.check_flags({**SETTINGS, "learning_rate": "0.5"})
+    assert "(learning_rate=0.3)" in str(info.value)
+    assert "Received: learning_rate=0.5." in str(info.value)
     assert str(run.path) in str(info.value)
     assert run.flags.read_text() == before
 
 
-def test_claim_lets_some_flags_differ_and_keeps_the_new_value(run):
-    run.claim(SETTINGS)
+def test_check_flags_lets_some_flags_differ_and_keeps_the_new_value(run):
+    run.check_flags(SETTINGS)
     save_checkpoint(run)
-    run.claim({**SETTINGS, "epochs": "20"}, may_change=["epochs"])
-    assert run.read_settings() == {**SETTINGS, "epochs": "20"}
-    with pytest.raises(ValueError, match="--learning_rate=0.5"):
-        run.claim({**SETTINGS, "learning_rate": "0.5"}, may_change=["epochs"])
+    run.check_flags({**SETTINGS, "epochs": "20"}, may_change=["epochs"])
+    assert run.read_flags() == {**SETTINGS, "epochs": "20"}
+    with pytest.raises(InputError, match="Received: learning_rate=0.5"):
+        run.check_flags({**SETTINGS, "learning_rate": "0.5"}, may_change=["epochs"])
 
 
-def test_claim_of_a_folder_that_never_trained_is_free(run):
-    run.claim(SETTINGS)
-    run.claim({**SETTINGS, "learning_rate": "0.5"})
-    assert run.read_settings() == {**SETTINGS, "learning_rate": "0.5"}
+def test_check_flags_of_a_folder_that_never_trained_is_free(run):
+    run.check_flags(SETTINGS)
+    run.check_flags({**SETTINGS, "learning_rate": "0.5"})
+    assert run.read_flags() == {**SETTINGS, "learning_rate": "0.5"}
 
 
-def test_claim_takes_a_flag_that_the_run_did_not_have(run):
-    run.claim(SETTINGS)
+def test_check_flags_refuses_a_flag_that_the_run_did_not_have(run):
+    run.check_flags(SETTINGS)
     save_checkpoint(run)
-    run.claim({**SETTINGS, "clip": "true"})
-    assert run.read_settings()["clip"] == "true"
+    with pytest.raises(InputError, match="clip=none.* Received: clip=true"):
+        run.check_flags({**SETTINGS, "clip": "true"})
+    assert run.read_flags() == SETTINGS
 
 
 def test_environment_holds_versions_and_what_the_run_adds(run):
@@ -167,9 +171,26 @@ def test_environment_holds_versions_and_what_the_run_adds(run):
     assert (environment["precision"], environment["seed"]) == ("float32", 3)
 
 
+def test_commit_is_of_this_checkout_or_of_what_pip_installed(monkeypatch, tmp_path):
+    assert re.fullmatch("[0-9a-f]{40}", run_folder._commit())
+    # A wheel's files, in an environment inside of another project's repository.
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    package = tmp_path / "site-packages" / "vicreg_keras" / "workdir"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(run_folder, "__file__", str(package / "run_folder.py"))
+    source = {"url": "https://host/repository", "vcs_info": {"commit_id": "abc"}}
+    installed = types.SimpleNamespace(read_text=lambda name: json.dumps(source))
+    monkeypatch.setattr(
+        run_folder.importlib.metadata, "distribution", lambda name: installed
+    )
+    assert run_folder._commit() == "abc"
+    source.pop("vcs_info")
+    assert run_folder._commit() is None
+
+
 def test_metrics_come_back_in_order_and_by_mode(run):
     assert run.read_metrics() == []
-    rows = [pretrain_row(10, loss=3.5), {"mode": "linear_eval", "top1": 0.5}]
+    rows = [pretrain_record(10, loss=3.5), {"mode": "linear_eval", "top1": 0.5}]
     for row in rows:
         run.append_metrics(row)
     assert run.read_metrics() == rows
@@ -180,7 +201,7 @@ def test_metrics_come_back_in_order_and_by_mode(run):
 
 
 def test_metrics_hold_what_is_no_number(run):
-    run.append_metrics(pretrain_row(10, loss=float("nan")))
+    run.append_metrics(pretrain_record(10, loss=float("nan")))
     assert math.isnan(run.read_metrics()[0]["loss"])
 
 
@@ -190,28 +211,28 @@ def tear(run):
 
 
 def test_torn_last_line_is_left_out(run):
-    run.append_metrics(pretrain_row(10))
+    run.append_metrics(pretrain_record(10))
     tear(run)
-    assert run.read_metrics() == [pretrain_row(10)]
+    assert run.read_metrics() == [pretrain_record(10)]
 
 
 def test_line_after_a_torn_one_is_not_lost(run):
-    run.append_metrics(pretrain_row(10))
+    run.append_metrics(pretrain_record(10))
     tear(run)
     run.append_metrics({"mode": "linear_eval", "top1": 0.5})
     assert run.read_metrics() == [
-        pretrain_row(10),
+        pretrain_record(10),
         {"mode": "linear_eval", "top1": 0.5},
     ]
 
 
 def test_forgets_later_lines_of_pretraining_only(run):
     probe = {"mode": "linear_eval", "top1": 0.5}
-    for row in (pretrain_row(10), probe, pretrain_row(20), pretrain_row(30)):
+    for row in (pretrain_record(10), probe, pretrain_record(20), pretrain_record(30)):
         run.append_metrics(row)
     tear(run)
     run.truncate_metrics(20)
-    assert run.read_metrics() == [pretrain_row(10), probe, pretrain_row(20)]
+    assert run.read_metrics() == [pretrain_record(10), probe, pretrain_record(20)]
     assert len(run.metrics.read_text().splitlines()) == 3  # The torn line is gone.
     run.truncate_metrics(0)
     assert run.read_metrics() == [probe]
@@ -225,7 +246,7 @@ def test_forgets_nothing_where_there_is_nothing(run):
 def test_lock_has_one_holder_at_a_time(run):
     other = RunFolder(run.path)
     with run.lock():
-        with pytest.raises(OSError, match="no other process trains in") as info:
+        with pytest.raises(InputError, match="no other process trains in") as info:
             with other.lock():
                 pytest.fail("The second holder got the lock.")
         assert f"workdir={run.path}" in str(info.value)
@@ -248,7 +269,7 @@ def test_lock_of_another_process_ends_when_it_is_killed(run):
     ) as other:
         try:
             assert other.stdout.readline() == b"held\n"
-            with pytest.raises(OSError, match="no other process"), run.lock():
+            with pytest.raises(InputError, match="no other process"), run.lock():
                 pytest.fail("The second holder got the lock.")
         finally:
             other.kill()

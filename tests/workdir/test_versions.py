@@ -109,7 +109,8 @@ def test_a_second_writer_waits_for_the_first(tmp_path):
 
 def test_a_killed_writer_does_not_keep_the_folder(tmp_path):
     script = (
-        "import os, pathlib, signal, sys, vicreg_keras.versions as versions\n"
+        "import os, signal, sys\n"
+        "from vicreg_keras.workdir import versions\n"
         "kill = lambda aside: os.kill(os.getpid(), signal.SIGKILL)\n"
         "versions.write_version(sys.argv[1], kill)"
     )

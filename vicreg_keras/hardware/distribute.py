@@ -1,10 +1,12 @@
-"""Which devices share a batch, and how do their embeddings meet?"""
+"""Devices that share a batch, and the embeddings of the global batch."""
 
 import tensorflow as tf
 
+from vicreg_keras.errors import InputError
+
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """The `tf.distribute` strategy of a run.
+    """Returns the `tf.distribute` strategy of a run.
 
     Args:
         name: `"auto"` mirrors the model over all GPUs where there are two or more,
@@ -16,12 +18,11 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         A strategy; its scope is where the model and its optimizer are built.
 
     Raises:
-        ValueError: if `name` is not one of the three.
+        InputError: If `name` is not one of the three.
     """
     if name not in ("auto", "mirrored", "one"):
-        raise ValueError(
-            "Expected strategy to be 'auto', 'mirrored' or 'one'. Received: "
-            f"strategy={name!r}."
+        raise InputError(
+            f"Expected strategy to be auto, mirrored or one. Received: strategy={name}."
         )
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
@@ -31,7 +32,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
 
 def gather(embeddings: tf.Tensor) -> tf.Tensor:
-    """The global batch's embeddings, on every replica, with gradients.
+    """Returns the global batch's embeddings, on every replica, with gradients.
 
     Args:
         embeddings: `(replica_batch, dim)` embeddings of this replica.
@@ -49,5 +50,5 @@ def gather(embeddings: tf.Tensor) -> tf.Tensor:
 
 
 def num_replicas() -> int:
-    """How many replicas share a step under the current strategy."""
+    """Returns the number of replicas that share a step under the strategy in scope."""
     return tf.distribute.get_strategy().num_replicas_in_sync

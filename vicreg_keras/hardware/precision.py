@@ -1,7 +1,8 @@
-"""In which precision does this machine train best?"""
+"""The precision in which this machine trains fastest."""
 
 import tensorflow as tf
 
+from vicreg_keras.errors import InputError
 from vicreg_keras.hardware import cpu
 
 POLICIES = {
@@ -12,22 +13,22 @@ POLICIES = {
 
 
 def choose_precision(name: str) -> str:
-    """A key of `POLICIES` for `name`, which may also be `"auto"`.
+    """Returns a key of `POLICIES` for `name`, which may also be `"auto"`.
 
     `"auto"` takes bfloat16 on GPUs of compute capability 8 or more and on CPUs with
     bfloat16 instructions (avx512_bf16, amx_bf16), float16 on GPUs of capability 7,
     and float32 elsewhere: a CPU without those instructions was 11 to 20 times
-    slower in bfloat16 convolutions (LOG.md).
+    slower in bfloat16 convolutions (see benchmarks/LOG.md).
 
     Raises:
-        ValueError: if `name` is not known.
+        InputError: If `name` is unknown.
     """
     if name in POLICIES:
         return name
     if name != "auto":
-        raise ValueError(
-            f"Expected precision to be 'auto' or one of {sorted(POLICIES)}. "
-            f"Received: precision={name!r}."
+        raise InputError(
+            f"Expected precision to be auto or one of {', '.join(POLICIES)}. "
+            f"Received: precision={name}."
         )
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:

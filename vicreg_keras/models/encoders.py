@@ -1,37 +1,42 @@
-"""What shape is the encoder, where does the representation end, what comes after it?
+"""Encoders of images, by name, and the projector.
 
-An encoder takes pixels in [0, 255] and gives one representation an image; its first
+An encoder takes pixels in [0, 255] and returns one representation per image; its first
 layer normalizes, so everything downstream feeds it raw pixels. A projector (the
-paper's expander) turns representations into the embeddings that the loss sees.
+paper's expander) turns representations into the embeddings that the loss is of.
 """
 
-import functools
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 from keras import layers
 
-from vicreg_keras.models.layers import BatchNormalization, Conv2D, Gelu
+from vicreg_keras.errors import InputError
+from vicreg_keras.models.blocks import (
+    HE_FAN_OUT,
+    basic_block,
+    batch_norm,
+    bottleneck_block,
+    conv,
+    norm_gelu,
+    norm_relu,
+)
+from vicreg_keras.models.layers import Conv2D, Gelu
 
-# ImageNet's statistics, for pixels in [0, 255]: what the authors normalize with.
+# ImageNet's statistics of pixels in [0, 255], with which the authors normalize.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
-# As torchvision initializes its ResNets and PyTorch its dense layers.
-_HE_FAN_OUT = {
-    "class_name": "VarianceScaling",
-    "config": {"scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal"},
-}
+# PyTorch's initialization of dense layers.
 _TORCH_DENSE = {
     "class_name": "VarianceScaling",
     "config": {"scale": 1 / 3, "mode": "fan_in", "distribution": "uniform"},
 }
-# Below this side, in pixels, pooling would leave nothing.
+# Of smaller images, in pixels, pooling would leave nothing.
 _MIN_SIDE = {"convnet": 15, "small": 7, "tiny": 2, "whitened4": 10, "whitened6": 10}
 # Filters of a first layer that could whiten 3 x 3 patches: both signs of 27 components.
 _WHITENING_FILTERS = 54
-# Up to this side, in pixels, a ResNet keeps its input's resolution in its stem.
+# Up to this side, in pixels, the stem of a ResNet keeps its input's resolution.
 _MAX_CIFAR_STEM = 64
 
 
@@ -43,228 +48,172 @@ def make_encoder(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
     whitening: np.ndarray | None = None,
-    synchronized: bool = False,
 ) -> keras.Model:
-    """An untrained encoder by name.
+    """Returns an untrained encoder by name.
+
+    Under a `tf.distribute` strategy, batch norm shares its statistics.
 
     Args:
-        name: a key of `ENCODERS`.
+        name: A key of `ENCODERS`.
         example_shape: `(height, width, 3)` in pixels. Every encoder ends in a mean over
-            the map, so it also takes images of other sizes; the shape only chooses
+            its map, so it also takes images of other sizes; the shape only chooses
             the stem.
         stem: `"cifar"` (3 x 3, stride 1, no pooling), `"imagenet"` (7 x 7, stride 2,
             max pooling) or `"auto"`: CIFAR's up to 64 pixels. Only ResNets have one.
-        mean: mean of each channel, in [0, 255].
-        std: standard deviation of each channel, in [0, 255].
-        whitening: `(3, 3, 3, filters)`, the kernel of the first convolution of the
-            whitened encoders, such as `data.Dataset.whitening_kernel`: it stays as it
-            is. `None`: theirs is learned, as all others'. The other encoders have none.
-        synchronized: whether batch norm shares statistics between replicas.
+        mean: Mean of each channel, in [0, 255].
+        std: Standard deviation of each channel, in [0, 255].
+        whitening: Fixed kernel of the first convolution of the whitened encoders, of
+            shape `(3, 3, 3, filters)`, see `data.Dataset.whitening_kernel`. `None`:
+            theirs is learned, too. The other encoders have none.
 
     Returns:
         A functional `keras.Model`: `(batch, height, width, 3)` pixels in [0, 255], of
         any dtype, to `(batch, dim)` float32 representations.
 
     Raises:
-        ValueError: if `name` or `stem` is not known, or the images are too small.
+        InputError: If `name` or `stem` is unknown, or the images are too small.
     """
     if name not in ENCODERS:
-        raise ValueError(
-            f"Expected encoder to be one of {sorted(ENCODERS)}. Received: "
-            f"encoder={name!r}."
+        raise InputError(
+            f"Expected encoder to be one of {', '.join(ENCODERS)}. Received: "
+            f"encoder={name}."
+        )
+    if stem not in ("auto", "cifar", "imagenet"):
+        raise InputError(
+            f"Expected stem to be auto, cifar or imagenet. Received: stem={stem}."
         )
     check_side(name, *example_shape[:2])
-    if stem not in ("auto", "cifar", "imagenet"):
-        raise ValueError(
-            "Expected stem to be 'auto', 'cifar' or 'imagenet'. Received: "
-            f"stem={stem!r}."
-        )
     if stem == "auto":
         sides = [side for side in example_shape[:2] if side is not None]
-        small = bool(sides) and max(sides) <= _MAX_CIFAR_STEM
-        stem = "cifar" if small else "imagenet"
-    build = ENCODERS[name]
+        is_small = bool(sides) and max(sides) <= _MAX_CIFAR_STEM
+        stem = "cifar" if is_small else "imagenet"
     inputs = layers.Input((None, None, 3), dtype="float32", name="image")
-    normalized = layers.Normalization(
+    x = layers.Normalization(
         mean=list(mean), variance=[s**2 for s in std], name="normalize", dtype="float32"
     )(inputs)
-    if name in WHITENED:
-        build = functools.partial(build, whitening=whitening)
-    pooled = _pool(build(normalized, stem, synchronized))
-    outputs = layers.Activation("linear", dtype="float32", name="representation")(
-        pooled
-    )
+    x = ENCODERS[name](x, stem=stem, whitening=whitening)
+    if isinstance(x, list):
+        pooled = [
+            layers.GlobalAveragePooling2D(name=f"pool_{i}")(maps)
+            for i, maps in enumerate(x, start=1)
+        ]
+        x = layers.Concatenate(name="pool")(pooled)
+    else:
+        x = layers.GlobalAveragePooling2D(name="pool")(x)
+    outputs = layers.Activation("linear", dtype="float32", name="representation")(x)
     return keras.Model(inputs, outputs, name=name)
 
 
 def check_side(name: str, *sides: int | None) -> None:
-    """Refuses images that an encoder's pooling would leave nothing of.
+    """Checks that an encoder's pooling leaves something of images.
 
     Args:
-        name: a key of `ENCODERS`.
-        *sides: height and width, in pixels; `None` is not checked.
+        name: A key of `ENCODERS`.
+        *sides: Height and width, in pixels; `None` is not checked.
 
     Raises:
-        ValueError: if one of them is too small.
+        InputError: If one of them is too small.
     """
-    least = _MIN_SIDE.get(name, 1)
+    minimum = _MIN_SIDE.get(name, 1)
     for side in sides:
-        if side is not None and side < least:
-            raise ValueError(
-                f"Expected images of {least} pixels a side or more for encoder "
-                f"{name!r}. Received: {side} pixels. Use a larger --image_size or "
-                "--crop_size, or another --encoder."
+        if side is not None and side < minimum:
+            raise InputError(
+                f"Expected image_size or crop_size of at least {minimum} pixels for "
+                f"this encoder. Received: {side} pixels, encoder={name}. Use larger "
+                "images, or another encoder."
             )
 
 
-def make_projector(
-    representation_dim: int, widths: Sequence[int], *, synchronized: bool = False
-) -> keras.Model:
-    """The paper's expander: dense, batch norm, ReLU, ..., and a last plain dense.
+def make_projector(representation_dim: int, widths: Sequence[int]) -> keras.Model:
+    """Returns the paper's expander: dense, batch norm, ReLU, ..., and a plain dense.
 
     Nothing normalizes the last layer: batch norm there would fix the standard
     deviation at one and leave the variance term without a gradient.
 
     Args:
-        representation_dim: width of the encoder's output.
-        widths: width of each dense layer; the last is the embedding's.
-        synchronized: whether batch norm shares statistics between replicas.
+        representation_dim: Width of the encoder's output.
+        widths: Width of each dense layer; the last one is the embedding's.
 
     Returns:
         A functional `keras.Model`: `(batch, representation_dim)` to
         `(batch, widths[-1])` float32 embeddings.
 
     Raises:
-        ValueError: if `widths` is empty or holds a width below 1.
+        ValueError: If `widths` is empty or holds a width below 1.
 
     Reference:
         facebookresearch/vicreg, main_vicreg.py, `Projector`.
     """
     widths = tuple(widths)
-    if not widths or any(width < 1 for width in widths):
+    if not widths or min(widths) < 1:
         raise ValueError(
-            "Expected projector widths of 1 or more, at least one of them. Received: "
-            f"widths={widths}."
+            f"Expected at least one width, each at least 1. Received: widths={widths}."
         )
-    inputs = layers.Input((representation_dim,), name="representation")
-    x = inputs
-    for i, width in enumerate(widths[:-1], start=1):
-        x = _dense(width, name=f"dense_{i}", use_bias=True)(x)
-        x = _batch_norm(f"norm_{i}", synchronized)(x)
-        x = layers.Activation("relu", name=f"relu_{i}")(x)
-    x = _dense(widths[-1], name=f"dense_{len(widths)}", use_bias=False)(x)
+    inputs = x = layers.Input((representation_dim,), name="representation")
+    for i, width in enumerate(widths, start=1):
+        is_last = i == len(widths)
+        x = layers.Dense(
+            width,
+            use_bias=not is_last,
+            kernel_initializer=_TORCH_DENSE,
+            name=f"dense_{i}",
+        )(x)
+        if not is_last:
+            x = batch_norm(x, f"norm_{i}")
+            x = layers.Activation("relu", name=f"relu_{i}")(x)
     outputs = layers.Activation("linear", dtype="float32", name="embedding")(x)
     return keras.Model(inputs, outputs, name="projector")
 
 
-def parse_widths(text: str, name: str = "projector") -> tuple[int, ...]:
-    """`"2048-2048-2048"` -> `(2048, 2048, 2048)`.
-
-    Args:
-        text: whole numbers of 1 or more joined by `-`.
-        name: what they are the widths of, for the message.
-
-    Raises:
-        ValueError: if `text` is not whole numbers of 1 or more joined by `-`.
-    """
-    parts = text.split("-")
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ValueError(
-            f"Expected {name} widths such as 2048-2048-2048 (whole numbers of 1 or "
-            f"more, joined by '-'). Received: {name}={text!r}."
-        )
-    return tuple(int(part) for part in parts)
-
-
 def _resnet(block, depths):
-    """A builder of torchvision's ResNet with `depths` blocks in its four stages."""
+    """Returns a builder of torchvision's ResNet with `depths` blocks in four stages."""
 
-    def build(x, stem, synchronized):
-        x = _stem(x, stem, synchronized)
+    def build(x, stem, **_):
+        if stem == "cifar":
+            x = norm_relu(conv(x, 64, 3, "stem"), "stem")
+        else:
+            x = norm_relu(conv(x, 64, 7, "stem", stride=2), "stem")
+            # After a ReLU, zeros pad a maximum as well as minus infinity would.
+            x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+            x = layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
         for stage, depth in enumerate(depths):
             for i in range(depth):
                 stride = 2 if stage > 0 and i == 0 else 1
-                name = f"stage{stage + 1}_block{i + 1}"
-                x = block(x, 64 * 2**stage, stride, name, synchronized)
+                x = block(x, 64 * 2**stage, stride, f"stage{stage + 1}_block{i + 1}")
         return x
 
     return build
 
 
-def _stem(x, stem, synchronized):
-    if stem == "cifar":
-        x = _conv(x, 64, 3, 1, "stem")
-        return _norm_relu(x, "stem", synchronized)
-    x = _conv(x, 64, 7, 2, "stem")
-    x = _norm_relu(x, "stem", synchronized)
-    # After a ReLU, zeros pad a maximum as well as minus infinity would.
-    x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-    return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
-
-
-def _basic_block(x, width, stride, name, synchronized):
-    shortcut = _shortcut(x, width, stride, name, synchronized)
-    x = _conv(x, width, 3, stride, f"{name}_1")
-    x = _norm_relu(x, f"{name}_1", synchronized)
-    x = _conv(x, width, 3, 1, f"{name}_2")
-    return _join(x, shortcut, name, synchronized)
-
-
-def _bottleneck_block(x, width, stride, name, synchronized):
-    shortcut = _shortcut(x, 4 * width, stride, name, synchronized)
-    x = _conv(x, width, 1, 1, f"{name}_1")
-    x = _norm_relu(x, f"{name}_1", synchronized)
-    x = _conv(x, width, 3, stride, f"{name}_2")
-    x = _norm_relu(x, f"{name}_2", synchronized)
-    x = _conv(x, 4 * width, 1, 1, f"{name}_3")
-    return _join(x, shortcut, name, synchronized)
-
-
-def _shortcut(x, width, stride, name, synchronized):
-    if stride == 1 and x.shape[-1] == width:
-        return x
-    x = _conv(x, width, 1, stride, f"{name}_shortcut")
-    return _batch_norm(f"{name}_shortcut_norm", synchronized)(x)
-
-
-def _join(x, shortcut, name, synchronized):
-    # A block starts as the identity: its last scale is zero, as the authors have it.
-    x = _batch_norm(f"{name}_last_norm", synchronized, gamma_initializer="zeros")(x)
-    x = layers.Add(name=f"{name}_add")([x, shortcut])
-    return layers.Activation("relu", name=f"{name}_relu")(x)
-
-
 def _convnet(widths):
-    """A shallow net: a 2 x 2 convolution, then two 3 x 3 ones a stage, pooled between.
+    """Returns a builder of a shallow net: a 2 x 2 convolution, and two 3 x 3 per stage.
 
-    Three stages need images of 15 pixels a side or more, two stages 7.
+    Stages are pooled. Three stages need images of at least 15 pixels, two stages 7.
 
     Reference:
         The shape follows KellerJordan/cifar10-airbench (legacy/airbench94.py).
     """
 
-    def build(x, stem, synchronized):
-        del stem  # It has one of its own.
-        x = Conv2D(widths[0], 2, name="stem", kernel_initializer=_HE_FAN_OUT)(x)
+    def build(x, **_):
+        x = Conv2D(widths[0], 2, name="stem", kernel_initializer=HE_FAN_OUT)(x)
         x = Gelu(name="stem_gelu")(x)
         for stage, width in enumerate(widths[1:], start=1):
             name = f"stage{stage}"
-            x = _conv(x, width, 3, 1, f"{name}_1")
+            x = conv(x, width, 3, f"{name}_1")
             x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
-            x = _norm_gelu(x, f"{name}_1", synchronized)
-            x = _conv(x, width, 3, 1, f"{name}_2")
-            x = _norm_gelu(x, f"{name}_2", synchronized)
+            x = norm_gelu(x, f"{name}_1")
+            x = norm_gelu(conv(x, width, 3, f"{name}_2"), f"{name}_2")
         return x
 
     return build
 
 
 def _whitened(widths, residual_stages):
-    """A shallow net on whitened patches, of which the last two stages are pooled.
+    """Returns a builder of a shallow net on whitened patches.
 
-    A 3 x 3 convolution that whitens, then one a stage, pooled behind it, and in some
-    stages another one beside an identity. Three stages need images of 10 pixels a side
-    or more.
+    A 3 x 3 convolution that whitens is followed by one per stage, pooled, and in some
+    stages another one beside an identity. The last two stages are the representation.
+    Three stages need images of at least 10 pixels.
 
     Reference:
         Whitened patches, and pooling before batch norm, as in
@@ -272,17 +221,16 @@ def _whitened(widths, residual_stages):
         "How to Train Your ResNet".
     """
 
-    def build(x, stem, synchronized, whitening):
-        del stem  # It has one of its own.
-        filters, start = _WHITENING_FILTERS, _HE_FAN_OUT
+    def build(x, whitening, **_):
+        filters, initializer = _WHITENING_FILTERS, HE_FAN_OUT
         if whitening is not None:
             filters = whitening.shape[-1]
-            start = keras.initializers.Constant(whitening)
+            initializer = keras.initializers.Constant(whitening)
         x = Conv2D(
             filters,
             3,
             use_bias=False,
-            kernel_initializer=start,
+            kernel_initializer=initializer,
             trainable=whitening is None,
             name="whitening",
         )(x)
@@ -290,13 +238,11 @@ def _whitened(widths, residual_stages):
         maps = []
         for stage, width in enumerate(widths, start=1):
             name = f"stage{stage}"
-            x = _conv(x, width, 3, 1, f"{name}_1")
+            x = conv(x, width, 3, f"{name}_1")
             x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
-            x = _norm_gelu(x, f"{name}_1", synchronized)
+            x = norm_gelu(x, f"{name}_1")
             if stage in residual_stages:
-                y = _norm_gelu(
-                    _conv(x, width, 3, 1, f"{name}_2"), f"{name}_2", synchronized
-                )
+                y = norm_gelu(conv(x, width, 3, f"{name}_2"), f"{name}_2")
                 x = layers.Add(name=f"{name}_add")([x, y])
             maps.append(x)
         return maps[-2:]
@@ -304,67 +250,24 @@ def _whitened(widths, residual_stages):
     return build
 
 
-def _pool(maps):
-    """The mean over a map, or of several maps side by side."""
-    if not isinstance(maps, list):
-        return layers.GlobalAveragePooling2D(name="pool")(maps)
-    pooled = [
-        layers.GlobalAveragePooling2D(name=f"pool_{i}")(one)
-        for i, one in enumerate(maps, start=1)
-    ]
-    return layers.Concatenate(name="pool")(pooled)
-
-
-def _tiny(x, stem, synchronized):
-    """Two convolutions: for tests and first tries."""
-    del stem
-    x = _norm_relu(_conv(x, 16, 3, 1, "stage1"), "stage1", synchronized)
+def _tiny(x, **_):
+    """Builds two convolutions, for tests and first trials."""
+    x = norm_relu(conv(x, 16, 3, "stage1"), "stage1")
     x = layers.MaxPooling2D(2, name="stage1_pool")(x)
-    return _norm_relu(_conv(x, 32, 3, 1, "stage2"), "stage2", synchronized)
+    return norm_relu(conv(x, 32, 3, "stage2"), "stage2")
 
 
-def _conv(x, width, kernel_size, stride, name):
-    """A convolution without bias, padded on both sides as PyTorch pads."""
-    options = {"use_bias": False, "kernel_initializer": _HE_FAN_OUT, "name": name}
-    if stride == 1:
-        return Conv2D(width, kernel_size, padding="same", **options)(x)
-    if kernel_size > 1:
-        x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
-    return Conv2D(width, kernel_size, strides=stride, **options)(x)
-
-
-def _norm_relu(x, name, synchronized):
-    x = _batch_norm(f"{name}_norm", synchronized)(x)
-    return layers.Activation("relu", name=f"{name}_relu")(x)
-
-
-def _norm_gelu(x, name, synchronized):
-    x = _batch_norm(f"{name}_norm", synchronized)(x)
-    return Gelu(name=f"{name}_gelu")(x)
-
-
-def _batch_norm(name, synchronized, **options):
-    # Momentum and epsilon are PyTorch's defaults.
-    return BatchNormalization(
-        momentum=0.9, epsilon=1e-5, synchronized=synchronized, name=name, **options
-    )
-
-
-def _dense(width, *, name, use_bias):
-    return layers.Dense(
-        width, use_bias=use_bias, kernel_initializer=_TORCH_DENSE, name=name
-    )
-
-
+# Builders by name: functions of normalized images, `stem` and `whitening` that return
+# a map, or several maps to be pooled and concatenated.
 ENCODERS = {
     "convnet": _convnet((24, 64, 256, 512)),
-    "resnet18": _resnet(_basic_block, (2, 2, 2, 2)),
-    "resnet34": _resnet(_basic_block, (3, 4, 6, 3)),
-    "resnet50": _resnet(_bottleneck_block, (3, 4, 6, 3)),
+    "resnet18": _resnet(basic_block, (2, 2, 2, 2)),
+    "resnet34": _resnet(basic_block, (3, 4, 6, 3)),
+    "resnet50": _resnet(bottleneck_block, (3, 4, 6, 3)),
     "small": _convnet((32, 128, 256)),
     "tiny": _tiny,
     "whitened4": _whitened((64, 256, 256), residual_stages=()),
     "whitened6": _whitened((64, 256, 256), residual_stages=(2, 3)),
 }
-# Those whose first layer may whiten.
+# Encoders whose first layer may whiten.
 WHITENED = ("whitened4", "whitened6")

@@ -1,4 +1,4 @@
-"""How do convolution, batch norm and GELU run at full speed on every device?
+"""Convolution, batch norm and GELU that run at full speed on every device.
 
 The layers here compute what `keras.layers.Conv2D`, `keras.layers.BatchNormalization`
 and `keras.activations.gelu` compute, and load the same weights. They differ in which
@@ -22,16 +22,15 @@ class Conv2D(keras.layers.Conv2D):
     TensorFlow's CPU kernel for the gradient of a convolution by its input is many
     times slower than its forward kernel where maps are small (5 x 5 and 2 x 2). For
     an odd kernel, stride 1 and "same" padding the two are one operation: the gradient
-    is the convolution of the output's gradient with the kernel turned by 180 degrees.
+    is the convolution of the output's gradient with the kernel rotated by 180 degrees.
 
-    On small maps the gradient by the kernel is faster as one matrix product, of what
-    each place sees and the output's gradient, also with strides and no padding; and
-    on the smallest, on a CPU with AMX, so is the convolution itself. Without AMX, with
-    3 x 3 kernels and many channels, Winograd's algorithm is faster still. Where maps
-    have no static size, none of this is done.
+    On small maps the gradient by the kernel is faster as one matrix product, of the
+    windows of the input and the output's gradient, also with strides and no padding;
+    and on the smallest, on a CPU with AMX, so is the convolution itself. Maps without
+    a static size take TensorFlow's kernels.
 
-    All of this is for training: in inference mode the layer is Keras's, so that files
-    made of it hold convolutions that other programs know.
+    All of this is for training: in inference mode the layer is Keras's, so that
+    exported files contain convolutions that other programs know.
     """
 
     def call(self, inputs, training=None):

@@ -1,4 +1,4 @@
-"""Which encoder lies there, and how is it called?"""
+"""Encoders read from a run, a SavedModel or a `.keras` file."""
 
 import os
 import pathlib
@@ -8,13 +8,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from vicreg_keras.errors import InputError
 from vicreg_keras.workdir.versions import version_numbers
 
 _SAVED_MODEL_FILE = "saved_model.pb"
 
 
 def load_encoder(path: str | os.PathLike) -> keras.layers.Layer:
-    """A frozen encoder, to be called or to be built upon.
+    """Returns a frozen encoder, to be called or to be built upon.
 
     Example:
     >>> encoder = load_encoder("runs/fast")
@@ -31,8 +32,8 @@ def load_encoder(path: str | os.PathLike) -> keras.layers.Layer:
         `.keras` file.
 
     Raises:
-        ValueError: If there is neither, or what is there can't be read or does not map
-            `image` or `row` to `representation`.
+        InputError: If there is none, or it can't be read or does not map `image` or
+            `row` to `representation`.
     """
     path = pathlib.Path(path)
     if path.suffix == ".keras":
@@ -41,7 +42,7 @@ def load_encoder(path: str | os.PathLike) -> keras.layers.Layer:
 
 
 def variables_of(encoder: Callable[..., Any]) -> list[tf.Variable]:
-    """The TensorFlow variables of an encoder, in a fixed order.
+    """Returns the TensorFlow variables of an encoder, in a fixed order.
 
     Args:
         encoder: A `SavedEncoder`, a `keras.Model`, or anything with `variables`.
@@ -63,8 +64,8 @@ class SavedEncoder(keras.layers.Layer):
     SavedModel from there again.
 
     Args:
-        folder: Of one version, with `saved_model.pb` in it.
-        **kwargs: As of every Keras layer.
+        folder: Folder of one version, which contains `saved_model.pb`.
+        **kwargs: See `keras.layers.Layer`.
 
     Attributes:
         folder: The version's folder.
@@ -74,7 +75,7 @@ class SavedEncoder(keras.layers.Layer):
         saved_variables: The encoder's variables.
 
     Raises:
-        ValueError: If it can't be read, or its signature `serving_default` does not
+        InputError: If it can't be read, or its signature `serving_default` does not
             map `image` or `row` to `representation`.
     """
 
@@ -86,7 +87,7 @@ class SavedEncoder(keras.layers.Layer):
         outputs = {} if signature is None else signature.structured_outputs
         names = {"image", "row"} & set(inputs)
         if len(names) != 1 or "representation" not in outputs:
-            raise ValueError(
+            raise InputError(
                 "Expected a SavedModel whose signature `serving_default` maps `image` "
                 f"or `row` to `representation`. Received: folder={folder}, signatures "
                 f"{sorted(loaded.signatures)}, inputs {sorted(inputs)} and outputs "
@@ -106,17 +107,17 @@ class SavedEncoder(keras.layers.Layer):
 
     @property
     def saved_variables(self) -> tuple[tf.Variable, ...]:
-        """The encoder's variables; they are no weights of the layer."""
+        """The encoder's variables, which are no weights of the layer."""
         own = getattr(self._loaded, "encoder_variables", None)
         return self._signature.variables if own is None else tuple(own)
 
     def call(self, images: Any) -> tf.Tensor:
-        """Representations, in inference mode.
+        """Returns representations, in inference mode.
 
         Args:
-            images: `(N, height, width, 3)` in [0, 255], or rows `(N, width)`.
-                Floating-point images, such as views, are rounded where the SavedModel
-                has signatures only, as those of other programs.
+            images: `(N, height, width, 3)` in [0, 255], or tabular examples
+                `(N, num_columns)`. Floating-point images, such as views, are rounded
+                where the SavedModel has only signatures, as those of other programs.
 
         Returns:
             float32 tensor of shape `(N, dim)`.
@@ -137,7 +138,7 @@ class SavedEncoder(keras.layers.Layer):
 
 
 def _cast(images, dtype):
-    """Rounded and clipped, by operations that TFLite has, too."""
+    """Rounds and clips, by operations that TFLite has, too."""
     if images.dtype.is_floating and dtype.is_integer:
         images = tf.round(images)
         images = tf.maximum(tf.minimum(images, float(dtype.max)), float(dtype.min))
@@ -148,7 +149,7 @@ def _load(path):
     try:
         return tf.saved_model.load(path)
     except (OSError, tf.errors.OpError) as error:
-        raise ValueError(
+        raise InputError(
             f"Expected a SavedModel that TensorFlow can read. Received: path={path}, "
             f"which it cannot: {error}. Write it anew."
         ) from error
@@ -158,7 +159,7 @@ def _from_keras_file(path):
     try:
         model = keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(
+        raise InputError(
             f"Expected a .keras file of a VICReg model or an encoder. Received: {path} "
             f"({' '.join(str(error).split())[:200]}). Save it with `model.save`."
         ) from error
@@ -168,12 +169,12 @@ def _from_keras_file(path):
 
 
 def _saved_model_folder(path: pathlib.Path) -> pathlib.Path:
-    """The folder that holds `saved_model.pb`, from a run's, an encoder's or itself."""
+    """Returns the folder of `saved_model.pb`, from a run's, an encoder's or itself."""
     if not path.exists():
-        raise ValueError(
+        raise InputError(
             "Expected the folder of a run or of its encoder. Received: "
-            f"path={path}, which does not exist. Pretrain first (--mode=pretrain), or "
-            "name the folder of a finished run."
+            f"path={path}, which does not exist. Pretrain first, or name the folder of "
+            "a finished run."
         )
     folders = [path]
     for parent in (path, path / "encoder"):
@@ -181,7 +182,7 @@ def _saved_model_folder(path: pathlib.Path) -> pathlib.Path:
     for folder in folders:
         if (folder / _SAVED_MODEL_FILE).is_file():
             return folder
-    raise ValueError(
+    raise InputError(
         "Expected a SavedModel: a run's folder RUN that has encoder/1/saved_model.pb, "
         f"or RUN/encoder, or RUN/encoder/1. Received: path={path}, which has none. "
         "Pretrain first, or name the folder of a finished run."

@@ -1,7 +1,7 @@
-"""What shape is an encoder of rows? A layer that scales, and dense ones.
+"""The encoder of tables: a layer that scales the columns, and dense layers.
 
-It takes raw rows, as an encoder of images takes raw pixels: whatever is learned of the
-columns is inside.
+It takes raw values, as an encoder of images takes raw pixels: the statistics of the
+columns are inside.
 """
 
 from collections.abc import Sequence
@@ -13,25 +13,23 @@ from keras import layers
 
 from vicreg_keras.data.columns import Column, TableStatistics, input_columns
 
-_PACKAGE = "vicreg_keras"
 
-
-def make_row_encoder(
+def make_table_encoder(
     columns: Sequence[Column], statistics: TableStatistics, widths: Sequence[int]
 ) -> keras.Model:
-    """An untrained encoder of a table's rows: dense layers with ReLU.
+    """Returns an untrained encoder of a table's examples: dense layers with ReLU.
 
     Args:
-        columns: of the table.
-        statistics: of the training rows.
-        widths: of the layers; the last is the representation's.
+        columns: Columns of the table.
+        statistics: Statistics of the training examples.
+        widths: Widths of the layers; the last one is the representation's.
 
     Returns:
-        A functional `keras.Model`: `(batch, num_columns)` raw rows, NaN for what is
+        A functional `keras.Model`: `(batch, num_columns)` raw values, NaN where one is
         missing, to `(batch, widths[-1])` float32 representations.
     """
     inputs = layers.Input((len(columns),), dtype="float32", name="row")
-    x = RowInputs.of(columns, statistics, name="scale")(inputs)
+    x = TableInputs.of(columns, statistics, name="scale")(inputs)
     for i, width in enumerate(widths, start=1):
         x = layers.Dense(
             width, "relu", kernel_initializer="he_normal", name=f"dense_{i}"
@@ -40,18 +38,18 @@ def make_row_encoder(
     return keras.Model(inputs, outputs, name="mlp")
 
 
-@keras.saving.register_keras_serializable(package=_PACKAGE)
-class RowInputs(layers.Layer):
-    """Raw rows as `columns.scale_examples` gives them, in a graph.
+@keras.saving.register_keras_serializable(package="vicreg_keras")
+class TableInputs(layers.Layer):
+    """Scales raw values of a table in a graph; see `data.columns.scale_examples`.
 
     Args:
-        numbers: places of columns of numbers.
-        indicators: places of those that have an indicator of what is missing.
-        categories: places of the others.
-        num_categories: of each of these.
-        mean: of each column of numbers.
-        std: of each column of numbers.
-        **kwargs: as of every Keras layer.
+        numbers: Positions of columns of numbers.
+        indicators: Positions of those with an indicator of missing values.
+        categories: Positions of columns of categories.
+        num_categories: Number of categories of each of these.
+        mean: Mean of each column of numbers.
+        std: Standard deviation of each column of numbers.
+        **kwargs: See `keras.layers.Layer`.
     """
 
     def __init__(
@@ -77,13 +75,13 @@ class RowInputs(layers.Layer):
     @classmethod
     def of(
         cls, columns: Sequence[Column], statistics: TableStatistics, **kwargs
-    ) -> "RowInputs":
-        """The layer for a table.
+    ) -> "TableInputs":
+        """Returns the layer for a table.
 
         Args:
-            columns: of the table.
-            statistics: of the training rows.
-            **kwargs: as of every Keras layer.
+            columns: Columns of the table.
+            statistics: Statistics of the training examples.
+            **kwargs: See `keras.layers.Layer`.
         """
         numbers, indicators, categories = input_columns(columns, statistics)
         return cls(
@@ -96,24 +94,24 @@ class RowInputs(layers.Layer):
             **kwargs,
         )
 
-    def call(self, rows):
+    def call(self, inputs):
         settings = self._settings
         parts = []
         if settings["numbers"]:
-            numbers = tf.gather(rows, settings["numbers"], axis=1)
+            numbers = tf.gather(inputs, settings["numbers"], axis=1)
             scaled = (numbers - np.float32(settings["mean"])) / np.float32(
                 settings["std"]
             )
             # Not tf.math.is_nan, which TFLite lacks: NaN alone differs from itself.
             parts.append(tf.where(numbers == numbers, scaled, 0.0))
         if settings["indicators"]:
-            gaps = tf.gather(rows, settings["indicators"], axis=1)
-            parts.append(tf.cast(gaps != gaps, tf.float32))
-        for place, count in zip(
+            values = tf.gather(inputs, settings["indicators"], axis=1)
+            parts.append(tf.cast(values != values, tf.float32))
+        for position, count in zip(
             settings["categories"], settings["num_categories"], strict=True
         ):
             codes = tf.range(count, dtype=tf.float32)
-            parts.append(tf.cast(rows[:, place, tf.newaxis] == codes, tf.float32))
+            parts.append(tf.cast(inputs[:, position, tf.newaxis] == codes, tf.float32))
         return tf.concat(parts, axis=1)
 
     def compute_output_shape(self, input_shape):

@@ -3,11 +3,10 @@
 import keras
 
 from vicreg_keras.data.dataset import Dataset
-from vicreg_keras.hardware import distribute
 from vicreg_keras.model import VICReg
 from vicreg_keras.models import encoders
-from vicreg_keras.models.table_encoder import make_row_encoder
-from vicreg_keras.settings import Settings
+from vicreg_keras.models.table_encoder import make_table_encoder
+from vicreg_keras.settings import Settings, parse_widths
 from vicreg_keras.training import optim
 from vicreg_keras.views.image_views import make_views
 from vicreg_keras.views.table_views import make_table_views
@@ -32,8 +31,7 @@ def build_model(settings: Settings, dataset: Dataset, steps_per_epoch: int) -> V
     encoder = build_encoder(settings, dataset)
     projector = encoders.make_projector(
         encoder.output_shape[-1],
-        encoders.parse_widths(settings.projector),
-        synchronized=distribute.num_replicas() > 1,
+        parse_widths(settings.projector),
     )
     model = VICReg(
         encoder,
@@ -77,8 +75,8 @@ def build_encoder(settings: Settings, dataset: Dataset) -> keras.Model:
     settings = settings.for_examples(dataset.example_shape)
     keras.utils.set_random_seed(settings.seed)
     if dataset.columns is not None:
-        widths = encoders.parse_widths(settings.mlp, "mlp")
-        return make_row_encoder(dataset.columns, dataset.table_statistics, widths)
+        widths = parse_widths(settings.mlp, "mlp")
+        return make_table_encoder(dataset.columns, dataset.table_statistics, widths)
     mean, std = dataset.pixel_statistics
     whitened = settings.encoder in encoders.WHITENED
     return encoders.make_encoder(
@@ -88,7 +86,6 @@ def build_encoder(settings: Settings, dataset: Dataset) -> keras.Model:
         mean=mean,
         std=std,
         whitening=dataset.whitening_kernel if whitened else None,
-        synchronized=distribute.num_replicas() > 1,
     )
 
 

@@ -13,7 +13,7 @@ from vicreg_keras.evaluate.features import check_example_shape, input_size_probl
 from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.positives import nearest_others
 from vicreg_keras.models.saved_encoder import SavedEncoder, load_encoder
-from vicreg_keras.models.table_encoder import RowInputs
+from vicreg_keras.models.table_encoder import TableInputs
 from vicreg_keras.settings import INPUT, Settings
 from vicreg_keras.workdir.files import write_file
 from vicreg_keras.workdir.run_folder import RunFolder
@@ -110,7 +110,7 @@ def _input_encoder(dataset):
     if dataset.columns is None:
         layer = keras.layers.Flatten(dtype="float32")
     else:
-        layer = RowInputs.of(dataset.columns, dataset.table_statistics)
+        layer = TableInputs.of(dataset.columns, dataset.table_statistics)
     return keras.Model(inputs, layer(inputs))
 
 

@@ -11,13 +11,13 @@ from typing import IO
 
 @contextlib.contextmanager
 def write_file(path: pathlib.Path, mode: str = "wb") -> Iterator[IO]:
-    """Opens a file that is there whole or not at all.
+    """Opens a file that is written whole or not at all.
 
     It is written aside, flushed to the disk, and renamed when the block ends; where
     the block fails, an earlier file stays as it was.
 
     Args:
-        path: of the file; its folder is made.
+        path: Path of the file; its folder is made.
         mode: `"wb"` or `"w"`.
 
     Yields:
@@ -42,10 +42,10 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def folder_name(text: str) -> str:
-    """A name for a folder, readable and of this text alone.
+    """Returns a readable name for a folder, unique to a text.
 
     Args:
-        text: such as a dataset's name, `"folder:/photos"`.
+        text: Any text, such as a dataset's name, `"folder:/photos"`.
     """
     readable = re.sub(r"[^A-Za-z0-9]+", "_", text)[:40].strip("_")
     if readable == text:

@@ -17,4 +17,4 @@ def check_recipe(run: RunFolder, settings: Settings, data: DataOptions) -> None:
     """
     texts = to_flags(data, settings)
     texts |= {"mode": "pretrain", "workdir": str(run.path)}
-    run.claim(texts, may_change=free_names(data, settings) | {"mode", "workdir"})
+    run.check_flags(texts, may_change=free_names(data, settings) | {"mode", "workdir"})

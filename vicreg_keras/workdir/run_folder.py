@@ -1,4 +1,4 @@
-"""What does a run leave on disk, and how does none of it end half-written?
+"""The folder of a run: its flags, environment, records and paths.
 
 Every file is written aside and renamed; `metrics.jsonl` is only ever appended to, a
 whole line at a time.
@@ -6,6 +6,7 @@ whole line at a time.
 
 import contextlib
 import fcntl
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -26,19 +27,19 @@ class RunFolder:
     """The folder of one run.
 
     Args:
-        path: where it is, or shall be.
+        path: Path of the folder, which may not exist yet.
 
     Attributes:
-        path: the folder itself.
-        flags: the resolved flags, `flags.flags`.
-        environment: versions and hardware, `environment.json`.
-        metrics: one JSON object a line, `metrics.jsonl`.
-        checkpoints: the whole state of training.
-        encoder: numbered SavedModels.
-        features: representations of the splits.
-        index: the search index.
-        figures: pictures.
-        tensorboard: event files.
+        path: The folder itself.
+        flags: The resolved flags, `flags.flags`.
+        environment: Versions and hardware, `environment.json`.
+        metrics: One JSON object per line, `metrics.jsonl`.
+        checkpoints: The whole state of training.
+        encoder: Numbered SavedModels.
+        features: Representations of the splits.
+        index: The search index.
+        figures: Figures.
+        tensorboard: Event files.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -54,77 +55,76 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
 
     def create(self) -> None:
-        """Makes the folder, and makes sure that it can be written.
+        """Makes the folder, and checks that it is writable.
 
         Raises:
-            OSError: if it can't; the message says which folder.
+            InputError: If it is not.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:
-            raise OSError(
+            raise InputError(
                 "Expected a workdir that can be created and written. Received: "
-                f"workdir={self.path} ({error.strerror}). Choose another --workdir."
+                f"workdir={self.path} ({error.strerror}). Choose another workdir."
             ) from error
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the run for this process.
+        """Locks the run for this process.
 
         Raises:
-            OSError: if another process trains in the same folder.
+            InputError: If another process trains in the same folder.
         """
         with open(self.path / ".lock", "w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise OSError(
+                raise InputError(
                     "Expected a workdir that no other process trains in. Received: "
                     f"workdir={self.path}. Wait for that process, or choose another "
-                    "--workdir."
+                    "workdir."
                 ) from error
             yield
 
-    def claim(
-        self, settings: Mapping[str, str], may_change: Iterable[str] = ()
+    def check_flags(
+        self, flags: Mapping[str, str], may_change: Iterable[str] = ()
     ) -> None:
         """Writes the run's flags, or checks that they are those it was started with.
 
-        A folder without a checkpoint holds no training yet: any recipe may have it.
+        A folder without a checkpoint takes any flags.
 
         Args:
-            settings: name and value, as text, of every flag that makes the run.
-            may_change: names that may differ from what the run was started with.
+            flags: Value, as text, of every flag of the recipe by name.
+            may_change: Names that may differ from what the run was started with.
 
         Raises:
-            ValueError: if the folder belongs to another recipe.
+            InputError: If the run was started with others.
         """
         started = any(self.checkpoints.glob("*.index"))
-        earlier = self.read_settings() if started else {}
-        free = set(may_change)
-        for name in sorted({*earlier, *settings} - free) if earlier else ():
-            before, now = (values.get(name, "none") for values in (earlier, settings))
+        earlier = self.read_flags() if started else {}
+        for name in sorted({*earlier, *flags} - set(may_change)) if earlier else ():
+            before, now = (values.get(name, "none") for values in (earlier, flags))
             if before != now:
                 raise InputError(
                     f"Expected the recipe that {self.path} was started with "
                     f"({name}={before}). Received: {name}={now}. Choose another "
                     "workdir, or give the same value to continue that run."
                 )
-        lines = [f"--{name}={value}\n" for name, value in sorted(settings.items())]
+        lines = [f"--{name}={value}\n" for name, value in sorted(flags.items())]
         header = f"# Repeat with: python main.py --flagfile={self.flags}\n"
         write_text(self.flags, header + "".join(lines))
 
-    def read_settings(self) -> dict[str, str]:
-        """The flags the run was started with, by name; empty where there is no run."""
+    def read_flags(self) -> dict[str, str]:
+        """Returns the flags of the run by name; none if there is no run."""
         if not self.flags.exists():
             return {}
         lines = self.flags.read_text().splitlines()
-        found = (re.fullmatch(r"--([a-z0-9_]+)=(.*)", line) for line in lines)
-        return {match[1]: match[2] for match in found if match}
+        matches = (re.fullmatch(r"--([a-z0-9_]+)=(.*)", line) for line in lines)
+        return {match[1]: match[2] for match in matches if match}
 
-    def write_environment(self, **facts) -> None:
+    def write_environment(self, **facts: str | int) -> None:
         """Writes `environment.json`: versions, hardware, commit and `facts`."""
         environment = {
             "python": platform.python_version(),
@@ -138,53 +138,60 @@ class RunFolder:
         }
         write_text(self.environment, json.dumps(environment, indent=2) + "\n")
 
-    def append_metrics(self, row: Mapping) -> None:
-        """Adds one line to `metrics.jsonl`, whole and at once."""
-        line = json.dumps(row, allow_nan=True) + "\n"
+    def append_metrics(self, record: Mapping) -> None:
+        """Appends one record to `metrics.jsonl`, whole and at once."""
+        line = json.dumps(record, allow_nan=True) + "\n"
         with open(self.metrics, "ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
-                # Nothing is added to a line that a kill cut off: both would be lost.
+                # A line that a kill cut off is ended first: else both would be lost.
                 line = line if file.read(1) == b"\n" else "\n" + line
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
 
     def read_metrics(self, mode: str | None = None) -> list[dict]:
-        """The lines of `metrics.jsonl`, of one mode or of all, the oldest first.
+        """Returns the records of one mode or of all, the oldest first.
 
         A last line that a kill cut off is left out.
         """
         if not self.metrics.exists():
             return []
-        rows = []
+        records = []
         for line in self.metrics.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return [row for row in rows if mode is None or row.get("mode") == mode]
+            with contextlib.suppress(json.JSONDecodeError):
+                records.append(json.loads(line))
+        return [record for record in records if mode in (None, record.get("mode"))]
 
     def truncate_metrics(self, step: int) -> None:
-        """Drops the lines of pretraining that lie behind `step`, and torn ones."""
-        rows = [
-            row
-            for row in self.read_metrics()
-            if row.get("mode") != "pretrain" or row["step"] <= step
+        """Removes the records of pretraining after `step`, and lines that are cut off.
+
+        Args:
+            step: Step that training continues from.
+        """
+        records = [
+            record
+            for record in self.read_metrics()
+            if record.get("mode") != "pretrain" or record["step"] <= step
         ]
         if self.metrics.exists():
-            write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+            lines = (json.dumps(record) + "\n" for record in records)
+            write_text(self.metrics, "".join(lines))
 
 
-def _commit():
-    """The commit of the checkout this file lies in, or `None`."""
-    try:
-        return subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=pathlib.Path(__file__).resolve().parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+def _commit() -> str | None:
+    """Returns the commit of this checkout, or that pip installed, if it is known."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    # Not of a repository that merely contains the environment of a wheel.
+    if (root / ".git").exists():
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            return subprocess.check_output(
+                command, text=True, stderr=subprocess.DEVNULL
+            ).strip()
         return None
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        installed = importlib.metadata.distribution("vicreg-keras")
+        source = json.loads(installed.read_text("direct_url.json") or "{}")
+        return source.get("vcs_info", {}).get("commit_id")
+    return None

@@ -1,7 +1,7 @@
-"""Which of the numbered folders is newest, and how does another one appear whole?
+"""Numbered folders `FOLDER/1`, `FOLDER/2`, ... as TensorFlow Serving watches them.
 
-`FOLDER/1`, `FOLDER/2`, ... as TensorFlow Serving watches them. A version is written
-aside, flushed to the disk and renamed: whoever reads finds it whole or not at all.
+A version is written aside, flushed to the disk and renamed, so that a reader finds it
+whole or not at all.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ _UNFINISHED = ".unfinished-"
 
 
 def version_numbers(folder: str | os.PathLike) -> list[int]:
-    """The versions in a folder, in order; none where it is missing."""
+    """Returns the versions in a folder, in order; none if it is missing."""
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         return []
@@ -24,7 +24,7 @@ def version_numbers(folder: str | os.PathLike) -> list[int]:
 
 
 def newest_version(folder: str | os.PathLike) -> pathlib.Path | None:
-    """The folder of the version with the largest number, or `None`."""
+    """Returns the folder of the version with the largest number, or `None`."""
     numbers = version_numbers(folder)
     return pathlib.Path(folder) / str(numbers[-1]) if numbers else None
 
@@ -35,21 +35,20 @@ def write_version(
     """Adds the next version to a folder.
 
     Args:
-        folder: made where it is missing. One process at a time writes to it; others
-            wait. What killed ones left unfinished is removed.
-        write: called with an empty folder to fill; may check there what it wrote, and
-            raise.
+        folder: Made if it is missing. One process at a time writes to it; others
+            wait. Unfinished versions of killed processes are removed.
+        write: Called with an empty folder to fill; may check what it wrote, and raise.
 
     Returns:
         The new version's folder, `folder/1` for the first.
 
     Raises:
-        Exception: what `write` raises; the folder is then as it was before.
+        Exception: Whatever `write` raises; the folder is then as it was before.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
-        # Nobody else writes now, so these were left by writers that were killed.
+        # No other process writes now: these were left by killed ones.
         for left in folder.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(left, ignore_errors=True)
         aside = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
@@ -71,7 +70,7 @@ def _is_version(child):
 
 @contextlib.contextmanager
 def _locked(folder: pathlib.Path) -> Iterator[None]:
-    """Waits for the folder, and holds it; a killed process lets go by itself."""
+    """Locks the folder, once it is free; the lock ends with its process."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -81,7 +80,7 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _flush(folder):
-    """Brings all that lies in a folder, and the folders themselves, to the disk."""
+    """Flushes a folder, with all its files and folders, to the disk."""
     for path in (*folder.rglob("*"), folder):
         _sync(path)
 
