@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from vicreg_keras import losses
+from vicreg_keras.settings import Settings
 
 # Below and above half the width: the Gram matrix, and the covariance matrix.
 SHAPES = [(2, 1), (2, 4), (3, 2), (7, 16), (8, 16), (9, 16), (64, 24), (33, 256)]
@@ -170,6 +171,11 @@ def test_default_weights_are_the_papers():
         + terms["covariance_loss"]
     )
     np.testing.assert_allclose(terms["loss"], expected, rtol=1e-6)
+
+
+def test_options_have_the_same_weights():
+    assert Settings().group("loss") == losses.WEIGHTS
+    assert list(losses.WEIGHTS) == [f"{name}_weight" for name in losses.TERMS]
 
 
 def test_invariance_by_hand():

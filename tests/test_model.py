@@ -183,7 +183,7 @@ def test_counts_its_steps():
     assert int(model.step.numpy()) == 5
 
 
-def test_labels_are_left_aside():
+def test_labels_are_ignored():
     model, twin = make_model(), make_model()
     data = tf.data.Dataset.from_tensors((IMAGES, np.zeros(32))).repeat()
     labeled = model.fit(data, steps_per_epoch=2, verbose=0, shuffle=False).history
@@ -232,7 +232,7 @@ def test_float16_scales_its_gradients():
     assert np.linalg.norm(moved) > 0.1 * np.linalg.norm(expected)
 
 
-def test_without_variance_it_collapses_and_with_it_it_does_not():
+def test_variance_term_prevents_collapse():
     def final_std(weight):
         model = make_model(
             optimizer=keras.optimizers.Adam(0.01),
@@ -244,7 +244,7 @@ def test_without_variance_it_collapses_and_with_it_it_does_not():
     assert final_std(0.0) < 0.1 < final_std(25.0)
 
 
-def test_save_and_load_go_on_as_one(tmp_path):
+def test_save_and_load_continue_identically(tmp_path):
     model = make_model(
         make_views("grayscale"),
         keras.optimizers.Adam(1e-3),
@@ -272,16 +272,16 @@ def test_cpu_step_is_not_compiled_by_xla():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"augmenter": None}, "augmenter=None. Two views without randomness"),
-        ({"augmenter": [Shift()]}, "one layer or a pair"),
-        ({"num_views": 1}, "num_views to be a whole number of 2 or more.*num_views=1"),
+        ({"augmenter": None}, "Received: augmenter=None"),
+        ({"augmenter": [Shift()]}, "or a pair of such layers"),
+        ({"num_views": 1}, "num_views to be an integer of at least 2.*num_views=1"),
         ({"num_views": 2.5}, "num_views=2.5"),
         ({"loss_weights": {"variance_weight": -1}}, "variance_weight of at least 0"),
         ({"loss_weights": {"covariance_weight": np.nan}}, "covariance_weight=nan"),
         ({"loss_weights": {"typo_weight": 1}}, "Received: typo_weight"),
     ],
 )
-def test_wrong_settings(options, message):
+def test_invalid_arguments(options, message):
     encoder = encoders.make_encoder("tiny")
     with pytest.raises(ValueError, match=message):
         VICReg(encoder, **{"augmenter": Shift(), **options})

@@ -25,8 +25,8 @@ class VICReg(keras.Model):
     """Variance-Invariance-Covariance Regularization around any encoder.
 
     An ordinary `keras.Model`: `compile(optimizer=...)`, `fit(images)`, `evaluate`,
-    `save`. It is trained on images alone; labels given beside them are left aside.
-    Calling it gives representations.
+    `save`. It is trained on images alone; labels given beside them are ignored.
+    Calling it returns representations.
 
     Example:
     >>> model = VICReg(encoder, make_projector(512, (2048, 2048, 2048)),
@@ -37,12 +37,12 @@ class VICReg(keras.Model):
     Args:
         encoder: `keras.Model` from images to `(batch, dim)` representations.
         projector: `keras.Model` from representations to embeddings, or `None` to
-            put the loss on the representations themselves.
-        augmenter: a layer that gives one random view of a batch of images, used for
+            take the loss of the representations themselves.
+        augmenter: Layer that returns one random view of a batch of images, used for
             all views; or a pair of layers, which the views take in turn. A layer whose
             `call` takes a `seed` is given `(2,)` integers that depend on `seed` and the
             step alone.
-        num_views: random views of each image in a step. Each has its own forward pass,
+        num_views: Random views of each image in a step. Each has its own forward pass,
             and the activations of all are held until the backward pass: n views are
             n / 2 times the work of two, and hold n / 2 times their activations.
         loss_weights: Weights of the loss that differ from `losses.WEIGHTS`, by name,
@@ -51,7 +51,7 @@ class VICReg(keras.Model):
 
     Attributes:
         loss_weights: The weights of all terms.
-        step: int64 variable, steps trained; saved with the weights.
+        step: int64 variable, number of steps trained; saved with the weights.
 
     Reference:
         - Bardes, Ponce, LeCun, "VICReg", ICLR 2022, algorithm 1; constants as in
@@ -76,7 +76,7 @@ class VICReg(keras.Model):
         self.encoder = encoder
         self.projector = projector
         self.augmenter = _pair(augmenter)
-        self.num_views = _count(num_views)
+        self.num_views = _check_num_views(num_views)
         self.loss_weights = losses.complete_weights(loss_weights or {})
         self.seed = int(seed)
         self.step = self.add_weight(
@@ -94,14 +94,14 @@ class VICReg(keras.Model):
         self.built = encoder.built and (projector is None or projector.built)
 
     def compile(self, optimizer="rmsprop", *, jit_compile="auto", **kwargs):
-        """As `keras.Model.compile`; there is no loss to give.
+        """Compiles as `keras.Model.compile`, without a loss.
 
         Args:
-            optimizer: a Keras optimizer, or its name.
+            optimizer: Keras optimizer, or its name.
             jit_compile: `"auto"` compiles the step by XLA on a GPU, and not on a
                 CPU, where XLA's convolutions are several times slower, nor across
                 replicas.
-            **kwargs: as for `keras.Model.compile`.
+            **kwargs: See `keras.Model.compile`.
         """
         if jit_compile == "auto":
             on_gpu = bool(tf.config.list_logical_devices("GPU"))
@@ -109,7 +109,7 @@ class VICReg(keras.Model):
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
 
     def compile_from_config(self, config: dict) -> None:
-        """Compiles as `get_compile_config` described, for the device at hand."""
+        """Compiles from `get_compile_config`, for this machine's devices."""
         config = keras.saving.deserialize_keras_object(config)
         config.pop("jit_compile", None)
         self.compile(**config)
@@ -117,11 +117,11 @@ class VICReg(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """One mean an epoch for the loss, each of its terms and the embedding's std."""
+        """Epoch means of the loss, each of its terms and the embedding's std."""
         return list(self._trackers.values())
 
     def call(self, images, training=False):
-        """Representations of `images`, `(batch, dim)`."""
+        """Returns representations of `images`, `(batch, dim)`."""
         return self.encoder(images, training=training)
 
     def build(self, input_shape):
@@ -133,12 +133,12 @@ class VICReg(keras.Model):
         self.built = True
 
     def views(self, images, seed, positives=None) -> tuple[tf.Tensor, ...]:
-        """`num_views` random views of `images`; the same for the same `(2,)` seed.
+        """Returns `num_views` random views of `images`, the same for the same seed.
 
         Args:
-            images: `(batch, height, width, 3)`.
+            images: `(batch, height, width, 3)`, or `(batch, num_columns)` of a table.
             seed: `(2,)` integers.
-            positives: the images that every second view is of, if it is of others.
+            positives: Examples that every second view is of, if it is of others.
         """
         sources = (images, images if positives is None else positives)
         views = []
@@ -149,19 +149,19 @@ class VICReg(keras.Model):
         return tuple(views)
 
     def embed(self, images, training=False):
-        """Embeddings of `images`, `(batch, width)`: what the loss sees."""
+        """Returns embeddings of `images`, `(batch, width)`, which the loss is of."""
         representations = self.encoder(images, training=training)
         if self.projector is None:
             return representations
         return self.projector(representations, training=training)
 
     def train_step(self, data):
-        """One step on a batch: views, embeddings, loss, gradients.
+        """Trains one step on a batch: views, embeddings, loss, gradients.
 
         Args:
-            data: images, `(batch, height, width, 3)` in [0, 255], or a tuple that
+            data: Images, `(batch, height, width, 3)` in [0, 255], or a tuple that
                 starts with them, or `{"images": ..., "positives": ...}`, where every
-                second view is one of the positive in an image's place.
+                second view is one of the positive at an image's position.
 
         Returns:
             The epoch's means so far of the loss, its terms and `embedding_std`, and
@@ -187,7 +187,7 @@ class VICReg(keras.Model):
         return logs
 
     def test_step(self, data):
-        """The loss and its terms on held-out images, in inference mode.
+        """Returns the loss and its terms on validation images, in inference mode.
 
         The n-th batch has the same views in every epoch.
         """
@@ -197,7 +197,7 @@ class VICReg(keras.Model):
         return self._update(self._terms(views, training=False))
 
     def get_config(self) -> dict:
-        """Everything needed to build the model again, encoder and views included."""
+        """Returns all that builds the model again, encoder and views included."""
         serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
@@ -211,7 +211,7 @@ class VICReg(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict) -> "VICReg":
-        """The model that `get_config` described, with new weights."""
+        """Returns the model of a `get_config`, with new weights."""
         for module in _SERIALIZABLE:
             importlib.import_module(f"vicreg_keras.{module}")
         deserialize = keras.saving.deserialize_keras_object
@@ -245,26 +245,21 @@ class VICReg(keras.Model):
 
 
 def _pair(augmenter):
-    """The layers of even and odd views, from one, two or none."""
-    if augmenter is None:
-        raise ValueError(
-            "Expected augmenter to be a layer that gives a random view of a batch of "
-            "images, or a pair of them. Received: augmenter=None. Two views without "
-            'randomness are equal and teach nothing; try make_views("cifar").'
-        )
+    """Returns the layers of even and odd views."""
     layers = list(augmenter) if isinstance(augmenter, Sequence) else [augmenter] * 2
     if len(layers) != 2 or not all(callable(layer) for layer in layers):
         raise ValueError(
-            "Expected augmenter to be one layer or a pair of layers. Received: "
-            f"augmenter={augmenter!r}."
+            "Expected augmenter to be a layer that returns a random view of a batch of "
+            f"images, or a pair of such layers. Received: augmenter={augmenter!r}. Try "
+            'make_views("cifar").'
         )
     return layers
 
 
-def _count(num_views):
+def _check_num_views(num_views):
     if not (isinstance(num_views, numbers.Integral) and num_views >= 2):
         raise ValueError(
-            "Expected num_views to be a whole number of 2 or more: the loss compares "
+            "Expected num_views to be an integer of at least 2: the loss compares "
             f"views. Received: num_views={num_views!r}."
         )
     return int(num_views)
@@ -282,7 +277,7 @@ def _view(layer, images, seed):
 
 
 def _images(data):
-    """A batch's images, and the positives beside them or `None`."""
+    """Returns a batch's images, and its positives or `None`."""
     if isinstance(data, dict):
         return data["images"], data.get("positives")
     return (data[0] if isinstance(data, tuple | list) else data), None

@@ -35,12 +35,12 @@ def cpuinfo(monkeypatch, tmp_path):
         ("not_avx512_bf16 avx512_bf16x", False, False),
     ],
 )
-def test_reads_the_instructions(cpuinfo, flags, bfloat16, amx):
+def test_instruction_sets_are_read(cpuinfo, flags, bfloat16, amx):
     cpuinfo(f"processor\t: 0\nflags\t\t: fpu vme {flags} sse2\nbugs\t\t: amx_bf16\n")
     assert (cpu.has_bfloat16(), cpu.has_amx()) == (bfloat16, amx)
 
 
 @pytest.mark.parametrize("text", [None, "", "processor: 0\nFeatures: asimd bf16\n"])
-def test_a_machine_that_says_nothing_has_neither(cpuinfo, text):
+def test_unknown_machine_has_no_instruction_sets(cpuinfo, text):
     cpuinfo(text)
     assert not cpu.has_bfloat16() and not cpu.has_amx()

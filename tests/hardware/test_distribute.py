@@ -172,7 +172,7 @@ def test_gather_gives_every_replica_the_global_batch(numbers):
     assert numbers["gathered"] == [batch, batch]
 
 
-def test_gather_hands_back_the_gradients_of_all_replicas(numbers):
+def test_gather_returns_the_gradients_of_all_replicas(numbers):
     # d/dx of 1 * x**2 on the first replica and 2 * x**2 on the second.
     expected = [[[6.0 * x for x in row] for row in part] for part in numbers["parts"]]
     assert numbers["gradients"] == expected

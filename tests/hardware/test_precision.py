@@ -42,25 +42,25 @@ def machine(monkeypatch):
         ((6, 1), "float32"),
     ],
 )
-def test_auto_on_a_gpu_goes_by_its_capability(machine, capability, name):
+def test_auto_precision_depends_on_gpu_capability(machine, capability, name):
     # What the CPU beside it can do does not matter.
     machine(capability, bfloat16=name != "bfloat16")
     assert precision.choose_precision("auto") == name
 
 
-def test_auto_on_an_unknown_gpu_is_float32(machine):
+def test_auto_precision_of_an_unknown_gpu_is_float32(machine):
     machine(details={})
     assert precision.choose_precision("auto") == "float32"
 
 
 @pytest.mark.parametrize(("bfloat16", "name"), [(True, "bfloat16"), (False, "float32")])
-def test_auto_on_a_cpu_goes_by_its_instructions(machine, bfloat16, name):
+def test_auto_precision_depends_on_cpu_instructions(machine, bfloat16, name):
     machine(bfloat16=bfloat16)
     assert precision.choose_precision("auto") == name
 
 
 @pytest.mark.parametrize("name", sorted(precision.POLICIES))
-def test_what_is_asked_for_is_taken(machine, name):
+def test_named_precision_is_used(machine, name):
     machine((6, 1))
     assert precision.choose_precision(name) == name
     policy = keras.dtype_policies.get(precision.POLICIES[name])
@@ -68,7 +68,7 @@ def test_what_is_asked_for_is_taken(machine, name):
     assert policy.variable_dtype == "float32"
 
 
-def test_unknown_name():
+def test_unknown_precision():
     with pytest.raises(ValueError) as info:
         precision.choose_precision("float64")
     assert str(info.value) == (

@@ -181,7 +181,7 @@ def test_last_two_stages_are_pooled_side_by_side(tmp_path):
     ("name", "side"),
     [("convnet", 15), ("small", 7), ("tiny", 2), ("whitened4", 10), ("whitened6", 10)],
 )
-def test_images_that_pooling_would_leave_nothing_of(name, side):
+def test_too_small_images_are_refused(name, side):
     encoder = encoders.make_encoder(name, (side, side, 3))
     images = np.ones((1, side, side, 3), "float32")
     assert np.isfinite(np.asarray(encoder(images))).all()

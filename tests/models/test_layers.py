@@ -25,7 +25,7 @@ def amx(request, monkeypatch):
     return request.param
 
 
-def check_it_is_kerass(size, kernel_size, dtype, channels=4, filters=6, **options):
+def check_matches_keras(size, kernel_size, dtype, channels=4, filters=6, **options):
     random = np.random.default_rng(0)
     x = random.normal(size=(3, *size, channels)).astype("float32")
     fast = Conv2D(filters, kernel_size, **options)
@@ -50,19 +50,21 @@ def check_it_is_kerass(size, kernel_size, dtype, channels=4, filters=6, **option
 @pytest.mark.parametrize("kernel_size", [1, 3, (3, 5)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("bias", [False, True])
-def test_convolution_and_its_gradients_are_kerass(amx, size, kernel_size, dtype, bias):
+def test_convolution_and_gradients_match_keras(amx, size, kernel_size, dtype, bias):
     options = {"padding": "same", "use_bias": bias, "bias_initializer": "normal"}
     options |= {"activation": "tanh" if bias else None}
-    check_it_is_kerass(size, kernel_size, dtype, **options)
+    check_matches_keras(size, kernel_size, dtype, **options)
 
 
 @pytest.mark.parametrize("size", [(3, 3), (4, 4), (5, 8), (10, 10), (18, 18)])
 @pytest.mark.parametrize("kernel_size", [1, 3, (2, 3)])
 @pytest.mark.parametrize("stride", [2, 3])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_so_it_is_with_strides(amx, size, kernel_size, stride, dtype):
+def test_strided_convolution_and_gradients_match_keras(
+    amx, size, kernel_size, stride, dtype
+):
     options = {"strides": stride, "use_bias": False}
-    check_it_is_kerass(size, kernel_size, dtype, channels=16, **options)
+    check_matches_keras(size, kernel_size, dtype, channels=16, **options)
 
 
 def operations_of_a_step(layer, size, channels):
@@ -100,7 +102,7 @@ def value_and_gradients_of(layer, x):
         ("float32", 2, 33, False, True),
     ],
 )
-def test_the_gradient_by_a_small_maps_kernel_is_a_product(
+def test_kernel_gradient_of_small_maps_is_a_matrix_product(
     amx, dtype, stride, size, with_amx, without_amx
 ):
     padding = "same" if stride == 1 else "valid"
@@ -113,13 +115,13 @@ def test_the_gradient_by_a_small_maps_kernel_is_a_product(
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 8)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_its_gradients_are_kerass(monkeypatch, size, dtype):
+def test_gradients_match_keras(monkeypatch, size, dtype):
     monkeypatch.setattr(cpu, "has_amx", lambda: False)
     options = {"padding": "same", "kernel_initializer": "he_normal"}
-    check_it_is_kerass(size, 3, dtype, channels=128, filters=128, **options)
+    check_matches_keras(size, 3, dtype, channels=128, filters=128, **options)
 
 
-def test_the_gradient_by_a_pictures_kernel_is_no_product(amx):
+def test_kernel_gradient_of_an_image_is_not_a_matrix_product(amx):
     layer = Conv2D(6, 3, strides=2)
     layer.build((None, None, None, 3))
     assert "Conv2DBackpropFilter" in operations_of_a_step(layer, 7, 3)
@@ -148,7 +150,7 @@ def test_inference_and_maps_of_unknown_size_are_plain_convolutions(amx, training
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_gelu_and_its_gradient_are_the_formula(dtype, compiled):
+def test_gelu_and_gradient_match_the_formula(dtype, compiled):
     x = tf.cast(np.linspace(-9, 9, 1001).reshape(7, 11, 13), dtype)
     upstream = tf.cast(np.random.default_rng(0).normal(size=x.shape), dtype)
     layer = Gelu(dtype=dtype)
@@ -174,7 +176,7 @@ def test_gelu_and_its_gradient_are_the_formula(dtype, compiled):
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (5, 3, 3, 4)])
-def test_batch_norm_is_kerass_but_for_the_unbiased_running_variance(shape):
+def test_batch_norm_matches_keras_except_unbiased_running_variance(shape):
     x = np.random.default_rng(0).normal(2, 3, shape).astype("float32")
     fast = BatchNormalization(momentum=0.9, epsilon=1e-5)
     stock = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)

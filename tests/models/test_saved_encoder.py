@@ -68,7 +68,7 @@ def test_another_programs_saved_model_takes_views_rounded(model, tmp_path):
     np.testing.assert_array_equal(encoder(views), encoder(IMAGES))
 
 
-def test_it_is_frozen_in_a_model_that_is_trained(run_folder, tmp_path):
+def test_saved_encoder_is_frozen_in_a_trained_model(run_folder, tmp_path):
     encoder = load_encoder(run_folder)
     before = [variable.numpy() for variable in encoder.saved_variables]
     model = keras.Sequential([encoder, keras.layers.Dense(3)])
@@ -85,7 +85,7 @@ def test_it_is_frozen_in_a_model_that_is_trained(run_folder, tmp_path):
     np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
 
 
-def test_it_can_be_part_of_a_functional_model(run_folder):
+def test_saved_encoder_in_a_functional_model(run_folder):
     inputs = keras.Input(SHAPE, dtype="uint8")
     outputs = load_encoder(run_folder)(inputs)
     assert outputs.shape == (None, 32) and outputs.dtype == "float32"
@@ -114,7 +114,7 @@ def test_a_keras_file_gives_a_frozen_encoder(whole, model, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"no zip"])
-def test_a_keras_file_that_is_none_is_one_line(content, tmp_path):
+def test_invalid_keras_file(content, tmp_path):
     path = tmp_path / "model.keras"
     if content is not None:
         path.write_bytes(content)
@@ -123,7 +123,7 @@ def test_a_keras_file_that_is_none_is_one_line(content, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_the_newest_version_is_by_number(run_folder, tmp_path):
+def test_newest_version_is_chosen_by_number(run_folder, tmp_path):
     source = run_folder / "encoder" / "1"
     for name in ("9", "10"):
         (tmp_path / "encoder").mkdir(exist_ok=True)
@@ -138,7 +138,7 @@ def test_other_sizes_are_refused(run_folder):
         extract_features(load_encoder(run_folder), split)
 
 
-def test_what_is_no_encoder_is_one_line(model, tmp_path):
+def test_invalid_saved_models(model, tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         load_encoder(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="RUN/encoder/1"):

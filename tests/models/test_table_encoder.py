@@ -36,7 +36,7 @@ def test_scaled_rows_by_hand():
     np.testing.assert_allclose(received, expected, rtol=1e-6)
 
 
-def test_the_layer_does_the_same():
+def test_layer_matches_scale_examples():
     layer = TableInputs.of(COLUMNS, STATISTICS)
     expected = scale_examples(ROWS, COLUMNS, STATISTICS)
     np.testing.assert_allclose(layer(ROWS), expected, rtol=1e-6)

@@ -91,7 +91,7 @@ def test_progress_goes_on_from_the_models_step(clock, capsys):
     ("total_steps", "left"),
     [(64, "00:30"), (204, "01:40"), (15_004, "2:05:00")],
 )
-def test_progress_says_how_long_it_will_take(clock, capsys, total_steps, left):
+def test_progress_prints_the_time_left(clock, capsys, total_steps, left):
     run_epoch(make_progress(total_steps), clock)
     assert f"  {left} left  " in capsys.readouterr().err
 
@@ -113,7 +113,7 @@ def test_progress_within_an_epoch(clock, capsys, monkeypatch, is_terminal, inter
 
 
 @pytest.mark.parametrize(("std", "collapsed"), [(0.0099, True), (0.0101, False)])
-def test_collapse_is_told_with_what_prevents_it(clock, capsys, std, collapsed):
+def test_collapse_is_reported(clock, capsys, std, collapsed):
     run_epoch(make_progress(), clock, logs={**GOOD, "embedding_std": std})
     text = capsys.readouterr().err
     assert ("Collapse" in text) is collapsed
@@ -122,13 +122,13 @@ def test_collapse_is_told_with_what_prevents_it(clock, capsys, std, collapsed):
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_loss_that_is_no_number_ends_the_epoch(clock, loss):
+def test_non_finite_loss_ends_the_epoch(clock, loss):
     message = f"finite loss. Received: loss={loss} at step 4. Lower learning_rate"
     with pytest.raises(NonFiniteLossError, match=message):
         run_epoch(make_progress(), clock, logs={**GOOD, "loss": loss})
 
 
-def test_loss_that_is_no_number_is_found_within_an_epoch(clock):
+def test_non_finite_loss_is_found_within_an_epoch(clock):
     progress = make_progress(total_steps=1000)
     progress.on_epoch_begin(0)
     progress.on_train_batch_end(0, dict(GOOD))
@@ -170,7 +170,7 @@ def test_saves_when_the_minutes_have_passed_and_not_the_same_step_twice(clock):
     assert saves == [2, 3]
 
 
-def test_does_not_save_what_cannot_be_continued(clock):
+def test_non_finite_state_is_not_saved(clock):
     saver, saves = make_checkpoints(minutes=10)
     clock.now += 601
     with pytest.raises(NonFiniteLossError, match="loss=nan at step 1"):
@@ -179,7 +179,7 @@ def test_does_not_save_what_cannot_be_continued(clock):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_saves_stops_and_gives_the_handlers_back(clock, number):
+def test_signal_saves_stops_and_restores_handlers(clock, number):
     def mine(number, frame):
         pytest.fail("An earlier handler was called while training.")
 
@@ -236,7 +236,7 @@ def test_score_every_few_epochs_and_at_the_end(every, epochs, scored, capsys):
     assert capsys.readouterr().err == "Look!\n" * len(scored)
 
 
-def test_history_adds_the_step_and_the_minutes_of_the_whole_run(clock):
+def test_metrics_logger_adds_step_and_minutes_of_the_whole_run(clock):
     rows = []
     stopwatch = callbacks.Stopwatch()
     stopwatch.saved.assign(2.0)

@@ -281,8 +281,8 @@ def test_every_optimizer_fits(name, tmp_path):
         np.testing.assert_array_equal(got, want)
 
 
-def test_make_optimizer_refuses_what_it_does_not_know():
-    with pytest.raises(ValueError, match=r"'adam', 'adamw', 'lars', 'sgd'.*lion"):
+def test_make_optimizer_refuses_unknown_names_and_values():
+    with pytest.raises(ValueError, match="adam, adamw, lars, sgd.*lion"):
         optim.make_optimizer("lion", 0.1)
     with pytest.raises(ValueError, match="weight_decay=-1"):
         optim.make_optimizer("sgd", 0.1, weight_decay=-1.0)

@@ -87,7 +87,7 @@ def test_a_whitening_layer_is_of_the_data_trained_on(tmp_path):
     assert not np.allclose(*moved, atol=1e-4)
 
 
-def test_leaves_what_a_run_leaves(finished):
+def test_run_folder_is_complete(finished):
     run, result = finished
     rows = run.read_metrics("pretrain")
     assert [row["epoch"] for row in rows] == [1, 2]
@@ -199,7 +199,7 @@ def test_more_epochs_extend_a_finished_run(finished, digits, tmp_path):
     assert len(run.read_metrics("pretrain")) == 3
 
 
-def test_init_from_starts_a_new_run_with_earlier_weights(finished, digits, tmp_path):
+def test_init_from_starts_with_earlier_weights(finished, digits, tmp_path):
     run, _ = finished
     new = RunFolder(tmp_path / "new")
     new.create()
@@ -252,12 +252,12 @@ def test_a_broken_checkpoint_is_named(digits, tmp_path):
         ({"flip_probability": 2.0}, "flip"),
     ],
 )
-def test_settings_that_cannot_be_trained(change, message):
+def test_invalid_settings(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(SETTINGS, **change)
 
 
-def test_a_batch_larger_than_the_set(digits, tmp_path):
+def test_batch_larger_than_the_training_split(digits, tmp_path):
     run = RunFolder(tmp_path)
     large = dataclasses.replace(SETTINGS, batch_size=5000)
     with pytest.raises(ValueError, match="1294 examples.*batch_size=5000"):
@@ -333,7 +333,7 @@ def test_killed_in_an_epoch_it_ends_with_the_weights_of_the_unkilled_run(
     assert epochs == [1, 2, 3]
 
 
-def test_a_signal_saves_and_says_how_to_continue(tmp_path):
+def test_signal_saves_and_tells_how_to_continue(tmp_path):
     process = start(tmp_path, "run")
     checkpoints = RunFolder(tmp_path / "run").checkpoints
     while newest_step(checkpoints) < 3:

@@ -36,7 +36,7 @@ def save_checkpoint(run):
     tf.train.Checkpoint(step=tf.Variable(1)).save(run.checkpoints / "ckpt")
 
 
-def test_writes_a_whole_file_and_nothing_beside_it(tmp_path):
+def test_write_file_leaves_no_other_file(tmp_path):
     path = tmp_path / "new" / "folder" / "file.txt"
     write_text(path, "first\n")
     write_text(path, "second\n")
@@ -57,7 +57,7 @@ def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_text() == "old\n"
 
 
-def test_text_is_whole_before_it_bears_the_name(tmp_path, monkeypatch):
+def test_text_is_flushed_before_it_is_renamed(tmp_path, monkeypatch):
     path = tmp_path / "file.txt"
     found = []
 
@@ -80,7 +80,7 @@ def test_failed_write_leaves_the_old_file_alone(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_folder_names_are_readable_and_their_own():
+def test_folder_names_are_readable_and_unique():
     assert folder_name("cifar10") == "cifar10"
     names = [folder_name(text) for text in ("folder:/a/b", "folder:/a_b", "x" * 99)]
     assert len(set(names)) == 3
@@ -97,7 +97,7 @@ def test_create_makes_every_folder_and_may_be_repeated(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["file", "file/run"])
-def test_create_under_a_file_is_one_line(tmp_path, name):
+def test_create_under_a_file_is_an_input_error(tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(
         InputError, match="created and written. Received: workdir="
@@ -116,7 +116,7 @@ def test_check_flags_writes_flags_that_can_be_read_again(run):
     assert lines[1:] == ["--epochs=10", "--learning_rate=0.3", "--mlp="]
 
 
-def test_no_settings_where_there_is_no_run(tmp_path):
+def test_no_flags_without_a_run(tmp_path):
     assert RunFolder(tmp_path / "none").read_flags() == {}
 
 
@@ -139,7 +139,7 @@ def test_check_flags_by_another_recipe_is_refused_and_changes_nothing(run):
     assert run.flags.read_text() == before
 
 
-def test_check_flags_lets_some_flags_differ_and_keeps_the_new_value(run):
+def test_check_flags_saves_flags_that_may_change(run):
     run.check_flags(SETTINGS)
     save_checkpoint(run)
     run.check_flags({**SETTINGS, "epochs": "20"}, may_change=["epochs"])
@@ -148,7 +148,7 @@ def test_check_flags_lets_some_flags_differ_and_keeps_the_new_value(run):
         run.check_flags({**SETTINGS, "learning_rate": "0.5"}, may_change=["epochs"])
 
 
-def test_check_flags_of_a_folder_that_never_trained_is_free(run):
+def test_check_flags_takes_any_flags_without_a_checkpoint(run):
     run.check_flags(SETTINGS)
     run.check_flags({**SETTINGS, "learning_rate": "0.5"})
     assert run.read_flags() == {**SETTINGS, "learning_rate": "0.5"}
@@ -162,7 +162,7 @@ def test_check_flags_refuses_a_flag_that_the_run_did_not_have(run):
     assert run.read_flags() == SETTINGS
 
 
-def test_environment_holds_versions_and_what_the_run_adds(run):
+def test_environment_has_versions_and_facts_of_the_run(run):
     run.write_environment(precision="float32", seed=3)
     environment = json.loads(run.environment.read_text())
     assert environment["tensorflow"] == tf.__version__
@@ -188,7 +188,7 @@ def test_commit_is_of_this_checkout_or_of_what_pip_installed(monkeypatch, tmp_pa
     assert run_folder._commit() is None
 
 
-def test_metrics_come_back_in_order_and_by_mode(run):
+def test_metrics_are_read_in_order_and_by_mode(run):
     assert run.read_metrics() == []
     rows = [pretrain_record(10, loss=3.5), {"mode": "linear_eval", "top1": 0.5}]
     for row in rows:
@@ -200,7 +200,7 @@ def test_metrics_come_back_in_order_and_by_mode(run):
     assert len(run.metrics.read_text().splitlines()) == 2
 
 
-def test_metrics_hold_what_is_no_number(run):
+def test_metrics_may_be_nan(run):
     run.append_metrics(pretrain_record(10, loss=float("nan")))
     assert math.isnan(run.read_metrics()[0]["loss"])
 
@@ -226,7 +226,7 @@ def test_line_after_a_torn_one_is_not_lost(run):
     ]
 
 
-def test_forgets_later_lines_of_pretraining_only(run):
+def test_truncate_metrics_removes_later_records_of_pretraining(run):
     probe = {"mode": "linear_eval", "top1": 0.5}
     for row in (pretrain_record(10), probe, pretrain_record(20), pretrain_record(30)):
         run.append_metrics(row)
@@ -238,7 +238,7 @@ def test_forgets_later_lines_of_pretraining_only(run):
     assert run.read_metrics() == [probe]
 
 
-def test_forgets_nothing_where_there_is_nothing(run):
+def test_truncate_metrics_without_metrics(run):
     run.truncate_metrics(0)
     assert not run.metrics.exists()
 

@@ -30,7 +30,7 @@ def test_versions_are_numbered(tmp_path):
     assert newest_version(folder) == folder / "2"
 
 
-def test_the_largest_number_counts_and_nothing_else(tmp_path):
+def test_newest_version_has_the_largest_number(tmp_path):
     for name in ("9", "10", "notes", "011x", "٣"):
         (tmp_path / name).mkdir()
     (tmp_path / "77").write_text("a file")
@@ -39,7 +39,7 @@ def test_the_largest_number_counts_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_fails_leaves_the_folder_as_it_was(error, tmp_path):
+def test_failed_write_leaves_the_folder_as_it_was(error, tmp_path):
     write_version(tmp_path, write("first"))
 
     def fail(aside):
@@ -52,7 +52,7 @@ def test_what_fails_leaves_the_folder_as_it_was(error, tmp_path):
     assert (tmp_path / "1" / "file").read_text() == "first"
 
 
-def test_what_a_killed_writer_left_is_removed(tmp_path):
+def test_unfinished_versions_are_removed(tmp_path):
     (tmp_path / ".unfinished-0").mkdir()
     (tmp_path / ".unfinished-0" / "file").write_text("half")
     assert version_numbers(tmp_path) == []
@@ -60,7 +60,7 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
     assert names(tmp_path) == ["1"]
 
 
-def test_everything_is_on_the_disk_before_it_is_named(tmp_path, monkeypatch):
+def test_version_is_flushed_before_it_is_renamed(tmp_path, monkeypatch):
     events = []
     sync, rename = os.fsync, os.rename
 
@@ -107,7 +107,7 @@ def test_a_second_writer_waits_for_the_first(tmp_path):
     assert (tmp_path / "2" / "file").read_text() == "quick"
 
 
-def test_a_killed_writer_does_not_keep_the_folder(tmp_path):
+def test_lock_of_a_killed_writer_is_released(tmp_path):
     script = (
         "import os, signal, sys\n"
         "from vicreg_keras.workdir import versions\n"

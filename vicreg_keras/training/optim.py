@@ -1,4 +1,4 @@
-"""How the weights move: LARS, which Keras lacks, and the decay the recipes mean.
+"""Optimizers: LARS, which Keras lacks, and weight decay as in PyTorch's recipes.
 
 Recipes are written for PyTorch, where `weight_decay` in Adam, SGD and LARS is an L2
 penalty: it is added to the gradient. In Keras every optimizer's `weight_decay` is
@@ -15,6 +15,8 @@ PyTorch adds 1e-8 after it.
 import keras
 import tensorflow as tf
 from keras import ops
+
+from vicreg_keras.errors import InputError
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 
@@ -39,29 +41,27 @@ def make_optimizer(
         momentum: Momentum of `lars` and `sgd`; the others do not read it.
         eta: Trust coefficient of `lars`; the others do not read it.
         clip: Whether `lars` bounds its local rate; the others do not read it.
-        global_clipnorm: Greatest norm of the gradient of all weights together, a
-            longer one is scaled down to it; 0 for none.
+        global_clipnorm: Largest norm of the gradient of all weights together; a
+            longer one is scaled down to it. 0 for no bound.
 
     Returns:
         A Keras optimizer, not yet built.
 
     Raises:
-        ValueError: If `name` is not one of `OPTIMIZERS`, or a number is out of range.
+        InputError: If `name` is not one of `OPTIMIZERS`, or a number is out of range.
     """
     if name not in OPTIMIZERS:
-        raise ValueError(
-            f"Expected an optimizer out of {sorted(OPTIMIZERS)}. Received: name={name}."
+        raise InputError(
+            f"Expected optimizer to be one of {', '.join(OPTIMIZERS)}. Received: "
+            f"optimizer={name}."
         )
     for key, value in (("weight_decay", weight_decay), ("momentum", momentum)):
         if not 0.0 <= value < 1.0:
-            raise ValueError(
-                f"Expected {key} in [0, 1). Received: {key}={value}. "
-                "Give 0 to go without."
-            )
+            raise InputError(f"Expected {key} in [0, 1). Received: {key}={value}.")
     if not global_clipnorm >= 0:
-        raise ValueError(
-            "Expected global_clipnorm above 0, or 0 for gradients of any norm. "
-            f"Received: global_clipnorm={global_clipnorm}."
+        raise InputError(
+            "Expected global_clipnorm of at least 0. Received: "
+            f"global_clipnorm={global_clipnorm}."
         )
     settings = {"learning_rate": learning_rate, "weight_decay": float(weight_decay)}
     if global_clipnorm:
@@ -139,7 +139,7 @@ class _CoupledWeightDecay:
         return {**super().get_config(), "weight_decay": self.coupled_weight_decay}
 
 
-class _OneKernel:
+class _FusedAdam:
     """Updates a variable by TensorFlow's own Adam kernel, Keras's formula in one pass.
 
     Keras's reads and writes the variable and its slots in a dozen passes, which takes
@@ -168,7 +168,7 @@ class _OneKernel:
 
 
 @keras.saving.register_keras_serializable(package="vicreg_keras")
-class Adam(_CoupledWeightDecay, _OneKernel, keras.optimizers.Adam):
+class Adam(_CoupledWeightDecay, _FusedAdam, keras.optimizers.Adam):
     """Adam with an L2 penalty, as `torch.optim.Adam` means `weight_decay`.
 
     Args:
@@ -194,7 +194,7 @@ class SGD(_CoupledWeightDecay, keras.optimizers.SGD):
 
 
 @keras.saving.register_keras_serializable(package="vicreg_keras")
-class AdamW(_OneKernel, keras.optimizers.AdamW):
+class AdamW(_FusedAdam, keras.optimizers.AdamW):
     """Keras's AdamW that leaves parameters of one dimension undecayed.
 
     Args:
@@ -239,7 +239,7 @@ class LARS(keras.optimizers.Optimizer):
         momentum: Momentum, in [0, 1).
         weight_decay: L2 penalty, inside the adaptation. It is not Keras's
             `weight_decay`, which would come off the weight again, outside of it.
-        eta: Trust coefficient, the greatest step as a fraction of the weight's norm
+        eta: Trust coefficient, the largest step as a fraction of the weight's norm
             at a learning rate of 1.
         clip: Whether to bound the local rate, as above.
         **kwargs: `name`, `clipnorm`, `use_ema` and the like, as for every Keras
@@ -268,7 +268,7 @@ class LARS(keras.optimizers.Optimizer):
         self.clip = clip
 
     def build(self, variables):
-        """Creates one momentum buffer a variable."""
+        """Creates one momentum buffer per variable."""
         if self.built:
             return
         super().build(variables)
@@ -321,12 +321,11 @@ class LARS(keras.optimizers.Optimizer):
         return ops.where(adapted, update, gradient)
 
 
-# What `make_optimizer` knows: one entry a name.
 OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "lars": LARS, "sgd": SGD}
 
 
 def _is_bias_or_norm(variable) -> bool:
-    """Whether a parameter is a bias, a gain or a scalar, told by its shape."""
+    """Returns whether a parameter is a bias, a gain or a scalar, by its shape."""
     return len(variable.shape) <= 1
 
 
