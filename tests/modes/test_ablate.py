@@ -77,7 +77,7 @@ def test_embeddings_collapse_without_the_variance_term(
         *("full_loss-seed0", "full_loss-seed1"),
         *("no_variance-seed0", "no_variance-seed1"),
     ]
-    flags = runs["no_variance-seed1"].read_settings()
+    flags = runs["no_variance-seed1"].read_flags()
     assert (flags["seed"], flags["variance_weight"]) == ("1", "0.0")
     # Again: nothing is trained anew, and the metrics are the same.
     logged = runs["full_loss-seed0"].read_metrics("pretrain")
