@@ -15,7 +15,7 @@ import tensorflow as tf
 from vicreg_keras.errors import InputError
 from vicreg_keras.workdir import run_folder
 from vicreg_keras.workdir.files import folder_name, write_file, write_text
-from vicreg_keras.workdir.run_folder import RunFolder
+from vicreg_keras.workdir.run_folder import RunFolder, RunLockedError
 
 SETTINGS = {"epochs": "10", "learning_rate": "0.3", "mlp": ""}
 
@@ -246,7 +246,7 @@ def test_truncate_metrics_without_metrics(run):
 def test_lock_has_one_holder_at_a_time(run):
     other = RunFolder(run.path)
     with run.lock():
-        with pytest.raises(InputError, match="no other process trains in") as info:
+        with pytest.raises(RunLockedError, match="no other process trains in") as info:
             with other.lock():
                 pytest.fail("The second holder got the lock.")
         assert f"workdir={run.path}" in str(info.value)
@@ -269,7 +269,7 @@ def test_lock_of_another_process_ends_when_it_is_killed(run):
     ) as other:
         try:
             assert other.stdout.readline() == b"held\n"
-            with pytest.raises(InputError, match="no other process"), run.lock():
+            with pytest.raises(RunLockedError, match="no other process"), run.lock():
                 pytest.fail("The second holder got the lock.")
         finally:
             other.kill()

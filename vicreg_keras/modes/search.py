@@ -29,7 +29,7 @@ from vicreg_keras.search.space import (
 from vicreg_keras.search.study import Search
 from vicreg_keras.settings import DataOptions, Settings, to_flags
 from vicreg_keras.workdir.files import write_text
-from vicreg_keras.workdir.run_folder import RunFolder
+from vicreg_keras.workdir.run_folder import RunFolder, RunLockedError
 
 _TEST_METRICS = {"linear_top1": "test linear", "knn_top1": "test kNN"}
 
@@ -117,7 +117,7 @@ def _finish(
     try:
         with run.lock():
             record = _compare(search, settings, dataset, run, options)
-    except OSError:
+    except RunLockedError:
         print("Another process compares the recipes.")
         return
     _print(record, run)

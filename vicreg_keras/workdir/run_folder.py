@@ -23,6 +23,10 @@ from vicreg_keras.errors import InputError
 from vicreg_keras.workdir.files import write_text
 
 
+class RunLockedError(InputError):
+    """Another process trains in the same folder."""
+
+
 class RunFolder:
     """The folder of one run.
 
@@ -75,13 +79,13 @@ class RunFolder:
         """Locks the run for this process.
 
         Raises:
-            InputError: If another process trains in the same folder.
+            RunLockedError: If another process trains in the same folder.
         """
         with open(self.path / ".lock", "w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise InputError(
+                raise RunLockedError(
                     "Expected a workdir that no other process trains in. Received: "
                     f"workdir={self.path}. Wait for that process, or choose another "
                     "workdir."
