@@ -113,7 +113,7 @@ def _read(folder, counts):
     return Run(
         name=name if counts[name] == 1 else str(folder.path),
         path=folder.path,
-        settings=folder.read_settings(),
+        settings=folder.read_flags(),
         environment=environment,
         epochs=read_epochs(folder),
         last={cls: found[-1] for cls, found in records.items() if found},
