@@ -2,10 +2,14 @@
 
 from PIL import Image
 
+from vicreg_keras import load_dataset
 from vicreg_keras.evaluate.clustering import ClusterRecord
 from vicreg_keras.evaluate.records import read_records
+from vicreg_keras.models.table_encoder import make_row_encoder
 from vicreg_keras.modes import cluster
+from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import ClusterOptions
+from vicreg_keras.workdir.run_folder import RunFolder
 
 
 def test_clusters_are_compared_with_the_classes(context, capsys):
@@ -36,3 +40,13 @@ def test_sample_of_the_figure_is_balanced(context):
     labels = context.dataset.test.labels[plane.sample]
     assert sorted(labels) == sorted(2 * list(range(10)))
     assert plane.projection.points.shape == (20, 2)
+
+
+def test_table_is_drawn_beside_its_input(tmp_path, capsys):
+    dataset = load_dataset("iris")
+    encoder = make_row_encoder(dataset.columns, dataset.table_statistics, (8, 4))
+    context = Context(encoder, dataset, RunFolder(tmp_path / "run"))
+    record = cluster.run(context, ClusterOptions(projection="pca"))
+    assert "side by side" in capsys.readouterr().out
+    assert not record.results["encoder"].settings.l2_normalized
+    assert (context.run.figures / "input_and_representation.png").exists()

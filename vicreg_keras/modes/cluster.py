@@ -8,10 +8,8 @@ from vicreg_keras.evaluate import sampling
 from vicreg_keras.evaluate.clustering import (
     Clustering,
     ClusterRecord,
-    ClusterResult,
     cluster_eval,
 )
-from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.normalization import standardize
 from vicreg_keras.evaluate.projection import Projection, project
 from vicreg_keras.evaluate.records import NAMES
@@ -70,26 +68,24 @@ def cluster(
 ) -> tuple[ClusterRecord, ClusterPlane]:
     """See `run`; returns what was drawn, too."""
     split = "train" if context.dataset.test is None else "test"
-    num_clusters, results, baselines = options.num_clusters, {}, {}
+    num_clusters, found = options.num_clusters, {}
     for name, (features,) in context.each((split,)):
-        clustering = cluster_eval(
+        found[name] = cluster_eval(
             features,
             num_clusters=num_clusters,
             num_classes=context.dataset.num_classes,
             seed=context.seed,
             l2_normalized=context.dataset.columns is None,
         )
-        results[name] = clustering.result
-        if name == "encoder":
-            own = clustering
-            # The baselines get as many clusters, so that they can be compared.
-            num_clusters = clustering.result.settings.num_clusters
-        else:
-            baselines[name] = features, clustering
+        # The baselines get as many clusters, so that they can be compared.
+        num_clusters = found["encoder"].result.settings.num_clusters
+    results = {name: clustering.result for name, clustering in found.items()}
     _print_clusters(context, split, results)
-    plane = _project(context, split, own, options)
+    plane = _project(context, split, found["encoder"], options)
     if context.run is not None:
-        _draw(context, plane, baselines.get("raw_input"), options)
+        _draw(context, plane, options)
+        if context.dataset.columns is not None and "raw_input" in found:
+            _draw_both(context, found["raw_input"], plane, options.projection)
     record = ClusterRecord(
         **context.record_fields,
         split=split,
@@ -100,9 +96,7 @@ def cluster(
     return record, plane
 
 
-def _print_clusters(
-    context: Context, split: str, results: dict[str, ClusterResult]
-) -> None:
+def _print_clusters(context, split, results):
     own = results["encoder"]
     print(
         f"k-means on {context.dataset.name}, {split} split, "
@@ -120,15 +114,13 @@ def _print_clusters(
     print(text_table.format_table(lines))
 
 
-def _text(metric: str, value: float | None) -> str:
+def _text(metric, value):
     if metric == "matched_accuracy":
         return text_table.percent(value)
     return "-" if value is None else f"{value:.3f}"
 
 
-def _project(
-    context: Context, split: str, clustering: Clustering, options: ClusterOptions
-) -> ClusterPlane:
+def _project(context, split, clustering, options):
     features = context.features[split]
     if features.labels is None:
         size = len(features.representations)
@@ -149,19 +141,14 @@ def _project(
     return ClusterPlane(split, sample, projection, clustering)
 
 
-def _comparable(context: Context, features: Features) -> np.ndarray:
+def _comparable(context, features):
     """Returns representations as `cluster_eval` compares them, but for their length."""
     if context.dataset.columns is None:
         return features.representations
     return standardize(features.representations)
 
 
-def _draw(
-    context: Context,
-    plane: ClusterPlane,
-    raw_input: tuple[Features, Clustering] | None,
-    options: ClusterOptions,
-) -> None:
+def _draw(context, plane, options):
     path = context.figure("clusters")
     labels = context.features[plane.split].labels
     points, centroids, settings = plane.projection
@@ -182,18 +169,11 @@ def _draw(
         by_number = {one.num_clusters: one.silhouette for one in candidates}
         save(silhouettes(by_number), context.figure("silhouettes"))
     print(f"A map of the clusters: {path}")
-    if context.dataset.columns is not None and raw_input is not None:
-        _draw_both(context, *raw_input, plane, options.projection)
 
 
-def _draw_both(
-    context: Context,
-    features: Features,
-    of_input: Clustering,
-    plane: ClusterPlane,
-    method: str,
-) -> None:
+def _draw_both(context, of_input, plane, method):
     """Draws the input and the representation of a table side by side."""
+    features = context.input_features(plane.split)
     projection = project(
         _comparable(context, features)[plane.sample],
         method=method,

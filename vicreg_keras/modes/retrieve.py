@@ -2,12 +2,7 @@
 
 import csv
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import IO
 
-import numpy as np
-
-from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.features import concatenate_features, extract_features
 from vicreg_keras.evaluate.index import NeighborIndex
@@ -154,34 +149,23 @@ def _evaluate(context, index, num_neighbors):
     return record
 
 
-def _write_neighbors(
-    context: Context,
-    examples: Split,
-    index: NeighborIndex,
-    num_neighbors: int,
-    path: pathlib.Path,
-) -> None:
+def _write_neighbors(context, examples, index, num_neighbors, path):
     """Writes the neighbors of user-provided examples as a CSV and a figure."""
     representations = extract_features(context.encoder, examples).representations
     distances, neighbors = index.search(representations, num_neighbors)
     with write_file(path, "w") as file:
         _write_csv(file, examples.names, index, distances, neighbors)
     shown = range(min(_MAX_QUERIES, examples.num_examples))
-    queries = [
-        Tile(picture, _short(examples.names[number]))
-        for number, picture in enumerate(
-            context.dataset.display_images(examples, shown)
-        )
-    ]
+    pictures = context.dataset.display_images(examples, shown)
+    names = map(_short, examples.names)
+    queries = [Tile(*one) for one in zip(pictures, names, strict=False)]
     tiles = [_tiles(context, index, distances[i], neighbors[i]) for i in shown]
     figure_path = path.with_suffix(".png")
     save(neighbor_grid(queries, tiles), figure_path)
     print(
         f"{examples.num_examples} examples, their nearest {neighbors.shape[1]}: {path}"
     )
-    more = examples.num_examples > _MAX_QUERIES
-    first = f" of the first {_MAX_QUERIES}" if more else ""
-    print(f"A figure{first}: {figure_path}")
+    print(f"A figure of the first {len(shown)}: {figure_path}")
 
 
 def _read_index(folder, key):
@@ -195,9 +179,8 @@ def _read_index(folder, key):
 
 def _database(context):
     """Returns features of what is searched: training and validation examples."""
-    return concatenate_features(
-        [context.features[name] for name in ("train", "validation")]
-    )
+    features = context.features
+    return concatenate_features([features["train"], features["validation"]])
 
 
 def _tiles(context, index, distances, neighbors, label=None):
@@ -215,11 +198,9 @@ def _tiles(context, index, distances, neighbors, label=None):
     return tiles
 
 
-def _found(
-    distances: np.ndarray, neighbors: np.ndarray
-) -> Iterator[tuple[np.float32, np.int64]]:
+def _found(distances, neighbors):
     pairs = zip(distances, neighbors, strict=True)
-    return ((distance, number) for distance, number in pairs if number >= 0)
+    return [(distance, number) for distance, number in pairs if number >= 0]
 
 
 def _class_name(index, number):
@@ -231,13 +212,7 @@ def _short(name):
     return pathlib.PurePath(name).name
 
 
-def _write_csv(
-    file: IO,
-    names: Sequence[str],
-    index: NeighborIndex,
-    distances: np.ndarray,
-    neighbors: np.ndarray,
-) -> None:
+def _write_csv(file, names, index, distances, neighbors):
     writer = csv.writer(file)
     writer.writerow(("query", "rank", "neighbor", "class", "distance"))
     for name, *nearest in zip(names, distances, neighbors, strict=True):
