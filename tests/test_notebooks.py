@@ -83,13 +83,13 @@ def test_both_run_one_after_the_other(tmp_path):
     top1 = {
         (name, protocol): float(number)
         for name, protocol, number in re.findall(
-            r"^(\w+ \w+) +(cached|10 labels a class) +([\d.]+)", table, re.M
+            r"^(\w+ \w+) +(cached|10 labels per class) +([\d.]+)", table, re.M
         )
     }
     assert top1["VICReg encoder", "cached"] > 90
     for baseline in ("raw input", "untrained encoder"):
-        few = top1["VICReg encoder", "10 labels a class"]
-        assert few > top1[baseline, "10 labels a class"]
+        few = top1["VICReg encoder", "10 labels per class"]
+        assert few > top1[baseline, "10 labels per class"]
 
 
 def test_evaluation_says_that_pretraining_comes_first(tmp_path, monkeypatch):

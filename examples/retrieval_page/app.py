@@ -90,14 +90,14 @@ def _parse(arguments):
     return parser.parse_args(arguments)
 
 
-def _integer(least, greatest):
+def _integer(minimum, maximum):
     """A type for argparse."""
 
     def integer(text):
         number = int(text)
-        if not least <= number <= greatest:
+        if not minimum <= number <= maximum:
             raise argparse.ArgumentTypeError(
-                f"Expected {least} to {greatest}. Received: {number}."
+                f"Expected {minimum} to {maximum}. Received: {number}."
             )
         return number
 

@@ -1,4 +1,4 @@
-"""What does the encoder get to see of a file that somebody uploads?
+"""Pixels of an uploaded photo, as an encoder was trained to see them.
 
 Uploads are not to be trusted: a file's kind and size are known from its first bytes,
 before anything is decoded.

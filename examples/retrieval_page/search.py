@@ -1,4 +1,4 @@
-"""Which images of a run's index lie nearest to an image?"""
+"""The nearest images of a run's index to an image."""
 
 import os
 from collections.abc import Callable

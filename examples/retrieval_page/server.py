@@ -147,18 +147,20 @@ def create_app(
         response.headers.update(_HEADERS)
         return response
 
-    @app.errorhandler(BadPhoto)
-    def refuse(error):
-        return {"error": str(error)}, error.status
-
-    @app.errorhandler(HTTPException)
-    def explain(error):
-        response = error.get_response()
-        response.data = flask.json.dumps({"error": _words(error)})
-        response.content_type = "application/json"
-        return response
-
+    app.register_error_handler(BadPhoto, _refuse)
+    app.register_error_handler(HTTPException, _explain)
     return app
+
+
+def _refuse(error):
+    return {"error": str(error)}, error.status
+
+
+def _explain(error):
+    response = error.get_response()
+    response.data = flask.json.dumps({"error": _words(error)})
+    response.content_type = "application/json"
+    return response
 
 
 def _words(error):

@@ -150,8 +150,8 @@ def test_both_budgets_are_compared(tmp_path, monkeypatch, capsys):
 
 def test_a_recipe_that_diverged_stands_in_the_table():
     one = {"recipe": "r", "budget": ("views", 5000), "views": 5120, "minutes": 0.5}
-    judged = {**one, "budget": ("minutes", 0.5), "linear": 0.5, "knn": 0.25}
-    assert recipes.table_lines([one, judged])[1:] == [
+    evaluated = {**one, "budget": ("minutes", 0.5), "linear": 0.5, "knn": 0.25}
+    assert recipes.table_lines([one, evaluated])[1:] == [
         ("r", "5,000 views", "5,120", "0.50", "diverged", "diverged"),
         ("r", "0.5 minutes", "5,120", "0.50", "50.00", "25.00"),
     ]

@@ -11,8 +11,6 @@ Classify, Regress, MultiInference, REST's columnar format and metadata, compress
 and the words of the session's own errors, such as that of a wrong type.
 """
 
-import base64
-import binascii
 import concurrent.futures
 import http.server
 import json
@@ -21,7 +19,6 @@ import re
 import threading
 
 import grpc
-import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import (
@@ -29,6 +26,8 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
+
+from tests.examples.rest_json import Refusal, escape, inputs, invalid, parse
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -41,19 +40,6 @@ _HTTP_STATUSES = {
     grpc.StatusCode.UNIMPLEMENTED: 501,
 }
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-class Refusal(Exception):
-    """A request that is not answered: a status code, and why."""
-
-    def __init__(self, code, message):
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-def invalid(message):
-    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 class Models:
@@ -219,7 +205,7 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
             status, text = 200, json.dumps(work(*arguments))
         except Refusal as refusal:
             status = _HTTP_STATUSES.get(refusal.code, 500)
-            text = f'{{ "error": "{_escape(refusal.message)}" }}'
+            text = f'{{ "error": "{escape(refusal.message)}" }}'
         content = text.encode("utf-8")
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -229,14 +215,14 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
 
     def _predict(self, body):
         signatures = self._find(r"/v1/models/([^/:]+)(?:/versions/(\d+))?:predict")[1]
-        request = _parse(body)
+        request = parse(body)
         name = request.get("signature_name", "") or DEFAULT_SIGNATURE
         if name not in signatures:
             raise invalid(
                 f'Serving signature name: "{name}" not found in signature def'
             )
         specs = signatures[name].structured_input_signature[1]
-        outputs = run_signature(signatures[name], _inputs(request, specs))
+        outputs = run_signature(signatures[name], inputs(request, specs))
         rows = [
             {name: _plain(output[i]) for name, output in outputs.items()}
             for i in range(len(next(iter(outputs.values()))))
@@ -264,82 +250,6 @@ class RestHandler(http.server.BaseHTTPRequestHandler):
             raise invalid(f"Malformed request: {self.command} {self.path}")
         name, version = match.groups()
         return self.models.find(name, version and int(version))
-
-
-def _escape(text):
-    """As `absl::CEscape` does; what it makes of an apostrophe is not JSON."""
-    named = {
-        "\n": "\\n",
-        "\r": "\\r",
-        "\t": "\\t",
-        '"': '\\"',
-        "'": "\\'",
-        "\\": "\\\\",
-    }
-    octal = (f"\\{byte:03o}" if not 32 <= byte < 127 else "" for byte in text.encode())
-    pairs = zip(text.encode(), octal, strict=True)
-    return "".join(named.get(chr(byte)) or code or chr(byte) for byte, code in pairs)
-
-
-def _parse(body):
-    try:
-        request = json.loads(body)
-    except ValueError as error:
-        raise invalid(f"JSON Parse error: {error}") from error
-    if not isinstance(request, dict):
-        raise invalid("Request payload is malformed: Is not object")
-    return request
-
-
-def _inputs(request, specs):
-    """Arrays by the names of the signature's inputs, from rows."""
-    instances = request.get("instances")
-    if instances is None:
-        raise invalid("Missing 'inputs' or 'instances' key")
-    if not isinstance(instances, list) or not instances:
-        raise invalid("No values in 'instances' array")
-    rows = []
-    for i, instance in enumerate(instances):
-        if not isinstance(instance, dict) or set(instance) == {"b64"}:
-            if len(specs) > 1:
-                raise invalid(
-                    "instances is a plain list, but expecting list of objects"
-                )
-            instance = {next(iter(specs)): instance}
-        if set(instance) != set(specs):
-            raise invalid(
-                f"Failed to process element: {i} of 'instances' list. JSON object must "
-                f"only have keys: {','.join(specs)}"
-            )
-        rows.append(
-            {name: _array(instance[name], spec) for name, spec in specs.items()}
-        )
-    if any(row[name].shape != rows[0][name].shape for row in rows for name in specs):
-        raise invalid("Expecting the same shape of all elements")
-    return {name: np.stack([row[name] for row in rows]) for name in specs}
-
-
-def _array(value, spec):
-    """One instance's value; numbers and texts are not turned into each other."""
-    if spec.dtype == tf.string:
-        if isinstance(value, dict) and set(value) == {"b64"}:
-            try:
-                value = base64.b64decode(value["b64"], validate=True)
-            except (binascii.Error, TypeError) as error:
-                raise invalid("Unable to base64 decode") from error
-        elif not isinstance(value, str):
-            raise invalid(f"JSON Value: {value} Type: is not of expected type: string")
-        return np.array(value, object)
-    try:
-        array = np.array(value)
-        exact = array.astype(spec.dtype.as_numpy_dtype)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise invalid(f"JSON Value: {error}") from error
-    if array.dtype.kind not in "iuf" or (
-        exact.dtype.kind != "f" and (exact != array).any()
-    ):
-        raise invalid(f"JSON Value is not of expected type: {spec.dtype.name}")
-    return exact
 
 
 def _plain(array):

@@ -31,7 +31,10 @@ from vicreg_keras.workdir.run_folder import RunFolder
 UNTRAINED = "untrained"
 
 # One term left out at a time: weights that replace the recipe's.
-VARIANTS = {"full loss": {}} | {f"no {term}": {f"{term}_weight": 0.0} for term in TERMS}
+VARIANTS: dict[str, dict[str, float]] = {
+    "full loss": {},
+    **{f"no {term}": {f"{term}_weight": 0.0} for term in TERMS},
+}
 
 
 def run(
@@ -125,7 +128,7 @@ def _train(
     with run.lock():
         check_recipe(run, settings, data)
         source = neighbor_source(settings, dataset)
-        positives = source and prepare_positives(source, run, settings)
+        positives = prepare_positives(source, run, settings) if source else None
         last = pretrain(settings, dataset, run, positives=positives)
     draw_run(run)
     if last["stopped_by"]:
@@ -136,7 +139,7 @@ def _train(
     return dataclasses.replace(
         _evaluate(Context(encoder, dataset, run, seed=settings.seed)),
         embedding_std=last["val_embedding_std"],
-        embedding_state=diagnosis and diagnosis.state,
+        embedding_state=diagnosis.state if diagnosis else None,
     )
 
 
@@ -163,13 +166,13 @@ def _print(record: AblateRecord) -> None:
         ("", "linear", "kNN", "std", "embeddings", "effective rank", "representations")
     ]
     for name, runs in record.results.items():
-        stds = [one.embedding_std for one in runs]
+        stds = [one.embedding_std for one in runs if one.embedding_std is not None]
         lines.append(
             (
                 name,
                 text_table.mean_percent([one.linear_top1 for one in runs]),
                 text_table.mean_percent([one.knn_top1 for one in runs]),
-                "-" if None in stds else f"{np.mean(stds):.4f}",
+                f"{np.mean(stds):.4f}" if stds else "-",
                 _states(one.embedding_state for one in runs),
                 f"{np.mean([one.effective_rank for one in runs]):.1f}",
                 _states(one.state for one in runs),

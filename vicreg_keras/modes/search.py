@@ -10,6 +10,7 @@ from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.records import (
     SearchRecord,
+    TrialRecord,
     read_records,
     to_json,
 )
@@ -20,6 +21,7 @@ from vicreg_keras.modes.options import SearchOptions
 from vicreg_keras.search import compare
 from vicreg_keras.search.objectives import OBJECTIVES, check_objective
 from vicreg_keras.search.space import (
+    Values,
     apply,
     check_space,
     default_space,
@@ -116,7 +118,7 @@ def _finish(
         save(figure, run.figures / "search_importance.png")
     try:
         with run.lock():
-            record = _compare(search, settings, dataset, run, options)
+            record = _compare(search, best, settings, dataset, run, options)
     except RunLockedError:
         print("Another process compares the recipes.")
         return
@@ -125,13 +127,13 @@ def _finish(
 
 def _compare(
     search: Search,
+    best: TrialRecord,
     settings: Settings,
     dataset: Dataset,
     run: RunFolder,
     options: SearchOptions,
 ) -> SearchRecord:
     """Returns the comparison of the best recipe, an earlier one if it is the same."""
-    best = search.best()
     seeds = compare.compare_seeds(settings, options.search_seeds)
     earlier = read_records(run, SearchRecord)
     for record in earlier:
@@ -140,7 +142,7 @@ def _compare(
             # The test split is not read again for known metrics.
             return record
     default = own_values(settings, search.space) or {}
-    recipes = {compare.DEFAULT: {}}
+    recipes: dict[str, Values] = {compare.DEFAULT: {}}
     if best.values != default:
         recipes[compare.BEST] = best.values
     results = compare.train_recipes(

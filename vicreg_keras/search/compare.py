@@ -51,7 +51,7 @@ def train_recipes(
         NonFiniteLossError: If a recipe diverges.
         KeyboardInterrupt: If interrupted; everything is saved.
     """
-    results = {name: () for name in recipes}
+    results: dict[str, tuple[RecipeMetrics, ...]] = {name: () for name in recipes}
     for seed in seeds:
         for name, values in recipes.items():
             folder = run.path / "compare" / f"{name.split()[0]}-seed{seed}"

@@ -168,13 +168,15 @@ def train(task: Task, report: Report) -> Result:
     with run.lock():
         check_recipe(run, settings, task.data)
         source = neighbor_source(settings, dataset)
-        positives = source and find_positives(source, run, settings.num_positives)
+        positives = None
+        if source is not None:
+            positives = find_positives(source, run, settings.num_positives)
         try:
             last = pretrain(
                 settings,
                 dataset,
                 run,
-                settings.init_from and RunFolder(settings.init_from),
+                RunFolder(settings.init_from) if settings.init_from else None,
                 positives,
                 extra_callbacks=[reports],
                 export=False,
