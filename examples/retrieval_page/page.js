@@ -3,7 +3,7 @@
 
 const element = (id) => document.getElementById(id);
 const form = element("form");
-const mostBytes = Number(form.dataset.mostBytes);
+const maxBytes = Number(form.dataset.maxBytes);
 const shown = []; // Every search of this visit, for the browser's way back.
 let current = null; // What is being shown, or asked for.
 let running = null; // Ends the search that is no longer wanted.
@@ -57,10 +57,10 @@ async function ask(query, signal) {
 function searchFiles(files) {
   if (files.length !== 1) {
     complain(`Expected one photo at a time. Received: ${files.length} files.`);
-  } else if (files[0].size > mostBytes) {
+  } else if (files[0].size > maxBytes) {
     const mebibytes = Math.ceil(files[0].size / 2 ** 20);
     complain(
-      `Expected a photo of at most ${mostBytes / 2 ** 20} MiB. ` +
+      `Expected a photo of at most ${maxBytes / 2 ** 20} MiB. ` +
         `Received: ${mebibytes} MiB. Send a smaller copy.`
     );
   } else {

@@ -32,7 +32,7 @@ def test_what_does_not_belong_together_is_refused(make_run, run, tmp_path):
     for other in ({"seed": 4}, {"validation_fraction": 0.3}):
         with pytest.raises(ValueError, match="an index of the .* training images"):
             open_search(run.path, **other)
-    with pytest.raises(ValueError, match="--image_size=8"):
+    with pytest.raises(ValueError, match="image_size=8"):
         open_search(run.path, image_size=16)
 
 

@@ -131,7 +131,7 @@ def test_says_what_is_wrong_in_one_line(photo_run, files, tmp_path, refuse):
     save_with_damaged_exif(damaged)
     assert f"Received: {damaged} (" in refuse(damaged, model, index)
     assert f"Received: {text} (" in refuse(photo, f"--model={text}", index)
-    assert f"Received: {tmp_path} (" in refuse(photo, model, f"--index={tmp_path}")
+    assert f"Received: {tmp_path}, " in refuse(photo, model, f"--index={tmp_path}")
     assert "1 or more" in refuse(photo, model, index, "--neighbors=0")
     assert "required: --model" in refuse(photo, index)
     double = tf.function(lambda row: 2 * row).get_concrete_function(tf.ones((1, 4)))
