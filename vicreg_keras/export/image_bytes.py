@@ -1,8 +1,8 @@
-"""How does a server turn the bytes of a file into the pixels an encoder takes?
+"""Decoding of JPEG and PNG files to an encoder's pixels, in the graph of a SavedModel.
 
-In the graph, as the datasets are read: cropped about the center to the shape's ratio,
-then resized by a bilinear filter that widens as it shrinks. Differs from there: a JPEG
-is not turned as its EXIF orientation says.
+As datasets are read: cropped about the center to the shape's ratio, then resized by a
+bilinear filter with antialiasing. Differs from there: a JPEG is not rotated by its EXIF
+orientation.
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ import tensorflow as tf
 
 MAX_PIXELS = 2**26  # Of one image, before it is resized: 8,192 x 8,192.
 
-_AT_ONCE = 4  # Images that are decoded side by side: they bound the memory.
+_PARALLEL_ITERATIONS = 4  # Images decoded at a time, which bounds the memory.
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"
 _PNG_SIZE_AT, _PNG_SIZE_BYTES = 16, 8
 
 
 def decode_images(image_bytes: tf.Tensor, example_shape: Sequence[int]) -> tf.Tensor:
-    """Pixels of JPEG and PNG files of any size, for use in a graph.
+    """Returns pixels of JPEG and PNG files of any size.
 
-    Its size is read from a file's header, and checked, before the file is decoded.
+    The size is read from a file's header, and checked, before the file is decoded.
 
     Args:
         image_bytes: `(batch,)` strings.
@@ -30,14 +30,14 @@ def decode_images(image_bytes: tf.Tensor, example_shape: Sequence[int]) -> tf.Te
         uint8 tensor `(batch, height, width, 3)` in [0, 255].
 
     Raises:
-        tf.errors.InvalidArgumentError: if one is no JPEG or PNG file, is cut off, or
+        tf.errors.InvalidArgumentError: If one is no JPEG or PNG file, is cut off, or
             has more than `MAX_PIXELS` pixels.
     """
     return tf.map_fn(
         lambda content: _decode(content, example_shape),
         image_bytes,
         fn_output_signature=tf.TensorSpec(tuple(example_shape), tf.uint8),
-        parallel_iterations=_AT_ONCE,
+        parallel_iterations=_PARALLEL_ITERATIONS,
     )
 
 

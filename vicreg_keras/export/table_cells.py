@@ -1,8 +1,8 @@
-"""How does a server turn a table's cells, as text, into the rows an encoder takes?
+"""Decoding of a table's cells, as text, to an encoder's examples, in a graph.
 
-In the graph, by the rules that files are read with: numbers, `true` and `false`, times
-as ISO 8601 writes them (days since 1970), and categories by their names. What is
-missing, and a category that training did not know, is NaN.
+By the rules that files are read with: numbers, `true` and `false`, ISO 8601 times (days
+since 1970), and categories by their names. Missing values, and categories that training
+did not have, are NaN.
 """
 
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ _SECONDS_A_DAY = 86_400
 
 
 def decode_cells(cells: tf.Tensor, columns: Sequence[Column]) -> tf.Tensor:
-    """Raw rows of a table's cells, for use in a graph.
+    """Returns the examples of a table's cells.
 
     Args:
         cells: `(batch, num_columns)` strings, in the columns' order; blanks around
-            them are no part of them.
-        columns: of the table.
+            them are ignored.
+        columns: Columns of the table.
 
     Returns:
         float32 tensor `(batch, num_columns)`.
 
     Raises:
-        tf.errors.InvalidArgumentError: if a cell of a column of numbers is neither
+        tf.errors.InvalidArgumentError: If a cell of a column of numbers is neither
             missing nor a number, true, false or a time.
     """
     cells = tf.strings.strip(tf.ensure_shape(cells, (None, len(columns))))
@@ -46,18 +46,15 @@ def decode_cells(cells: tf.Tensor, columns: Sequence[Column]) -> tf.Tensor:
     return tf.ensure_shape(rows, (None, len(columns)))
 
 
-def encode_cells(rows: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
-    """Cells that `decode_cells` makes these rows of.
+def encode_cells(examples: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
+    """Returns strings `(N, num_columns)` that `decode_cells` decodes to these examples.
 
     Args:
-        rows: `(N, num_columns)`, NaN for what is missing.
-        columns: of the table.
-
-    Returns:
-        Texts `(N, num_columns)`.
+        examples: `(N, num_columns)`, NaN for missing values.
+        columns: Columns of the table.
     """
-    cells = np.full(rows.shape, "", object)
-    for (row, place), value in np.ndenumerate(rows):
+    cells = np.full(examples.shape, "", object)
+    for (row, place), value in np.ndenumerate(examples):
         categories = columns[place].categories
         if not np.isnan(value):
             text = repr(float(value)) if categories is None else categories[int(value)]

@@ -124,7 +124,7 @@ def accuracy_over_minutes(
         )
     axes.set(xlabel="minutes of training", ylabel="top-1 accuracy, percent")
     axes.set_xlim(0, end * 1.02)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     axes.grid(alpha=0.3)
     add_legend(axes, loc="lower right", fontsize=8)
     return figure

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
-from vicreg_keras.figures.style import figure_to_svg
+from vicreg_keras.figures.style import Figure, figure_to_svg
 
 # Larger images are made smaller: the page shows none of them larger than this.
 _MAX_SIDE = 96

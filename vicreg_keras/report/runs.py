@@ -29,8 +29,8 @@ _RECORDS = (
     FinetuneRecord,
     ExportRecord,
 )
-# How a record is got, where the mode's name is not all of it.
-_COMMANDS = {"export": "export --format=tflite"}
+# Options that a mode needs to give its record.
+_OPTIONS = {"export": {"format": "tflite"}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +92,11 @@ def not_run_yet(runs: Sequence[Run], run: Run, mode: str) -> Html:
         mode: Name of the mode.
     """
     whose = f"{run.name}: " if len(runs) > 1 else ""
-    mode = _COMMANDS.get(mode, mode)
-    command = f"python main.py --mode={mode} --workdir={shlex.quote(str(run.path))}"
-    line = join([f"{whose}not run yet: ", Html("<code>"), command, Html("</code>")])
+    path = shlex.quote(str(run.path))
+    flags = {"mode": mode, **_OPTIONS.get(mode, {}), "workdir": path}
+    words = ["python main.py", *(f"--{name}={value}" for name, value in flags.items())]
+    command = join([Html("<code>"), " ".join(words), Html("</code>")])
+    line = join([f"{whose}not run yet: ", command])
     return paragraph(line, "missing")
 
 
