@@ -166,6 +166,7 @@ def test_held_out_loss_is_of_as_many_views():
     assert invariance(4) == pytest.approx(invariance(2) * 4 / 6, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights_other_seed_other_weights():
     def weights(seed):
         model = make_model(seed=seed)
@@ -203,6 +204,7 @@ def test_held_out_loss_repeats_and_leaves_the_weights_alone():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_any_layer_is_an_augmenter():
     history = fit(make_model(augmenter=Shift()))
     # Equal views, and each with its own pass: no distance between them.
@@ -211,6 +213,7 @@ def test_any_layer_is_an_augmenter():
     assert history["invariance_loss"][0] > 0
 
 
+@pytest.mark.slow
 def test_float16_scales_its_gradients():
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:

@@ -134,6 +134,7 @@ def run(block, path):
     return names
 
 
+@pytest.mark.slow
 def test_readme_code_runs(tmp_path, monkeypatch):
     (block,) = python_blocks(README)
     assert len([line for line in block.splitlines() if line.strip()]) <= 12
@@ -146,6 +147,7 @@ def test_readme_code_runs(tmp_path, monkeypatch):
 LIBRARY = ROOT / "docs" / "library.md"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "block", [b for b in python_blocks(LIBRARY) if "runs/" not in b]
 )

@@ -265,6 +265,7 @@ def built(request, tmp_path_factory):
     keras.backend.clear_session()
 
 
+@pytest.mark.slow
 def test_the_loss_is_theirs(built):
     published, _, model = built
     random = np.random.default_rng(1)

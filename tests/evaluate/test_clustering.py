@@ -174,6 +174,7 @@ def test_number_is_searched_on_the_sample_and_all_are_clustered():
     assert tried[4] < 0.5 * result.metrics.inertia
 
 
+@pytest.mark.slow
 def test_number_of_clusters_of_one_class_is_searched():
     features = blobs(3)
     one_class = features._replace(labels=np.full_like(features.labels, 2))

@@ -279,6 +279,7 @@ class SignalAt(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
     images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3)).astype("uint8")
     model = VICReg(encoders.make_encoder("tiny"), None, Noise())

@@ -263,6 +263,7 @@ def test_loss_scaling_changes_nothing(name):
         np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(optim.OPTIMIZERS))
 def test_every_optimizer_fits(name, tmp_path):
     keras.utils.set_random_seed(0)

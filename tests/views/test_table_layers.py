@@ -165,6 +165,7 @@ def test_windows_of_ramps_are_ramps_of_every_allowed_length():
 # In a view.
 
 
+@pytest.mark.slow
 def test_categories_stay_codes_through_everything(view):
     codes = view(EXAMPLES, seed=(0, 1)).numpy()[:, 1]
     present = ~np.isnan(codes)
@@ -172,6 +173,7 @@ def test_categories_stay_codes_through_everything(view):
     assert np.any(codes[present] != EXAMPLES[present, 1])
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_view_wherever_it_is_called(view):
     alone = view(EXAMPLES, seed=(3, 4)).numpy()
     np.testing.assert_array_equal(alone, view(EXAMPLES, seed=np.array([3, 4])))
@@ -216,6 +218,7 @@ def test_without_a_seed_the_global_seed_is_used(view):
     assert np.any(view(EXAMPLES).numpy() != views[0])
 
 
+@pytest.mark.slow
 def test_adding_or_moving_a_layer_changes_no_other_draws():
     mask, noise = RandomMasking(0.4), RandomNoise(1.0, np.ones(4))
     masked = mask(EXAMPLES, seed=(0, 1))
@@ -292,6 +295,7 @@ def small_model(augmenter, **options):
     return model
 
 
+@pytest.mark.slow
 def test_model_learns_from_tables_and_is_saved_with_its_views(view, tmp_path):
     model = small_model(view)
     before = [w.copy() for w in model.get_weights()]
@@ -313,6 +317,7 @@ def test_model_learns_from_tables_and_is_saved_with_its_views(view, tmp_path):
     assert np.any(view_a.numpy() != view_b.numpy())
 
 
+@pytest.mark.slow
 def test_tables_have_more_views_than_two(view):
     model = small_model(view, num_views=3)
     several = model.views(EXAMPLES, (0, 9))
@@ -323,6 +328,7 @@ def test_tables_have_more_views_than_two(view):
     assert np.isfinite(history["loss"][0]) and history["invariance_loss"][0] > 0
 
 
+@pytest.mark.slow
 def test_step_compiled_by_xla_has_the_same_views():
     view, losses = RandomMasking(0.3), []
     for jit_compile, seed in ((False, 0), (True, 0), (True, 1)):

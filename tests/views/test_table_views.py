@@ -54,6 +54,7 @@ def test_settings_know_every_pair_and_option():
     assert values == pair_options("series")
 
 
+@pytest.mark.slow
 def test_marginals_are_the_training_examples_or_some_of_them():
     # An example is recognized by any of its entries.
     examples = np.arange(5000, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)

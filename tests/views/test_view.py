@@ -116,6 +116,7 @@ def test_saved_model_loads_in_a_process_that_imports_vicreg_alone(tmp_path):
 # Seeds.
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_view_wherever_it_is_called(pair):
     alone = pair[0](IMAGES, seed=(3, 4)).numpy()
     np.testing.assert_array_equal(alone, pair[0](IMAGES, seed=np.array([3, 4])))
