@@ -1,4 +1,4 @@
-"""Which images lie together? A map of them, each seen when it is pointed at."""
+"""Section with a map of images, each of which is shown when it is pointed at."""
 
 import json
 import math
@@ -33,10 +33,10 @@ _JPEG = {"quality": 75, "subsampling": 0}
 
 
 def map_section(pictures: Pictures) -> Html:
-    """Points by class and by cluster, and the data that `map.js` shows of them.
+    """Returns points by class and by cluster, and the data that `map.js` shows.
 
     Args:
-        pictures: with a map, or without.
+        pictures: With a map, or without.
     """
     given = pictures.cluster_map
     if given is None:
@@ -130,7 +130,7 @@ def _look(style):
 
 
 def _marks(kind, places, groups, styles):
-    """One path a group."""
+    """One path per group."""
     paths = []
     for group, style in styles.items():
         color, shape = _look(style)

@@ -1,4 +1,4 @@
-"""What is the page made of? Escaped text, tables, boxes that scroll, pictures."""
+"""Elements of the page: escaped text, tables, boxes that scroll, images, figures."""
 
 import base64
 import html
@@ -11,7 +11,7 @@ from PIL import Image
 
 from vicreg_keras.figures.style import Figure, figure_to_svg
 
-# Larger images are made smaller: the page shows none of them larger than this.
+# Larger images are made smaller, as the page shows none larger than this.
 _MAX_SIDE = 96
 # Under this, an image's pixels are part of what it shows, and JPEG would blur them.
 _MAX_PNG_SIDE = 64
@@ -22,29 +22,29 @@ class Html(str):
 
 
 def markup(value: Any) -> str:
-    """A value as HTML: escaped, unless it is `Html`.
+    """Returns a value as HTML, escaped unless it is `Html`.
 
     Args:
-        value: anything that has a text.
+        value: Anything that has a text.
     """
     return value if isinstance(value, Html) else html.escape(str(value))
 
 
 def join(parts: Sequence[Any]) -> Html:
-    """Several values as HTML, one after the other.
+    """Returns several values as HTML, one after the other.
 
     Args:
-        parts: `Html`, or what is to be escaped.
+        parts: `Html`, or values to escape.
     """
     return Html("".join(map(markup, parts)))
 
 
 def paragraph(value: Any, kind: str = "") -> Html:
-    """A paragraph.
+    """Returns a paragraph.
 
     Args:
-        value: what stands in it.
-        kind: its class in `page.css`, or none.
+        value: Its content.
+        kind: Its class in `page.css`, or none.
     """
     attribute = f' class="{kind}"' if kind else ""
     return Html(f"<p{attribute}>{markup(value)}</p>\n")
@@ -53,14 +53,14 @@ def paragraph(value: Any, kind: str = "") -> Html:
 def table(
     caption: Any, header: Sequence[Any], rows: Sequence[Sequence[Any]], kind: str = ""
 ) -> Html:
-    """A table with a header, in a box of its own that scrolls where it is too wide.
+    """Returns a table with a header, in a box that scrolls where it is too wide.
 
     Args:
-        caption: what the numbers are of.
-        header: one cell a column.
-        rows: the first cell of each names it. A row of one cell is a heading above
+        caption: What the metrics are of.
+        header: One cell per column.
+        rows: The first cell of each names it. A row of one cell is a heading above
             those that follow it.
-        kind: its class in `page.css`, or none.
+        kind: Its class in `page.css`, or none.
     """
     head = "".join(f'<th scope="col">{markup(cell)}</th>' for cell in header)
     body = []
@@ -77,12 +77,12 @@ def table(
 
 
 def scrolling_table(caption: Any, parts: Html, kind: str = "") -> Html:
-    """A table in a box that scrolls sideways, with a finger or with the arrow keys.
+    """Returns a table in a box that scrolls sideways, by touch or by arrow keys.
 
     Args:
-        caption: what the numbers are of. It stays in place when the table moves.
-        parts: the table's head and body.
-        kind: its class in `page.css`, or none.
+        caption: What the metrics are of. It stays in place when the table moves.
+        parts: The table's head and body.
+        kind: Its class in `page.css`, or none.
     """
     words = markup(caption)
     return Html(
@@ -93,29 +93,29 @@ def scrolling_table(caption: Any, parts: Html, kind: str = "") -> Html:
 
 
 def small(value: Any) -> Html:
-    """A note in small letters.
+    """Returns a note in small letters.
 
     Args:
-        value: what it says.
+        value: Its content.
     """
     return Html(f"<small>{markup(value)}</small>")
 
 
 def strong(value: Any) -> Html:
-    """What the reader looks for first.
+    """Returns emphasized text.
 
     Args:
-        value: what it says.
+        value: Its content.
     """
     return Html(f"<strong>{markup(value)}</strong>")
 
 
 def picture(image: np.ndarray, text: str) -> Html:
-    """An image that is part of the page.
+    """Returns an image that is part of the page.
 
     Args:
         image: uint8 `(H, W, 3)`, `(H, W, 1)` or `(H, W)` in [0, 255], of any size.
-        text: what it shows, for those who do not see it.
+        text: Alternative text.
     """
     thumbnail = rgb_image(image)
     thumbnail.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
@@ -139,10 +139,10 @@ def embed_figure(figure: Figure, name: str) -> Html:
 
 
 def rgb_image(image: np.ndarray) -> Image.Image:
-    """Pixels as an image of three channels.
+    """Returns pixels as an image of three channels.
 
     Args:
-        image: as of `picture`.
+        image: See `picture`.
     """
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
@@ -150,12 +150,12 @@ def rgb_image(image: np.ndarray) -> Image.Image:
 
 
 def data_uri(image: Image.Image, kind: str, **options: Any) -> str:
-    """An image as an address that holds all of it.
+    """Returns an image as a `data:` address.
 
     Args:
-        image: of three channels.
+        image: Of three channels.
         kind: `"png"` or `"jpeg"`.
-        **options: of Pillow's writer.
+        **options: Options of Pillow's writer.
     """
     file = io.BytesIO()
     image.save(file, format=kind, **options)

@@ -1,7 +1,4 @@
-"""What does the page show beside numbers? Arrays that a caller gives, and their check.
-
-They are drawn from the encoder and its data, which the page knows nothing of.
-"""
+"""Examples that the page shows: images and arrays that a caller gives."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,18 +8,18 @@ import numpy as np
 from vicreg_keras.evaluate.projection import ProjectionSettings
 from vicreg_keras.figures.neighbors import Tile, check_image
 
-MAX_POINTS = 2000  # Of the map: so many images are about two megabytes.
+MAX_POINTS = 2000  # Points of the map; their images take about two megabytes.
 
 
 @dataclasses.dataclass(frozen=True)
 class Mistake:
-    """A test image that the linear head takes for what it is not.
+    """A test image that the linear head classifies wrongly.
 
     Attributes:
         image: uint8 `(H, W, 3)`, `(H, W, 1)` or `(H, W)` in [0, 255].
-        true_name: its class.
-        predicted_name: the class it is taken for.
-        probability: of that class, in [0, 1].
+        true_name: Name of its class.
+        predicted_name: Name of the predicted class.
+        probability: Probability of that class, in [0, 1].
     """
 
     image: np.ndarray
@@ -36,14 +33,14 @@ class ClusterMap:
     """Images as points on a plane.
 
     Attributes:
-        points: `(N, 2)`, as `projection.project` gives them; at most `MAX_POINTS`.
+        points: `(N, 2)`, see `projection.project`; at most `MAX_POINTS`.
         assignments: `(N,)` integers, the cluster of each.
         images: uint8 `(N, H, W, 3)` or `(N, H, W, 1)` in [0, 255].
         settings: Settings of the `Projection`, for the caption.
-        split: that the images are of.
+        split: Name of the images' split.
         labels: `(N,)` integers, or `None`.
-        cluster_to_class: the class matched with each cluster, or `None` for none. It
-            has that class's color.
+        cluster_to_class: Class matched with each cluster, whose color it has; `None`
+            for none.
     """
 
     points: np.ndarray
@@ -60,14 +57,14 @@ class Pictures:
     """What the page shows of one run. `None`, or nothing, leaves a part out.
 
     Attributes:
-        dataset: name of the dataset that all is of.
-        class_names: one a label, or `None`.
-        confusion: `(C, C)` counts of test images: classes as rows, what the linear
-            head takes them for as columns.
-        mistakes: of the linear head, the most confident first.
-        retrieval: test images, each with its nearest training images.
-        cluster_map: clusters and classes on a plane.
-        seed: of what was drawn.
+        dataset: Name of the dataset.
+        class_names: Name of each class, or `None`.
+        confusion: `(C, C)` counts of test images: classes as rows,
+            predictions of the linear head as columns.
+        mistakes: Mistakes of the linear head, the most confident first.
+        retrieval: Test images, each with its nearest training images.
+        cluster_map: Clusters and classes on a plane.
+        seed: Seed of the queries.
     """
 
     dataset: str
@@ -80,13 +77,13 @@ class Pictures:
 
 
 def check_pictures(pictures: Pictures) -> None:
-    """Refuses, before anything is written, what can't be shown.
+    """Checks, before anything is written, that pictures can be shown.
 
     Args:
-        pictures: to be checked.
+        pictures: What to check.
 
     Raises:
-        ValueError: if shapes don't match, an image is not uint8, a coordinate is not
+        ValueError: If shapes don't match, an image is not uint8, a coordinate is not
             finite, a count negative, or a probability outside [0, 1].
     """
     if pictures.confusion is not None:
