@@ -235,6 +235,7 @@ def test_float16_scales_its_gradients():
     assert np.linalg.norm(moved) > 0.1 * np.linalg.norm(expected)
 
 
+@pytest.mark.slow
 def test_variance_term_prevents_collapse():
     def final_std(weight):
         model = make_model(
@@ -247,6 +248,7 @@ def test_variance_term_prevents_collapse():
     assert final_std(0.0) < 0.1 < final_std(25.0)
 
 
+@pytest.mark.slow
 def test_save_and_load_continue_identically(tmp_path):
     model = make_model(
         make_views("grayscale"),
