@@ -11,7 +11,7 @@ import pytest
 from vicreg_keras import cli
 from vicreg_keras import settings as options
 from vicreg_keras.errors import InputError
-from vicreg_keras.modes import MODES
+from vicreg_keras.modes import MODES, all_options, unused
 from vicreg_keras.workdir.run_folder import RunFolder
 
 TINY = [
@@ -189,14 +189,14 @@ def test_wrong_input_gives_one_line(arguments, part, run_main, tmp_path):
     assert_one_line(code, err, part)
 
 
-def test_an_encoder_is_needed(run_main, tmp_path):
+def test_an_encoder_is_required(run_main, tmp_path):
     code, _, err = run_main("--mode=export", f"--workdir={tmp_path}")
     assert_one_line(code, err, str(tmp_path), "Pretrain")
     code, _, err = run_main("--mode=linear_eval", f"--saved_model={tmp_path}")
     assert_one_line(code, err, "SavedModel")
 
 
-def test_a_mode_is_needed(run_main):
+def test_a_mode_is_required(run_main):
     code, _, err = run_main("--workdir=somewhere")
     assert_one_line(code, err, "mode", "pretrain")
 
@@ -243,7 +243,7 @@ EXAMPLES = {bool: "true", int: "3", float: "0.3", str: "x", tuple: "1,2"}
 
 
 def _example(name):
-    owner = next(one for one in cli._all_options() if name in options.fields(one))
+    owner = next(one for one in all_options() if name in options.fields(one))
     metadata = options.fields(owner)[name].metadata
     if metadata["choices"]:
         return f"--{name}={metadata['choices'][-1]}"
@@ -254,7 +254,7 @@ def _example(name):
 def test_flags_of_other_modes_are_refused(mode):
     refused = 0
     for _, name in _every_option():
-        if not cli._not_for(mode, [name]):
+        if not unused(mode, [name]):
             continue
         with pytest.raises(InputError, match=f"--{name}, which is for"):
             cli.parse(["main.py", f"--mode={mode}", "--workdir=run", _example(name)])

@@ -8,8 +8,7 @@ import pathlib
 import re
 import shlex
 import sys
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 # Before TensorFlow is imported: its start-up notes are not about the user's run.
@@ -18,7 +17,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from absl import flags, logging  # noqa: E402
 
 from vicreg_keras.errors import InputError  # noqa: E402
-from vicreg_keras.modes import MODES  # noqa: E402
+from vicreg_keras.modes import MODES, all_options, unused  # noqa: E402
+from vicreg_keras.modes.help import help_text  # noqa: E402
 from vicreg_keras.settings import (  # noqa: E402
     DataOptions,
     Settings,
@@ -26,33 +26,9 @@ from vicreg_keras.settings import (  # noqa: E402
     fields,
     item_types,
     kind_of,
-    option,
 )
 
 _FLAG_FILE = "flags.flags"
-# What an evaluation takes from the recipe.
-_EVALUATION_SETTINGS = ("deterministic", "precision", "seed", "strategy")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """Options of every mode."""
-
-    mode: str | None = option(None, "What to do.", choices=tuple(MODES), group="run")
-    workdir: str | None = option(
-        None,
-        "Folder of the run: checkpoints, metrics, encoder, figures.",
-        group="run",
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EncoderOptions:
-    """Options of the modes that evaluate or export an encoder."""
-
-    saved_model: str | None = option(
-        None, "Evaluate this SavedModel instead of a run's encoder.", group="encoder"
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,15 +61,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv if argv is None else argv)
     try:
         if any(re.fullmatch("--?h(elp(full|short)?)?", text) for text in argv[1:]):
-            print(_help(argv))
+            print(help_text(argv))
             status = 0
         else:
             status = _run(parse(argv), argv)
-    except (InputError, flags.Error, ValueError, OSError) as error:
+    except (InputError, flags.Error) as error:
         status = _fail(error)
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         status = 130
+    except BrokenPipeError:  # The reader, such as `head`, has enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
     sys.exit(status)
 
 
@@ -111,9 +90,9 @@ def parse(argv: Sequence[str]) -> Request:
     """
     given = _given(argv)
     mode, workdir = flags.FLAGS.mode, flags.FLAGS.workdir
-    if mode is None:
+    if mode not in MODES:
         raise InputError(
-            f"Expected mode to be one of {', '.join(MODES)}. Received: none."
+            f"Expected mode to be one of {', '.join(MODES)}. Received: mode={mode}."
         )
     needs = MODES[mode].needs
     recorded = workdir and pathlib.Path(workdir) / _FLAG_FILE
@@ -122,13 +101,13 @@ def parse(argv: Sequence[str]) -> Request:
         # Before the given flags, which win.
         flags.FLAGS.unparse_flags()
         flags.FLAGS([argv[0], f"--flagfile={recorded}"])
-        for name in _not_for(mode, given):
+        for name in unused(mode, given):
             if flags.FLAGS[name].value != values[name] or name in _typed(argv):
                 raise _not_in_this_mode(name, mode)
         flags.FLAGS.unparse_flags()
         flags.FLAGS([argv[0], f"--flagfile={recorded}", *argv[1:]])
     else:
-        for name in _not_for(mode, given):
+        for name in unused(mode, given):
             raise _not_in_this_mode(name, mode)
     request = Request(
         mode,
@@ -145,7 +124,7 @@ def parse(argv: Sequence[str]) -> Request:
 
 def define_flags() -> None:
     """Defines one flag for every option, by its name."""
-    for options in _all_options():
+    for options in all_options():
         for name, field in fields(options).items():
             if name not in flags.FLAGS:
                 _define(options, name, field)
@@ -168,11 +147,6 @@ def _define(options, name, field):
         define(name, default, help)
 
 
-def _all_options() -> Iterator[type]:
-    yield from (RunOptions, EncoderOptions, DataOptions, Settings)
-    yield from (mode.options for mode in MODES.values())
-
-
 def _given(argv: Sequence[str]) -> list[str]:
     """Parses the command line; returns the names of the flags that it sets."""
     flags.FLAGS.unparse_flags()
@@ -181,7 +155,7 @@ def _given(argv: Sequence[str]) -> list[str]:
         raise InputError(f"Expected flags only, --name=value. Received: {rest[0]}")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # FAISS logs how it was loaded.
-    known = {name for options in _all_options() for name in fields(options)}
+    known = {name for options in all_options() for name in fields(options)}
     return sorted(name for name in known if flags.FLAGS[name].present)
 
 
@@ -191,23 +165,8 @@ def _typed(argv: Sequence[str]) -> set[str]:
     return names | {name.removeprefix("no") for name in names}
 
 
-def _not_for(mode: str, given: Iterable[str]) -> list[str]:
-    """Returns the given flags that a mode has no use for."""
-    needs = MODES[mode].needs
-    allowed = {*fields(RunOptions), *fields(MODES[mode].options)}
-    if needs == "encoder":
-        allowed |= {
-            *fields(EncoderOptions),
-            *fields(DataOptions),
-            *_EVALUATION_SETTINGS,
-        }
-    elif needs == "recipe":
-        allowed |= {*fields(DataOptions), *fields(Settings)}
-    return [name for name in given if name not in allowed]
-
-
 def _not_in_this_mode(name: str, mode: str) -> InputError:
-    users = [other for other in MODES if not _not_for(other, [name])]
+    users = [other for other in MODES if not unused(other, [name])]
     return InputError(
         f"Expected flags of --mode={mode}. Received: --{name}, which is for --mode="
         f"{', '.join(users)}. Leave it out."
@@ -242,7 +201,7 @@ def _check_folders(request: Request) -> None:
     """Checks, before TensorFlow is loaded, that what is evaluated exists."""
     workdir, needs = request.workdir, MODES[request.mode].needs
     if needs == "recipe" and not workdir:
-        raise InputError("Expected workdir=RUN, a folder for the run. Received: none.")
+        raise InputError("Expected workdir=RUN, a folder for the run. Received: mode={mode}.")
     if needs != "encoder":
         return
     if not (workdir or request.saved_model):
@@ -324,10 +283,7 @@ def _evaluate(module, request, settings):
 
     run = RunFolder(request.workdir) if request.workdir else None
     context = open_context(settings, request.data, run, request.saved_model)
-    if hasattr(module, "run"):
-        module.run(context, request.options)
-    else:
-        getattr(module, f"run_{request.mode}")(context, **vars(request.options))
+    module.run(context, request.options)
     if run is not None and run.metrics.exists():
         draw_run(run)
         print(f"Metrics are in {run.metrics}, figures in {run.figures}.")
@@ -359,53 +315,6 @@ def _silent_stderr():
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-def _help(argv: Sequence[str]) -> str:
-    """Returns the help: of one mode where it is named, else of all."""
-    match = re.search(r"--?mode[= ](\w+)", " ".join(argv))
-    modes = [match[1]] if match and match[1] in MODES else list(MODES)
-    lines = [
-        "Learn an encoder without labels by VICReg, evaluate it and export it.",
-        "",
-        "  python main.py --mode=pretrain --flagfile=flags/quickstart.flags "
-        "--workdir=runs/digits",
-        "  python main.py --mode=evaluate --workdir=runs/digits",
-        "",
-        "A run's flags are the defaults of later modes. --mode=NAME --help lists the "
-        "flags of one mode.",
-        "",
-        "Modes:",
-        *(f"  {name:12} {MODES[name].help}" for name in modes),
-    ]
-    groups: dict[str, list[str]] = {}
-    for options in _all_options():
-        for name, field in fields(options).items():
-            if all(_not_for(mode, [name]) for mode in modes):
-                continue
-            heading = f"Flags, {field.metadata['group']}"
-            owners = [mode for mode, one in MODES.items() if options is one.options]
-            if owners:
-                heading = f"Flags of --mode={owners[0]}"
-            groups.setdefault(heading, []).extend(_help_lines(name, field))
-    for heading, texts in groups.items():
-        lines += ["", f"{heading}:", *texts]
-    return "\n".join(lines)
-
-
-def _help_lines(name, field):
-    default, choices = field.default, field.metadata["choices"]
-    text = field.metadata["help"]
-    if choices and len(choices) < 12 and name != "mode":
-        text += f" One of {', '.join(choices)}."
-    if default not in (None, ()):
-        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-        text += f" Default: {shown}."
-    indent = " " * 6
-    return [
-        f"  --{name}",
-        textwrap.fill(text, 84, initial_indent=indent, subsequent_indent=indent),
-    ]
 
 
 define_flags()

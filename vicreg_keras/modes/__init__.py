@@ -9,8 +9,13 @@ The module `vicreg_keras.modes.NAME` has the function `run`. A mode that needs a
 """
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 
 from vicreg_keras.modes import options
+from vicreg_keras.settings import DataOptions, Settings, fields
+
+# Options of the recipe that an evaluation has a use for.
+_EVALUATION_SETTINGS = ("deterministic", "precision", "seed", "strategy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,3 +52,20 @@ MODES = {
     "search": Mode("Search recipes by Optuna.", options.SearchOptions, "recipe"),
     "report": Mode("Compare runs on one page.", options.ReportOptions, "runs"),
 }
+
+
+def all_options() -> Iterator[type]:
+    """Yields every option dataclass, those of the modes last."""
+    yield from (options.RunOptions, options.EncoderOptions, DataOptions, Settings)
+    yield from (mode.options for mode in MODES.values())
+
+
+def unused(mode: str, names: Iterable[str]) -> list[str]:
+    """Returns the names of the options that a mode has no use for."""
+    used = {*fields(options.RunOptions), *fields(MODES[mode].options)}
+    if MODES[mode].needs == "encoder":
+        used |= {*fields(options.EncoderOptions), *fields(DataOptions)}
+        used |= {*_EVALUATION_SETTINGS}
+    elif MODES[mode].needs == "recipe":
+        used |= {*fields(DataOptions), *fields(Settings)}
+    return [name for name in names if name not in used]

@@ -226,3 +226,24 @@ class ReportOptions(_Options):
         super().__post_init__()
         if not self.runs:
             raise InputError("Expected runs=RUN,RUN: folders of runs. Received: none.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions(_Options):
+    """Options of every mode."""
+
+    mode: str | None = option(None, "What to do; see above.", group="run")
+    workdir: str | None = option(
+        None,
+        "Folder of the run: checkpoints, metrics, encoder, figures.",
+        group="run",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderOptions(_Options):
+    """Options of the modes that evaluate or export an encoder."""
+
+    saved_model: str | None = option(
+        None, "Evaluate this SavedModel instead of a run's encoder.", group="encoder"
+    )
