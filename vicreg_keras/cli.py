@@ -201,7 +201,7 @@ def _check_folders(request: Request) -> None:
     """Checks, before TensorFlow is loaded, that what is evaluated exists."""
     workdir, needs = request.workdir, MODES[request.mode].needs
     if needs == "recipe" and not workdir:
-        raise InputError("Expected workdir=RUN, a folder for the run. Received: mode={mode}.")
+        raise InputError("Expected workdir=RUN, a folder for the run. Received: none.")
     if needs != "encoder":
         return
     if not (workdir or request.saved_model):

@@ -75,8 +75,8 @@ def test_every_baseline_and_protocol_is_there(record, digits):
 def test_chance_is_even_guessing(digits):
     metrics = chance(digits)
     assert (metrics.top1, metrics.top5) == (0.1, 0.5)
-    most_frequent = np.bincount(digits.train.labels).argmax()
-    assert metrics.majority_top1 == np.mean(digits.test.labels == most_frequent)
+    majority = np.bincount(digits.train.labels).argmax()
+    assert metrics.majority_top1 == np.mean(digits.test.labels == majority)
 
 
 def test_record_is_logged_and_equals_the_probe_alone(run_mode, context, capsys):

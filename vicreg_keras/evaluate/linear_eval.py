@@ -78,9 +78,9 @@ def chance(dataset: Dataset) -> ChanceMetrics:
         dataset: A labeled dataset with a test split.
     """
     num_classes = dataset.num_classes
-    most_frequent = np.bincount(dataset.train.labels, minlength=num_classes).argmax()
+    majority = np.bincount(dataset.train.labels, minlength=num_classes).argmax()
     return ChanceMetrics(
         top1=1 / num_classes,
         top5=5 / num_classes if num_classes > 5 else None,
-        majority_top1=float(np.mean(dataset.test.labels == most_frequent)),
+        majority_top1=float(np.mean(dataset.test.labels == majority)),
     )

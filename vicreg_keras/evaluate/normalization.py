@@ -11,9 +11,9 @@ def l2_normalize(representations: np.ndarray) -> np.ndarray:
         representations: `(N, D)` array, finite.
     """
     vectors = np.asarray(representations)
-    # Scaled by the largest entry first, so that squares neither overflow nor vanish.
-    largest = np.abs(vectors).max(axis=1, keepdims=True)
-    vectors = vectors / np.where(largest > 0, largest, 1)
+    # Scaled by the maximum first, so that squares neither overflow nor vanish.
+    scale = np.abs(vectors).max(axis=1, keepdims=True)
+    vectors = vectors / np.where(scale > 0, scale, 1)
     vectors = np.ascontiguousarray(vectors, np.float32)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors /= np.where(norms > 0, norms, 1)

@@ -117,8 +117,7 @@ class RunFolder:
                     "workdir, or give the same value to continue that run."
                 )
         lines = [f"--{name}={value}\n" for name, value in sorted(flags.items())]
-        header = f"# Repeat with: python main.py --flagfile={self.flags}\n"
-        write_text(self.flags, header + "".join(lines))
+        write_text(self.flags, "".join(lines))
 
     def read_flags(self) -> dict[str, str]:
         """Returns the flags of the run by name; none if there is no run."""
