@@ -50,7 +50,7 @@ def test_digits_from_pretraining_to_the_table(run_main, tmp_path):
         "--mode=linear_eval", f"--workdir={run}", "--few_label_seeds=2"
     )
     assert code == 0, err
-    for row in ("chance", "raw input", "untrained encoder", "10 labels a class"):
+    for row in ("chance", "raw input", "untrained encoder", "10 labels per class"):
         assert row in out
     (result,) = RunFolder(run).read_metrics("linear_eval")
     assert result["dataset"] == "digits" and result["num_test"] == 359
@@ -61,11 +61,11 @@ def test_digits_from_pretraining_to_the_table(run_main, tmp_path):
     )
     assert code == 0, err
 
-    def judged(text):
+    def encoder_lines(text):
         rows = [line.split() for line in text.splitlines()]
         return [row for row in rows if row[:2] == ["VICReg", "encoder"]]
 
-    assert len(judged(out)) == 2 and judged(alone) == judged(out)
+    assert len(encoder_lines(out)) == 2 and encoder_lines(alone) == encoder_lines(out)
     out_of_the_first = out
     # The next version answers with class names, and is judged as the first was.
     code, out, err = run_main(
@@ -80,7 +80,7 @@ def test_digits_from_pretraining_to_the_table(run_main, tmp_path):
     code, again, err = run_main(
         "--mode=linear_eval", f"--workdir={run}", "--few_label_seeds=2"
     )
-    assert code == 0 and judged(again) == judged(out_of_the_first), err
+    assert code == 0 and encoder_lines(again) == encoder_lines(out_of_the_first), err
     # Another recipe may not have the same folder.
     before = RunFolder(run).flags.read_text()
     code, out, err = run_main(
@@ -107,7 +107,7 @@ def test_four_views_an_image_train_and_are_part_of_the_recipe(run_main, tmp_path
     assert_one_line(code, err, "--num_views=4", "--num_views=2")
 
 
-def test_unlabeled_pictures_train_and_say_that_they_cannot_be_judged(
+def test_unlabeled_images_train_and_are_not_evaluated_by_labels(
     run_main, photos, tmp_path
 ):
     data = [f"--dataset=folder:{photos}", "--batch_size=8"]
@@ -116,7 +116,7 @@ def test_unlabeled_pictures_train_and_say_that_they_cannot_be_judged(
     )
     assert code == 0, err
     code, out, err = run_main("--mode=linear_eval", f"--workdir={tmp_path / 'run'}")
-    assert_one_line(code, err, "test split")
+    assert_one_line(code, err, "labeled dataset")
 
 
 def assert_one_line(code, err, *parts):
