@@ -67,7 +67,7 @@ def test_digits_from_pretraining_to_the_table(run_main, tmp_path):
 
     assert len(encoder_lines(out)) == 2 and encoder_lines(alone) == encoder_lines(out)
     out_of_the_first = out
-    # The next version answers with class names, and is judged as the first was.
+    # The next version answers with class names, and its accuracy is the same.
     code, out, err = run_main(
         *("--mode=export", f"--workdir={run}", "--format=savedmodel,tflite"),
         *("--head=linear", "--quantization=float32"),
@@ -88,7 +88,7 @@ def test_digits_from_pretraining_to_the_table(run_main, tmp_path):
     )
     assert_one_line(code, err, "--batch_size=256", "--batch_size=64")
     assert RunFolder(run).flags.read_text() == before
-    # Nor may images of another size be judged by it.
+    # Images of another size are refused.
     code, out, err = run_main(
         *("--mode=linear_eval", f"--saved_model={run}", "--image_size=16"),
     )

@@ -1,4 +1,4 @@
-"""Tests of accuracies by hand, and of what cannot be judged."""
+"""Tests of accuracies by hand, and of invalid labels."""
 
 import numpy as np
 import pytest

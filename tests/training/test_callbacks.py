@@ -313,7 +313,7 @@ def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
     assert signal.getsignal(signal.SIGTERM) is handler
     assert int(model.step.numpy()) == STEPS_PER_EPOCH + 2
     assert [path.rpartition("-")[2] for path in manager.checkpoints] == ["4", "6"]
-    # The cut epoch was not judged as if it were whole.
+    # The epoch that was cut off is not logged.
     assert len(rows) == 1
 
     row = rows[0]

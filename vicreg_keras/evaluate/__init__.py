@@ -1,1 +1,1 @@
-"""What are the representations worth? Arrays in, numbers out, one protocol a file."""
+"""Evaluation protocols: arrays in, typed results out, one protocol per file."""

@@ -1,1 +1,1 @@
-"""What does it look like? Every picture is drawn here, one context a file."""
+"""Every figure, drawn once; one subject per file."""

@@ -1,1 +1,1 @@
-"""What came of a run? One HTML page that holds all of it and needs no network."""
+"""The report: one HTML page of a run, or of several, that needs no network."""
