@@ -20,10 +20,9 @@ from vicreg_keras.data.columns import (
     table_images,
     table_statistics,
 )
-from vicreg_keras.data.pipeline import check_seed
 from vicreg_keras.data.pixels import pixel_statistics, whitening_kernel
-from vicreg_keras.data.sources.base import require
 from vicreg_keras.data.split import Split
+from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
 
 _MAX_STATISTICS_EXAMPLES = 200_000
@@ -47,11 +46,7 @@ class Loader:
     needs_location: bool = True
 
 
-def _bundled_table(table: str) -> Loader:
-    load = functools.partial(sources.load_bundled_table, table=table)
-    return Loader(load, needs_location=False)
-
-
+_BUNDLED_TABLE = Loader(sources.load_bundled_table, needs_location=False)
 # By the scheme of a name, which is `scheme` or `scheme:location`. Any other name is
 # one of tensorflow-datasets.
 DATASETS = {
@@ -60,10 +55,10 @@ DATASETS = {
     "npz": Loader(sources.load_npz, ("image_size",)),
     "csv": Loader(sources.load_csv, ("label_column", "drop_columns")),
     "parquet": Loader(sources.load_parquet, ("label_column", "drop_columns")),
-    "digits_table": _bundled_table("digits"),
-    "breast_cancer": _bundled_table("breast_cancer"),
-    "wine": _bundled_table("wine"),
-    "iris": _bundled_table("iris"),
+    "digits_table": _BUNDLED_TABLE,
+    "breast_cancer": _BUNDLED_TABLE,
+    "wine": _BUNDLED_TABLE,
+    "iris": _BUNDLED_TABLE,
 }
 _TFDS = Loader(
     functools.partial(sources.load_tfds, other_names=tuple(DATASETS)),
@@ -228,9 +223,20 @@ def load_dataset(
 
 def open_dataset(options: DataOptions, seed: int) -> Dataset:
     """Loads the dataset that options name; see `load_dataset`."""
-    check_seed(seed)
     source = _load_source(options)
-    train, validation, test = _make_splits(source, options, seed)
+    train, validation, test = source.train, source.validation, source.test
+    if test is None:
+        validation, test = None, validation
+    hold_out_test = test is None and train.labels is not None
+    if len(train) <= hold_out_test + (validation is None):
+        raise InputError(
+            "Expected enough examples for training and to hold some out. Received: "
+            f"dataset={options.dataset!r} with {len(train)}. Add examples."
+        )
+    if hold_out_test:
+        train, test = train.hold_out(_TEST_FRACTION, _TEST_SEED)
+    if validation is None:
+        train, validation = train.hold_out(options.validation_fraction, seed)
     return Dataset(
         name=options.dataset,
         example_shape=train.example_shape,
@@ -248,43 +254,16 @@ def _load_source(options: DataOptions) -> sources.Source:
     loader = DATASETS.get(scheme, _TFDS)
     if loader is _TFDS:
         location = name
-    require(
-        loader.needs_location or not location,
-        f"`{scheme}` alone",
-        f"dataset={name!r}",
-        f"Use dataset={scheme}",
-    )
+    if location and not loader.needs_location:
+        raise InputError(
+            f"Expected `{scheme}` alone. Received: dataset={name!r}. Use "
+            f"dataset={scheme}."
+        )
     for option in ("data_dir", "image_size", "label_column", "drop_columns"):
         value = getattr(options, option)
-        require(
-            option in loader.options or not value,
-            f"no {option} for dataset={name}",
-            f"{option}={value!r}",
-            f"Leave {option} out",
-        )
+        if value and option not in loader.options:
+            raise InputError(
+                f"Expected no {option} for dataset={name}. Received: {option}="
+                f"{value!r}. Leave {option} out."
+            )
     return loader.load(location, options)
-
-
-def _make_splits(
-    source: sources.Source, options: DataOptions, seed: int
-) -> tuple[Split, Split, Split | None]:
-    train, validation, test = source.train, source.validation, source.test
-    if test is None and validation is not None:
-        validation, test = None, validation
-    if test is None and train.labels is not None:
-        train, test = _hold_out(train, _TEST_FRACTION, _TEST_SEED, options)
-    if validation is None:
-        train, validation = _hold_out(train, options.validation_fraction, seed, options)
-    return train, validation, test
-
-
-def _hold_out(
-    split: Split, fraction: float, seed: int, options: DataOptions
-) -> tuple[Split, Split]:
-    require(
-        len(split) >= 2,
-        "enough examples for training and to hold some out",
-        f"dataset={options.dataset!r} with {len(split)} left to divide",
-        "Add examples",
-    )
-    return split.hold_out(fraction, seed)

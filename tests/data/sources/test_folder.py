@@ -115,10 +115,13 @@ def test_a_class_may_be_called_train(tmp_path):
 def test_splits_must_have_the_same_classes(tmp_path):
     make_folder(tmp_path / "train")
     make_folder(tmp_path / "test", classes=("ant", "wasp"))
-    with pytest.raises(ValueError, match="classes of train in test.*'wasp'"):
+    with pytest.raises(ValueError, match="classes of train in test.*with 'wasp'"):
         load_dataset(f"folder:{tmp_path}")
     save_image(tmp_path / "test" / "loose.png")
-    with pytest.raises(ValueError, match="class folders in every split, or in none"):
+    with pytest.raises(
+        ValueError,
+        match="class folders in every split, or in none.*images without a class",
+    ):
         load_dataset(f"folder:{tmp_path}")
 
 
@@ -154,7 +157,7 @@ def test_missing_and_empty_folders(tmp_path):
 
 def test_one_image_is_too_few(tmp_path):
     save_image(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="enough examples.*with 1 left"):
+    with pytest.raises(ValueError, match="enough examples.*with 1. Add"):
         load_dataset(f"folder:{tmp_path}")
 
 
@@ -162,7 +165,9 @@ def test_one_image_is_too_few(tmp_path):
 def test_a_text_file_named_png(tmp_path, limit):
     make_folder(tmp_path)
     (tmp_path / "bee" / "text.png").write_text("not an image")
-    with pytest.raises(ValueError, match="bee/text.png .not a JPEG or PNG") as error:
+    with pytest.raises(
+        ValueError, match="JPEG or PNG image.*bee/text.png .*cannot identify"
+    ) as error:
         load_dataset(f"folder:{tmp_path}", memory_limit_gib=limit)
     assert "\n" not in str(error.value)
 

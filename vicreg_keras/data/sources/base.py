@@ -1,7 +1,10 @@
-"""What all loaders share: `Source`, checks of what a user gave, a progress bar."""
+"""What all loaders share: `Source`, errors of a file, a progress bar."""
 
+import contextlib
 import dataclasses
+import os
 import pathlib
+from collections.abc import Iterable, Iterator
 
 import tqdm
 
@@ -29,20 +32,25 @@ class Source:
     columns: tuple[Column, ...] | None = None
 
 
-def require(condition: object, expected: str, received: str, remedy: str) -> None:
-    """Checks what a user gave.
+@contextlib.contextmanager
+def file_errors(name: str | os.PathLike, expected: str, remedy: str) -> Iterator[None]:
+    """Turns whatever a library raises for a bad file into an `InputError`.
 
     Args:
-        condition: What holds of a valid input.
+        name: The file, as the message names it.
         expected: What is valid.
-        received: What was given.
         remedy: What to do.
-
-    Raises:
-        InputError: If the condition does not hold.
     """
-    if not condition:
-        raise InputError(f"Expected {expected}. Received: {received}. {remedy}.")
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # Libraries raise many kinds: SyntaxError, KeyError, ...
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"Expected {expected}. Received: {name} ({reason[:200].rstrip('. ')}). "
+            f"{remedy}."
+        ) from error
 
 
 def existing_path(scheme: str, location: str) -> pathlib.Path:
@@ -53,21 +61,24 @@ def existing_path(scheme: str, location: str) -> pathlib.Path:
     """
     path = pathlib.Path(location).expanduser()
     is_folder = scheme == "folder"
-    require(
-        location and (path.is_dir() if is_folder else path.is_file()),
-        "an existing folder" if is_folder else f"an existing {scheme} file",
-        f"dataset='{scheme}:{location}'",
-        f"Use {scheme}:PATH",
-    )
+    if not location or not (path.is_dir() if is_folder else path.is_file()):
+        raise InputError(
+            f"Expected an existing {'folder' if is_folder else f'{scheme} file'}. "
+            f"Received: dataset='{scheme}:{location}'. Use {scheme}:PATH."
+        )
     return path
 
 
-def progress_bar(description: str, unit: str, total: int) -> tqdm.tqdm:
+def progress_bar(
+    description: str, unit: str, total: int, items: Iterable | None = None
+) -> tqdm.tqdm:
     """Returns a progress bar on stderr that is shown after three seconds."""
-    return tqdm.tqdm(desc=description, unit=unit, total=total, unit_scale=True, delay=3)
+    return tqdm.tqdm(
+        items, desc=description, unit=unit, total=total, unit_scale=True, delay=3
+    )
 
 
-def quoted(names: list[str], limit: int = 5) -> str:
-    """Returns the first names of a list for a message: `'a', 'b', ...`."""
-    shown = ", ".join(map(repr, names[:limit]))
-    return f"{shown}, ..." if len(names) > limit else shown
+def quoted(names: Iterable[str], limit: int = 5) -> str:
+    """Returns the first names for a message: `'a', 'b', ...`."""
+    quotes = [repr(name) for name in names]
+    return ", ".join(quotes[:limit] + ["..."] * (len(quotes) > limit))

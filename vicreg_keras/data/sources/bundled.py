@@ -33,15 +33,14 @@ def load_digits(location: str, options: DataOptions) -> Source:
     return Source(Split(images, digits.target, names), class_names=class_names)
 
 
-def load_bundled_table(location: str, options: DataOptions, *, table: str) -> Source:
+def load_bundled_table(location: str, options: DataOptions) -> Source:
     """Loads a labeled table that scikit-learn brings.
 
     Args:
         location: Not used.
-        options: Not used.
-        table: `"digits"` (1,797 examples of 64 gray levels, 0 to 16),
-            `"breast_cancer"` (569 of 30 numbers), `"wine"` (178 of 13) or `"iris"`
-            (150 of 4).
+        options: Of these, `dataset`: `"digits_table"` (1,797 examples of 64 gray
+            levels, 0 to 16), `"breast_cancer"` (569 of 30 numbers), `"wine"` (178 of
+            13) or `"iris"` (150 of 4).
 
     Returns:
         A source with `train` only; names are `"row/17"`.
@@ -49,8 +48,8 @@ def load_bundled_table(location: str, options: DataOptions, *, table: str) -> So
     # Imported here: it takes a second that no other source needs.
     from sklearn import datasets
 
-    del location, options
-    loaded = getattr(datasets, f"load_{table}")()
+    del location
+    loaded = getattr(datasets, f"load_{options.dataset.removesuffix('_table')}")()
     names = [f"row/{i}" for i in range(len(loaded.data))]
     return Source(
         Split(loaded.data.astype(np.float32), loaded.target, names),

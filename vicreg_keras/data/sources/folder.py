@@ -1,9 +1,10 @@
 """Images in files under a folder."""
 
 import glob
+import math
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -13,7 +14,6 @@ from vicreg_keras.data.sources.base import (
     existing_path,
     progress_bar,
     quoted,
-    require,
 )
 from vicreg_keras.data.sources.images import (
     FileExamples,
@@ -21,12 +21,16 @@ from vicreg_keras.data.sources.images import (
     image_errors,
 )
 from vicreg_keras.data.split import Examples, Split
+from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
-_HELD_OUT_FOLDERS = {
-    "test": ("test",),
-    "validation": ("validation", "val", "valid"),
+# Of several folders of a split the last counts.
+_SPLIT_FOLDERS = {
+    "test": "test",
+    "valid": "validation",
+    "val": "validation",
+    "validation": "validation",
 }
 _CHUNK = 512  # Images decoded at a time.
 
@@ -54,31 +58,32 @@ def load_folder(location: str, options: DataOptions) -> Source:
             not have the same classes.
     """
     root = existing_path("folder", location)
-    found = {name: _list_images(path) for name, path in _split_folders(root).items()}
-    class_names = _common_classes(found)
-    paths = [path for files in found.values() for path, _ in files]
-    shape = _common_shape(paths, options.image_size)
-    limit = options.memory_limit_gib * 2**30
-    in_memory = len(paths) * int(np.prod(shape)) <= limit
+    folders = _split_folders(root)
+    found = {split: _list_images(folder) for split, folder in folders.items()}
+    for split, paths in found.items():
+        if not paths:
+            raise InputError(
+                f"Expected a folder with images ({', '.join(_SUFFIXES)}). Received: "
+                f"{folders[split]} with none. Put images, or class folders of them, "
+                "there."
+            )
+    classes = {split: _classes(folders[split], paths) for split, paths in found.items()}
+    class_names = _class_names(classes)
+    all_paths = [path for paths in found.values() for path in paths]
+    shape = _common_shape(all_paths, options.image_size)
+    in_memory = len(all_paths) * math.prod(shape) <= options.memory_limit_gib * 2**30
 
     splits = {}
-    for name, files in found.items():
-        paths = [path for path, _ in files]
+    for split, paths in found.items():
         examples: Examples = FileExamples(paths, shape, options.image_size)
         if in_memory:
-            examples = _read_all(examples, f"Decoding {root} {name}")
+            examples = _read_all(examples, f"Decoding {root} {split}")
         labels = None
         if class_names is not None:
-            codes = {class_name: i for i, class_name in enumerate(class_names)}
-            labels = np.array([codes[class_name] for _, class_name in files], np.int64)
+            labels = np.searchsorted(class_names, classes[split])
         names = [path.relative_to(root).as_posix() for path in paths]
-        splits[name] = Split(examples, labels, names)
-    return Source(
-        splits["train"],
-        splits.get("validation"),
-        splits.get("test"),
-        class_names=class_names,
-    )
+        splits[split] = Split(examples, labels, names)
+    return Source(**splits, class_names=class_names, columns=None)
 
 
 def load_files(pattern: str, *, example_shape: Sequence[int | None]) -> Split:
@@ -98,19 +103,18 @@ def load_files(pattern: str, *, example_shape: Sequence[int | None]) -> Split:
     """
     path = pathlib.Path(pattern).expanduser()
     if path.is_dir():
-        paths = sorted(_walk(path))
+        paths = _list_images(path)
     elif path.is_file():
         paths = [path]
     else:
         matches = map(pathlib.Path, glob.glob(str(path), recursive=True))
         paths = sorted(match for match in matches if match.is_file())
-    require(
-        paths,
-        "an image file, a folder of images, or a glob that matches some "
-        f"({', '.join(_SUFFIXES)})",
-        f"{pattern}, where there is none",
-        "Correct the path",
-    )
+    if not paths:
+        raise InputError(
+            "Expected an image file, a folder of images, or a glob that matches some "
+            f"({', '.join(_SUFFIXES)}). Received: {pattern}, where there is none. "
+            "Correct the path."
+        )
     height, width, _ = example_shape
     size = height if height == width else None
     shape = _common_shape(paths, None) if None in example_shape else example_shape
@@ -126,8 +130,7 @@ def _split_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
     }
     found = {
         split: folders[name]
-        for split, names in _HELD_OUT_FOLDERS.items()
-        for name in reversed(names)
+        for name, split in _SPLIT_FOLDERS.items()
         if name in folders
     }
     # `train` may also be a class, beside other classes: of trains.
@@ -136,55 +139,42 @@ def _split_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
     return {"train": root}
 
 
-def _list_images(root: pathlib.Path) -> list[tuple[pathlib.Path, str | None]]:
-    """Sorted `(path, class name)`; the class is `None` throughout without labels."""
-    paths = sorted(_walk(root))
-    require(
-        paths,
-        f"a folder with images ({', '.join(_SUFFIXES)})",
-        f"{root} with none",
-        "Put images, or class folders of them, there",
-    )
-    if any(path.parent == root for path in paths):
-        return [(path, None) for path in paths]
-    return [(path, path.relative_to(root).parts[0]) for path in paths]
-
-
-def _walk(root: pathlib.Path) -> Iterator[pathlib.Path]:
-    visited = set()
+def _list_images(root: pathlib.Path) -> list[pathlib.Path]:
+    """Images at any depth, sorted."""
+    paths, visited = [], set()
     # Links are followed, as subsets of large sets are often made of them.
     for folder, subfolders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         if real in visited:
             subfolders.clear()
             continue
         visited.add(real)
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in files:
             if not name.startswith(".") and name.lower().endswith(_SUFFIXES):
-                yield pathlib.Path(folder, name)
+                paths.append(pathlib.Path(folder, name))
+    return sorted(paths)
 
 
-def _common_classes(
-    found: dict[str, list[tuple[pathlib.Path, str | None]]],
-) -> tuple[str, ...] | None:
-    classes = {split: {name for _, name in files} for split, files in found.items()}
-    train = classes["train"]
-    for split, names in classes.items():
-        require(
-            (None in names) == (None in train),
-            "class folders in every split, or in none",
-            f"train and {split}, of which one has images without a class folder",
-            "Lay both out alike",
-        )
-        unknown = sorted(names - train, key=str)
-        require(
-            not unknown,
-            f"the classes of train in {split}",
-            f"{quoted(unknown)}, which train lacks",
-            "Remove or add it",
-        )
-    return None if None in train else tuple(sorted(train))
+def _classes(root: pathlib.Path, paths: Sequence[pathlib.Path]) -> list[str] | None:
+    """The class of each image, or `None` with an image directly in the folder."""
+    if any(path.parent == root for path in paths):
+        return None
+    return [path.relative_to(root).parts[0] for path in paths]
+
+
+def _class_names(classes: dict[str, list[str] | None]) -> tuple[str, ...] | None:
+    names = {split: set(some or ()) for split, some in classes.items()}
+    for split in names:
+        unknown = sorted(names[split] - names["train"])
+        if unknown or bool(names[split]) != bool(names["train"]):
+            raise InputError(
+                "Expected class folders in every split, or in none, and only the "
+                f"classes of train in {split}. Received: {split} with "
+                f"{quoted(unknown) or 'images without a class folder'}. Lay both out "
+                "alike."
+            )
+    return tuple(sorted(names["train"])) or None
 
 
 def _common_shape(
@@ -192,18 +182,14 @@ def _common_shape(
 ) -> tuple[int, int, int]:
     """The shape of all images, from the headers, which are all checked here."""
     first = None
-    progress = progress_bar("Reading headers", " files", len(paths))
-    for path in paths:
+    for path in progress_bar("Reading headers", " files", len(paths), paths):
         with image_errors(path), Image.open(path, formats=("JPEG", "PNG")) as image:
             width, height = image.size
-            sideways = "exif" in image.info and image.getexif().get(0x0112, 1) >= 5
-            if sideways:
+            if "exif" in image.info and image.getexif().get(0x0112, 1) >= 5:
                 width, height = height, width
         first = first or (height, width, 3)
         if image_size is None:
             check_same_size(first, (height, width, 3), path)
-        progress.update()
-    progress.close()
     return first if image_size is None else (image_size, image_size, 3)
 
 

@@ -5,11 +5,12 @@ import contextlib
 import io
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from vicreg_keras.data.sources.base import file_errors
 from vicreg_keras.errors import InputError
 
 
@@ -74,7 +75,7 @@ def decode_image(
 def decode_into(
     images: np.ndarray,
     pool: concurrent.futures.ThreadPoolExecutor,
-    files: Iterable[str | os.PathLike | io.BytesIO],
+    files: Sequence[str | os.PathLike | io.BytesIO],
     names: Sequence[str | os.PathLike],
     image_size: int | None,
 ) -> None:
@@ -90,8 +91,7 @@ def decode_into(
     Raises:
         InputError: If a file cannot be decoded, or has another size.
     """
-    files = list(files)
-    num_threads = min(os.cpu_count() or 1, len(files))
+    num_threads = os.cpu_count() or 1
 
     def decode_every(start):  # One task per thread: one per image would cost more.
         for i in range(start, len(files), num_threads):
@@ -99,8 +99,7 @@ def decode_into(
             check_same_size(images.shape[1:], image.shape, names[i])
             images[i] = image
 
-    for _ in pool.map(decode_every, range(num_threads)):
-        pass  # Raises what a thread raised.
+    list(pool.map(decode_every, range(num_threads)))  # Raises what a thread raised.
 
 
 def check_same_size(
@@ -132,40 +131,29 @@ def as_rgb(images: np.ndarray) -> np.ndarray:
     Returns:
         `(N, H, W, 3)`.
     """
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    if images.shape[-1] == 1:
-        images = np.repeat(images, 3, axis=-1)
-    return images
+    images = images.reshape(*images.shape[:3], -1)
+    return np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:3], 3)))
 
 
 def resized(images: np.ndarray, image_size: int | None) -> np.ndarray:
     """Resizes images `(N, H, W, 3)` to `image_size`, see `load_dataset`."""
     if image_size is None or images.shape[1:3] == (image_size, image_size):
         return images
-    resized = np.empty((len(images), image_size, image_size, 3), np.uint8)
-    for i, image in enumerate(images):
-        resized[i] = np.asarray(_fit(Image.fromarray(image), image_size))
-    return resized
+    return np.stack(
+        [np.asarray(_fit(Image.fromarray(image), image_size)) for image in images]
+    )
 
 
-@contextlib.contextmanager
-def image_errors(name: str | os.PathLike) -> Iterator[None]:
+def image_errors(
+    name: str | os.PathLike,
+) -> contextlib.AbstractContextManager[None]:
     """Turns whatever Pillow raises for a bad file into an `InputError` that names it.
 
     Args:
         name: What to call the file.
     """
-    try:
-        yield
-    except Exception as error:  # Of many classes: SyntaxError, struct.error, ...
-        reason = " ".join(str(error).split())
-        if isinstance(error, Image.UnidentifiedImageError):
-            reason = "not a JPEG or PNG file"
-        raise InputError(
-            "Expected a readable JPEG or PNG image. "
-            f"Received: {name} ({reason}). Replace or remove this file."
-        ) from None
+    expected = "a readable JPEG or PNG image"
+    return file_errors(name, expected, "Replace or remove this file")
 
 
 def _fit(image: Image.Image, image_size: int | None) -> Image.Image:

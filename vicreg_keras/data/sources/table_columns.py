@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from vicreg_keras.data.columns import MISSING, Column
-from vicreg_keras.data.sources.base import quoted, require
+from vicreg_keras.data.sources.base import file_errors
 from vicreg_keras.errors import InputError
 
 # Text with more distinct values is no category that an encoder could use.
@@ -24,6 +24,7 @@ _IDENTIFIER_FRACTION = 0.9
 _NUMBER_FRACTION = 0.95
 
 _MICROSECONDS_PER_DAY = 24 * 60 * 60 * 1_000_000
+_TEXT = (pa.string(), pa.large_string(), pa.string_view())
 _NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity|nan))$"
 # What text is tried as, in this order.
 _TEXT_TYPES = (
@@ -63,41 +64,42 @@ def infer_column(
     like_numbers = pa.compute.match_substring_regex(text, _NUMBER)
     fraction = pa.compute.mean(like_numbers.cast(pa.int8())).as_py()
     if _NUMBER_FRACTION < fraction < 1:
-        raise InputError(
-            f"Expected numbers, as in {100 * fraction:.1f} % of the cells of column "
-            f"{name!r}. Received: {path} with {_first_text(text)}. Correct or empty "
-            f"such cells, or use drop_columns={name}."
-        )
+        raise _text_error(name, text, path, f"{100 * fraction:.1f} % of the cells")
     categories = tuple(sorted(text.unique().drop_null().to_pylist()))
     return Column(name, categories), _codes(text, categories)
 
 
-def check_categories(
+def check_columns(
     columns: Sequence[Column], examples: np.ndarray, path: pathlib.Path
 ) -> None:
-    """Checks that no column of categories is an identifier.
+    """Checks that an encoder can use every column.
 
     Args:
         columns: The table's columns.
-        examples: `(num_examples, num_columns)`, NaN for missing values.
+        examples: `(num_examples, num_columns)`, at least one, NaN for missing values.
         path: The file, for the message.
 
     Raises:
-        InputError: If one has over 100 categories, or another in nearly every example.
+        InputError: If all values of a column are missing, or if it is an identifier:
+            with over 100 categories, or another in nearly every example.
     """
-    identifiers = []
-    for i, column in enumerate(columns):
-        num_present = np.count_nonzero(~np.isnan(examples[:, i]))
+    problems = {}
+    for column, num_present in zip(
+        columns, np.count_nonzero(~np.isnan(examples), axis=0), strict=True
+    ):
+        num_categories = len(column.categories or ())
         limit = max(_MIN_IDENTIFIERS, _IDENTIFIER_FRACTION * num_present)
-        if len(column.categories or ()) > min(_MAX_CATEGORIES, limit):
-            identifiers.append(column.name)
-    require(
-        not identifiers,
-        f"text columns of at most {_MAX_CATEGORIES} categories, most of them in "
-        "several examples",
-        f"{path} with more in {quoted(identifiers)}",
-        f"Use drop_columns={','.join(identifiers)}",
-    )
+        if num_present == 0:
+            problems[column.name] = f"nothing in {column.name!r}"
+        elif num_categories > min(_MAX_CATEGORIES, limit):
+            problems[column.name] = f"{num_categories} in {column.name!r}"
+    if problems:
+        raise InputError(
+            "Expected a value in some example of every column, and of text at most "
+            f"{_MAX_CATEGORIES} categories, most of them in several examples. "
+            f"Received: {path} with {', '.join(problems.values())}. Leave such columns "
+            f"out, of a csv or parquet file by drop_columns={','.join(problems)}."
+        )
 
 
 def parse_column(
@@ -121,11 +123,7 @@ def parse_column(
         return _codes(strip_text(cells.cast(pa.string())), column.categories)
     values = _parse_numbers(column.name, cells, path)
     if values is None:
-        raise InputError(
-            f"Expected numbers, true, false or times in column {column.name!r}, as in "
-            f"the training data. Received: {path} with "
-            f"{_first_text(strip_text(cells))}. Correct or empty the cell."
-        )
+        raise _text_error(column.name, strip_text(cells), path, "the training data")
     return values
 
 
@@ -152,33 +150,6 @@ def as_float32(values: np.ndarray, path: pathlib.Path, name: str) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def check_not_empty(
-    examples: np.ndarray, path: pathlib.Path, columns: Sequence[Column]
-) -> None:
-    """Checks that every column has a value.
-
-    Args:
-        examples: `(num_examples, num_columns)`, at least one, NaN for missing values.
-        path: The file, for the message.
-        columns: The table's columns.
-
-    Raises:
-        InputError: If every value of a column is missing.
-    """
-    empty = [
-        column.name
-        for i, column in enumerate(columns)
-        if np.isnan(examples[:, i]).all()
-    ]
-    require(
-        not empty,
-        "a value in some example of every column",
-        f"{path} with nothing in {quoted(empty)}",
-        "Leave such columns out, of a csv or parquet file by "
-        f"drop_columns={','.join(empty)}",
-    )
-
-
 def strip_text(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     """Returns text without the blanks around it, null for missing values."""
     if not _is_text(cells.type):
@@ -193,13 +164,12 @@ def _parse_numbers(
 ) -> np.ndarray | None:
     """Cells as float64, times in days since 1970; `None` if some are text."""
     if not _is_text(cells.type):
-        try:
+        with file_errors(
+            f"{path}, column {name!r} of {cells.type}",
+            "columns of numbers, text or times",
+            f"Use drop_columns={name}",
+        ):
             return _float64(cells)
-        except pa.ArrowException:
-            raise InputError(
-                "Expected columns of numbers, text or times. Received: "
-                f"{path}, column {name!r} of {cells.type}. Use drop_columns={name}."
-            ) from None
     cells = cells.cast(pa.string())
     # Most tables have no blanks, and looking for them takes longer than this.
     with contextlib.suppress(pa.ArrowInvalid):
@@ -225,18 +195,18 @@ def _float64(cells: pa.ChunkedArray) -> np.ndarray:
     return cells.cast(pa.float64(), safe=False).to_numpy()
 
 
-def _first_text(text: pa.ChunkedArray) -> str:
-    """The first cell that is no number, for a message."""
+def _text_error(
+    name: str, text: pa.ChunkedArray, path: pathlib.Path, others: str
+) -> InputError:
     like_numbers = pa.compute.match_substring_regex(text, _NUMBER)
     row = pa.compute.index(like_numbers, False).as_py()
-    return f"{text[row].as_py()[:40]!r} in row/{row}, counted from 0"
+    return InputError(
+        f"Expected numbers (or true, false or times) in column {name!r}, as in "
+        f"{others}. Received: {path} with {text[row].as_py()[:40]!r} in row/{row}, "
+        f"counted from 0. Correct or empty such cells, or train with "
+        f"drop_columns={name}."
+    )
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return (
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-    )
+    return (kind.value_type if pa.types.is_dictionary(kind) else kind) in _TEXT

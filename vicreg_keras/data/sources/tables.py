@@ -3,19 +3,17 @@
 import contextlib
 import difflib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.base import Source, existing_path, quoted, require
+from vicreg_keras.data.sources.base import Source, existing_path, quoted
 from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.data.sources.table_columns import (
     as_float32,
-    check_categories,
-    check_not_empty,
+    check_columns,
     infer_column,
     parse_column,
     strip_text,
@@ -86,35 +84,26 @@ def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Split:
             of numbers are something else.
     """
     path = pathlib.Path(pattern).expanduser()
-    suffixes = (*TABLE_FILES, ".npz")
-    require(
-        path.suffix in suffixes and path.is_file(),
-        f"a table in a file that ends in {', '.join(suffixes)}, with the columns of "
-        "the training data",
-        f"{pattern}, {'of another kind' if path.is_file() else 'where there is none'}",
-        "Correct the path",
-    )
-    names = [column.name for column in columns]
-    if path.suffix == ".npz":
-        source = load_npz(str(path), DataOptions())
-        require(
-            source.columns is not None,
-            f"a table of {len(columns)} columns",
-            f"{path} with images of shape {source.train.example_shape}",
-            "Save a matrix under the key 'examples'",
+    if path.suffix not in (*TABLE_FILES, ".npz") or not path.is_file():
+        raise InputError(
+            f"Expected a file that ends in {', '.join(TABLE_FILES)} or .npz, with the "
+            f"columns of the training data. Received: {pattern}. Correct the path."
         )
-        found = [column.name for column in source.columns]
-        _check_columns(path, found, names)
-        indices = [found.index(name) for name in names]
-        return Split(source.train.read()[:, indices], None, source.train.names)
-    file = TABLE_FILES[path.suffix](path)
-    _check_columns(path, list(file.types), names)
-    known = {column.name: column for column in columns}
-
-    def parse(name, cells):
-        return known[name], parse_column(known[name], cells, path)
-
-    return _make_split(_read_examples(file, names, parse)[1])
+    names = [column.name for column in columns]
+    if path.suffix != ".npz":
+        file = TABLE_FILES[path.suffix](path)
+        _check_names(path, file.types, names, "of the training data")
+        return _make_split(_read_examples(file, names, columns)[1])
+    source = load_npz(str(path), DataOptions())
+    if source.columns is None:
+        raise InputError(
+            f"Expected a table of {len(columns)} columns. Received: {path} with images "
+            "instead. Save a matrix under the key 'examples'."
+        )
+    found = [column.name for column in source.columns]
+    _check_names(path, found, names, "of the training data")
+    indices = [found.index(name) for name in names]
+    return Split(source.train.read()[:, indices], None, source.train.names)
 
 
 def _make_split(examples: np.ndarray, labels: np.ndarray | None = None) -> Split:
@@ -124,12 +113,8 @@ def _make_split(examples: np.ndarray, labels: np.ndarray | None = None) -> Split
 def _load_table_file(scheme: str, location: str, options: DataOptions) -> Source:
     path = existing_path(scheme, location)
     file = TABLE_FILES[f".{scheme}"](path)
-    names = _example_columns(file, options)
-    columns, examples = _read_examples(
-        file, names, lambda name, cells: infer_column(name, cells, path)
-    )
-    check_categories(columns, examples, path)
-    check_not_empty(examples, path, columns)
+    columns, examples = _read_examples(file, _example_columns(file, options))
+    check_columns(columns, examples, path)
     labels = class_names = None
     if options.label_column is not None:
         ((name, cells),) = file.columns([options.label_column])
@@ -140,64 +125,64 @@ def _load_table_file(scheme: str, location: str, options: DataOptions) -> Source
 
 
 def _read_examples(
-    file: TableFile,
-    names: Sequence[str],
-    parse: Callable[[str, pa.ChunkedArray], tuple[Column, np.ndarray]],
+    file: TableFile, names: Sequence[str], known: Sequence[Column] = ()
 ) -> tuple[tuple[Column, ...], np.ndarray]:
-    """The columns `names`, and float32 `(num_examples, num_columns)`."""
+    """The columns `names`, and float32 `(num_examples, num_columns)`.
+
+    Columns that are not known from training are inferred.
+    """
     columns: list[Column] = []
     examples = np.empty((0, len(names)), np.float32)
+    by_name = {column.name: column for column in known}
     for name, cells in file.columns(names):
         if not columns:
             examples = np.empty((len(cells), len(names)), np.float32)
-        column, values = parse(name, cells)
+        if name in by_name:
+            column = by_name[name]
+            values = parse_column(column, cells, file.path)
+        else:
+            column, values = infer_column(name, cells, file.path)
         examples[:, len(columns)] = as_float32(values, file.path, name)
         columns.append(column)
-    require(len(examples), "at least one row", f"{file.path} with none", "Add examples")
+    if not len(examples):
+        raise InputError(
+            "Expected at least one row below the header. Received: "
+            f"{file.path} with none. Add examples."
+        )
     return tuple(columns), examples
 
 
 def _example_columns(file: TableFile, options: DataOptions) -> list[str]:
     """The columns that an example is made of."""
     label, dropped = options.label_column, options.drop_columns
-    named = [("drop_columns", name) for name in dropped]
-    for option, name in [("label_column", label), *named] if label else named:
-        require(
-            name in file.types,
-            f"a column of {file.path}",
-            f"{option}={name!r}; {_hint(name, list(file.types))}",
-            f"Correct {option}",
+    named = dropped if label is None else (label, *dropped)
+    _check_names(
+        file.path, file.types, named, "that label_column and drop_columns name"
+    )
+    names = [name for name in file.types if name not in named]
+    if label in dropped or not names:
+        raise InputError(
+            "Expected a label_column that is not dropped, and at least one column "
+            f"beside those left out. Received: label_column={label!r}, drop_columns="
+            f"{list(dropped)}, {file.path} with columns {quoted(file.types)}. Drop "
+            "fewer."
         )
-    received = f"label_column={label!r}, drop_columns={list(dropped)}"
-    require(
-        label not in dropped,
-        "labels in a column that is kept",
-        received,
-        "The label column is no part of an example in any case: drop the others alone",
-    )
-    names = [name for name in file.types if name not in {label, *dropped}]
-    require(
-        names,
-        "at least one column beside those left out",
-        f"{file.path} with columns {list(file.types)}, {received}",
-        "Leave out fewer",
-    )
     return names
 
 
-def _check_columns(path: pathlib.Path, found: list[str], names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in found]
+def _check_names(
+    path: pathlib.Path, found: Iterable[str], wanted: Iterable[str], which: str
+) -> None:
+    missing = [name for name in wanted if name not in found]
     if missing:
-        raise InputError(
-            f"Expected the {len(names)} columns of the training data. Received: {path} "
-            f"without {quoted(missing)}; {_hint(missing[0], found)}. Add or rename "
-            "columns."
+        near = difflib.get_close_matches(missing[0], found, n=5)
+        hint = (
+            f"near names are {quoted(near)}" if near else f"others are {quoted(found)}"
         )
-
-
-def _hint(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=5)
-    return f"near names are {quoted(near)}" if near else f"others are {quoted(names)}"
+        raise InputError(
+            f"Expected the columns {which}. Received: {path} without "
+            f"{quoted(missing)}; {hint}. Correct the names."
+        )
 
 
 def _classes(
@@ -205,40 +190,28 @@ def _classes(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels `(num_examples,)` and the names of the classes that they number."""
     where = f"{path}, column {name!r}"
-    cells, numbers = strip_text(cells), None
+    cells = strip_text(cells)
+    values = cells.cast(pa.string()).to_numpy()
+    bad = cells.is_null().to_numpy()
     if not (pa.types.is_boolean(cells.type) or pa.types.is_temporal(cells.type)):
         with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            numbers = cells.cast(pa.float64()).to_numpy()
-    missing = cells.is_null().to_numpy()
-    if numbers is not None:
-        missing = missing | np.isnan(numbers)
-    require(
-        not missing.any(),
-        "a label in every row",
-        f"{where} with {missing.sum():,} missing, the first in row/{missing.argmax()}, "
-        "counted from 0",
-        "Fill them in or remove these rows",
-    )
-    if numbers is None:
-        cells = cells.cast(pa.string())
-        names = sorted(cells.unique().to_pylist())
-        labels = pa.compute.index_in(cells, value_set=pa.array(names)).to_numpy()
-    else:
-        # Above 2**53 a float64 no longer tells whole numbers apart.
-        fractions = (np.abs(numbers) > 2**53) | (numbers != np.round(numbers))
-        row = int(fractions.argmax())
-        require(
-            not fractions.any(),
-            "labels that are classes: text or whole numbers",
-            f"{where} with {numbers[row]:g} in row/{row}, counted from 0",
-            "Use another label_column, or put these numbers in classes",
+            values = cells.cast(pa.float64()).to_numpy()
+            # Above 2**53 a float64 no longer tells whole numbers apart.
+            bad = (np.abs(values) > 2**53) | (values != np.round(values))
+    if bad.any():
+        row = int(bad.argmax())
+        raise InputError(
+            "Expected a class in every row: text or a whole number. Received: "
+            f"{where} with {bad.sum():,} others, the first {values[row]} in row/{row}, "
+            "counted from 0. Correct these rows, or use another label_column."
         )
-        classes, labels = np.unique(numbers.astype(np.int64), return_inverse=True)
-        names = [str(number) for number in classes]
-    require(
-        2 * len(names) <= max(len(labels), 20),
-        "labels that several examples share",
-        f"{where} with {len(names):,} values in {len(labels):,} rows",
-        "Use another label_column",
-    )
-    return labels, tuple(names)
+    classes, labels = np.unique(values, return_inverse=True)
+    if 2 * len(classes) > max(len(labels), 20):
+        raise InputError(
+            f"Expected labels that several examples share. Received: {where} with "
+            f"{len(classes):,} values in {len(labels):,} rows. Use another "
+            "label_column."
+        )
+    if values.dtype == np.float64:
+        classes = classes.astype(np.int64)
+    return labels, tuple(map(str, classes))

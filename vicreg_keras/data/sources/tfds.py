@@ -2,23 +2,19 @@
 
 import concurrent.futures
 import io
+import math
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vicreg_keras.data.sources.base import Source, progress_bar, require
+from vicreg_keras.data.sources.base import Source, file_errors, progress_bar
 from vicreg_keras.data.sources.images import decode_image, decode_into
-from vicreg_keras.data.sources.tfds_builder import (
-    feature_keys,
-    first_line,
-    prepared_builder,
-)
+from vicreg_keras.data.sources.tfds_builder import feature_keys, prepared_builder
 from vicreg_keras.data.split import Split
-from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
 
 if TYPE_CHECKING:
@@ -47,55 +43,41 @@ def load_tfds(
             or it is not one of uint8 images.
     """
     builder = prepared_builder(location, options.data_dir, other_names)
-    infos = {
-        split: builder.info.splits[split]
+    reader = _Reader(location, builder, options.image_size)
+    shapes = {
+        split: (builder.info.splits[split].num_examples, *reader.image_shape)
         for split in ("train", "validation", "test")
         if split in builder.info.splits
     }
-    require(
-        "train" in infos and infos["train"].num_examples,
-        "a dataset with a `train` split",
-        f"dataset={location!r} with {sorted(builder.info.splits)}",
-        "Use another one",
-    )
-    reader = _Reader(location, builder, options.image_size)
-    num_bytes = sum(info.num_examples for info in infos.values()) * reader.image_bytes
+    num_bytes = sum(math.prod(shape) for shape in shapes.values())
     folder = pathlib.Path(options.data_dir or "~/tensorflow_datasets").expanduser()
-    stem = builder.info.full_name.replace("/", "-")
-
     splits = {}
-    for name, info in infos.items():
-        shape = (info.num_examples, *reader.image_shape)
+    for split, shape in shapes.items():
         if num_bytes <= options.memory_limit_gib * 2**30:
             images = np.empty(shape, np.uint8)
-            labels = reader.read_into(images, name)
+            labels = reader.read_into(images, split)
         else:
-            path = folder / "cache" / f"{stem}-{name}-{shape[1]}x{shape[2]}"
-            images, labels = _cached(path, shape, name, reader.read_into)
+            images, labels = _cached(folder / "cache", shape, split, reader)
         # A split without labels has -1 throughout, e.g. ImageNet's test images.
-        if name == "train" or labels is None or np.all(labels >= 0):
-            names = [f"{name}/{i}" for i in range(len(images))]
-            splits[name] = Split(images, labels, names)
-    return Source(
-        splits["train"],
-        splits.get("validation"),
-        splits.get("test"),
-        class_names=reader.class_names,
-    )
+        if split == "train" or labels is None or np.all(labels >= 0):
+            names = [f"{split}/{i}" for i in range(len(images))]
+            splits[split] = Split(images, labels, names)
+    return Source(**splits, class_names=reader.class_names, columns=None)
 
 
 class _Reader:
     """Reads the images and labels of a prepared dataset.
 
     Attributes:
+        name: The dataset's name, config and version.
         image_shape: `(height, width, 3)`.
-        image_bytes: Size of a decoded image.
         class_names: A name for each label, or `None` without labels.
     """
 
     def __init__(
         self, location: str, builder: "tfds.core.DatasetBuilder", image_size: int | None
     ):
+        self.name = builder.info.full_name
         self._builder = builder
         self._image_size = image_size
         self._image_key, self._label_key = feature_keys(location, builder.info)
@@ -111,7 +93,6 @@ class _Reader:
             first = decode_image(io.BytesIO(encoded[0]), "train/0")
             height, width, _ = first.shape
         self.image_shape = (height, width, 3)
-        self.image_bytes = height * width * 3
 
     def read_into(self, images: np.ndarray, split: str) -> np.ndarray | None:
         """Writes the images of a split into an array; returns the labels."""
@@ -134,7 +115,7 @@ class _Reader:
                     target[:] = some
                 else:
                     names = [f"{description}/{done + i}" for i in range(len(some))]
-                    files = map(io.BytesIO, some)
+                    files = list(map(io.BytesIO, some))
                     decode_into(target, pool, files, names, self._image_size)
                 done += len(some)
                 labels.append(some_labels)
@@ -165,62 +146,53 @@ class _Reader:
         )
         keys = [key for key in (self._image_key, self._label_key) if key is not None]
         dataset = dataset.map(lambda example: {key: example[key] for key in keys})
-        try:
+        with file_errors(
+            self._builder.data_path,
+            f"whole files of {self.name!r}",
+            "Remove this folder, to have it prepared anew",
+        ):
             for chunk in dataset.batch(_CHUNK).as_numpy_iterator():
                 yield chunk[self._image_key], chunk.get(self._label_key)
-        except tf.errors.OpError as error:
-            raise InputError(
-                f"Expected whole files of {self._builder.info.full_name!r}. Received: "
-                f"{self._builder.data_path} ({first_line(error)}). Remove this "
-                "folder, to have it prepared anew."
-            ) from None
 
 
 def _cached(
-    path: pathlib.Path,
-    shape: tuple[int, ...],
-    split: str,
-    read_into: Callable[[np.ndarray, str], np.ndarray | None],
+    folder: pathlib.Path, shape: tuple[int, ...], split: str, reader: _Reader
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Images, memory-mapped, and labels, decoded the first time."""
-    files = [path.with_name(f"{path.name}-{kind}.npy") for kind in ("labels", "images")]
+    size = "x".join(map(str, shape[:3]))
+    stem = f"{reader.name.replace('/', '-')}-{split}-{size}"
+    files = [folder / f"{stem}-{kind}.npy" for kind in ("labels", "images")]
     if not files[1].exists():
-        _check_room(path.parent, int(np.prod(shape)))
-        # Written aside and renamed, images last: what has its name is complete.
-        aside = [file.with_name(f".{file.stem}.{os.getpid()}.npy") for file in files]
-        try:
-            images = np.lib.format.open_memmap(
-                aside[1], mode="w+", dtype=np.uint8, shape=shape
-            )
-            labels = read_into(images, split)
-            images.flush()
-            np.save(aside[0], np.empty(0, np.int64) if labels is None else labels)
-            for written, file in zip(aside, files, strict=True):
-                os.replace(written, file)
-        finally:
-            for written in aside:
-                written.unlink(missing_ok=True)
+        with file_errors(
+            folder,
+            "room for images larger than the memory limit",
+            "Use another data_dir or a larger memory_limit_gib",
+        ):
+            _write_cache(files, shape, split, reader)
     labels = np.load(files[0], allow_pickle=False)
     images = np.load(files[1], mmap_mode="r", allow_pickle=False)
-    require(
-        images.shape == shape and len(labels) in (0, len(images)),
-        f"decoded images of shape {shape}",
-        f"{files[1]} of shape {images.shape}",
-        "Remove the file",
-    )
     return images, labels if len(labels) else None
 
 
-def _check_room(folder: pathlib.Path, num_bytes: int) -> None:
+def _write_cache(
+    files: Sequence[pathlib.Path], shape: tuple[int, ...], split: str, reader: _Reader
+) -> None:
+    folder = files[0].parent
+    folder.mkdir(parents=True, exist_ok=True)
+    # A mapped file that meets a full disk kills the process without a word.
+    if shutil.disk_usage(folder).free < math.prod(shape):
+        raise OSError(f"it has less than {math.prod(shape) / 2**30:.1f} GiB free")
+    # Written aside and renamed, images last: what has its name is complete.
+    aside = [folder / f".{file.stem}.{os.getpid()}.npy" for file in files]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError("it is not writable")
-        # A mapped file that meets a full disk kills the process without a word.
-        if shutil.disk_usage(folder).free < num_bytes:
-            raise OSError(f"it has less than {num_bytes / 2**30:.1f} GiB free")
-    except OSError as error:
-        raise InputError(
-            "Expected room for images larger than the memory limit. Received: "
-            f"{folder} ({error}). Use another data_dir or a larger memory_limit_gib."
-        ) from None
+        images = np.lib.format.open_memmap(
+            aside[1], mode="w+", dtype=np.uint8, shape=shape
+        )
+        labels = reader.read_into(images, split)
+        images.flush()
+        np.save(aside[0], np.empty(0, np.int64) if labels is None else labels)
+        for written, file in zip(aside, files, strict=True):
+            os.replace(written, file)
+    finally:
+        for written in aside:
+            written.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vicreg_keras.data.sources.base import require
+from vicreg_keras.data.sources.base import file_errors
 from vicreg_keras.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,35 +32,25 @@ def prepared_builder(
     # Imported here: it takes seconds on some machines, and only this source needs it.
     import tensorflow_datasets as tfds
 
-    try:
+    start = re.split("[:/]", location)[0]
+    known = [*other_names, *tfds.list_builders()]
+    near = difflib.get_close_matches(start, known, n=5)
+    expected = (
+        f"one of {', '.join(other_names)} (as in folder:PATH), or a dataset that "
+        "tensorflow-datasets can build"
+    )
+    received = f"dataset={location!r}; near names are {', '.join(near) or 'none'}"
+    with file_errors(received, expected, "Correct its name or version"):
         builder = tfds.builder(location, data_dir=data_dir)
-    except Exception as error:  # It raises many kinds for a bad config or version.
-        known = tfds.list_builders()
-        start = re.split("[:/]", location)[0]
-        near = difflib.get_close_matches(start, [*other_names, *known], n=5)
-        hint = f"near names are {', '.join(near)}" if near else "no name is near"
-        require(
-            start in known,
-            f"one of {', '.join(other_names)} (as in folder:PATH), or a name of "
-            "tensorflow-datasets",
-            f"dataset={location!r}; {hint}",
-            "Correct the name",
-        )
-        raise InputError(
-            "Expected a dataset that tensorflow-datasets can build. Received: "
-            f"dataset={location!r} ({first_line(error)}). Correct its name or version."
-        ) from error
     if not builder.is_prepared():
-        try:
+        with file_errors(
+            f"data_dir={data_dir!r}",
+            f"{location!r} to be prepared, or a network to download it",
+            "Use the data_dir that has it, connect to a network, or use "
+            "dataset=digits, which needs none",
+        ):
             _check_network(builder)
             builder.download_and_prepare()
-        except Exception as error:  # Network, disk and many of its own kinds.
-            raise InputError(
-                f"Expected {location!r} to be prepared, or a network to download it. "
-                f"Received: data_dir={data_dir!r} ({first_line(error)}). Use the "
-                "data_dir that has it, connect to a network, or use dataset=digits, "
-                "which needs none."
-            ) from error
     return builder
 
 
@@ -70,13 +60,6 @@ def _check_network(builder: "tfds.core.DatasetBuilder") -> None:
     if own and not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
         if not urllib.request.getproxies():  # A proxy resolves names by itself.
             socket.getaddrinfo("storage.googleapis.com", 443)
-
-
-def first_line(error: BaseException) -> str:
-    """Returns an exception's name and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return text[:200].rstrip(". ")
 
 
 def feature_keys(
@@ -89,22 +72,27 @@ def feature_keys(
         info: What its builder says of it.
 
     Raises:
-        InputError: If there is not one feature of uint8 images.
+        InputError: If there is not one feature of uint8 images, or no `train` split.
     """
     import tensorflow_datasets as tfds
 
     features = dict(info.features) if hasattr(info.features, "keys") else {}
-    images = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
-    labels = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
-    image_key, label_key = (info.supervised_keys or (None, None))[:2]
-    if image_key not in images:
-        image_key = images[0] if len(images) == 1 else None
-    if label_key not in labels:
-        label_key = labels[0] if len(labels) == 1 else None
-    require(
-        image_key is not None and features[image_key].np_dtype == np.uint8,
-        "a dataset with one uint8 image per example",
-        f"dataset={location!r} with features {sorted(features)}",
-        "Use another one",
-    )
+    supervised = info.supervised_keys or (None, None)
+
+    def key_of(kind, preferred):
+        keys = [key for key, value in features.items() if isinstance(value, kind)]
+        if preferred in keys:
+            return preferred
+        return keys[0] if len(keys) == 1 else None
+
+    image_key = key_of(tfds.features.Image, supervised[0])
+    label_key = key_of(tfds.features.ClassLabel, supervised[1])
+    train = info.splits.get("train")
+    is_usable = image_key is not None and features[image_key].np_dtype == np.uint8
+    if not is_usable or train is None or not train.num_examples:
+        raise InputError(
+            "Expected a dataset with a `train` split and one uint8 image per example. "
+            f"Received: dataset={location!r} with features {sorted(features)} and "
+            f"splits {sorted(info.splits)}. Use another one."
+        )
     return image_key, label_key
