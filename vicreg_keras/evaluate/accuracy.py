@@ -1,6 +1,7 @@
 """Top-k accuracy, and checks of the features that an evaluation is given."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class ClassificationMetrics:
     top5: float | None = None
 
 
-def top1_and_top5(scores: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+def top1_and_top5(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Returns `top1` and `top5`, the arguments of `ClassificationMetrics`.
 
     Args:

@@ -6,7 +6,7 @@ inference mode and is never changed.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -33,7 +33,8 @@ class Features(NamedTuple):
     """
 
     representations: np.ndarray
-    labels: np.ndarray | None
+    # Any stands for None: an evaluation of labels checks once that there are some.
+    labels: np.ndarray | Any
 
 
 def concatenate_features(parts: Sequence[Features]) -> Features:

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
 from typing import ClassVar
 
 import faiss
@@ -39,37 +38,20 @@ class KnnMetrics(ClassificationMetrics):
 
 
 @dataclasses.dataclass(frozen=True)
-class KnnTrial:
-    """One setting of the grid, and its accuracy on the validation split."""
-
-    k: int
-    temperature: float
-    validation_top1: float
-
-
-@dataclasses.dataclass(frozen=True)
 class KnnSettings:
     """How a kNN accuracy was measured.
 
     Attributes:
         k: Neighbors that voted.
         temperature: Temperature of their weights.
-        num_train: Training examples that voted.
-        num_validation: Validation examples that chose the setting, then voted as well.
         num_test: Classified examples.
         num_classes: Number of classes.
-        representation_size: `D`.
-        sweep: Every setting that was tried; empty where nothing was chosen.
     """
 
     k: int
     temperature: float
-    num_train: int
     num_test: int
     num_classes: int
-    representation_size: int
-    num_validation: int = 0
-    sweep: tuple[KnnTrial, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,121 +96,87 @@ def knn_accuracy(
         test: Labeled features that are classified. None of them may be among the
             training examples: it would find itself.
         num_classes: Number of classes; labels are in `[0, num_classes)`.
-        k: Number of neighbors that vote; all training examples where there are fewer.
+        k: Number of neighbors that vote, at least 1; all training examples where there
+            are fewer.
         temperature: Above 0; the smaller, the more the nearest neighbors decide.
 
     Returns:
         A `KnnResult`.
 
     Raises:
-        ValueError: If labels are missing or out of range, a value is not finite, the
-            widths differ, or `k` or `temperature` is not positive.
+        InputError: If labels are missing or out of range, a value is not finite, or the
+            widths differ.
 
     Reference:
         Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance
         Discrimination", CVPR 2018, section 3.4; k = 20 as in DINO (Caron et al.,
         ICCV 2021) and in solo-learn's `WeightedKNNClassifier` at commit 9187ea3.
     """
-    _check(num_classes, (k,), (temperature,), train=train, test=test)
+    _check(num_classes, train=train, test=test)
     k = min(k, len(train.labels))
     votes = _votes(*_nearest(train, test, k), temperature, num_classes)
     return KnnResult(
         KnnMetrics(**top1_and_top5(votes, test.labels)),
-        KnnSettings(
-            k=int(k),
-            temperature=float(temperature),
-            num_train=len(train.labels),
-            num_test=len(test.labels),
-            num_classes=int(num_classes),
-            representation_size=train.representations.shape[1],
-        ),
+        KnnSettings(k, temperature, len(test.labels), num_classes),
     )
 
 
 def knn_eval(
-    train: Features,
-    validation: Features,
-    test: Features,
-    *,
-    num_classes: int,
-    num_neighbors: Sequence[int] = NUM_NEIGHBORS,
-    temperatures: Sequence[float] = TEMPERATURES,
+    train: Features, validation: Features, test: Features, *, num_classes: int
 ) -> KnnResult:
     """Computes `knn_accuracy` with settings chosen on the validation split.
 
-    Every `k` with every temperature is tried on the validation split, where only
-    training examples vote; the best top-1 accuracy wins. Of equals, the one nearest to
-    the published `k = 20` and temperature 0.07 wins, by the sum of the absolute
-    logarithms of both ratios. Then training and validation examples vote together, and
-    the test split is classified once.
+    Every `k` of `NUM_NEIGHBORS` with every one of `TEMPERATURES` is tried on the
+    validation split, where only training examples vote; the best top-1 accuracy wins.
+    Of equals, the one nearest to the published `k = 20` and temperature 0.07 wins, by
+    the sum of the absolute logarithms of both ratios. Then training and validation
+    examples vote together, and the test split is classified once.
 
     Args:
         train: Labeled features that vote.
         validation: Labeled features of other examples.
         test: Labeled features of other examples again.
         num_classes: Number of classes; labels are in `[0, num_classes)`.
-        num_neighbors: Values of `k`; all training examples where there are fewer.
-        temperatures: Values of the temperature, above 0.
 
     Returns:
-        A `KnnResult` with the chosen setting and the whole sweep.
+        A `KnnResult` with the chosen setting.
 
     Raises:
-        ValueError: If labels are missing or out of range, a value is not finite, the
-            widths differ, or a grid is empty or has a value that is not positive.
+        InputError: If labels are missing or out of range, a value is not finite, or the
+            widths differ.
     """
-    splits = {"train": train, "validation": validation, "test": test}
-    _check(num_classes, num_neighbors, temperatures, **splits)
-    counts = sorted({min(k, len(train.labels)) for k in num_neighbors})
+    _check(num_classes, train=train, validation=validation, test=test)
+    counts = sorted({min(k, len(train.labels)) for k in NUM_NEIGHBORS})
     # One search serves all: the nearest 5 are the first of the nearest 200.
     similarities, labels = _nearest(train, validation, counts[-1])
-    sweep = []
-    for k, temperature in itertools.product(counts, temperatures):
+    accuracies = {}
+    for k, temperature in itertools.product(counts, TEMPERATURES):
         votes = _votes(similarities[:, :k], labels[:, :k], temperature, num_classes)
-        top1 = top_k_accuracy(votes, validation.labels, 1)
-        sweep.append(KnnTrial(int(k), float(temperature), top1))
-    best = min(sweep, key=_preference)
+        accuracies[k, temperature] = top_k_accuracy(votes, validation.labels, 1)
+
+    def preference(setting):
+        k, temperature = setting
+        distance = abs(math.log(k / PUBLISHED_K))
+        distance += abs(math.log(temperature / PUBLISHED_TEMPERATURE))
+        # Accuracies are sums of shares, and equal ones may differ by rounding.
+        return -round(accuracies[setting], 9), distance
+
+    best = min(accuracies, key=preference)
     result = knn_accuracy(
         concatenate_features([train, validation]),
         test,
         num_classes=num_classes,
-        k=best.k,
-        temperature=best.temperature,
+        k=best[0],
+        temperature=best[1],
     )
-    return KnnResult(
-        dataclasses.replace(result.metrics, validation_top1=best.validation_top1),
-        dataclasses.replace(
-            result.settings,
-            num_train=len(train.labels),
-            num_validation=len(validation.labels),
-            sweep=tuple(sweep),
-        ),
-    )
+    metrics = dataclasses.replace(result.metrics, validation_top1=accuracies[best])
+    return KnnResult(metrics, result.settings)
 
 
-def _check(num_classes, num_neighbors, temperatures, *, train, **others):
-    if not num_neighbors or min(num_neighbors) < 1:
-        raise ValueError(
-            "Expected numbers of neighbors of at least 1. Received: "
-            f"k={tuple(num_neighbors)}."
-        )
-    if not temperatures or not all(0 < one < math.inf for one in temperatures):
-        raise ValueError(
-            "Expected finite temperatures above 0. Received: "
-            f"temperature={tuple(temperatures)}."
-        )
-    check_features("train", train, num_classes=num_classes)
-    width = train.representations.shape[1]
-    for name, features in others.items():
+def _check(num_classes: int, **splits: Features) -> None:
+    width = splits["train"].representations.shape[1]
+    for name, features in splits.items():
         check_features(name, features, num_classes=num_classes, width=width)
-
-
-def _preference(trial: KnnTrial) -> tuple[float, float]:
-    """Sorts the best accuracy first, of equals the nearest to the published setting."""
-    distance = abs(math.log(trial.k / PUBLISHED_K))
-    distance += abs(math.log(trial.temperature / PUBLISHED_TEMPERATURE))
-    # Accuracies are sums of shares, and equal ones may differ by rounding.
-    return -round(trial.validation_top1, 9), distance
 
 
 def _nearest(
