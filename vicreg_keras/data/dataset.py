@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vicreg_keras.data import sources
 from vicreg_keras.data.columns import (
     Column,
     TableStatistics,
@@ -21,6 +20,8 @@ from vicreg_keras.data.columns import (
     table_statistics,
 )
 from vicreg_keras.data.pixels import pixel_statistics, whitening_kernel
+from vicreg_keras.data.sources import bundled, folder, npz, tables, tfds
+from vicreg_keras.data.sources.base import Source
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
@@ -41,27 +42,27 @@ class Loader:
         needs_location: Whether the name is `scheme:location`, rather than the scheme.
     """
 
-    load: Callable[[str, DataOptions], sources.Source]
+    load: Callable[[str, DataOptions], Source]
     options: tuple[str, ...] = ()
     needs_location: bool = True
 
 
-_BUNDLED_TABLE = Loader(sources.load_bundled_table, needs_location=False)
+_BUNDLED_TABLE = Loader(bundled.load_bundled_table, needs_location=False)
 # By the scheme of a name, which is `scheme` or `scheme:location`. Any other name is
 # one of tensorflow-datasets.
 DATASETS = {
-    "digits": Loader(sources.load_digits, ("image_size",), needs_location=False),
-    "folder": Loader(sources.load_folder, ("image_size",)),
-    "npz": Loader(sources.load_npz, ("image_size",)),
-    "csv": Loader(sources.load_csv, ("label_column", "drop_columns")),
-    "parquet": Loader(sources.load_parquet, ("label_column", "drop_columns")),
+    "digits": Loader(bundled.load_digits, ("image_size",), needs_location=False),
+    "folder": Loader(folder.load_folder, ("image_size",)),
+    "npz": Loader(npz.load_npz, ("image_size",)),
+    "csv": Loader(tables.load_csv, ("label_column", "drop_columns")),
+    "parquet": Loader(tables.load_parquet, ("label_column", "drop_columns")),
     "digits_table": _BUNDLED_TABLE,
     "breast_cancer": _BUNDLED_TABLE,
     "wine": _BUNDLED_TABLE,
     "iris": _BUNDLED_TABLE,
 }
 _TFDS = Loader(
-    functools.partial(sources.load_tfds, other_names=tuple(DATASETS)),
+    functools.partial(tfds.load_tfds, other_names=tuple(DATASETS)),
     ("data_dir", "image_size"),
 )
 
@@ -143,15 +144,15 @@ class Dataset:
 
         Args:
             pattern: Images: a file, a folder, or a glob, decoded when they are read;
-                see `sources.load_files`. Examples of a table: a file with this
-                dataset's columns; see `sources.load_user_table`.
+                see `folder.load_files`. Examples of a table: a file with this
+                dataset's columns; see `tables.load_user_table`.
 
         Raises:
             InputError: If there is nothing, or something else than is expected.
         """
         if self.columns is None:
-            return sources.load_files(pattern, example_shape=self.example_shape)
-        return sources.load_user_table(pattern, columns=self.columns)
+            return folder.load_files(pattern, example_shape=self.example_shape)
+        return tables.load_user_table(pattern, columns=self.columns)
 
     @property
     def num_classes(self) -> int | None:
@@ -181,7 +182,7 @@ def load_dataset(
     Args:
         name: `"digits"`, `"folder:PATH"`, `"npz:PATH"` for images; `"csv:PATH"`,
             `"parquet:PATH"`, `"npz:PATH"`, `"digits_table"`, `"breast_cancer"`,
-            `"wine"`, `"iris"` for tables (see `sources`); or the name of an image
+            `"wine"`, `"iris"` for tables (see `data.sources`); or the name of an image
             dataset of tensorflow-datasets, e.g. `"cifar10"`, `"name/config"`,
             `"name:version"`.
         data_dir: Folder where tensorflow-datasets keeps its datasets, and, under
@@ -248,7 +249,7 @@ def open_dataset(options: DataOptions, seed: int) -> Dataset:
     )
 
 
-def _load_source(options: DataOptions) -> sources.Source:
+def _load_source(options: DataOptions) -> Source:
     name = options.dataset
     scheme, _, location = name.partition(":")
     loader = DATASETS.get(scheme, _TFDS)

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from vicreg_keras.data.pipeline import check_batch_size, read_batches, training_order
+from vicreg_keras.data.pipeline import read_batches, training_order
 
 
 class Examples(Protocol):
@@ -15,16 +15,13 @@ class Examples(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """`(num_examples, *example_shape)`."""
-        ...
 
     @property
     def dtype(self) -> np.dtype:
         """The type of the examples' numbers."""
-        ...
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:
         """Returns the examples at `indices`, in that order, as a new array."""
-        ...
 
 
 class Split:
@@ -128,21 +125,9 @@ class Split:
 
         Returns:
             A finite dataset of arrays `(batch, *example_shape)`, of known cardinality.
-
-        Raises:
-            InputError: If `batch_size` is not positive.
         """
-        check_batch_size(batch_size)
-        num_batches = -(-self.num_examples // batch_size)
-        everything = np.arange(self.num_examples)
-
-        def read(number):
-            start = number * batch_size
-            return [self.read(everything[start : start + batch_size])]
-
-        return read_batches(
-            tf.data.Dataset.range(num_batches), read, [self._spec(None)]
-        )
+        indices = tf.data.Dataset.range(self.num_examples).batch(batch_size)
+        return read_batches(indices, lambda some: [self.read(some)], [self._spec(None)])
 
     def training_batches(
         self, batch_size: int, *, seed: int, start_step: int = 0
@@ -228,16 +213,13 @@ class Split:
                 an entry that is no example's index.
         """
         positives = np.asarray(positives)
-        shape = positives.shape
-        if len(shape) != 2 or len(positives) != self.num_examples or not shape[1]:
+        shape, end = positives.shape, self.num_examples
+        low, high = positives.min(initial=0), positives.max(initial=0)
+        is_valid = len(shape) == 2 and shape[0] == end and shape[1] > 0
+        if not is_valid or low < 0 or high >= end:
             raise ValueError(
-                f"Expected positives of shape ({self.num_examples}, k), k above 0. "
-                f"Received: shape={shape}. Each example needs one or more."
-            )
-        if positives.min() < 0 or positives.max() >= self.num_examples:
-            raise ValueError(
-                f"Expected positives in [0, {self.num_examples}). Received: from "
-                f"{positives.min()} to {positives.max()}."
+                f"Expected positives of shape ({end}, k), k above 0, in [0, {end}). "
+                f"Received: {shape=}, from {low} to {high}."
             )
 
         def read(step, indices):
@@ -262,11 +244,14 @@ class Split:
     ) -> tf.data.Dataset:
         """Endless batches of what `read` gives for a step and its shuffled indices."""
         indices_of = training_order(self.num_examples, specs[0].shape[0], seed)
-        if start_step < 0:
-            raise ValueError(f"Expected a step of at least 0. Received: {start_step=}.")
+        if start_step < 0 or not 0 <= seed < 2**32:
+            raise ValueError(
+                "Expected a step of at least 0 and a seed of at least 0 and below "
+                f"2**32. Received: {start_step=}, {seed=}."
+            )
         return read_batches(
             tf.data.Dataset.counter(start=start_step),
-            lambda step: read(step, indices_of(step)),
+            lambda step: read(int(step), indices_of(int(step))),
             specs,
         )
 

@@ -1,6 +1,6 @@
 """CSV files for the tests of tables."""
 
-from vicreg_keras.data.sources import load_csv
+from vicreg_keras.data.sources.tables import load_csv
 from vicreg_keras.settings import DataOptions
 
 NUM_ROWS = 40

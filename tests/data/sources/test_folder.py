@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from vicreg_keras.data import sources
 from vicreg_keras.data.dataset import load_dataset
+from vicreg_keras.data.sources.images import FileExamples
 from vicreg_keras.errors import InputError
 
 
@@ -61,7 +61,7 @@ def test_streamed_folder_equals_folder_in_memory(tmp_path, image_size):
     memory = load_dataset(f"folder:{tmp_path}", **kwargs)
     stream = load_dataset(f"folder:{tmp_path}", memory_limit_gib=0, **kwargs)
     assert isinstance(memory.train._examples, np.ndarray)
-    assert isinstance(stream.train._examples, sources.FileExamples)
+    assert isinstance(stream.train._examples, FileExamples)
     assert memory.example_shape == stream.example_shape
     for one, other in zip(
         (memory.train, memory.validation, memory.test),

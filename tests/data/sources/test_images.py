@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vicreg_keras.data import sources
 from vicreg_keras.data.sources.base import progress_bar
+from vicreg_keras.data.sources.images import decode_image
 
 
 def save_image(path, value=100, size=(8, 8), mode="RGB"):
@@ -33,7 +33,7 @@ def noise(seed, height=8, width=8):
 )
 def test_every_kind_of_image_becomes_rgb(tmp_path, mode, suffix, expected):
     path = save_image(tmp_path / f"a.{suffix}", 80, mode=mode)
-    image = sources.decode_image(path, path)
+    image = decode_image(path, path)
     assert image.shape == (8, 8, 3) and image.dtype == np.uint8
     assert np.abs(image.astype(int) - expected).max() <= 2
 
@@ -42,11 +42,11 @@ def test_palette_and_16_bit(tmp_path):
     palette = Image.fromarray(noise(0)).quantize(16)
     palette.save(tmp_path / "p.png")
     expected = np.asarray(palette.convert("RGB"))
-    image = sources.decode_image(tmp_path / "p.png", "p")
+    image = decode_image(tmp_path / "p.png", "p")
     np.testing.assert_array_equal(image, expected)
     gray = np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16)
     Image.fromarray(gray).save(tmp_path / "g.png")
-    image = sources.decode_image(tmp_path / "g.png", "g")
+    image = decode_image(tmp_path / "g.png", "g")
     np.testing.assert_array_equal(image[..., 1], np.rint(gray / 257))
 
 
@@ -54,7 +54,7 @@ def test_resize_keeps_the_center_of_the_longer_side(tmp_path):
     image = np.zeros((4, 12, 3), np.uint8)
     image[:, 4:8] = 200
     Image.fromarray(image).save(tmp_path / "a.png")
-    decoded = sources.decode_image(tmp_path / "a.png", "a", image_size=4)
+    decoded = decode_image(tmp_path / "a.png", "a", image_size=4)
     np.testing.assert_array_equal(decoded, np.full((4, 4, 3), 200))
 
 
@@ -62,7 +62,7 @@ def test_resize_is_antialiased(tmp_path):
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
     Image.fromarray(stripes).save(tmp_path / "a.png")
-    decoded = sources.decode_image(tmp_path / "a.png", "a", image_size=8)
+    decoded = decode_image(tmp_path / "a.png", "a", image_size=8)
     assert np.abs(decoded.astype(int) - 127).max() <= 8
 
 
@@ -71,7 +71,7 @@ def test_a_broken_png(tmp_path):
     content = bytearray((tmp_path / "a.png").read_bytes())
     content[200:400] = bytes(200)
     with pytest.raises(ValueError, match="readable JPEG or PNG image.*Received: a"):
-        sources.decode_image(io.BytesIO(bytes(content)), "a")
+        decode_image(io.BytesIO(bytes(content)), "a")
 
 
 def test_progress_is_shown_on_stderr_after_three_seconds(capsys):
@@ -102,7 +102,7 @@ def test_broken_exif(tmp_path):
         for position in random.integers(0, 100, random.integers(1, 5)):
             broken[position] = random.integers(256)
         try:
-            sources.decode_image(io.BytesIO(bytes(broken)), "photo.jpg")
+            decode_image(io.BytesIO(bytes(broken)), "photo.jpg")
         except ValueError as error:
             assert "Received: photo.jpg (" in str(error)
             refused += 1

@@ -10,7 +10,8 @@ import pytest
 from tests.data.sources.conftest import LETTERS, NUM_ROWS, NUMBERS, csv_of, read_csv
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.dataset import load_dataset
-from vicreg_keras.data.sources import load_parquet, table_files
+from vicreg_keras.data.sources import table_files
+from vicreg_keras.data.sources.tables import load_parquet
 from vicreg_keras.settings import DataOptions
 
 # Inferred columns.

@@ -6,7 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources import load_csv, load_user_table
+from vicreg_keras.data.sources.tables import load_csv, load_user_table
 from vicreg_keras.settings import DataOptions
 
 COLUMNS = (Column("size"), Column("color", ("blue", "red")), Column("bought"))

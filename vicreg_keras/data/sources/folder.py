@@ -12,13 +12,14 @@ from PIL import Image
 from vicreg_keras.data.sources.base import (
     Source,
     existing_path,
+    file_errors,
     progress_bar,
     quoted,
 )
 from vicreg_keras.data.sources.images import (
+    IMAGE,
     FileExamples,
     check_same_size,
-    image_errors,
 )
 from vicreg_keras.data.split import Examples, Split
 from vicreg_keras.errors import InputError
@@ -183,7 +184,10 @@ def _common_shape(
     """The shape of all images, from the headers, which are all checked here."""
     first = None
     for path in progress_bar("Reading headers", " files", len(paths), paths):
-        with image_errors(path), Image.open(path, formats=("JPEG", "PNG")) as image:
+        with (
+            file_errors(path, *IMAGE),
+            Image.open(path, formats=("JPEG", "PNG")) as image,
+        ):
             width, height = image.size
             if "exif" in image.info and image.getexif().get(0x0112, 1) >= 5:
                 width, height = height, width

@@ -1,7 +1,6 @@
 """Decoding of JPEG and PNG files, one or many at once, into uint8 RGB."""
 
 import concurrent.futures
-import contextlib
 import io
 import os
 import pathlib
@@ -12,6 +11,9 @@ from PIL import Image, ImageOps
 
 from vicreg_keras.data.sources.base import file_errors
 from vicreg_keras.errors import InputError
+
+# What is expected of an image file, and what to do about another.
+IMAGE = ("a readable JPEG or PNG image", "Replace or remove this file")
 
 
 class FileExamples:
@@ -61,7 +63,7 @@ def decode_image(
     Raises:
         InputError: If it cannot be read or decoded.
     """
-    with image_errors(name), Image.open(file, formats=("JPEG", "PNG")) as opened:
+    with file_errors(name, *IMAGE), Image.open(file, formats=("JPEG", "PNG")) as opened:
         image: Image.Image = opened
         if "exif" in image.info:  # Asking Pillow costs more than a small image.
             ImageOps.exif_transpose(image, in_place=True)
@@ -142,18 +144,6 @@ def resized(images: np.ndarray, image_size: int | None) -> np.ndarray:
     return np.stack(
         [np.asarray(_fit(Image.fromarray(image), image_size)) for image in images]
     )
-
-
-def image_errors(
-    name: str | os.PathLike,
-) -> contextlib.AbstractContextManager[None]:
-    """Turns whatever Pillow raises for a bad file into an `InputError` that names it.
-
-    Args:
-        name: What to call the file.
-    """
-    expected = "a readable JPEG or PNG image"
-    return file_errors(name, expected, "Replace or remove this file")
 
 
 def _fit(image: Image.Image, image_size: int | None) -> Image.Image:
