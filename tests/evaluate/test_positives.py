@@ -15,7 +15,7 @@ def on_a_circle(num_rows):
 
 def nearest(rows, k, num_examples=None, **options):
     index = NeighborIndex.build(rows, **options)
-    return nearest_others(index, rows[:num_examples], k, verbose=0)
+    return nearest_others(index, rows[:num_examples], k)
 
 
 def test_neighbors_on_a_circle():
@@ -76,7 +76,7 @@ def test_neighbors_are_repeated_where_an_index_finds_too_few(monkeypatch):
         return distances, neighbors
 
     monkeypatch.setattr(NeighborIndex, "search", short)
-    found = nearest_others(index, rows, 5, verbose=0)
+    found = nearest_others(index, rows, 5)
     for i, row in enumerate(found):
         assert set(row) == {(i - 1) % 6, (i + 1) % 6}
 
@@ -86,14 +86,12 @@ def test_neighbors_are_repeated_where_an_index_finds_too_few(monkeypatch):
 
     monkeypatch.setattr(NeighborIndex, "search", nothing)
     with pytest.raises(ValueError, match="none of example 0 .*Use index=Flat"):
-        nearest_others(index, rows, 2, verbose=0)
+        nearest_others(index, rows, 2)
 
 
-@pytest.mark.parametrize(("num_rows", "k"), [(5, 0), (1, 2), (9, 1)])
-def test_invalid_input_is_refused(num_rows, k):
-    index = NeighborIndex.build(on_a_circle(8))
-    with pytest.raises(ValueError, match="Expected one neighbor or more"):
-        nearest_others(index, on_a_circle(num_rows), k)
+def test_single_example_is_refused():
+    with pytest.raises(ValueError, match="at least two examples. Received: 1"):
+        nearest(on_a_circle(1), 2)
 
 
 def test_shared_neighbors_do_not_depend_on_order():

@@ -74,7 +74,7 @@ def _records():
         cached = linear_probe(*splits, **size)
         linear[name] = LinearEvalResult(cached=cached, few_labels=few)
         neighbors[name] = knn_eval(*splits, **size)
-        retrieval[name] = retrieval_eval(train, test, **size, verbose=0)
+        retrieval[name] = retrieval_eval(train, test, **size)
         clusters[name] = cluster_eval(test, **size).result
         if name != "raw_input":
             spectra[name] = spectrum(train.representations)

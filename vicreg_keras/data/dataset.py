@@ -9,6 +9,7 @@ read here has been through either.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -83,10 +84,11 @@ class Dataset:
 
     name: str
     example_shape: tuple[int, ...]
-    class_names: tuple[str, ...] | None
+    # Any stands for None, which a mode that needs labels or a test split rules out.
+    class_names: tuple[str, ...] | Any
     train: Split
     validation: Split
-    test: Split | None
+    test: Split | Any
     columns: tuple[Column, ...] | None = None
 
     @functools.cached_property
@@ -155,7 +157,7 @@ class Dataset:
         return tables.load_user_table(pattern, columns=self.columns)
 
     @property
-    def num_classes(self) -> int | None:
+    def num_classes(self) -> int | Any:
         """Number of classes, or `None` without labels."""
         return None if self.class_names is None else len(self.class_names)
 

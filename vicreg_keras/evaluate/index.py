@@ -16,7 +16,8 @@ import faiss
 import numpy as np
 
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.accuracy import check_representations
+from vicreg_keras.evaluate.accuracy import check_labels
+from vicreg_keras.evaluate.features import check_representations
 from vicreg_keras.evaluate.index_factory import (
     build_index,
     default_search_parameters,
@@ -57,9 +58,9 @@ class NeighborIndex:
         faiss_index: FAISS's own object.
     """
 
-    names: list[str]
+    names: Sequence[str]
     labels: np.ndarray | None
-    class_names: list[str] | None
+    class_names: Sequence[str] | None
     key: str
     factory_string: str
     search_parameters: str
@@ -67,12 +68,19 @@ class NeighborIndex:
     faiss_index: faiss.Index = dataclasses.field(repr=False)
 
     def __post_init__(self):
-        _check_entries(self.num_vectors, self.names, self.labels, self.class_names)
+        for name in ("names", "labels"):
+            entries = getattr(self, name)
+            if entries is not None and np.shape(entries) != (self.num_vectors,):
+                raise ValueError(
+                    f"Expected {name} for {self.num_vectors} representations, one "
+                    f"each. Received: shape={np.shape(entries)}."
+                )
         self.names = list(self.names)
         if self.labels is not None:
             self.labels = np.array(self.labels, np.int64)
         if self.class_names is not None:
             self.class_names = list(self.class_names)
+            check_labels("indexed", self.labels, num_classes=len(self.class_names))
 
     @property
     def num_vectors(self) -> int:
@@ -123,13 +131,13 @@ class NeighborIndex:
             key: Identifies what the index is made from.
 
         Raises:
-            ValueError: If the representations are not finite, names or labels are not
-                as many, or FAISS cannot build or search such an index of them.
+            InputError: If the representations are not finite, a label is out of range,
+                or FAISS cannot build or search such an index of them.
+            ValueError: If names or labels are not as many.
         """
         check_representations("indexed", representations)
         if names is None:
             names = [str(number) for number in range(len(representations))]
-        _check_entries(len(representations), names, labels, class_names)
         vectors = l2_normalize(representations)
         start = time.perf_counter()
         index = cls(
@@ -194,11 +202,8 @@ class NeighborIndex:
             equal vectors may come out 0.001 apart.
 
         Raises:
-            ValueError: If the queries are not finite or of another width, or `k` is
-                below 1.
+            InputError: If the queries are not finite or of another width.
         """
-        if k < 1:
-            raise ValueError(f"Expected at least one neighbor. Received: k={k}.")
         check_representations("queries", queries, width=self.width)
         vectors = l2_normalize(queries)
         k = min(k, self.num_vectors)
@@ -222,7 +227,7 @@ class NeighborIndex:
         distances[neighbors < 0] = np.inf
         return distances, neighbors
 
-    def save(self, folder: str | os.PathLike) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the index as the next numbered version in a folder.
 
         It is written aside and renamed, and earlier versions are removed afterwards:
@@ -245,7 +250,7 @@ class NeighborIndex:
             shutil.rmtree(pathlib.Path(folder) / str(number), ignore_errors=True)
 
     @classmethod
-    def load(cls, folder: str | os.PathLike) -> "NeighborIndex":
+    def load(cls, folder: str | os.PathLike[str]) -> "NeighborIndex":
         """Reads the index that `save` wrote, with the same search parameters.
 
         Args:
@@ -273,23 +278,6 @@ class NeighborIndex:
             ) from error
 
 
-def check_index(index: NeighborIndex, database: np.ndarray) -> None:
-    """Refuses an index of other examples, as far as its shape tells.
-
-    Args:
-        index: Index that is checked.
-        database: `(N, D)` representations that it should be of.
-
-    Raises:
-        ValueError: If the shapes differ.
-    """
-    if (index.num_vectors, index.width) != database.shape:
-        raise ValueError(
-            f"Expected an index of the database, of shape {database.shape}. Received: "
-            f"one of shape {(index.num_vectors, index.width)}. Build it anew."
-        )
-
-
 def _neighbors_in_turn(vectors: np.ndarray) -> np.ndarray:
     """Returns an order in which queries that are near each other follow each other.
 
@@ -299,20 +287,3 @@ def _neighbors_in_turn(vectors: np.ndarray) -> np.ndarray:
     numbers = np.linspace(0, len(vectors) - 1, _NUM_LANDMARKS).astype(np.int64)
     nearest = np.argmax(vectors @ vectors[numbers].T, axis=1)
     return np.argsort(nearest, kind="stable")
-
-
-def _check_entries(num_vectors, names, labels, class_names):
-    """Refuses names and labels that do not fit the representations."""
-    for name, entries in (("names", names), ("labels", labels)):
-        if entries is not None and np.shape(entries) != (num_vectors,):
-            raise ValueError(
-                f"Expected {name} for {num_vectors} representations, one each. "
-                f"Received: shape={np.shape(entries)}."
-            )
-    if labels is not None and class_names is not None:
-        lowest, highest = int(np.min(labels)), int(np.max(labels))
-        if lowest < 0 or highest >= len(class_names):
-            raise ValueError(
-                f"Expected labels of {len(class_names)} classes. Received: labels from "
-                f"{lowest} to {highest}."
-            )

@@ -1,12 +1,11 @@
 """FAISS indexes built from a factory string, with errors that fit on one line."""
 
-import contextlib
 import math
 import re
-from collections.abc import Iterator
 
 import faiss
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.sampling import draw
@@ -39,21 +38,19 @@ def build_index(vectors: np.ndarray, factory_string: str) -> faiss.Index:
         index = faiss.index_factory(vectors.shape[1], factory_string)
     except RuntimeError as error:
         raise InputError(
-            "Expected a FAISS index such as Flat, IVF256,Flat or HNSW32, for "
-            f"representations {vectors.shape[1]} wide. Received: "
+            "Expected a FAISS index such as Flat, IVF256,Flat or HNSW32. Received: "
             f"index={factory_string!r} ({reason(error)})."
         ) from error
     try:
-        with _threads(vectors, factory_string):
+        with threadpool_limits(_max_threads(vectors, factory_string), "openmp"):
             _train(index, vectors)
             index.add(vectors)
         # Some that can be built cannot search, such as one without cells.
         index.search(vectors[:1], 1)
     except RuntimeError as error:
         raise InputError(
-            "Expected enough representations for the index. Received: "
-            f"index={factory_string!r} and shape {vectors.shape} ({reason(error)}). "
-            "Choose fewer cells or components, or Flat, which suits any number."
+            f"Expected an index for shape={vectors.shape}. Received: "
+            f"index={factory_string!r} ({reason(error)}). Choose fewer cells, or Flat."
         ) from error
     return index
 
@@ -101,14 +98,7 @@ def _train(index: faiss.Index, vectors: np.ndarray) -> None:
     index.train(vectors)
 
 
-@contextlib.contextmanager
-def _threads(vectors: np.ndarray, factory_string: str) -> Iterator[None]:
+def _max_threads(vectors: np.ndarray, factory_string: str) -> int | None:
     """One thread for graphs, whose edges depend on which vector comes first."""
-    before = faiss.omp_get_max_threads()
     is_graph = "HNSW" in factory_string or "NSG" in factory_string
-    if is_graph or vectors.size < _MIN_VALUES_OF_THREADS:
-        faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
+    return 1 if is_graph or vectors.size < _MIN_VALUES_OF_THREADS else None

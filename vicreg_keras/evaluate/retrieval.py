@@ -5,7 +5,6 @@ duplicates in a database, the first neighbor need not be the query.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from vicreg_keras.evaluate.accuracy import check_features
 from vicreg_keras.evaluate.features import Features
-from vicreg_keras.evaluate.index import NeighborIndex, check_index
+from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.index_comparison import IndexResult
 from vicreg_keras.evaluate.normalization import l2_normalize
 from vicreg_keras.evaluate.records import Record
@@ -36,7 +35,6 @@ class RetrievalMetrics:
         mean_average_precision: Mean of the average precision.
         average_precision_by_class: The same of each class's queries; `None` for a class
             without queries.
-        precision_by_class: Precision at `precision_by_class_at`, likewise.
     """
 
     precision: dict[int, float]
@@ -44,7 +42,6 @@ class RetrievalMetrics:
     hit_rate: dict[int, float]
     mean_average_precision: float
     average_precision_by_class: dict[int, float | None]
-    precision_by_class: dict[int, float | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,24 +49,16 @@ class RetrievalSettings:
     """How retrieval was measured, by cosine similarity.
 
     Attributes:
-        precision_by_class_at: The largest `k` up to 10, or the smallest of all.
         index: FAISS's factory string, or `"exact"`.
-        search_parameters: Of the index; `None` for exact search.
         num_database: Examples that were searched.
         num_queries: Examples that were searched for.
-        num_unmatched_queries: Queries whose class is not in the database.
         num_classes: Number of classes.
-        representation_size: `D`.
     """
 
-    precision_by_class_at: int
     index: str
-    search_parameters: str | None
     num_database: int
     num_queries: int
-    num_unmatched_queries: int
     num_classes: int
-    representation_size: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,13 +90,12 @@ def retrieval_eval(
     queries: Features,
     *,
     num_classes: int,
-    ks: Sequence[int] = KS,
     index: NeighborIndex | None = None,
-    verbose: int | bool = 1,
 ) -> RetrievalResult:
     """Measures how well cosine similarity finds examples of the query's class.
 
-    An example of the database is relevant if it has the query's label. Of each query:
+    An example of the database is relevant if it has the query's label. Of each query,
+    for each `k` of `KS`, or the whole database where it is smaller:
 
     - precision at `k`: the share of the `k` nearest that is relevant;
     - recall at `k`: the share of all relevant examples among the `k` nearest;
@@ -126,68 +114,48 @@ def retrieval_eval(
         database: Labeled features that are searched.
         queries: Labeled features, none of them in the database.
         num_classes: Number of classes; labels are in `[0, num_classes)`.
-        ks: Values of `k`, at least 1; the whole database where it is smaller.
         index: Index of the database in its order. Where given, precision, recall and
             hit rate are of the neighbors that it finds, in the order in which it
             returns them; the average precision is of the exact ranking all the same.
-        verbose: 0 is silent.
 
     Returns:
         A `RetrievalResult`.
 
     Raises:
-        ValueError: If labels are missing or out of range, a value is not finite, the
-            widths differ, `ks` is empty or below 1, or the index is of other examples.
+        InputError: If labels are missing or out of range, a value is not finite, or the
+            widths differ.
     """
-    if not ks or min(ks) < 1:
-        raise ValueError(
-            f"Expected numbers of neighbors of at least 1. Received: ks={tuple(ks)}."
-        )
     check_features("database", database, num_classes=num_classes)
     width = database.representations.shape[1]
     check_features("queries", queries, num_classes=num_classes, width=width)
-    if index is not None:
-        check_index(index, database.representations)
-    counts = np.array(sorted({min(k, len(database.labels)) for k in ks}))
+    counts = np.array(sorted({min(k, len(database.labels)) for k in KS}))
 
     num_relevant = np.bincount(database.labels, minlength=num_classes)[queries.labels]
-    average_precision, found, hits = _rank_all(database, queries, counts, verbose)
+    average_precision, found, hits = _rank_all(database, queries, counts)
     if index is not None:
         found = _found_by_index(index, database, queries, counts)
         hits = (found > 0).astype(np.float64)
-    precision = found / counts
-    recall = found / np.maximum(num_relevant, 1)[:, np.newaxis]
-    # Where `ks` has none up to 10, the smallest.
-    column = max(int(np.searchsorted(counts, 10, side="right")) - 1, 0)
 
     def by_k(values):
         means = values.mean(axis=0)
         return {int(k): float(mean) for k, mean in zip(counts, means, strict=True)}
 
-    def by_class(values):
-        means = dict.fromkeys(range(num_classes))
-        for label in np.unique(queries.labels):
-            means[int(label)] = float(values[queries.labels == label].mean())
-        return means
-
+    by_class: dict[int, float | None] = dict.fromkeys(range(num_classes))
+    for label in np.unique(queries.labels):
+        by_class[int(label)] = float(average_precision[queries.labels == label].mean())
     return RetrievalResult(
         RetrievalMetrics(
-            precision=by_k(precision),
-            recall=by_k(recall),
+            precision=by_k(found / counts),
+            recall=by_k(found / np.maximum(num_relevant, 1)[:, np.newaxis]),
             hit_rate=by_k(hits),
             mean_average_precision=float(average_precision.mean()),
-            average_precision_by_class=by_class(average_precision),
-            precision_by_class=by_class(precision[:, column]),
+            average_precision_by_class=by_class,
         ),
         RetrievalSettings(
-            precision_by_class_at=int(counts[column]),
             index="exact" if index is None else index.factory_string,
-            search_parameters=None if index is None else index.search_parameters,
             num_database=len(database.labels),
             num_queries=len(queries.labels),
-            num_unmatched_queries=int((num_relevant == 0).sum()),
-            num_classes=int(num_classes),
-            representation_size=width,
+            num_classes=num_classes,
         ),
     )
 
@@ -207,10 +175,7 @@ def pick_queries(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _rank_all(
-    database: Features,
-    queries: Features,
-    counts: np.ndarray,
-    verbose: int | bool,
+    database: Features, queries: Features, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns average precision `(Q,)`, and found and hits at each count `(Q, K)`."""
     # Sorted by class, so that what is relevant to a query is side by side.
@@ -223,8 +188,7 @@ def _rank_all(
     block = max(1, _BLOCK_VALUES // len(vectors))
     average_precision = np.zeros(num_queries)
     found, hits = np.zeros((2, num_queries, len(counts)))
-    progress = tqdm(total=num_queries, unit="query", delay=3, disable=not verbose)
-    with progress:
+    with tqdm(total=num_queries, unit="query", delay=3) as progress:
         for first in range(0, num_queries, block):
             part = queries.representations[first : first + block]
             cosines = l2_normalize(part) @ vectors.T  # (block, N)
