@@ -100,7 +100,8 @@ def test_four_views_an_image_train_and_are_part_of_the_recipe(run_main, tmp_path
     code, _, err = run_main(*start, "--num_views=4", "--score_every=0")
     assert code == 0, err
     (row,) = RunFolder(tmp_path).read_metrics("pretrain")
-    assert row["step"] == 5 and np.isfinite(row["loss"]) and row["val_loss"] > 0
+    assert row["step"] == 5 and np.isfinite(row["metrics"]["loss"])
+    assert row["metrics"]["val_loss"] > 0
     recipe = tmp_path / "encoder" / "1" / "assets" / "recipe.flags"
     assert "--num_views=4\n" in recipe.read_text()
     code, _, err = run_main(*start)

@@ -20,7 +20,6 @@ LEVELS = {
     "export": 5,
     "figures": 5,
     "evaluate": 4,
-    "training.callbacks": 3,
     "model": 3,
     "models": 2,
     "views": 2,

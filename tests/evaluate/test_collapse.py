@@ -6,14 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from vicreg_keras.evaluate.collapse import (
-    COLLAPSED_STD,
-    CollapseMetrics,
-    diagnose_collapse,
-)
+from vicreg_keras.evaluate.collapse import CollapseMetrics, diagnose_collapse
 from vicreg_keras.evaluate.records import to_json
 from vicreg_keras.evaluate.spectrum import spectrum
-from vicreg_keras.training import callbacks
 
 KINDS = pytest.mark.parametrize("kind", ["embedding", "representation"])
 
@@ -103,10 +98,6 @@ def test_threshold_of_dimensional_collapse(kind, possible, minimum):
     assert result.thresholds.effective_rank == pytest.approx(minimum)
     metrics = dataclasses.replace(metrics, effective_rank=minimum * 1.01)
     assert diagnose_collapse(metrics, kind=kind).state == "healthy"
-
-
-def test_same_threshold_as_the_warning_during_training():
-    assert COLLAPSED_STD["embedding"] == callbacks.COLLAPSED_STD
 
 
 def test_unknown_kind_is_refused():

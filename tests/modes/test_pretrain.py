@@ -8,6 +8,7 @@ import pytest
 from vicreg_keras import load_dataset
 from vicreg_keras.evaluate.features import input_features
 from vicreg_keras.evaluate.knn import knn_accuracy
+from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.modes.pretrain import run_pretrain
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.pretrain import pretrain
@@ -53,8 +54,9 @@ def test_neighbors_are_trained_on_and_compared(earlier, digits, tmp_path, capsys
 
     # The earlier run had the same recipe and seed: were the neighbors not trained on,
     # the losses would be equal.
-    (alone,) = earlier.read_metrics("pretrain")
-    assert result["invariance_loss"] != alone["invariance_loss"]
+    (alone,) = read_records(earlier, PretrainRecord)
+    name = "invariance_loss"
+    assert result.record.metrics[name] != alone.metrics[name]
 
     (row,) = run.read_metrics("compare")
     assert row["split"] == "validation" and row["num_neighbors"] == 3
@@ -133,8 +135,8 @@ def test_settings_and_sources_that_do_not_fit(earlier, digits, tmp_path):
 def test_a_warm_up_as_long_as_the_run_is_shortened(digits, tmp_path, capsys):
     recipe = Settings(**{**RECIPE, "epochs": 1, "warmup_epochs": 3})
     run_pretrain(recipe, digits, RunFolder(tmp_path))
-    (record,) = RunFolder(tmp_path).read_metrics("pretrain")
-    assert record["learning_rate"] < 0.5 * recipe.learning_rate
+    (record,) = read_records(RunFolder(tmp_path), PretrainRecord)
+    assert record.metrics["learning_rate"] < 0.5 * recipe.learning_rate
     printed = capsys.readouterr().out
     assert "shortened to 0.1 epochs: warmup_epochs=3" in printed
 

@@ -25,6 +25,7 @@ from vicreg_keras.evaluate.records import (
     Differences,
     ExportedFile,
     ExportRecord,
+    PretrainRecord,
     from_json,
     to_json,
 )
@@ -156,17 +157,16 @@ def _epochs(count, scale):
             "covariance_loss": 4 - 2 / epoch,
             "embedding_std": 0.6 - 0.3 / epoch,
         }
-        yield {
-            "mode": "pretrain",
-            "epoch": epoch,
-            "step": 100 * epoch,
-            "minutes": 1.5 * epoch,
-            "learning_rate": 1e-3 / epoch,
-            **terms,
-            **{f"val_{name}": 1.1 * value for name, value in terms.items()},
-            "knn_top1": 0.7 - 0.4 / epoch,
-            "knn_bank": 140.0,
-        }
+        validation = {f"val_{name}": 1.1 * value for name, value in terms.items()}
+        scores = {"knn_top1": 0.7 - 0.4 / epoch, "knn_bank": 140.0}
+        yield PretrainRecord(
+            dataset="sevens",
+            seed=0,
+            epoch=epoch,
+            step=100 * epoch,
+            minutes=1.5 * epoch,
+            metrics={"learning_rate": 1e-3 / epoch, **terms, **validation, **scores},
+        )
 
 
 class Page(html.parser.HTMLParser):
@@ -244,8 +244,8 @@ def make_run(tmp_path):
         given = {"dataset": "sevens", "encoder": "tiny", "seed": "0", "epochs": "4"}
         run.check_flags(given | {"workdir": str(run.path)} | settings)
         run.write_environment(precision="float32", seed=0)
-        for row in _epochs(epochs, scale):
-            run.append_metrics(row)
+        for record in _epochs(epochs, scale):
+            run.append_metrics(to_json(record))
         known = _records() | {type(record): record for record in changed}
         for cls in known if only is None else only:
             run.append_metrics(to_json(known[cls]))

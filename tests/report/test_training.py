@@ -5,10 +5,18 @@ import dataclasses
 import pytest
 
 from vicreg_keras.evaluate.finetune import FinetuneRecord
+from vicreg_keras.evaluate.records import PretrainRecord, to_json
 from vicreg_keras.evaluate.spectrum import SpectrumRecord
 from vicreg_keras.report.runs import read_runs
 from vicreg_keras.report.tables import labels_section
 from vicreg_keras.report.training import collapse_section, training_section
+
+
+def log_epoch(run, epoch, **metrics):
+    record = PretrainRecord(
+        dataset="sevens", seed=0, epoch=epoch, step=epoch, minutes=1.0, metrics=metrics
+    )
+    run.append_metrics(to_json(record))
 
 
 @pytest.fixture
@@ -36,8 +44,7 @@ def test_training_shows_every_term_and_the_knn_accuracy(see, make_run):
 
 def test_training_without_knn_accuracy_and_validation(see, make_run):
     run = make_run(epochs=0)
-    epoch = {"mode": "pretrain", "epoch": 1, "step": 1, "minutes": 1.0, "loss": 2.0}
-    run.append_metrics(epoch)
+    log_epoch(run, 1, loss=2.0)
     _, figures = see(training_section, run)
     assert figures == ["loss (weighted sum), training: 2 at 1, 2 at 1."]
 
@@ -87,8 +94,8 @@ def test_a_collapsed_encoder_is_marked(see, make_run, records):
 def test_ranks_over_epochs(see, make_run):
     run = make_run(epochs=0, only=())
     for epoch in (1, 2):
-        row = {"mode": "pretrain", "epoch": epoch, "embedding_std": 0.5, "minutes": 1.0}
-        run.append_metrics(row | {"rankme": 10.0 * epoch, "effective_rank": 5.0})
+        ranks = {"rankme": 10.0 * epoch, "effective_rank": 5.0}
+        log_epoch(run, epoch, embedding_std=0.5, **ranks)
     _, (curves,) = see(collapse_section, run)
     assert curves.startswith("RankMe, representations, training: 10 at 1, 20 at 2.")
     assert "effective rank, representations, training: 5 at 1" in curves

@@ -154,7 +154,7 @@ def test_best_recipe_runs_as_it_is(run_main, tmp_path):
         RunFolder(path).read_metrics("pretrain")[-1]
         for path in (folder / "trials" / "0000", tmp_path / "best")
     )
-    trial, again = (one.get("metrics", one)["loss"] for one in (trial, again))
+    trial, again = (one["metrics"]["loss"] for one in (trial, again))
     assert again == pytest.approx(trial, rel=1e-5)
     # Another recipe does not get the folder.
     code, out, err = run_main(*arguments, "--batch_size=64")

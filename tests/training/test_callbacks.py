@@ -12,9 +12,11 @@ import pytest
 import tensorflow as tf
 
 from vicreg_keras.errors import NonFiniteLossError
+from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.model import VICReg
 from vicreg_keras.models import encoders
 from vicreg_keras.training import callbacks
+from vicreg_keras.workdir.run_folder import RunFolder
 
 BATCH_SIZE, STEPS_PER_EPOCH = 16, 4
 GOOD = {"loss": 12.5, "invariance_loss": 0.25, "embedding_std": 0.5}
@@ -236,27 +238,24 @@ def test_score_every_few_epochs_and_at_the_end(every, epochs, scored, capsys):
     assert capsys.readouterr().err == "Look!\n" * len(scored)
 
 
-def test_metrics_logger_adds_step_and_minutes_of_the_whole_run(clock):
-    rows = []
+def test_metrics_logger_adds_step_and_minutes_of_the_whole_run(clock, tmp_path):
+    run = RunFolder(tmp_path)
     stopwatch = callbacks.Stopwatch()
     stopwatch.saved.assign(2.0)
     stopwatch.start()
-    history = callbacks.MetricsLogger(rows.append, stopwatch)
-    history.set_model(stand_in(step=40))
+    logger = callbacks.MetricsLogger(run, stopwatch, "digits", seed=7)
+    logger.set_model(stand_in(step=40))
     clock.now += 90
-    history.on_epoch_end(3, {"loss": np.float32(12.5), "knn_bank": 5000})
-    assert rows == [
-        {
-            "mode": "pretrain",
-            "epoch": 4,
-            "step": 40,
-            "minutes": pytest.approx(3.5),
-            "loss": 12.5,
-            "knn_bank": 5000.0,
-        }
-    ]
-    # As they are, they can be written as JSON.
-    assert type(rows[0]["loss"]) is type(rows[0]["knn_bank"]) is float
+    logger.on_epoch_end(3, {"loss": np.float32(12.5), "knn_bank": 5000})
+    (record,) = read_records(run, PretrainRecord)
+    assert record == PretrainRecord(
+        dataset="digits",
+        seed=7,
+        epoch=4,
+        step=40,
+        minutes=pytest.approx(3.5),
+        metrics={"loss": 12.5, "knn_bank": 5000.0},
+    )
 
 
 class Noise(keras.layers.Layer):
@@ -291,7 +290,7 @@ def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
     )
     manager = tf.train.CheckpointManager(checkpoint, tmp_path, max_to_keep=5)
     saver = callbacks.SaveState(manager, stopwatch)
-    rows = []
+    run = RunFolder(tmp_path)
     handler = signal.getsignal(signal.SIGTERM)
     with saver, pytest.raises(callbacks.Stopped):
         model.fit(
@@ -305,7 +304,7 @@ def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
                 SignalAt(STEPS_PER_EPOCH + 2),
                 callbacks.Scores(lambda: ({"knn_top1": 0.5}, None), 1, 3),
                 callbacks.Progress(BATCH_SIZE, 3 * STEPS_PER_EPOCH, 3),
-                callbacks.MetricsLogger(rows.append, stopwatch),
+                callbacks.MetricsLogger(run, stopwatch, "noise", seed=0),
                 saver,
             ],
         )
@@ -313,14 +312,13 @@ def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
     assert signal.getsignal(signal.SIGTERM) is handler
     assert int(model.step.numpy()) == STEPS_PER_EPOCH + 2
     assert [path.rpartition("-")[2] for path in manager.checkpoints] == ["4", "6"]
-    # The epoch that was cut off is not logged.
-    assert len(rows) == 1
-
-    row = rows[0]
-    assert (row["epoch"], row["step"], row["knn_top1"]) == (1, 4, 0.5)
-    assert row["images_per_second"] > 0
-    assert 0 < row["minutes"] < 10
-    assert {"loss", "val_loss", "embedding_std", "learning_rate"} <= set(row)
+    # The epoch that was cut short has no record.
+    (record,) = read_records(run, PretrainRecord)
+    assert (record.epoch, record.step, record.metrics["knn_top1"]) == (1, 4, 0.5)
+    assert record.metrics["images_per_second"] > 0
+    assert 0 < record.minutes < 10
+    names = {"loss", "val_loss", "embedding_std", "learning_rate"}
+    assert names <= set(record.metrics)
     line = capsys.readouterr().err.splitlines()[0]
     assert line.startswith("epoch 1/3 [=======.............] ")
     assert "images/s" in line and "left" in line and "knn_top1 0.5" in line

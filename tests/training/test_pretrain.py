@@ -18,6 +18,7 @@ import tensorflow as tf
 from vicreg_keras import losses
 from vicreg_keras.data.dataset import Split, load_dataset
 from vicreg_keras.evaluate.features import extract_features
+from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.evaluate.spectrum import spectrum
 from vicreg_keras.figures import run_figures
 from vicreg_keras.models.saved_encoder import load_encoder, variables_of
@@ -89,15 +90,15 @@ def test_a_whitening_layer_is_of_the_data_trained_on(tmp_path):
 
 def test_run_folder_is_complete(finished):
     run, result = finished
-    rows = run.read_metrics("pretrain")
-    assert [row["epoch"] for row in rows] == [1, 2]
-    assert [row["step"] for row in rows] == [5, 10]
-    assert rows[0]["minutes"] < rows[1]["minutes"]
+    first, second = read_records(run, PretrainRecord)
+    assert (first.epoch, second.epoch) == (1, 2)
+    assert (first.step, second.step) == (5, 10)
+    assert first.minutes < second.minutes
     for name in ("loss", "val_loss", "embedding_std", "learning_rate"):
-        assert np.isfinite(rows[-1][name])
-    assert "knn_top1" not in rows[0] and 0 < rows[1]["knn_top1"] <= 1
-    assert result["encoder"] == str(run.encoder / "1")
-    assert result["stopped_by"] is None
+        assert np.isfinite(second.metrics[name])
+    assert "knn_top1" not in first.metrics and 0 < second.metrics["knn_top1"] <= 1
+    assert (result.record, result.encoder) == (second, run.encoder / "1")
+    assert result.stopped_by is None
     run_figures.draw_run(run)
     for name in ("loss", "collapse", "accuracy"):
         assert (run.figures / f"{name}.png").stat().st_size > 10_000
@@ -108,19 +109,19 @@ def test_run_folder_is_complete(finished):
 
 def test_ranks_are_those_of_the_encoder_and_of_what_the_loss_sees(finished, digits):
     run, _ = finished
-    rows = run.read_metrics("pretrain")
-    assert "rankme" not in rows[0]
+    first, second = (one.metrics for one in read_records(run, PretrainRecord))
+    assert "rankme" not in first
     encoder = load_encoder(run.path)
     representations = extract_features(encoder, digits.train).representations
     metrics = spectrum(representations).metrics
     for name in ("rankme", "effective_rank", "std_mean"):
-        assert rows[1][name] == pytest.approx(getattr(metrics, name), rel=1e-3)
+        assert second[name] == pytest.approx(getattr(metrics, name), rel=1e-3)
     width = int(SETTINGS.projector.rpartition("-")[2])
-    assert rows[1]["embedding_possible_rank"] == width
-    assert 1 < rows[1]["embedding_effective_rank"] < width
+    assert second["embedding_possible_rank"] == width
+    assert 1 < second["embedding_effective_rank"] < width
     found = embedding_diagnosis(run)
     assert found.kind == "embedding"
-    assert f"{rows[1]['embedding_effective_rank']:,.1f} of {width}" in found.text
+    assert f"{second['embedding_effective_rank']:,.1f} of {width}" in found.text
 
 
 def test_without_labels_ranks_are_watched_all_the_same(digits, tmp_path):
@@ -131,8 +132,8 @@ def test_without_labels_ranks_are_watched_all_the_same(digits, tmp_path):
     parts = {name: bare(getattr(digits, name)) for name in ("train", "validation")}
     dataset = dataclasses.replace(digits, class_names=None, test=None, **parts)
     settings = dataclasses.replace(SETTINGS, epochs=1, warmup_epochs=0)
-    result = pretrain(settings, dataset, RunFolder(tmp_path))
-    assert result["effective_rank"] > 1 and "knn_top1" not in result
+    metrics = pretrain(settings, dataset, RunFolder(tmp_path)).record.metrics
+    assert metrics["effective_rank"] > 1 and "knn_top1" not in metrics
     assert embedding_diagnosis(RunFolder(tmp_path / "other")) is None
 
 
@@ -155,20 +156,21 @@ def test_another_term_of_the_loss_is_weighted_logged_and_drawn(
     run = RunFolder(tmp_path)
     pretrain(more(**{**options, "epochs": 1, "score_every": 0}), digits, run)
     run_figures.draw_run(run)
-    (record,) = run.read_metrics("pretrain")
+    (record,) = read_records(run, PretrainRecord)
+    metrics = record.metrics
     names = ("invariance", "variance", "covariance", "magnitude")
-    weighted = np.dot([25, 25, 1, 10], [record[f"{name}_loss"] for name in names])
-    assert record["loss"] == pytest.approx(weighted, rel=1e-4)
-    assert record["val_magnitude_loss"] > 0
-    assert f"magnitude {record['magnitude_loss']:.4g}" in capsys.readouterr().err
+    weighted = np.dot([25, 25, 1, 10], [metrics[f"{name}_loss"] for name in names])
+    assert metrics["loss"] == pytest.approx(weighted, rel=1e-4)
+    assert metrics["val_magnitude_loss"] > 0
+    assert f"magnitude {metrics['magnitude_loss']:.4g}" in capsys.readouterr().err
     titles = [axis.get_title() for axis in figures[0].axes]
     assert "magnitude" in titles and len(titles) == 7
 
 
 def test_learning_rate_warms_up_and_ends_near_zero(finished):
-    rows = finished[0].read_metrics("pretrain")
-    assert rows[0]["learning_rate"] > rows[1]["learning_rate"]
-    assert rows[1]["learning_rate"] < 0.1 * SETTINGS.learning_rate
+    records = read_records(finished[0], PretrainRecord)
+    first, second = (record.metrics["learning_rate"] for record in records)
+    assert first > second < 0.1 * SETTINGS.learning_rate
 
 
 def test_saved_encoder_takes_raw_pixels_and_is_the_trained_one(finished, digits):
@@ -192,10 +194,10 @@ def test_more_epochs_extend_a_finished_run(finished, digits, tmp_path):
     run, _ = finished
     longer = dataclasses.replace(SETTINGS, epochs=3)
     result = pretrain(longer, digits, run)
-    assert result["epoch"] == 3 and result["step"] == 15
-    assert result["encoder"] == str(run.encoder / "2")
+    assert (result.record.epoch, result.record.step) == (3, 15)
+    assert result.encoder == run.encoder / "2"
     again = pretrain(longer, digits, run)  # There is nothing left to do.
-    assert again["encoder"] == str(run.encoder / "2")
+    assert again.encoder == run.encoder / "2"
     assert len(run.read_metrics("pretrain")) == 3
 
 
@@ -207,7 +209,7 @@ def test_init_from_starts_with_earlier_weights(finished, digits, tmp_path):
         SETTINGS, learning_rate=0.0, weight_decay=0.0, epochs=1, optimizer="sgd"
     )
     result = pretrain(still, digits, new, init_from=run)
-    assert result["step"] == 5
+    assert result.record.step == 5
 
     # Nothing moved but batch norm's statistics: the weights are the earlier run's.
     def kernels(run):

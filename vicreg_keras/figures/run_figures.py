@@ -1,10 +1,9 @@
 """The figures of a run, drawn from its records."""
 
 from vicreg_keras.evaluate.linear_eval import LinearEvalRecord
-from vicreg_keras.evaluate.records import read_records
+from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.figures.style import save
 from vicreg_keras.figures.training import (
-    Epoch,
     accuracy_over_minutes,
     collapse_curves,
     loss_curves,
@@ -18,7 +17,7 @@ def draw_run(run: RunFolder) -> None:
     Args:
         run: Folder of the run; the figures are written to `run.figures`.
     """
-    epochs = read_epochs(run)
+    epochs = read_records(run, PretrainRecord)
     if not epochs:
         return
     runs = {run.path.name: epochs}
@@ -29,22 +28,6 @@ def draw_run(run: RunFolder) -> None:
     if "knn_top1" in names:
         figure = accuracy_over_minutes(runs, _linear_top1(run))
         save(figure, run.figures / "accuracy.png")
-
-
-def read_epochs(run: RunFolder) -> list[Epoch]:
-    """Returns the epochs of a run's pretraining, the oldest first.
-
-    Args:
-        run: Folder of the run.
-    """
-    return [
-        Epoch(
-            epoch=values["epoch"],
-            minutes=values["minutes"],
-            metrics={k: v for k, v in values.items() if isinstance(v, float)},
-        )
-        for values in run.read_metrics("pretrain")
-    ]
 
 
 def _linear_top1(run):

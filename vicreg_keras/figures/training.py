@@ -1,10 +1,10 @@
 """Curves of pretraining: loss terms and ranks over epochs, accuracy over minutes."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
+from vicreg_keras.evaluate.records import PretrainRecord
 from vicreg_keras.figures.style import (
     CHANCE,
     RAW,
@@ -34,29 +34,14 @@ _LINEAR = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Epoch:
-    """An epoch of pretraining.
-
-    Attributes:
-        epoch: From 1 on.
-        minutes: Minutes of training so far.
-        metrics: Numbers by name; those of the validation split begin with `val_`.
-    """
-
-    epoch: int
-    minutes: float
-    metrics: Mapping[str, float]
-
-
-def loss_curves(runs: Mapping[str, Sequence[Epoch]]) -> Figure:
+def loss_curves(runs: Mapping[str, Sequence[PretrainRecord]]) -> Figure:
     """Draws the loss, each of its terms, and what changes with them, over epochs.
 
     One run has a line for training and one for validation; several runs have a line
     each.
 
     Args:
-        runs: Epochs by the run's name, with `loss`, terms whose names end in `_loss`,
+        runs: Records by the run's name, with `loss`, terms whose names end in `_loss`,
             `embedding_std` and `learning_rate` among their metrics.
     """
     terms = [
@@ -67,13 +52,13 @@ def loss_curves(runs: Mapping[str, Sequence[Epoch]]) -> Figure:
     return _panels(runs, ["loss", *terms, "embedding_std", "learning_rate"])
 
 
-def collapse_curves(runs: Mapping[str, Sequence[Epoch]]) -> Figure:
+def collapse_curves(runs: Mapping[str, Sequence[PretrainRecord]]) -> Figure:
     """Draws ranks and the embeddings' standard deviation over epochs.
 
     The dotted line at 1 is the target of the variance term.
 
     Args:
-        runs: Epochs by the run's name, with `embedding_std` and, where they were
+        runs: Records by the run's name, with `embedding_std` and, where they were
             measured, `rankme`, `effective_rank` and `embedding_effective_rank` among
             their metrics.
     """
@@ -82,13 +67,13 @@ def collapse_curves(runs: Mapping[str, Sequence[Epoch]]) -> Figure:
 
 
 def accuracy_over_minutes(
-    runs: Mapping[str, Sequence[Epoch]],
+    runs: Mapping[str, Sequence[PretrainRecord]],
     linear_top1: Mapping[str, float | None] | None = None,
 ) -> Figure:
     """Draws the kNN accuracy during training, and linear accuracies as levels.
 
     Args:
-        runs: Epochs by the run's name; drawn are those with `knn_top1` and `knn_bank`
+        runs: Records by the run's name; drawn are those with `knn_top1` and `knn_bank`
             among their metrics.
         linear_top1: Test accuracy in [0, 1] of `encoder`, `untrained`, `raw_input` and
             `chance`, as far as they are known.
@@ -130,7 +115,9 @@ def accuracy_over_minutes(
     return figure
 
 
-def _panels(runs: Mapping[str, Sequence[Epoch]], names: Sequence[str]) -> Figure:
+def _panels(
+    runs: Mapping[str, Sequence[PretrainRecord]], names: Sequence[str]
+) -> Figure:
     """One panel for each metric that any epoch has."""
     known = _metric_names(runs)
     names = [name for name in names if name in known]
@@ -162,7 +149,7 @@ def _panels(runs: Mapping[str, Sequence[Epoch]], names: Sequence[str]) -> Figure
     return figure
 
 
-def _metric_names(runs: Mapping[str, Sequence[Epoch]]) -> list[str]:
+def _metric_names(runs: Mapping[str, Sequence[PretrainRecord]]) -> list[str]:
     epochs = (epoch for run in runs.values() for epoch in run)
     return list(dict.fromkeys(name for epoch in epochs for name in epoch.metrics))
 

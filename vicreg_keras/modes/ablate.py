@@ -129,16 +129,16 @@ def _train(
         check_recipe(run, settings, data)
         source = neighbor_source(settings, dataset)
         positives = prepare_positives(source, run, settings) if source else None
-        last = pretrain(settings, dataset, run, positives=positives)
+        result = pretrain(settings, dataset, run, positives=positives)
     draw_run(run)
-    if last["stopped_by"]:
+    if result.stopped_by:
         return None
     # In the run's own precision, as the untrained encoder.
     encoder = trained_encoder(settings, dataset, run)
     diagnosis = embedding_diagnosis(run)
     return dataclasses.replace(
         _evaluate(Context(encoder, dataset, run, seed=settings.seed)),
-        embedding_std=last["val_embedding_std"],
+        embedding_std=result.record.metrics["val_embedding_std"],
         embedding_state=diagnosis.state if diagnosis else None,
     )
 

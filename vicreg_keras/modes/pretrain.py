@@ -19,7 +19,7 @@ from vicreg_keras.training.positives import (
     find_positives,
     neighbor_source,
 )
-from vicreg_keras.training.pretrain import pretrain
+from vicreg_keras.training.pretrain import PretrainResult, pretrain
 from vicreg_keras.workdir.recipe import check_recipe
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -48,9 +48,9 @@ def run(
         result = run_pretrain(
             settings, open_dataset(data, settings.seed), folder, options
         )
-    if result["stopped_by"]:
+    if result.stopped_by:
         return 130
-    print(f"The encoder is in {result['encoder']}, figures in {folder.figures}.")
+    print(f"The encoder is in {result.encoder}, figures in {folder.figures}.")
     return 0
 
 
@@ -59,7 +59,7 @@ def run_pretrain(
     dataset: Dataset,
     run: RunFolder,
     options: PretrainOptions | None = None,
-) -> dict:
+) -> PretrainResult:
     """Pretrains on a dataset that is open; see `run`."""
     if settings.fitting_warmup_epochs < settings.warmup_epochs:
         print(
@@ -74,7 +74,7 @@ def run_pretrain(
     init_from = RunFolder(settings.init_from) if settings.init_from else None
     result = pretrain(settings, dataset, run, init_from, positives)
     draw_run(run)
-    if source is not None and not result["stopped_by"]:
+    if source is not None and not result.stopped_by:
         trained = Context(load_encoder(run.path), dataset, run, seed=settings.seed)
         compare_with_source(source, trained, positives.shape[1])
     return result

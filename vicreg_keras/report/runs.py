@@ -12,11 +12,14 @@ from vicreg_keras.evaluate.clustering import ClusterRecord
 from vicreg_keras.evaluate.finetune import FinetuneRecord
 from vicreg_keras.evaluate.knn import KnnEvalRecord
 from vicreg_keras.evaluate.linear_eval import LinearEvalRecord
-from vicreg_keras.evaluate.records import ExportRecord, Record, read_records
+from vicreg_keras.evaluate.records import (
+    ExportRecord,
+    PretrainRecord,
+    Record,
+    read_records,
+)
 from vicreg_keras.evaluate.retrieval import RetrieveRecord
 from vicreg_keras.evaluate.spectrum import SpectrumRecord
-from vicreg_keras.figures.run_figures import read_epochs
-from vicreg_keras.figures.training import Epoch
 from vicreg_keras.report.elements import Html, join, paragraph
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -50,7 +53,7 @@ class Run:
     path: pathlib.Path
     settings: dict[str, str]
     environment: dict
-    epochs: list[Epoch]
+    epochs: list[PretrainRecord]
     last: dict[type[Record], Record]
 
 
@@ -117,6 +120,6 @@ def _read(folder, counts):
         path=folder.path,
         settings=folder.read_flags(),
         environment=environment,
-        epochs=read_epochs(folder),
+        epochs=read_records(folder, PretrainRecord),
         last={cls: found[-1] for cls, found in records.items() if found},
     )

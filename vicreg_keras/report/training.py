@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from vicreg_keras.evaluate.collapse import COLLAPSED_STD
 from vicreg_keras.evaluate.knn import PUBLISHED_K, PUBLISHED_TEMPERATURE
 from vicreg_keras.evaluate.records import NAMES
 from vicreg_keras.evaluate.spectrum import SpectrumRecord
@@ -20,7 +21,6 @@ from vicreg_keras.report.elements import (
     table,
 )
 from vicreg_keras.report.runs import Run, missing
-from vicreg_keras.training.callbacks import COLLAPSED_STD
 
 _METRICS = {
     "rankme": ("RankMe", ".1f"),
@@ -77,10 +77,10 @@ def collapse_section(runs: Sequence[Run]) -> Html:
         figure = eigenvalue_decay(_spectra(records, len(runs)))
         parts.append(embed_figure(figure, "eigenvalues"))
     text = (
-        f"Under a standard deviation of {COLLAPSED_STD}, all images have practically "
-        "the same embedding, and nothing is learned. The ranks count the directions in "
-        "which training representations vary, without labels; the embeddings' falls "
-        "first where the covariance term fails."
+        f"Under a standard deviation of {COLLAPSED_STD['embedding']}, all images have "
+        "practically the same embedding, and nothing is learned. The ranks count the "
+        "directions in which training representations vary, without labels; the "
+        "embeddings' falls first where the covariance term fails."
     )
     parts.append(paragraph(text))
     if records:

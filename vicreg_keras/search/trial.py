@@ -172,7 +172,7 @@ def train(task: Task, report: Report) -> Result:
         if source is not None:
             positives = find_positives(source, run, settings.num_positives)
         try:
-            last = pretrain(
+            result = pretrain(
                 settings,
                 dataset,
                 run,
@@ -182,7 +182,7 @@ def train(task: Task, report: Report) -> Result:
                 export=False,
             )
             draw_run(run)
-            if last["stopped_by"]:
+            if result.stopped_by:
                 raise KeyboardInterrupt
             encoder = trained_encoder(settings, dataset, run)
             score = make_score(objective, dataset)(encoder)

@@ -11,9 +11,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from vicreg_keras.errors import NonFiniteLossError
-
-# Below this standard deviation all examples have practically the same embedding.
-COLLAPSED_STD = 0.01
+from vicreg_keras.evaluate.collapse import COLLAPSED_STD
+from vicreg_keras.evaluate.records import PretrainRecord, to_json
+from vicreg_keras.workdir.run_folder import RunFolder
 
 
 class Progress(keras.callbacks.Callback):
@@ -80,11 +80,12 @@ class Progress(keras.callbacks.Callback):
         names = ["loss", *terms, *(name for name in watched if name in logs)]
         metrics = (f"{name.removesuffix('_loss')} {logs[name]:.4g}" for name in names)
         self._show(", ".join(metrics), end="\n")
-        if self._verbose and logs["embedding_std"] < COLLAPSED_STD:
+        threshold = COLLAPSED_STD["embedding"]
+        if self._verbose and logs["embedding_std"] < threshold:
             weight = self.model.loss_weights["variance_weight"]
             _say(
                 f"Collapse: the embeddings' standard deviation is "
-                f"{logs['embedding_std']:.2g} (below {COLLAPSED_STD}), so all examples "
+                f"{logs['embedding_std']:.2g} (below {threshold}), so all examples "
                 "have the same embedding and nothing is learned. The variance term "
                 f"prevents this; its weight is {weight:g}."
             )
@@ -165,28 +166,30 @@ class Stopwatch(tf.Module):
 
 
 class MetricsLogger(keras.callbacks.Callback):
-    """Passes on every epoch's logs, with the step and the minutes of training.
+    """Adds a `PretrainRecord` to a run's `metrics.jsonl` after every epoch.
 
     Args:
-        write: Called with one record per epoch.
+        run: Folder of the run.
         stopwatch: Stopwatch of the whole run.
+        dataset: Name of the dataset.
+        seed: Seed of the run.
     """
 
-    def __init__(self, write: Callable[[dict], None], stopwatch: Stopwatch):
+    def __init__(self, run: RunFolder, stopwatch: Stopwatch, dataset: str, seed: int):
         super().__init__()
-        self._write = write
+        self._run = run
         self._stopwatch = stopwatch
+        self._fields = {"dataset": dataset, "seed": seed}
 
     def on_epoch_end(self, epoch, logs=None):
-        self._write(
-            {
-                "mode": "pretrain",
-                "epoch": epoch + 1,
-                "step": int(self.model.step.numpy()),
-                "minutes": self._stopwatch.minutes(),
-                **{name: float(value) for name, value in logs.items()},
-            }
+        record = PretrainRecord(
+            **self._fields,
+            epoch=epoch + 1,
+            step=int(self.model.step.numpy()),
+            minutes=self._stopwatch.minutes(),
+            metrics={name: float(value) for name, value in logs.items()},
         )
+        self._run.append_metrics(to_json(record))
 
 
 class Stopped(Exception):  # noqa: N818  Not an error.

@@ -1,6 +1,8 @@
 """Pretraining: one run from its settings and dataset to a trained encoder."""
 
 import contextlib
+import dataclasses
+import pathlib
 import sys
 import warnings
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ import tensorflow as tf
 
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.export.savedmodel import export_savedmodel
 from vicreg_keras.hardware import distribute
 from vicreg_keras.settings import Settings
@@ -20,6 +23,21 @@ from vicreg_keras.training.checkpoints import restore
 from vicreg_keras.training.scores import make_scorer
 from vicreg_keras.workdir.run_folder import RunFolder
 from vicreg_keras.workdir.versions import newest_version
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainResult:
+    """What a pretraining gave.
+
+    Attributes:
+        record: Record of the last epoch, or `None` if no epoch ended.
+        encoder: Path of the SavedModel, or `None` without one.
+        stopped_by: Name of the signal that ended the run early, or `None`.
+    """
+
+    record: PretrainRecord | None
+    encoder: pathlib.Path | None
+    stopped_by: str | None
 
 
 def pretrain(
@@ -32,7 +50,7 @@ def pretrain(
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | bool = 1,
     export: bool = True,
-) -> dict:
+) -> PretrainResult:
     """Trains a run, or continues it, and exports its encoder as a SavedModel.
 
     Args:
@@ -47,10 +65,6 @@ def pretrain(
             epoch's logs is recorded with it.
         verbose: 0 shows no progress.
         export: Whether the encoder is written as a SavedModel, which takes seconds.
-
-    Returns:
-        The last epoch's record, `encoder` (path of the SavedModel or `None`) and
-        `stopped_by` (name of the signal that ended the run early, or `None`).
 
     Raises:
         InputError: If settings and data don't fit, or a checkpoint can't be read.
@@ -86,7 +100,7 @@ def pretrain(
             callbacks.Progress(
                 settings.batch_size, total_steps, settings.epochs, verbose=verbose
             ),
-            callbacks.MetricsLogger(run.append_metrics, stopwatch),
+            callbacks.MetricsLogger(run, stopwatch, dataset.name, settings.seed),
             keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
         ]
         if settings.score_every:
@@ -98,14 +112,14 @@ def pretrain(
         every = [*extra_callbacks, *watching, saver]
         with saver, contextlib.suppress(callbacks.Stopped):
             _fit(model, settings, dataset, positives, every)
-    result = {
-        **(run.read_metrics("pretrain") or [{}])[-1],
-        "encoder": None,
-        "stopped_by": saver.stopped_by and saver.stopped_by.name,
-    }
+    encoder = None
     if export and saver.stopped_by is None:
-        result["encoder"] = str(_export(model, settings, dataset, run, step))
-    return result
+        encoder = _export(model, settings, dataset, run, step)
+    return PretrainResult(
+        record=(read_records(run, PretrainRecord) or [None])[-1],
+        encoder=encoder,
+        stopped_by=saver.stopped_by and saver.stopped_by.name,
+    )
 
 
 def _fit(model, settings, dataset, positives, every_callback):

@@ -14,6 +14,7 @@ from vicreg_keras.evaluate.collapse import (
 )
 from vicreg_keras.evaluate.features import compile_encoder, extract_features
 from vicreg_keras.evaluate.knn import knn_accuracy
+from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.evaluate.spectrum import spectrum
 from vicreg_keras.model import VICReg
 from vicreg_keras.workdir.run_folder import RunFolder
@@ -80,9 +81,11 @@ def embedding_diagnosis(run: RunFolder) -> Diagnosis | None:
     Returns:
         See `evaluate.collapse.diagnose_collapse`; `None` without scores.
     """
-    for record in reversed(run.read_metrics("pretrain")):
-        if f"embedding_{COLLAPSE_METRICS[0]}" in record:
-            values = {name: record[f"embedding_{name}"] for name in COLLAPSE_METRICS}
+    for record in reversed(read_records(run, PretrainRecord)):
+        if f"embedding_{COLLAPSE_METRICS[0]}" in record.metrics:
+            values = {
+                name: record.metrics[f"embedding_{name}"] for name in COLLAPSE_METRICS
+            }
             return diagnose_collapse(CollapseMetrics(**values), kind="embedding")
     return None
 
