@@ -211,11 +211,10 @@ def test_a_mistake_does_not_take_the_folder(run_main, tmp_path):
 
 
 def test_choices_are_those_of_the_library():
-    from vicreg_keras.evaluate.projection import METHODS
     from vicreg_keras.export import tflite
     from vicreg_keras.hardware.precision import POLICIES
     from vicreg_keras.models import encoders
-    from vicreg_keras.modes.options import TFLITE_VARIANTS, ClusterOptions
+    from vicreg_keras.modes.options import TFLITE_VARIANTS
     from vicreg_keras.training import optim
     from vicreg_keras.views import image_views, table_views
 
@@ -227,7 +226,6 @@ def test_choices_are_those_of_the_library():
     assert set(options.TABLE_VIEWS) == set(table_views.TABLE_VIEWS)
     assert choices(options.Settings, "optimizer") == set(optim.OPTIMIZERS)
     assert choices(options.Settings, "precision") == set(POLICIES)
-    assert choices(ClusterOptions, "projection") == set(METHODS)
     assert set(TFLITE_VARIANTS) == set(tflite.VARIANTS)
 
 

@@ -16,10 +16,8 @@ SETTINGS = ProjectionSettings(
     perplexity=30.0,
     num_examples=2000,
     num_centroids=3,
-    representation_size=64,
     l2_normalized=True,
     seed=0,
-    seconds=1.0,
 )
 PCA_SETTINGS = dataclasses.replace(
     SETTINGS,

@@ -5,7 +5,7 @@ from PIL import Image
 from vicreg_keras import load_dataset
 from vicreg_keras.evaluate.clustering import ClusterRecord
 from vicreg_keras.evaluate.records import read_records
-from vicreg_keras.models.table_encoder import make_row_encoder
+from vicreg_keras.models.table_encoder import make_table_encoder
 from vicreg_keras.modes import cluster
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import ClusterOptions
@@ -44,7 +44,7 @@ def test_sample_of_the_figure_is_balanced(context):
 
 def test_table_is_drawn_beside_its_input(tmp_path, capsys):
     dataset = load_dataset("iris")
-    encoder = make_row_encoder(dataset.columns, dataset.table_statistics, (8, 4))
+    encoder = make_table_encoder(dataset.columns, dataset.table_statistics, (8, 4))
     context = Context(encoder, dataset, RunFolder(tmp_path / "run"))
     record = cluster.run(context, ClusterOptions(projection="pca"))
     assert "side by side" in capsys.readouterr().out

@@ -41,10 +41,8 @@ PROJECTION = ProjectionSettings(
     method="tsne",
     num_examples=70,
     num_centroids=0,
-    representation_size=12,
     l2_normalized=True,
     seed=0,
-    seconds=1.0,
     perplexity=30.0,
 )
 

@@ -18,10 +18,8 @@ SETTINGS = ProjectionSettings(
     method="pca",
     num_examples=4,
     num_centroids=0,
-    representation_size=8,
     l2_normalized=True,
     seed=4,
-    seconds=1.0,
     explained_variance_ratio=(0.3, 0.2),
 )
 POINTS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 2.0]])

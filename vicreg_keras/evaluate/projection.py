@@ -1,8 +1,7 @@
 """Projection of representations onto a plane, by PCA, t-SNE or UMAP."""
 
 import dataclasses
-import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -10,12 +9,11 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.accuracy import check_representations
+from vicreg_keras.evaluate.features import check_representations
 from vicreg_keras.evaluate.normalization import l2_normalize
 
-METHODS = ("pca", "tsne", "umap")
-
 _NUM_AXES = 50  # That t-SNE and UMAP see of wider vectors; the rest is mostly noise.
+_PERPLEXITY = 30.0  # Of t-SNE, about the number of neighbors that count.
 _NUM_NEIGHBORS = 15  # UMAP's own default.
 _TOLERANCE = 1e-6  # Vectors of length 1 that differ by less differ by rounding.
 
@@ -28,35 +26,21 @@ class ProjectionSettings:
         method: `"pca"`, `"tsne"` or `"umap"`.
         num_examples: Number of points.
         num_centroids: Number of centroids.
-        representation_size: `D`.
         l2_normalized: Whether vectors were L2-normalized.
         seed: Seed of all that is random.
-        seconds: Time that it took.
         explained_variance_ratio: Of PCA's two axes.
-        num_axes: Principal axes that t-SNE or UMAP sees.
-        axes_variance: Share of the variance that these axes keep.
         perplexity: Of t-SNE, as used.
-        iterations: Of t-SNE.
-        kl_divergence: Of t-SNE.
-        num_neighbors: Of UMAP.
-        min_dist: Of UMAP.
+        num_neighbors: Of UMAP, as used.
     """
 
     method: str
     num_examples: int
     num_centroids: int
-    representation_size: int
     l2_normalized: bool
     seed: int
-    seconds: float
     explained_variance_ratio: tuple[float, ...] | None = None
-    num_axes: int | None = None
-    axes_variance: float | None = None
     perplexity: float | None = None
-    iterations: int | None = None
-    kl_divergence: float | None = None
     num_neighbors: int | None = None
-    min_dist: float | None = None
 
     @property
     def centroids(self) -> str | None:
@@ -88,7 +72,6 @@ def project(
     method: str = "tsne",
     centroids: np.ndarray | None = None,
     seed: int = 0,
-    perplexity: float = 30.0,
     l2_normalized: bool = True,
 ) -> Projection:
     """Projects representations, and cluster centroids beside them, onto a plane.
@@ -111,8 +94,6 @@ def project(
         method: `"pca"`, `"tsne"` or `"umap"`; the last needs the package umap-learn.
         centroids: `(K, D)` as `cluster_eval` returns them.
         seed: Seed of all that is random.
-        perplexity: Of t-SNE, about the number of neighbors that count, at least 1.
-            Where there are few vectors it is lowered to a third of the others.
         l2_normalized: Whether representations are L2-normalized; otherwise they and
             the centroids are taken as they are.
 
@@ -120,86 +101,55 @@ def project(
         A `Projection`.
 
     Raises:
-        ValueError: If the method is unknown or not installed, a value is not finite,
-            there are fewer than four vectors, or all are the same.
+        InputError: If the method is not installed, a value is not finite, there are
+            fewer than four vectors, or all are the same.
 
     Reference:
         van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR 2008, started
         from PCA as in Kobak and Berens, Nature Communications 2019; McInnes et al.,
         "UMAP", arXiv:1802.03426.
     """
-    if method not in METHODS:
-        raise InputError(
-            f"Expected method to be one of {list(METHODS)}. Received: method={method}."
-        )
-    if perplexity < 1:
-        raise ValueError(
-            f"Expected a perplexity of at least 1. Received: perplexity={perplexity}."
-        )
     # UMAP's start needs four.
     check_representations("projected", representations, min_count=4)
-    width = representations.shape[1]
     if centroids is None:
-        centroids = np.zeros((0, width), np.float32)
-    check_representations("centroid", centroids, min_count=0, width=width)
-    normalize = l2_normalize if l2_normalized else np.float32
-    vectors = normalize(representations)
+        centroids = np.zeros((0, representations.shape[1]), np.float32)
+    normalize = l2_normalize if l2_normalized else np.asarray
+    vectors = normalize(representations).astype(np.float32)
     if np.ptp(vectors, axis=0).max() <= _TOLERANCE:
         raise InputError(
             f"Expected representations that differ. Received: {len(vectors)} of the "
             "same direction. There is nothing to see: the encoder has collapsed."
         )
-    start = time.monotonic()
     # Several threads add up in no fixed order, from which t-SNE's figures diverge.
     with threadpool_limits(1):
-        plane, of_method = _project(vectors, centroids, method, seed, perplexity)
-    plane = plane.astype(np.float32)
+        plane, of_method = _project(vectors, centroids, method, seed)
     settings = ProjectionSettings(
         method=method,
         num_examples=len(vectors),
         num_centroids=len(centroids),
-        representation_size=width,
         l2_normalized=l2_normalized,
-        seed=int(seed),
-        seconds=round(time.monotonic() - start, 2),
+        seed=seed,
         **of_method,
     )
-    points, projected_centroids = np.split(plane, [len(vectors)])
-    return Projection(points, projected_centroids if len(centroids) else None, settings)
+    points, on_plane = np.split(plane.astype(np.float32), [len(vectors)])
+    return Projection(points, on_plane if len(centroids) else None, settings)
 
 
 def _project(
-    vectors: np.ndarray,
-    centroids: np.ndarray,
-    method: str,
-    seed: int,
-    perplexity: float,
-) -> tuple[np.ndarray, dict]:
+    vectors: np.ndarray, centroids: np.ndarray, method: str, seed: int
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Returns points and centroids on one plane, and the settings of the method."""
     if method == "pca":
         plane, ratios = _on_axes(vectors, centroids, 2, seed)
         return plane, {"explained_variance_ratio": tuple(ratios)}
-    if 2 <= vectors.shape[1] <= _NUM_AXES:
-        stacked, ratios = np.concatenate([vectors, centroids]), [1.0]
-    else:
-        stacked, ratios = _on_axes(vectors, centroids, _NUM_AXES, seed)
-    axes = {"num_axes": stacked.shape[1], "axes_variance": float(sum(ratios))}
-    plane, settings = (_tsne if method == "tsne" else _umap)(stacked, seed, perplexity)
-    return plane, axes | settings
-
-
-def _tsne(vectors: np.ndarray, seed: int, perplexity: float) -> tuple[np.ndarray, dict]:
-    lowered = min(perplexity, max(1.0, (len(vectors) - 1) / 3))
-    tsne = TSNE(init="pca", perplexity=lowered, random_state=seed)
-    plane = tsne.fit_transform(vectors)
-    return plane, {
-        "perplexity": float(lowered),
-        "iterations": int(tsne.n_iter_) + 1,
-        "kl_divergence": float(tsne.kl_divergence_),
-    }
-
-
-def _umap(vectors: np.ndarray, seed: int, perplexity: float) -> tuple[np.ndarray, dict]:
+    stacked = np.concatenate([vectors, centroids])
+    if not 2 <= vectors.shape[1] <= _NUM_AXES:
+        stacked, _ = _on_axes(vectors, centroids, _NUM_AXES, seed)
+    if method == "tsne":
+        # Where there are few vectors, a third of the others.
+        perplexity = min(_PERPLEXITY, max(1.0, (len(stacked) - 1) / 3))
+        tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed)
+        return tsne.fit_transform(stacked), {"perplexity": perplexity}
     try:
         from umap import UMAP
     except ImportError as error:
@@ -207,11 +157,10 @@ def _umap(vectors: np.ndarray, seed: int, perplexity: float) -> tuple[np.ndarray
             "Expected the package umap-learn for method=umap. Received: it cannot be "
             f"imported ({error}). Run: pip install umap-learn"
         ) from error
-    num_neighbors = min(_NUM_NEIGHBORS, len(vectors) - 1)
+    num_neighbors = min(_NUM_NEIGHBORS, len(stacked) - 1)
     # With a seed it runs in one thread whatever it is told, and warns if not told.
     umap = UMAP(n_neighbors=num_neighbors, random_state=seed, n_jobs=1)
-    plane = umap.fit_transform(vectors)
-    return plane, {"num_neighbors": num_neighbors, "min_dist": float(umap.min_dist)}
+    return umap.fit_transform(stacked), {"num_neighbors": num_neighbors}
 
 
 def _on_axes(

@@ -164,10 +164,9 @@ def _draw(context, plane, options):
         size_inches=options.figure_inches,
     )
     save(figure, path)
-    candidates = plane.clustering.result.settings.candidates
-    if candidates:
-        by_number = {one.num_clusters: one.silhouette for one in candidates}
-        save(silhouettes(by_number), context.figure("silhouettes"))
+    tried = plane.clustering.result.settings.silhouettes
+    if tried:
+        save(silhouettes(tried), context.figure("silhouettes"))
     print(f"A map of the clusters: {path}")
 
 

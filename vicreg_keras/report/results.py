@@ -158,7 +158,7 @@ def _clusters(record: ClusterRecord) -> Iterator[Scores]:
         "Clusters",
         f"k-means, {settings.num_clusters} clusters (chosen by: "
         f"{settings.num_clusters_chosen_by}); {record.dataset}, {record.split} split, "
-        f"{settings.num_examples:,} images; seed {settings.seed}",
+        f"{settings.num_examples:,} images; seed {record.seed}",
         metrics,
     )
 
