@@ -115,12 +115,18 @@ def test_a_class_may_be_called_train(tmp_path):
 def test_splits_must_have_the_same_classes(tmp_path):
     make_folder(tmp_path / "train")
     make_folder(tmp_path / "test", classes=("ant", "wasp"))
-    with pytest.raises(ValueError, match="classes of train in test.*with 'wasp'"):
+    with pytest.raises(ValueError, match="in test the class folders of train.*'wasp'"):
         load_dataset(f"folder:{tmp_path}")
     save_image(tmp_path / "test" / "loose.png")
     with pytest.raises(
-        ValueError,
-        match="class folders in every split, or in none.*images without a class",
+        ValueError, match="without class folders in both.*images in '.'"
+    ):
+        load_dataset(f"folder:{tmp_path}")
+    save_image(tmp_path / "train" / "loose.png")
+    assert load_dataset(f"folder:{tmp_path}").class_names is None
+    (tmp_path / "test" / "loose.png").unlink()
+    with pytest.raises(
+        ValueError, match="without class folders in both.*'ant', 'wasp'"
     ):
         load_dataset(f"folder:{tmp_path}")
 
@@ -232,7 +238,7 @@ def test_images_keep_their_size_for_an_encoder_of_any_size(tmp_path):
 def test_no_image_and_broken_images(tmp_path):
     with pytest.raises(ValueError, match="a glob that matches.*Received: .*nowhere"):
         load_images(str(tmp_path / "nowhere"), (4, 4, 3))
-    with pytest.raises(ValueError, match="where there is none"):
+    with pytest.raises(ValueError, match="folder with images.*with none"):
         load_images(str(tmp_path), (4, 4, 3))
     (tmp_path / "bad.png").write_text("text")
     with pytest.raises(ValueError, match="readable JPEG or PNG.*bad.png"):

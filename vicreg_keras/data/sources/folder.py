@@ -16,11 +16,7 @@ from vicreg_keras.data.sources.base import (
     progress_bar,
     quoted,
 )
-from vicreg_keras.data.sources.images import (
-    IMAGE,
-    FileExamples,
-    check_same_size,
-)
+from vicreg_keras.data.sources.images import IMAGE, FileExamples, check_same_size
 from vicreg_keras.data.split import Examples, Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
@@ -61,30 +57,30 @@ def load_folder(location: str, options: DataOptions) -> Source:
     root = existing_path("folder", location)
     folders = _split_folders(root)
     found = {split: _list_images(folder) for split, folder in folders.items()}
-    for split, paths in found.items():
-        if not paths:
-            raise InputError(
-                f"Expected a folder with images ({', '.join(_SUFFIXES)}). Received: "
-                f"{folders[split]} with none. Put images, or class folders of them, "
-                "there."
-            )
     classes = {split: _classes(folders[split], paths) for split, paths in found.items()}
-    class_names = _class_names(classes)
+    class_names = tuple(sorted(set(classes["train"])))
+    for split, names in classes.items():
+        unknown = sorted(set(names).difference(class_names))
+        if unknown:
+            raise InputError(
+                f"Expected in {split} the class folders of train, or images without "
+                f"class folders in both. Received: {folders[split]} with images in "
+                f"{quoted(unknown)}, where train has none. Lay both out alike."
+            )
     all_paths = [path for paths in found.values() for path in paths]
     shape = _common_shape(all_paths, options.image_size)
     in_memory = len(all_paths) * math.prod(shape) <= options.memory_limit_gib * 2**30
 
+    labeled = class_names != (".",)
     splits = {}
     for split, paths in found.items():
         examples: Examples = FileExamples(paths, shape, options.image_size)
         if in_memory:
             examples = _read_all(examples, f"Decoding {root} {split}")
-        labels = None
-        if class_names is not None:
-            labels = np.searchsorted(class_names, classes[split])
+        labels = np.searchsorted(class_names, classes[split]) if labeled else None
         names = [path.relative_to(root).as_posix() for path in paths]
         splits[split] = Split(examples, labels, names)
-    return Source(**splits, class_names=class_names, columns=None)
+    return Source(**splits, class_names=class_names if labeled else None, columns=None)
 
 
 def load_files(pattern: str, *, example_shape: Sequence[int | None]) -> Split:
@@ -141,7 +137,7 @@ def _split_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def _list_images(root: pathlib.Path) -> list[pathlib.Path]:
-    """Images at any depth, sorted."""
+    """Images at any depth, at least one, sorted."""
     paths, visited = [], set()
     # Links are followed, as subsets of large sets are often made of them.
     for folder, subfolders, files in os.walk(root, followlinks=True):
@@ -154,28 +150,20 @@ def _list_images(root: pathlib.Path) -> list[pathlib.Path]:
         for name in files:
             if not name.startswith(".") and name.lower().endswith(_SUFFIXES):
                 paths.append(pathlib.Path(folder, name))
+    if not paths:
+        raise InputError(
+            f"Expected a folder with images ({', '.join(_SUFFIXES)}). Received: {root} "
+            "with none. Put images, or class folders of them, there."
+        )
     return sorted(paths)
 
 
-def _classes(root: pathlib.Path, paths: Sequence[pathlib.Path]) -> list[str] | None:
-    """The class of each image, or `None` with an image directly in the folder."""
-    if any(path.parent == root for path in paths):
-        return None
-    return [path.relative_to(root).parts[0] for path in paths]
-
-
-def _class_names(classes: dict[str, list[str] | None]) -> tuple[str, ...] | None:
-    names = {split: set(some or ()) for split, some in classes.items()}
-    for split in names:
-        unknown = sorted(names[split] - names["train"])
-        if unknown or bool(names[split]) != bool(names["train"]):
-            raise InputError(
-                "Expected class folders in every split, or in none, and only the "
-                f"classes of train in {split}. Received: {split} with "
-                f"{quoted(unknown) or 'images without a class folder'}. Lay both out "
-                "alike."
-            )
-    return tuple(sorted(names["train"])) or None
+def _classes(root: pathlib.Path, paths: Sequence[pathlib.Path]) -> list[str]:
+    """The class of each image: `.` throughout with an image directly in the folder."""
+    parts = [path.relative_to(root).parts for path in paths]
+    if min(map(len, parts)) == 1:
+        return ["."] * len(parts)
+    return [names[0] for names in parts]
 
 
 def _common_shape(
@@ -200,8 +188,7 @@ def _common_shape(
 def _read_all(examples: Examples, description: str) -> np.ndarray:
     array = np.empty(examples.shape, examples.dtype)
     with progress_bar(description, " images", len(array)) as progress:
-        for start in range(0, len(array), _CHUNK):
-            indices = np.arange(start, min(start + _CHUNK, len(array)))
+        for indices in np.array_split(np.arange(len(array)), len(array) // _CHUNK + 1):
             array[indices] = examples[indices]
             progress.update(len(indices))
     return array

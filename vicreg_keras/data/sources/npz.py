@@ -3,7 +3,7 @@
 import math
 import pathlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -81,13 +81,17 @@ def load_npz(location: str, options: DataOptions) -> Source:
         columns = _columns(path, arrays, key)
     splits = {}
     for split, (key, labels_key) in keys.items():
-        examples = _examples(path, key, arrays[key], columns, options.image_size)
+        where = f"{path} with {key}"
+        if columns is None:
+            examples = _images(where, arrays[key], options.image_size)
+        else:
+            examples = _table(where, arrays[key], columns)
         names = [f"{split}/{i}" for i in range(len(examples))]
         labels = arrays.get(labels_key)
         if labels is not None:
             valid = labels.dtype.kind in "iu" and labels.min(initial=0) >= 0
             valid = valid and labels.shape in ((len(names),), (len(names), 1))
-            _check(valid, "labels", path, labels_key, labels, len(names))
+            _check(valid, "labels", f"{path} with {labels_key}", labels, len(names))
             labels = labels.ravel()
         splits[split] = Split(examples, labels, names)
     shapes = {split.example_shape for split in splits.values()}
@@ -121,7 +125,7 @@ def _columns(
     default = np.array([f"column_{i}" for i in range(num_columns)])
     names = arrays.get("column_names", default)
     valid = num_columns == names.size == len(np.unique(names))
-    _check(valid, "column_names", path, "column_names", names, num_columns)
+    _check(valid, "column_names", f"{path} with column_names", names, num_columns)
     return tuple(Column(str(name)) for name in names.ravel())
 
 
@@ -130,45 +134,30 @@ def _class_names(
 ) -> tuple[str, ...]:
     num_classes = 1 + max(split.labels.max() for split in splits.values())
     names = arrays.get("class_names", np.arange(num_classes))
-    _check(
-        names.size >= num_classes,
-        "class_names",
-        path,
-        "class_names",
-        names,
-        num_classes,
-    )
+    valid = names.size >= num_classes
+    _check(valid, "class_names", f"{path} with class_names", names, num_classes)
     return tuple(str(name) for name in names.ravel())
 
 
-def _examples(
-    path: pathlib.Path,
-    key: str,
-    array: np.ndarray,
-    columns: tuple[Column, ...] | None,
-    image_size: int | None,
-) -> np.ndarray:
-    if columns is None:
-        valid = array.dtype == np.uint8 and array.size
-        valid = valid and (array.ndim == 3 or array.shape[3:] in ((1,), (3,)))
-        _check(valid, "images", path, key, array)
-        return resized(as_rgb(array), image_size)
+def _images(where: str, array: np.ndarray, image_size: int | None) -> np.ndarray:
+    valid = array.dtype == np.uint8 and array.size
+    valid = valid and (array.ndim == 3 or array.shape[3:] in ((1,), (3,)))
+    _check(valid, "images", where, array)
+    return resized(as_rgb(array), image_size)
+
+
+def _table(where: str, array: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
     valid = array.shape[1:] == (len(columns),) and array.size
     valid = valid and array.dtype.kind in "fiub"
-    _check(valid, "table", path, key, array, len(columns))
+    _check(valid, "table", where, array, len(columns))
     examples = np.empty(array.shape, np.float32)
     for i, column in enumerate(columns):
-        examples[:, i] = as_float32(array[:, i], path, column.name)
+        examples[:, i] = as_float32(array[:, i], where, column.name)
     return examples
 
 
 def _check(
-    valid: object,
-    kind: str,
-    path: pathlib.Path,
-    key: str,
-    array: np.ndarray,
-    number: int = 0,
+    valid: object, kind: str, where: str, array: np.ndarray, number: int = 0
 ) -> None:
     if valid:
         return
@@ -176,6 +165,6 @@ def _check(
     if array.dtype.kind in "fiu" and array.size:
         values = f", with values from {array.min():g} to {array.max():g}"
     raise InputError(
-        f"Expected {_EXPECTED[kind].format(number)}. Received: {path} with {key} of "
-        f"shape {array.shape} and dtype {array.dtype}{values}. Correct the array."
+        f"Expected {_EXPECTED[kind].format(number)}. Received: {where} of shape "
+        f"{array.shape} and dtype {array.dtype}{values}. Correct the array."
     )

@@ -27,12 +27,7 @@ _MICROSECONDS_PER_DAY = 24 * 60 * 60 * 1_000_000
 _TEXT = (pa.string(), pa.large_string(), pa.string_view())
 _NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity|nan))$"
 # What text is tried as, in this order.
-_TEXT_TYPES = (
-    pa.float64(),
-    pa.bool_(),
-    pa.timestamp("us"),
-    pa.timestamp("us", "UTC"),
-)
+_TEXT_TYPES = (pa.float64(), pa.bool_(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 
 
 def infer_column(
@@ -127,12 +122,12 @@ def parse_column(
     return values
 
 
-def as_float32(values: np.ndarray, path: pathlib.Path, name: str) -> np.ndarray:
+def as_float32(values: np.ndarray, where: str | pathlib.Path, name: str) -> np.ndarray:
     """Converts one column's numbers, NaN for missing values.
 
     Args:
         values: `(num_examples,)`.
-        path: The file, for the message.
+        where: The file, for the message.
         name: The column's name.
 
     Raises:
@@ -144,7 +139,7 @@ def as_float32(values: np.ndarray, path: pathlib.Path, name: str) -> np.ndarray:
         row = int(beyond.argmax())
         raise InputError(
             "Expected numbers that are finite in float32, at most 3.4e38. Received: "
-            f"{path}, column {name!r} with {values[row]:g} in row/{row}, counted from "
+            f"{where}, column {name!r} with {values[row]:g} in row/{row}, counted from "
             f"0. Correct or empty the cell, or leave {name!r} out."
         )
     return values.astype(np.float32)

@@ -14,11 +14,13 @@ from vicreg_keras.data.sources.base import file_errors, progress_bar, quoted
 from vicreg_keras.errors import InputError
 
 _BLOCK_BYTES = 4 * 2**20
+# What is expected of a file of each kind, and what to do about another.
 _CSV = (
     "comma-separated text in UTF-8, below a header, with as many cells in each line as "
-    "there, and an end to each double quote"
+    "there, and an end to each double quote",
+    "Correct the file, or save it anew as CSV in UTF-8, uncompressed",
 )
-_CSV_REMEDY = "Correct the file, or save it anew as CSV in UTF-8, uncompressed"
+_PARQUET = ("a readable parquet file", "Write the file again")
 
 
 class CsvFile:
@@ -37,7 +39,7 @@ class CsvFile:
 
     def __init__(self, path: pathlib.Path):
         self.path = path
-        with file_errors(path, _CSV, _CSV_REMEDY), self._open() as reader:
+        with file_errors(path, *_CSV), self._open() as reader:
             self._header = reader.schema.names
             # Most of what is not UTF-8 but UTF-16 has such characters.
             if any("\0" in name for name in self._header):
@@ -60,7 +62,7 @@ class CsvFile:
             InputError: If a row has more or fewer cells than the header, or text is
                 not UTF-8.
         """
-        with file_errors(self.path, _CSV, _CSV_REMEDY):
+        with file_errors(self.path, *_CSV):
             table = self._read(names)
         for name in names:
             column, table = table.column(name), table.drop_columns(name)
@@ -119,7 +121,7 @@ class ParquetFile:
 
     def __init__(self, path: pathlib.Path):
         self.path = path
-        with self._errors():
+        with file_errors(self.path, *_PARQUET):
             self._file = pa.parquet.ParquetFile(path)
             schema = self._file.schema_arrow
         _check_names(path, schema.names)
@@ -133,13 +135,10 @@ class ParquetFile:
         """
         with progress_bar(f"Reading {self.path}", " columns", len(names)) as progress:
             for name in names:
-                with self._errors():
+                with file_errors(self.path, *_PARQUET):
                     column = self._file.read(columns=[name]).column(name)
                 yield name, column
                 progress.update()
-
-    def _errors(self):
-        return file_errors(self.path, "a readable parquet file", "Write the file again")
 
 
 TableFile = CsvFile | ParquetFile

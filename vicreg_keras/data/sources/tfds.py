@@ -81,10 +81,9 @@ class _Reader:
         self._builder = builder
         self._image_size = image_size
         self._image_key, self._label_key = feature_keys(location, builder.info)
-        features = builder.info.features
-        self.class_names = None
-        if self._label_key is not None:
-            self.class_names = tuple(features[self._label_key].names)
+        features = dict(builder.info.features)
+        labels = features.get(self._label_key)
+        self.class_names = tuple(labels.names) if labels else None
         height, width, _ = features[self._image_key].shape
         if image_size is not None:
             height = width = image_size
