@@ -37,17 +37,18 @@ class Loader:
     """How the datasets of one scheme are loaded.
 
     Attributes:
-        load: The function from location and options to the source.
+        load: The function from options to the source.
         options: Names of the options of `load_dataset` that have an effect beside
             those that every dataset has.
         needs_location: Whether the name is `scheme:location`, rather than the scheme.
     """
 
-    load: Callable[[str, DataOptions], Source]
+    load: Callable[[DataOptions], Source]
     options: tuple[str, ...] = ()
     needs_location: bool = True
 
 
+_TABLE_FILE = Loader(tables.load_table, ("label_column", "drop_columns"))
 _BUNDLED_TABLE = Loader(bundled.load_bundled_table, needs_location=False)
 # By the scheme of a name, which is `scheme` or `scheme:location`. Any other name is
 # one of tensorflow-datasets.
@@ -55,8 +56,8 @@ DATASETS = {
     "digits": Loader(bundled.load_digits, ("image_size",), needs_location=False),
     "folder": Loader(folder.load_folder, ("image_size",)),
     "npz": Loader(npz.load_npz, ("image_size",)),
-    "csv": Loader(tables.load_csv, ("label_column", "drop_columns")),
-    "parquet": Loader(tables.load_parquet, ("label_column", "drop_columns")),
+    "csv": _TABLE_FILE,
+    "parquet": _TABLE_FILE,
     "digits_table": _BUNDLED_TABLE,
     "breast_cancer": _BUNDLED_TABLE,
     "wine": _BUNDLED_TABLE,
@@ -255,8 +256,6 @@ def _load_source(options: DataOptions) -> Source:
     name = options.dataset
     scheme, _, location = name.partition(":")
     loader = DATASETS.get(scheme, _TFDS)
-    if loader is _TFDS:
-        location = name
     if location and not loader.needs_location:
         raise InputError(
             f"Expected `{scheme}` alone. Received: dataset={name!r}. Use "
@@ -269,4 +268,4 @@ def _load_source(options: DataOptions) -> Source:
                 f"Expected no {option} for dataset={name}. Received: {option}="
                 f"{value!r}. Leave {option} out."
             )
-    return loader.load(location, options)
+    return loader.load(options)

@@ -31,8 +31,8 @@ class Split:
         examples: Images, uint8 `(num_source_examples, height, width, 3)` in
             `[0, 255]`, or a table's examples, float32 `(num_source_examples,
             num_columns)`: an array or what is indexed like one.
-        labels: Integers of shape `(num_source_examples,)`, or `None`.
-        names: One string per source example.
+        labels: Integers of shape `(num_examples,)`, or `None`.
+        names: One string per example of the split.
         indices: Which source examples belong to this split, in order.
             `None` means all of them.
 
@@ -50,16 +50,12 @@ class Split:
         names: Sequence[str],
         indices: np.ndarray | None = None,
     ) -> None:
-        if indices is None:
-            indices = np.arange(len(names), dtype=np.int64)
         self._examples = examples
-        self._source_labels = labels
-        self._source_names = names
-        self._indices = indices
-        self.num_examples = len(indices)
+        self._indices = np.arange(len(names)) if indices is None else indices
+        self.num_examples = len(names)
         self.example_shape = tuple(examples.shape[1:])
-        self.labels = None if labels is None else labels[indices].astype(np.int64)
-        self.names = tuple(names[i] for i in indices)
+        self.labels = None if labels is None else labels.astype(np.int64)
+        self.names = tuple(names)
 
     def __len__(self) -> int:
         return self.num_examples
@@ -81,8 +77,10 @@ class Split:
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "Split":
         """Returns the split that has only the examples at `indices`, in that order."""
-        taken = self._indices[np.asarray(indices, dtype=np.int64)]
-        return Split(self._examples, self._source_labels, self._source_names, taken)
+        indices = np.asarray(indices, dtype=np.int64)
+        labels = None if self.labels is None else self.labels[indices]
+        names = [self.names[i] for i in indices]
+        return Split(self._examples, labels, names, self._indices[indices])
 
     def sample(self, num: int, seed: int | np.random.Generator) -> "Split":
         """Returns a random subset, in the order of this split.

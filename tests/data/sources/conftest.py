@@ -1,6 +1,6 @@
 """CSV files for the tests of tables."""
 
-from vicreg_keras.data.sources.tables import load_csv
+from vicreg_keras.data.sources.tables import load_table
 from vicreg_keras.settings import DataOptions
 
 NUM_ROWS = 40
@@ -11,7 +11,7 @@ NUMBERS = list(range(NUM_ROWS))
 def read_csv(path, text, **options):
     """The source of a csv file with this text."""
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return load_csv(str(path), DataOptions(**options))
+    return load_table(DataOptions(dataset=f"csv:{path}", **options))
 
 
 def csv_of(**columns):

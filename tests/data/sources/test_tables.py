@@ -11,7 +11,7 @@ from tests.data.sources.conftest import LETTERS, NUM_ROWS, NUMBERS, csv_of, read
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.data.sources import table_files
-from vicreg_keras.data.sources.tables import load_parquet
+from vicreg_keras.data.sources.tables import load_table
 from vicreg_keras.settings import DataOptions
 
 # Inferred columns.
@@ -106,7 +106,8 @@ def test_parquet_types(tmp_path):
     )
     path = tmp_path / "a.parquet"
     pa.parquet.write_table(table, path, row_group_size=3)
-    source = load_parquet(str(path), DataOptions(drop_columns=("tags",)))
+    name = f"parquet:{path}"
+    source = load_table(DataOptions(dataset=name, drop_columns=("tags",)))
     assert [column.name for column in source.columns] == table.column_names[:-1]
     assert [column.categories for column in source.columns[8:]] == [
         ("a", "b"),
@@ -122,7 +123,7 @@ def test_parquet_types(tmp_path):
     ]
     np.testing.assert_array_equal(source.train.read(), np.float32(expected))
     with pytest.raises(ValueError, match=r"'tags' of list.*drop_columns=tags"):
-        load_parquet(str(path), DataOptions())
+        load_table(DataOptions(dataset=name))
 
 
 # Labels.

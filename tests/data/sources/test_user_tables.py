@@ -6,7 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.tables import load_csv, load_user_table
+from vicreg_keras.data.sources.tables import load_table, load_user_table
 from vicreg_keras.settings import DataOptions
 
 COLUMNS = (Column("size"), Column("color", ("blue", "red")), Column("bought"))
@@ -38,7 +38,7 @@ def test_cells_are_read_as_those_of_training(tmp_path, suffix):
 def test_the_training_file_itself_gives_the_training_examples(tmp_path):
     text = TRAINING + "1970-01-01,red,3,cat\n2000-01-01,blue,4,dog\n" * 9
     path = write(tmp_path / "a.csv", text)
-    source = load_csv(path, DataOptions(label_column="animal"))
+    source = load_table(DataOptions(dataset=f"csv:{path}", label_column="animal"))
     split = load_user_table(path, columns=source.columns)
     np.testing.assert_array_equal(split.read(), source.train.read())
 

@@ -1,5 +1,5 @@
 """Loaders of each kind of dataset.
 
-A loader is a function `(location, options) -> Source`: it finds the examples of the
+A loader is a function `(options) -> Source`: it finds the examples of the
 dataset `scheme:location` and the splits that the dataset has of its own.
 """

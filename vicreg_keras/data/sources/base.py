@@ -53,18 +53,19 @@ def file_errors(name: str | os.PathLike, expected: str, remedy: str) -> Iterator
         ) from error
 
 
-def existing_path(scheme: str, location: str) -> pathlib.Path:
-    """Returns the path of the dataset `scheme:location`.
+def existing_path(dataset: str) -> pathlib.Path:
+    """Returns the path of the dataset `scheme:PATH`.
 
     Raises:
         InputError: If there is no such file or, of `folder:PATH`, no such folder.
     """
+    scheme, _, location = dataset.partition(":")
     path = pathlib.Path(location).expanduser()
     is_folder = scheme == "folder"
     if not location or not (path.is_dir() if is_folder else path.is_file()):
         raise InputError(
             f"Expected an existing {'folder' if is_folder else f'{scheme} file'}. "
-            f"Received: dataset='{scheme}:{location}'. Use {scheme}:PATH."
+            f"Received: {dataset=}. Use {scheme}:PATH."
         )
     return path
 

@@ -9,13 +9,12 @@ from vicreg_keras.data.split import Split
 from vicreg_keras.settings import DataOptions
 
 
-def load_digits(location: str, options: DataOptions) -> Source:
+def load_digits(options: DataOptions) -> Source:
     """Loads scikit-learn's 1,797 handwritten digits of 8 x 8 pixels.
 
     Gray levels 0 to 16 become 0 to 255.
 
     Args:
-        location: Not used.
         options: Of these, `image_size`.
 
     Returns:
@@ -24,7 +23,6 @@ def load_digits(location: str, options: DataOptions) -> Source:
     # Imported here: it takes a second that no other source needs.
     from sklearn import datasets
 
-    del location
     digits = datasets.load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     images = resized(as_rgb(images), options.image_size)
@@ -33,11 +31,10 @@ def load_digits(location: str, options: DataOptions) -> Source:
     return Source(Split(images, digits.target, names), class_names=class_names)
 
 
-def load_bundled_table(location: str, options: DataOptions) -> Source:
+def load_bundled_table(options: DataOptions) -> Source:
     """Loads a labeled table that scikit-learn brings.
 
     Args:
-        location: Not used.
         options: Of these, `dataset`: `"digits_table"` (1,797 examples of 64 gray
             levels, 0 to 16), `"breast_cancer"` (569 of 30 numbers), `"wine"` (178 of
             13) or `"iris"` (150 of 4).
@@ -48,7 +45,6 @@ def load_bundled_table(location: str, options: DataOptions) -> Source:
     # Imported here: it takes a second that no other source needs.
     from sklearn import datasets
 
-    del location
     loaded = getattr(datasets, f"load_{options.dataset.removesuffix('_table')}")()
     names = [f"row/{i}" for i in range(len(loaded.data))]
     return Source(

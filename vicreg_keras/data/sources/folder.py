@@ -32,7 +32,7 @@ _SPLIT_FOLDERS = {
 _CHUNK = 512  # Images decoded at a time.
 
 
-def load_folder(location: str, options: DataOptions) -> Source:
+def load_folder(options: DataOptions) -> Source:
     """Loads JPEG and PNG files under a folder.
 
     With an image directly in it the folder has no labels, and every image at any
@@ -42,9 +42,8 @@ def load_folder(location: str, options: DataOptions) -> Source:
     is applied, transparency is dropped.
 
     Args:
-        location: The folder.
-        options: Of these, `image_size`, and `memory_limit_gib`, above which files are
-            decoded when they are read.
+        options: Of these, `dataset`, `folder:PATH`; `image_size`; and
+            `memory_limit_gib`, above which files are decoded when they are read.
 
     Returns:
         A source; names are paths relative to the folder.
@@ -54,7 +53,7 @@ def load_folder(location: str, options: DataOptions) -> Source:
             if images differ in size and `image_size` is `None`; or if its splits do
             not have the same classes.
     """
-    root = existing_path("folder", location)
+    root = existing_path(options.dataset)
     folders = _split_folders(root)
     found = {split: _list_images(folder) for split, folder in folders.items()}
     classes = {split: _classes(folders[split], paths) for split, paths in found.items()}

@@ -37,7 +37,7 @@ _EXPECTED = {
 }
 
 
-def load_npz(location: str, options: DataOptions) -> Source:
+def load_npz(options: DataOptions) -> Source:
     """Loads the arrays of an npz file, whole and never by pickle.
 
     Keys: examples are `images`, `examples` (of a table) or `x_train`, with optional
@@ -51,8 +51,8 @@ def load_npz(location: str, options: DataOptions) -> Source:
     `column_names` is an array of strings, by default `column_0` and so on.
 
     Args:
-        location: The file.
-        options: Of these, `image_size`, which must be `None` for a table.
+        options: Of these, `dataset`, `npz:PATH`; and `image_size`, which must be
+            `None` for a table.
 
     Returns:
         A source with the splits that the file has; names are `"train/17"`.
@@ -60,7 +60,7 @@ def load_npz(location: str, options: DataOptions) -> Source:
     Raises:
         InputError: If there is no such file, or its arrays are not as above.
     """
-    path = existing_path("npz", location)
+    path = existing_path(options.dataset)
     arrays = _read_npz(path)
     # Of several keys of a split the first counts.
     keys = {split: keys for split, *keys in reversed(_KEYS) if keys[0] in arrays}

@@ -142,8 +142,7 @@ class ParquetFile:
 
 
 TableFile = CsvFile | ParquetFile
-# By the suffix of the file's name.
-TABLE_FILES: dict[str, type[TableFile]] = {".csv": CsvFile, ".parquet": ParquetFile}
+TABLE_FILES: dict[str, type[TableFile]] = {"csv": CsvFile, "parquet": ParquetFile}
 
 
 def _check_names(path: pathlib.Path, names: Sequence[str]) -> None:

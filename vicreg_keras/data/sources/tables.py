@@ -24,17 +24,20 @@ from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
 
 
-def load_csv(location: str, options: DataOptions) -> Source:
-    """Loads a CSV file: UTF-8 text, commas, and a first line that names the columns.
+def load_table(options: DataOptions) -> Source:
+    """Loads a CSV file or a Parquet file.
 
-    A column is one of numbers if all its cells are numbers, `true` and `false` (1 and
-    0), or times (days since 1970, which float32 holds to some three minutes). Other
-    text is categories, in their sorted order. Cells that are empty or say `NA`, `nan`,
-    `null`, `None` or `?` are missing.
+    A CSV file is UTF-8 text with commas, whose first line names the columns. Those of a
+    Parquet file are numbers, booleans, dates, times or text.
+
+    Text is numbers if all its cells are numbers, `true` and `false` (1 and 0), or times
+    (days since 1970, which float32 holds to some three minutes). Other text is
+    categories, in their sorted order. Cells that are empty or say `NA`, `nan`, `null`,
+    `None` or `?` are missing.
 
     Args:
-        location: The file.
-        options: Of these, `label_column` and `drop_columns`.
+        options: Of these, `dataset`, `csv:PATH` or `parquet:PATH`; `label_column` and
+            `drop_columns`.
 
     Returns:
         A source with `train` only; names are `"row/17"`, counted from 0 below the
@@ -42,28 +45,19 @@ def load_csv(location: str, options: DataOptions) -> Source:
 
     Raises:
         InputError: If there is no such file; if a column is missing, empty, an
-            identifier, or numbers with some text among them; or if a number is not
-            finite in float32.
+            identifier, of another type, or numbers with some text among them; or if a
+            number is not finite in float32.
     """
-    return _load_table_file("csv", location, options)
-
-
-def load_parquet(location: str, options: DataOptions) -> Source:
-    """Loads a Parquet file, whose columns are numbers, booleans, dates, times or text.
-
-    Text is read as that of a CSV file, see `load_csv`.
-
-    Args:
-        location: The file.
-        options: Of these, `label_column` and `drop_columns`.
-
-    Returns:
-        See `load_csv`.
-
-    Raises:
-        InputError: See `load_csv`; and if a column has another type.
-    """
-    return _load_table_file("parquet", location, options)
+    path = existing_path(options.dataset)
+    file = TABLE_FILES[options.dataset.partition(":")[0]](path)
+    columns, examples = _read_examples(file, _example_columns(file, options))
+    check_columns(columns, examples, path)
+    labels = class_names = None
+    if options.label_column is not None:
+        ((name, cells),) = file.columns([options.label_column])
+        labels, class_names = _classes(name, cells, path)
+    split = _make_split(examples, labels)
+    return Source(split, class_names=class_names, columns=columns)
 
 
 def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Split:
@@ -84,17 +78,18 @@ def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Split:
             of numbers are something else.
     """
     path = pathlib.Path(pattern).expanduser()
-    if path.suffix not in (*TABLE_FILES, ".npz") or not path.is_file():
+    kind = path.suffix.removeprefix(".")
+    if kind not in (*TABLE_FILES, "npz") or not path.is_file():
         raise InputError(
-            f"Expected a file that ends in {', '.join(TABLE_FILES)} or .npz, with the "
-            f"columns of the training data. Received: {pattern}. Correct the path."
+            "Expected a file that ends in .csv, .parquet or .npz, with the columns of "
+            f"the training data. Received: {pattern}. Correct the path."
         )
     names = [column.name for column in columns]
-    if path.suffix != ".npz":
-        file = TABLE_FILES[path.suffix](path)
+    if kind != "npz":
+        file = TABLE_FILES[kind](path)
         _check_names(path, file.types, names, "of the training data")
         return _make_split(_read_examples(file, names, columns)[1])
-    source = load_npz(str(path), DataOptions())
+    source = load_npz(DataOptions(dataset=f"npz:{path}"))
     if source.columns is None:
         raise InputError(
             f"Expected a table of {len(columns)} columns. Received: {path} with images "
@@ -108,20 +103,6 @@ def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Split:
 
 def _make_split(examples: np.ndarray, labels: np.ndarray | None = None) -> Split:
     return Split(examples, labels, [f"row/{i}" for i in range(len(examples))])
-
-
-def _load_table_file(scheme: str, location: str, options: DataOptions) -> Source:
-    path = existing_path(scheme, location)
-    file = TABLE_FILES[f".{scheme}"](path)
-    columns, examples = _read_examples(file, _example_columns(file, options))
-    check_columns(columns, examples, path)
-    labels = class_names = None
-    if options.label_column is not None:
-        ((name, cells),) = file.columns([options.label_column])
-        labels, class_names = _classes(name, cells, path)
-    return Source(
-        _make_split(examples, labels), class_names=class_names, columns=columns
-    )
 
 
 def _read_examples(

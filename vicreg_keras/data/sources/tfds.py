@@ -23,16 +23,14 @@ if TYPE_CHECKING:
 _CHUNK = 512  # Images decoded at a time.
 
 
-def load_tfds(
-    location: str, options: DataOptions, *, other_names: Sequence[str]
-) -> Source:
+def load_tfds(options: DataOptions, *, other_names: Sequence[str]) -> Source:
     """Loads an image dataset, which is downloaded first where it is not there.
 
     Args:
-        location: Its name: `name`, `name/config`, `name:version`.
-        options: Of these, `image_size`; `data_dir`, where datasets are kept (`None`
-            for tensorflow-datasets' default); and `memory_limit_gib`, above which
-            images are decoded once into memory-mapped files under `data_dir/cache`.
+        options: Of these, `dataset`: `name`, `name/config`, `name:version`;
+            `image_size`; `data_dir`, where datasets are kept (`None` for
+            tensorflow-datasets' default); and `memory_limit_gib`, above which images
+            are decoded once into memory-mapped files under `data_dir/cache`.
         other_names: Other names that a dataset can have, for the message.
 
     Returns:
@@ -42,8 +40,8 @@ def load_tfds(
         InputError: If the name is unknown, the dataset cannot be downloaded or read,
             or it is not one of uint8 images.
     """
-    builder = prepared_builder(location, options.data_dir, other_names)
-    reader = _Reader(location, builder, options.image_size)
+    builder = prepared_builder(options.dataset, options.data_dir, other_names)
+    reader = _Reader(builder, options.image_size)
     shapes = {
         split: (builder.info.splits[split].num_examples, *reader.image_shape)
         for split in ("train", "validation", "test")
@@ -74,13 +72,11 @@ class _Reader:
         class_names: A name for each label, or `None` without labels.
     """
 
-    def __init__(
-        self, location: str, builder: "tfds.core.DatasetBuilder", image_size: int | None
-    ):
+    def __init__(self, builder: "tfds.core.DatasetBuilder", image_size: int | None):
         self.name = builder.info.full_name
         self._builder = builder
         self._image_size = image_size
-        self._image_key, self._label_key = feature_keys(location, builder.info)
+        self._image_key, self._label_key = feature_keys(builder.info)
         features = dict(builder.info.features)
         labels = features.get(self._label_key)
         self.class_names = tuple(labels.names) if labels else None

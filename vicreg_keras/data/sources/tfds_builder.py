@@ -62,13 +62,10 @@ def _check_network(builder: "tfds.core.DatasetBuilder") -> None:
             socket.getaddrinfo("storage.googleapis.com", 443)
 
 
-def feature_keys(
-    location: str, info: "tfds.core.DatasetInfo"
-) -> tuple[str, str | None]:
+def feature_keys(info: "tfds.core.DatasetInfo") -> tuple[str, str | None]:
     """Returns names of the image feature and of the label feature, if there is one.
 
     Args:
-        location: The dataset's name, for the message.
         info: What its builder says of it.
 
     Raises:
@@ -92,7 +89,7 @@ def feature_keys(
     if not is_usable or train is None or not train.num_examples:
         raise InputError(
             "Expected a dataset with a `train` split and one uint8 image per example. "
-            f"Received: dataset={location!r} with features {sorted(features)} and "
-            f"splits {sorted(info.splits)}. Use another one."
+            f"Received: dataset={info.full_name!r} with features {sorted(features)} "
+            f"and splits {sorted(info.splits)}. Use another one."
         )
     return image_key, label_key
