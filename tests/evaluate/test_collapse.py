@@ -95,15 +95,9 @@ def test_threshold_of_dimensional_collapse(kind, possible, minimum):
     metrics = CollapseMetrics(minimum * 0.99, possible, 0.9, 0.5)
     result = diagnose_collapse(metrics, kind=kind)
     assert result.state == "dimensional collapse"
-    assert result.thresholds.effective_rank == pytest.approx(minimum)
+    assert f"collapsed under {minimum:.3g})" in result.text
     metrics = dataclasses.replace(metrics, effective_rank=minimum * 1.01)
     assert diagnose_collapse(metrics, kind=kind).state == "healthy"
-
-
-def test_unknown_kind_is_refused():
-    metrics = spectrum(gaussian(10, 3)).metrics
-    with pytest.raises(ValueError, match=r"'embedding', 'representation'.*kind=pixel"):
-        diagnose_collapse(metrics, kind="pixel")
 
 
 @KINDS

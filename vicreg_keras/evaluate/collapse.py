@@ -8,7 +8,7 @@ import dataclasses
 # Full collapse, seen by the mean standard deviation. The variance term brings that of
 # embeddings to 1, so there a hundredth says that it does not hold. Representations
 # have no scale of their own. The same number as in the warning during training.
-COLLAPSED_STD = {"embedding": 0.01, "representation": None}
+COLLAPSED_STD = {"embedding": 0.01, "representation": 0.0}
 # Full collapse, seen without a scale. A spread of a hundredth of the vectors' length
 # for representations. Embeddings may be far from zero, where the loss does not see it;
 # there only a millionth counts, which is what rounding to float32 leaves.
@@ -37,15 +37,6 @@ COLLAPSE_METRICS = tuple(field.name for field in dataclasses.fields(CollapseMetr
 
 
 @dataclasses.dataclass(frozen=True)
-class Thresholds:
-    """Values under which a metric is a collapse; `None` where it is not used."""
-
-    std_mean: float | None
-    relative_variance: float
-    effective_rank: float
-
-
-@dataclasses.dataclass(frozen=True)
 class Diagnosis:
     """Whether vectors have collapsed.
 
@@ -55,14 +46,12 @@ class Diagnosis:
             vectors alone do not tell which.
         text: Sentences for the user.
         kind: `"embedding"` or `"representation"`.
-        thresholds: See `Thresholds`.
     """
 
     state: str
     failed_term: str | None
     text: str
     kind: str
-    thresholds: Thresholds
 
 
 def diagnose_collapse(metrics: CollapseMetrics, *, kind: str) -> Diagnosis:
@@ -88,52 +77,35 @@ def diagnose_collapse(metrics: CollapseMetrics, *, kind: str) -> Diagnosis:
     Returns:
         A `Diagnosis`.
     """
-    if kind not in COLLAPSED_RANK_SHARE:
-        raise ValueError(
-            f"Expected a kind of {sorted(COLLAPSED_RANK_SHARE)}. Received: kind={kind}."
-        )
     possible = metrics.possible_rank
-    share = COLLAPSED_RANK_SHARE[kind] * possible
-    thresholds = Thresholds(
-        std_mean=COLLAPSED_STD[kind],
-        relative_variance=COLLAPSED_RELATIVE_VARIANCE[kind],
-        effective_rank=min(max(MIN_DIRECTIONS, share), possible / 2),
-    )
-    sign = _sign_of_full_collapse(metrics, thresholds)
+    min_rank = max(MIN_DIRECTIONS, COLLAPSED_RANK_SHARE[kind] * possible)
+    min_rank = min(min_rank, possible / 2)
     spread = (
         f"The {kind}s vary in about {metrics.effective_rank:,.1f} of {possible:,.0f} "
-        "possible directions (effective rank; collapsed under "
-        f"{thresholds.effective_rank:.3g})"
+        f"possible directions (effective rank; collapsed under {min_rank:.3g})."
     )
-    state, failed_term = "healthy", None
-    text = f"{spread}. There is no collapse."
-    if sign:
-        state, failed_term = "full collapse", "variance"
-        text = (
-            f"All examples have almost the same {kind}: {sign}. The variance term "
-            "failed; raise variance_weight."
-        )
-    elif metrics.effective_rank < thresholds.effective_rank:
-        state = "dimensional collapse"
-        if kind == "embedding":
-            failed_term = "covariance"
-            text = f"{spread}. The covariance term failed; raise covariance_weight."
-        else:
-            text = (
-                f"{spread}. The covariance term failed, or the variance term: the "
-                "embeddings, as they were in training, tell which."
-            )
-    return Diagnosis(state, failed_term, text, kind, thresholds)
-
-
-def _sign_of_full_collapse(
-    metrics: CollapseMetrics, thresholds: Thresholds
-) -> str | None:
-    for name, words in (
-        ("std_mean", "the mean standard deviation of a dimension"),
-        ("relative_variance", "the share of variance in their squared length"),
+    for value, minimum, name in (
+        (metrics.std_mean, COLLAPSED_STD, "the mean standard deviation of a dimension"),
+        (
+            metrics.relative_variance,
+            COLLAPSED_RELATIVE_VARIANCE,
+            "the share of variance in their squared length",
+        ),
     ):
-        value, threshold = getattr(metrics, name), getattr(thresholds, name)
-        if threshold is not None and value < threshold:
-            return f"{words} is {value:.2g} (collapsed under {threshold:g})"
-    return None
+        if value < minimum[kind]:
+            text = (
+                f"All examples have almost the same {kind}: {name} is {value:.2g} "
+                f"(collapsed under {minimum[kind]:g}). The variance term failed; raise "
+                "variance_weight."
+            )
+            return Diagnosis("full collapse", "variance", text, kind)
+    if metrics.effective_rank >= min_rank:
+        return Diagnosis("healthy", None, f"{spread} There is no collapse.", kind)
+    if kind == "embedding":
+        text = f"{spread} The covariance term failed; raise covariance_weight."
+        return Diagnosis("dimensional collapse", "covariance", text, kind)
+    text = (
+        f"{spread} The covariance term failed, or the variance term: the embeddings, "
+        "as they were in training, tell which."
+    )
+    return Diagnosis("dimensional collapse", None, text, kind)

@@ -1,27 +1,26 @@
 """Ranks, eigenvalues and spread of representations or embeddings, without labels."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import entr
-from sklearn.metrics import r2_score
 
-from vicreg_keras.evaluate.accuracy import check_representations
 from vicreg_keras.evaluate.collapse import CollapseMetrics, Diagnosis
+from vicreg_keras.evaluate.features import check_representations
 from vicreg_keras.evaluate.records import Record
 
 # Of RankMe, for representations in float32.
-RANKME_EPSILON = 1e-7
+_RANKME_EPSILON = 1e-7
 
-# The power law is fitted to the eigenvalues from FIRST_FITTED to LAST_FITTED, counted
-# from 1, as in alpha-ReQ's code: the first few stand apart, the last are noise.
-FIRST_FITTED, LAST_FITTED = 4, 100
+# The power law is fitted to the eigenvalues between these, counted from 1, as in
+# alpha-ReQ's code: the first few stand apart, the last are noise.
+_FIRST_FITTED, _LAST_FITTED = 4, 100
 # A line through fewer eigenvalues says nothing.
-MIN_FITTED = 10
+_MIN_FITTED = 10
 
 # A dimension is dead whose standard deviation is under this share of the mean one.
-DEAD_FRACTION = 0.01
+_DEAD_FRACTION = 0.01
 
 # How many values are held in float64 at a time, beside the Gram matrix: 64 MiB.
 _BLOCK_VALUES = 2**23
@@ -38,35 +37,28 @@ class SpectrumMetrics(CollapseMetrics):
         effective_rank: exp of the entropy of the covariance's eigenvalues, so without
             the mean; 0 for vectors that are all the same. At most `possible_rank`.
         possible_rank: `min(N - 1, D)`.
-        std_mean: Mean over dimensions of their standard deviations (with N - 1), and
-            so `std_min`, `std_median` and `std_max`.
+        std_mean: Mean over dimensions of their standard deviations (with N - 1).
         relative_variance: Total variance (with N) over the mean squared length of a
             vector, in [0, 1]; 0 for vectors that are all the same.
         rankme: exp of the entropy of the singular values of the vectors as they are,
             mean included; 0 for vectors of zeros.
         dead_dimensions: Number of dimensions with a standard deviation of at most
-            `DEAD_FRACTION` of the mean one.
+            a hundredth of the mean one.
         alpha: Exponent of the power law `alpha_scale * i ** -alpha` through the
             eigenvalues, fitted on logarithms with weights `1 / i` from the 4th to the
             100th, or to half of those above zero where they are fewer than 200. `None`,
-            as the next three, for fewer than 10 eigenvalues.
+            as the next two, for fewer than 10 eigenvalues.
         alpha_scale: Factor of the power law.
         alpha_range: First and last fitted index, counted from 1.
-        alpha_r2: Share of the logarithms' variance there that the power law explains,
-            unweighted.
         eigenvalues: `possible_rank` eigenvalues of the covariance, descending, divided
             by their sum; zeros for vectors that are all the same.
     """
 
-    std_min: float
-    std_median: float
-    std_max: float
     rankme: float
     dead_dimensions: int
     alpha: float | None
     alpha_scale: float | None
     alpha_range: tuple[int, int] | None
-    alpha_r2: float | None
     eigenvalues: tuple[float, ...]
 
 
@@ -76,8 +68,6 @@ class SpectrumSettings:
 
     num_examples: int
     representation_size: int
-    rankme_epsilon: float = RANKME_EPSILON
-    dead_fraction: float = DEAD_FRACTION
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +112,7 @@ def spectrum(vectors: np.ndarray) -> SpectrumResult:
         A `SpectrumResult`.
 
     Raises:
-        ValueError: If there are fewer than two vectors, no dimension, or a value is NaN
+        InputError: If there are fewer than two vectors, no dimension, or a value is NaN
             or infinite.
 
     Reference:
@@ -144,19 +134,17 @@ def spectrum(vectors: np.ndarray) -> SpectrumResult:
     mean_square = total + mean @ mean
     stds = np.sqrt(variances * (num_examples / (num_examples - 1)))
 
-    eigenvalues = _shares(_eigenvalues(vectors, mean)[:possible_rank])
+    eigenvalues = _eigenvalues(vectors, mean)[:possible_rank]
+    eigenvalues /= eigenvalues.sum() or 1.0
     # Differs from the covariance's by the mean, which is not subtracted.
     singular_values = np.sqrt(_eigenvalues(vectors, np.zeros(width)))
     metrics = SpectrumMetrics(
-        effective_rank=_exp_entropy(eigenvalues),
+        effective_rank=_rank(eigenvalues),
         possible_rank=possible_rank,
         std_mean=float(stds.mean()),
         relative_variance=float(total / mean_square) if mean_square else 0.0,
-        std_min=float(stds.min()),
-        std_median=float(np.median(stds)),
-        std_max=float(stds.max()),
-        rankme=_rankme(singular_values),
-        dead_dimensions=int((stds <= DEAD_FRACTION * stds.mean()).sum()),
+        rankme=_rank(singular_values, _RANKME_EPSILON),
+        dead_dimensions=int((stds <= _DEAD_FRACTION * stds.mean()).sum()),
         **_power_law(eigenvalues),
         eigenvalues=tuple(eigenvalues.tolist()),
     )
@@ -194,35 +182,25 @@ def _blocks(array: np.ndarray) -> list[slice]:
     return [slice(start, start + step) for start in range(0, len(array), step)]
 
 
-def _shares(values: np.ndarray) -> np.ndarray:
-    """Returns the values divided by their sum; zeros stay zeros."""
-    return values / (values.sum() or 1.0)
-
-
-def _exp_entropy(shares: np.ndarray) -> float:
-    return float(np.exp(entr(shares).sum())) if shares.any() else 0.0
-
-
-def _rankme(singular_values: np.ndarray) -> float:
-    if not singular_values.any():
+def _rank(values: np.ndarray, epsilon: float = 0.0) -> float:
+    """Returns exp of the entropy of the values' shares; 0 where all are 0."""
+    if not values.any():
         return 0.0
-    return _exp_entropy(_shares(singular_values) + RANKME_EPSILON)
+    return float(np.exp(entr(values / values.sum() + epsilon).sum()))
 
 
-def _power_law(eigenvalues: np.ndarray) -> dict:
+def _power_law(eigenvalues: np.ndarray) -> dict[str, Any]:
     """Returns alpha and what belongs to it, see `SpectrumMetrics`."""
     # The second half of a spectrum bends down: it ends with the examples or the width.
-    last = min(LAST_FITTED, np.count_nonzero(eigenvalues) // 2)
-    if last - FIRST_FITTED + 1 < MIN_FITTED:
-        names = ("alpha", "alpha_scale", "alpha_range", "alpha_r2")
-        return dict.fromkeys(names)
-    index = np.arange(FIRST_FITTED, last + 1)
-    x, y = np.log(index), np.log(eigenvalues[index - 1])
+    last = min(_LAST_FITTED, int(np.count_nonzero(eigenvalues)) // 2)
+    if last - _FIRST_FITTED + 1 < _MIN_FITTED:
+        return dict.fromkeys(("alpha", "alpha_scale", "alpha_range"))
+    index = np.arange(_FIRST_FITTED, last + 1)
+    logarithms = np.log(index), np.log(eigenvalues[index - 1])
     # polyfit weighs residuals before they are squared.
-    line = np.polyfit(x, y, 1, w=1 / np.sqrt(index))
+    slope, intercept = np.polyfit(*logarithms, 1, w=1 / np.sqrt(index))
     return {
-        "alpha": float(-line[0]),
-        "alpha_scale": float(np.exp(line[1])),
-        "alpha_range": (FIRST_FITTED, int(last)),
-        "alpha_r2": float(r2_score(y, np.polyval(line, x))),
+        "alpha": float(-slope),
+        "alpha_scale": float(np.exp(intercept)),
+        "alpha_range": (_FIRST_FITTED, last),
     }

@@ -1,10 +1,10 @@
 """Eigenvalues of the representations' covariance by index."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
+from vicreg_keras.evaluate.spectrum import SpectrumMetrics
 from vicreg_keras.figures.style import (
     RAW,
     TRAINING,
@@ -24,23 +24,7 @@ _KNOWN = {
 _MIN_SHARE = 1e-8
 
 
-class Spectrum(Protocol):
-    """Eigenvalues and the power law `alpha_scale * index ** -alpha` fitted to them.
-
-    Attributes:
-        eigenvalues: Shares of the variance, the largest first.
-        alpha: Exponent, or `None` where there are too few for a fit.
-        alpha_scale: Factor.
-        alpha_range: First and last index of the fit.
-    """
-
-    eigenvalues: Sequence[float]
-    alpha: float | None
-    alpha_scale: float | None
-    alpha_range: Sequence[int] | None
-
-
-def eigenvalue_decay(spectra: Mapping[str, Spectrum]) -> Figure:
+def eigenvalue_decay(spectra: Mapping[str, SpectrumMetrics]) -> Figure:
     """Draws eigenvalues over their index, both logarithmic, and the power laws.
 
     The dotted line is the power law over the indices that it was fitted to. Shares of
@@ -85,7 +69,7 @@ def eigenvalue_decay(spectra: Mapping[str, Spectrum]) -> Figure:
     return figure
 
 
-def _decay(spectrum: Spectrum) -> str:
+def _decay(spectrum: SpectrumMetrics) -> str:
     if not any(spectrum.eigenvalues):
         return "no variance"
     if spectrum.alpha is None:

@@ -1,8 +1,9 @@
 """The mode `knn_eval`: accuracy of the weighted kNN classifier, beside baselines."""
 
+from vicreg_keras.evaluate.features import SPLITS
 from vicreg_keras.evaluate.knn import KnnEvalRecord, knn_eval
 from vicreg_keras.evaluate.records import NAMES
-from vicreg_keras.figures import text_table
+from vicreg_keras.figures.text_table import format_table, percent
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import KnnEvalOptions
 
@@ -21,23 +22,23 @@ def run(context: Context, options: KnnEvalOptions) -> KnnEvalRecord:
         InputError: If the dataset has no labels or no test split.
     """
     context.require("kNN evaluation", labels=True, test=True)
-    num_classes = context.dataset.num_classes
+    dataset = context.dataset
     results = {
-        name: knn_eval(*features, num_classes=num_classes)
-        for name, features in context.each(("train", "validation", "test"))
+        name: knn_eval(*features, num_classes=dataset.num_classes)
+        for name, features in context.each(SPLITS)
     }
     lines = [("", "top-1", "top-5", "chosen on the validation split")]
     for name, result in reversed(results.items()):
         metrics, settings = result.metrics, result.settings
         chosen = f"k {settings.k}, temperature {settings.temperature:g}"
-        accuracies = map(text_table.percent, (metrics.top1, metrics.top5))
-        lines.append((NAMES[name], *accuracies, chosen))
+        lines.append(
+            (NAMES[name], percent(metrics.top1), percent(metrics.top5), chosen)
+        )
     print(
-        f"Weighted kNN on {context.dataset.name}, test split, "
-        f"{results['encoder'].settings.num_test} examples; cosine similarity; accuracy "
-        "in percent."
+        f"Weighted kNN on {dataset.name}, test split, {dataset.test.num_examples} "
+        "examples; cosine similarity; accuracy in percent."
     )
-    print(text_table.format_table(lines))
+    print(format_table(lines))
     record = KnnEvalRecord(**context.record_fields, split="test", results=results)
     context.log_metrics(record)
     return record

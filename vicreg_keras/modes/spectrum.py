@@ -31,32 +31,25 @@ def run(context: Context, options: SpectrumOptions) -> SpectrumRecord:
         for name, features in stores.items()
         if features is not None
     }
-    diagnoses = [diagnose_collapse(results["encoder"].metrics, kind="representation")]
+    spectra = {name: result.metrics for name, result in results.items()}
+    diagnoses = [diagnose_collapse(spectra["encoder"], kind="representation")]
     # Of a run, what the loss saw is known, too: there the covariance term shows first.
-    if context.make_encoder is not None:
+    if context.run is not None and context.make_encoder is not None:
         of_embeddings = embedding_diagnosis(context.run)
         diagnoses += [of_embeddings] if of_embeddings else []
     lines = [("", "RankMe", "effective rank", "alpha", "std, mean", "dead", "of")]
-    for name, result in reversed(results.items()):
-        metrics = result.metrics
-        lines.append(
-            (
-                NAMES[name],
-                f"{metrics.rankme:.1f}",
-                f"{metrics.effective_rank:.1f}",
-                "-" if metrics.alpha is None else f"{metrics.alpha:.2f}",
-                f"{metrics.std_mean:.3g}",
-                str(metrics.dead_dimensions),
-                str(result.settings.representation_size),
-            )
-        )
+    for name, one in reversed(spectra.items()):
+        alpha = "-" if one.alpha is None else f"{one.alpha:.2f}"
+        ranks = f"{one.rankme:.1f}", f"{one.effective_rank:.1f}", alpha
+        spread = f"{one.std_mean:.3g}", str(one.dead_dimensions)
+        size = str(results[name].settings.representation_size)
+        lines.append((NAMES[name], *ranks, *spread, size))
     print(f"Spectrum of {len(sample)} training representations, without labels.")
     print(text_table.format_table(lines))
     for diagnosis in diagnoses:
         print(f"{diagnosis.state.capitalize()}. {diagnosis.text}")
     path = context.figure("spectrum")
     if path is not None:
-        spectra = {name: result.metrics for name, result in results.items()}
         save(eigenvalue_decay(spectra), path)
         print(f"Its eigenvalues: {path}")
     record = SpectrumRecord(
