@@ -93,6 +93,21 @@ def test_pillow_and_tensorflow_datasets_decode_the_same_pixels(
             np.testing.assert_array_equal(split.read([i]), expected)
 
 
+def test_a_dataset_needs_images_to_train_on(tmp_path):
+    import tensorflow_datasets as tfds
+
+    features = tfds.features.FeaturesDict({"image": tfds.features.Image()})
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="tiny_test",
+        version="1.0.0",
+        data_dir=tmp_path,
+        split_datasets={"test": [(0, {"image": noise(0)})]},
+        features=features,
+    )
+    with pytest.raises(ValueError, match="a `train` split.*tiny_test.*'test'"):
+        load_dataset("tiny_test", data_dir=str(tmp_path))
+
+
 def test_a_damaged_file_is_named_in_one_line(colored_dir):
     (path,) = colored_dir.glob("tiny_colors/1.0.0/*.tfrecord*")
     path.write_bytes(path.read_bytes()[:-30])

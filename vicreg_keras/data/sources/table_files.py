@@ -41,7 +41,7 @@ class CsvFile:
         self.path = path
         with file_errors(path, *_CSV), self._open() as reader:
             self._header = reader.schema.names
-            # Most of what is not UTF-8 but UTF-16 has such characters.
+            # UTF-16 text can be valid UTF-8, with null characters.
             if any("\0" in name for name in self._header):
                 raise ValueError("null characters in the header")
         names = [name.strip() for name in self._header]
