@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from vicreg_keras.figures.spectrum import eigenvalue_decay
 
@@ -70,8 +69,3 @@ def test_one_eigenvalue_is_a_dot(pixels, count):
 def test_full_collapse_can_be_drawn(pixels):
     figure = eigenvalue_decay({"encoder": without_fit([0.0] * 9)})
     assert pixels(figure).shape == (540, 720, 3)
-
-
-def test_no_spectrum_is_refused():
-    with pytest.raises(ValueError, match="at least one spectrum"):
-        eigenvalue_decay({})

@@ -1,22 +1,15 @@
 """Accuracy with and without each term of the loss."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from vicreg_keras.evaluate.records import AblationMetrics
 from vicreg_keras.figures.style import BLUE, GRAY, VERMILION, new_figure
 
 
-class Accuracies(Protocol):
-    """Test accuracies in [0, 1] of a run."""
-
-    linear_top1: float
-    knn_top1: float
-
-
-def ablation(results: Mapping[str, Sequence[Accuracies]]) -> Figure:
+def ablation(results: Mapping[str, Sequence[AblationMetrics]]) -> Figure:
     """Draws linear and kNN accuracy of each variant: bars for means, dots for seeds.
 
     Args:

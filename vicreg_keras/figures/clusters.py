@@ -9,20 +9,14 @@ from matplotlib import patheffects
 from matplotlib.figure import Figure
 
 from vicreg_keras.evaluate.projection import ProjectionSettings
-from vicreg_keras.figures.style import (
-    MAX_GROUPS,
-    TRAINING,
-    VALIDATION,
-    add_legend,
-    group_style,
-    integer_ticks,
-    new_figure,
-    shorten,
-)
+from vicreg_keras.figures import style
 
 _METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _MAX_NAME_LENGTH = 20  # Characters of a class's name in the legend.
 _LINE_HEIGHT = 0.26  # Inches of a line of the legend.
+
+# Title, coordinates, groups, and the style of each group.
+_Panel = tuple[str, np.ndarray, np.ndarray, Mapping[int, int]]
 
 
 def cluster_map(
@@ -56,36 +50,28 @@ def cluster_map(
         size_inches: Width and height; by default such that the legend fits.
     """
     classes = [] if labels is None else np.unique(labels).tolist()
-    names = [_class_name(class_names, number) for number in classes]
     num_clusters = int(np.max(assignments)) + 1
     if centroids is not None:
         num_clusters = max(num_clusters, len(centroids))
     styles = cluster_styles(num_clusters, classes, cluster_to_class)
-    max_style = max([*styles.values(), *classes])
-    if not classes or classes[-1] >= MAX_GROUPS:
-        names = []
+    panels = [(f"by k-means cluster ({num_clusters})", points, assignments, styles)]
+    if classes:
+        identity = {number: number for number in classes}
+        panels.append((f"by class ({len(classes)})", points, labels, identity))
     text = textwrap.fill(projection_caption(settings), 80 if classes else 52)
     text = f"{title}\n{text}" if title else text
+    names = _class_names(class_names, classes)
     if size_inches is None:
         height = 4.5 if classes else 5.3
         height += _legend_height(names) + 0.2 * text.count("\n")
         size_inches = (8 if classes else 5, height)
-
-    figure, (grid,) = new_figure(*size_inches, 1, 2 if classes else 1, squeeze=False)
-    _scatter(grid[0], points, assignments, styles, max_style)
-    grid[0].set_title(f"by k-means cluster ({num_clusters})", fontsize=13)
-    if classes:
-        identity = {number: number for number in classes}
-        handles = _scatter(grid[1], points, labels, identity, max_style)
-        grid[1].set_title(f"by class ({len(classes)})", fontsize=13)
-        _legend(figure, handles, names)
+    figure = _draw_panels(panels, names, text, size_inches)
     if centroids is not None:
-        for axes in grid:
+        for axes in figure.axes:
             # Black, white beneath to be seen on any color.
             axes.scatter(*centroids.T, s=110, c="white", marker="x", linewidths=5)
             axes.scatter(*centroids.T, s=80, c="black", marker="x", linewidths=2.2)
-        _numbers(grid[0], centroids)
-    figure.suptitle(text, fontsize=11, parse_math=False)
+        _write_numbers(figure.axes[0], centroids)
     return figure
 
 
@@ -105,19 +91,12 @@ def before_and_after(
     """
     num_groups = 1 + max(int(groups.max()) for _, groups in planes.values())
     styles = {number: number for number in range(num_groups)}
-    shown = []
-    if names is not None and num_groups <= MAX_GROUPS:
-        shown = [_class_name(names, number) for number in range(num_groups)]
-    height = 4.6 + _legend_height(shown)
-    figure, (grid,) = new_figure(4 * len(planes), height, 1, len(planes), squeeze=False)
-    for axes, (title, (points, groups)) in zip(grid, planes.items(), strict=True):
-        handles = _scatter(axes, points, groups, styles, num_groups)
-        axes.set_title(title, fontsize=13)
-    _legend(figure, handles, shown)
+    panels = [(title, *plane, styles) for title, plane in planes.items()]
     kind = "class" if names is not None else "k-means cluster"
     text = textwrap.fill(f"By {kind}. {projection_caption(settings)}", 80)
-    figure.suptitle(text, fontsize=11, parse_math=False)
-    return figure
+    shown = [] if names is None else _class_names(names, list(styles))
+    size_inches = (4 * len(planes), 4.6 + _legend_height(shown))
+    return _draw_panels(panels, shown, text, size_inches)
 
 
 def silhouettes(silhouette_by_count: Mapping[int, float]) -> Figure:
@@ -126,15 +105,15 @@ def silhouettes(silhouette_by_count: Mapping[int, float]) -> Figure:
     Args:
         silhouette_by_count: Silhouette in [-1, 1] by number of clusters.
     """
-    figure, axes = new_figure(7, 4.4)
-    axes.plot(*zip(*silhouette_by_count.items(), strict=True), "o-", color=TRAINING)
-    best = max(silhouette_by_count, key=silhouette_by_count.get)
-    value = silhouette_by_count[best]
+    figure, axes = style.new_figure(7, 4.4)
+    counts, values = list(silhouette_by_count), list(silhouette_by_count.values())
+    axes.plot(counts, values, "o-", color=style.TRAINING)
+    value, best = max(zip(values, counts, strict=True))
     label = f"best: {best} clusters, {value:.2f}"
-    axes.plot(best, value, "D", color=VALIDATION, markersize=10, label=label)
+    axes.plot(best, value, "D", color=style.VALIDATION, markersize=10, label=label)
     axes.set_xlabel("number of clusters", fontsize=12)
     axes.set_ylabel("silhouette", fontsize=12)
-    integer_ticks(axes)
+    style.integer_ticks(axes)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=12)
     return figure
@@ -184,17 +163,39 @@ def projection_caption(settings: ProjectionSettings) -> str:
     return text
 
 
+def _draw_panels(
+    panels: Sequence[_Panel],
+    names: Sequence[str],
+    text: str,
+    size_inches: tuple[float, float],
+) -> Figure:
+    """Draws panels side by side, and a legend of the last one's groups if named."""
+    width, height = size_inches
+    figure, (grid,) = style.new_figure(width, height, 1, len(panels), squeeze=False)
+    max_style = max(max(styles.values()) for *_, styles in panels)
+    for axes, (title, points, groups, styles) in zip(grid, panels, strict=True):
+        handles = _scatter(axes, points, groups, styles, max_style)
+        axes.set_title(title, fontsize=13)
+    if names:
+        look = {"fontsize": 11, "frameon": False, "handletextpad": 0.1}
+        look |= {"columnspacing": 1.0, "ncols": _num_columns(names)}
+        look |= {"handles": handles, "labels": names, "loc": "outside lower center"}
+        style.add_legend(figure, **look)
+    figure.suptitle(text, fontsize=11, parse_math=False)
+    return figure
+
+
 def _scatter(axes, points, groups, styles, max_style):
     """Draws each group in its style; returns what a legend shows of each."""
     # 2,000 points are 3.5 points wide on paper; more are smaller.
     size = float(np.clip(24_000 / len(points), 3, 30))
     handles = []
-    if max(styles.values()) >= MAX_GROUPS:
+    if max(styles.values()) >= style.MAX_GROUPS:
         values = [styles[int(group)] for group in groups]
         axes.scatter(*points.T, s=size, c=values, vmin=0, vmax=max_style, linewidths=0)
     else:
         for group, number in styles.items():
-            color, marker, edge = group_style(number)
+            color, marker, edge = style.group_style(number)
             look = dict(c=color, marker=marker, linewidths=edge, edgecolors="black")
             axes.scatter(*points[groups == group].T, s=size, alpha=0.85, **look)
             handles.append(axes.scatter([], [], s=60, **look))
@@ -216,37 +217,19 @@ def _legend_height(names):
     return _LINE_HEIGHT * -(-len(names) // _num_columns(names))
 
 
-def _legend(figure, handles, names):
-    if names:
-        add_legend(
-            figure,
-            handles=handles,
-            labels=names,
-            loc="outside lower center",
-            ncols=_num_columns(names),
-            fontsize=11,
-            frameon=False,
-            handletextpad=0.1,
-            columnspacing=1.0,
-        )
-
-
-def _numbers(axes, centroids):
-    """The clusters' numbers beside their crosses, where they are few."""
-    if len(centroids) > MAX_GROUPS:
+def _write_numbers(axes, centroids):
+    """Writes the clusters' numbers beside their crosses, where they are few."""
+    if len(centroids) > style.MAX_GROUPS:
         return
     outline = [patheffects.withStroke(linewidth=3, foreground="white")]
+    look = {"xytext": (7, 5), "textcoords": "offset points", "fontsize": 11}
     for number, centroid in enumerate(centroids):
-        axes.annotate(
-            str(number),
-            centroid,
-            xytext=(7, 5),
-            textcoords="offset points",
-            fontsize=11,
-            path_effects=outline,
-        )
+        axes.annotate(str(number), centroid, path_effects=outline, **look)
 
 
-def _class_name(class_names, number):
-    name = str(number) if class_names is None else str(class_names[number])
-    return shorten(name, _MAX_NAME_LENGTH)
+def _class_names(names, classes):
+    """Names of these classes in a legend; none where they have no styles."""
+    if not classes or classes[-1] >= style.MAX_GROUPS:
+        return []
+    texts = [str(i) if names is None else str(names[i]) for i in classes]
+    return [style.shorten(text, _MAX_NAME_LENGTH) for text in texts]

@@ -1,62 +1,35 @@
 """Size, time and accuracy of exported files."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from vicreg_keras.figures.style import (
-    BLUE,
-    GRAY,
-    GREEN,
-    ORANGE,
-    VERMILION,
-    new_figure,
-)
+from vicreg_keras.evaluate.records import ExportedFile
+from vicreg_keras.figures import style
 
 _PANELS = (
-    ("num_bytes", "size, MiB", ORANGE, 2**-20, ".1f"),
-    ("milliseconds", "one image, ms", GREEN, 1, ".2f"),
-    ("linear_top1", "linear top-1, percent", BLUE, 100, ".2f"),
-    ("knn_top1", "kNN top-1, percent", VERMILION, 100, ".2f"),
+    ("num_bytes", "size, MiB", style.ORANGE, 2**-20, ".1f"),
+    ("milliseconds", "one image, ms", style.GREEN, 1, ".2f"),
+    ("linear_top1", "linear top-1, percent", style.BLUE, 100, ".2f"),
+    ("knn_top1", "kNN top-1, percent", style.VERMILION, 100, ".2f"),
 )
 
 
-class File(Protocol):
-    """What a file costs.
-
-    Attributes:
-        file: Its name.
-        num_bytes: Its size.
-        milliseconds: Time of one example.
-        linear_top1: Accuracy in [0, 1], or `None` without labels.
-        knn_top1: Likewise.
-    """
-
-    file: str
-    num_bytes: int
-    milliseconds: float
-    linear_top1: float | None
-    knn_top1: float | None
-
-
-def exported_files(files: Sequence[File]) -> Figure:
+def exported_files(files: Sequence[ExportedFile]) -> Figure:
     """Draws a bar per file for size and latency and, where known, for accuracy.
 
     Args:
         files: The encoder itself, and then its files.
     """
     panels = [panel for panel in _PANELS if getattr(files[0], panel[0]) is not None]
-    figure, grid = new_figure(
-        2.2 + 2.7 * len(panels), 1.3 + 0.42 * len(files), 1, len(panels), sharey=True
-    )
+    width, height = 2.2 + 2.7 * len(panels), 1.3 + 0.42 * len(files)
+    figure, grid = style.new_figure(width, height, 1, len(panels), sharey=True)
     positions = np.arange(len(files))
     for axes, (name, title, color, scale, form) in zip(grid, panels, strict=True):
         values = [scale * getattr(file, name) for file in files]
-        bars = axes.barh(
-            positions, values, 0.7, color=[GRAY] + [color] * (len(files) - 1)
-        )
+        colors = [style.GRAY] + [color] * (len(files) - 1)
+        bars = axes.barh(positions, values, 0.7, color=colors)
         axes.bar_label(bars, fmt=f"{{:{form}}}", padding=4, fontsize=10)
         axes.set_xlim(0, 1.35 * max(values))
         axes.set_title(title, fontsize=11)

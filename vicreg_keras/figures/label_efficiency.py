@@ -4,30 +4,18 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from vicreg_keras.figures.style import (
-    CHANCE,
-    TRAINING,
-    UNTRAINED,
-    VALIDATION,
-    add_legend,
-    new_figure,
-    run_style,
-    shorten,
-)
+from vicreg_keras.figures import style
 
-_KNOWN = {
-    "finetuned": (
-        "pretrained, fine-tuned",
-        {"marker": "o", "linestyle": "-", "color": TRAINING},
-    ),
-    "frozen": (
-        "pretrained, frozen, linear on top",
-        {"marker": "s", "linestyle": "--", "color": VALIDATION},
-    ),
-    "scratch": (
-        "trained from scratch",
-        {"marker": "^", "linestyle": "-.", "color": UNTRAINED},
-    ),
+# Ways of training on labels, by attribute of a `FinetuneRecord`.
+ARMS = {
+    "finetuned": "pretrained, fine-tuned",
+    "frozen": "pretrained, frozen, linear on top",
+    "scratch": "trained from scratch",
+}
+_LOOKS = {
+    "finetuned": {"marker": "o", "linestyle": "-", "color": style.TRAINING},
+    "frozen": {"marker": "s", "linestyle": "--", "color": style.VALIDATION},
+    "scratch": {"marker": "^", "linestyle": "-.", "color": style.UNTRAINED},
 }
 
 
@@ -38,24 +26,20 @@ def label_efficiency(
 
     Args:
         curves: Numbers of labels, each with its accuracy in [0, 1] and in any order,
-            under `finetuned`, `frozen` and `scratch` or under names of runs.
-        chance: Accuracy in [0, 1] of guessing, or `None` to draw none.
-
-    Raises:
-        ValueError: If there is nothing to draw.
+            by name: `finetuned`, `frozen` and `scratch`, which have colors of their
+            own, or any others, such as runs. One or more of them have points.
+        chance: Accuracy of guessing in [0, 1], or `None`.
     """
+    figure, axes = style.new_figure(6, 4.5)
     curves = {name: sorted(points) for name, points in curves.items() if points}
-    if not curves:
-        raise ValueError("Expected at least one curve. Received: none.")
-    figure, axes = new_figure(6, 4.5)
     for number, (name, points) in enumerate(curves.items()):
-        others = (shorten(name), {"marker": "o"} | run_style(number))
-        label, style = _KNOWN.get(name, others)
-        counts, accuracies = zip(*points, strict=True)
-        axes.plot(counts, [100 * one for one in accuracies], label=label, **style)
+        label = ARMS.get(name, style.shorten(name))
+        look = _LOOKS.get(name, {"marker": "o"} | style.run_style(number))
+        accuracies = [100 * accuracy for _, accuracy in points]
+        axes.plot([count for count, _ in points], accuracies, label=label, **look)
     if chance is not None:
-        look = {"color": CHANCE, "linewidth": 1, "linestyle": ":"}
-        axes.axhline(100 * chance, label="chance", **look)
+        dotted = {"color": style.CHANCE, "linewidth": 1, "linestyle": ":"}
+        axes.axhline(100 * chance, label="chance", **dotted)
     counts = sorted({count for points in curves.values() for count, _ in points})
     axes.set_xscale("log")
     axes.set_xlim(counts[0] / 1.5, counts[-1] * 1.5)
@@ -65,5 +49,5 @@ def label_efficiency(
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     # Above the axes, where no curve can be.
-    add_legend(figure, loc="outside upper center", ncols=2)
+    style.add_legend(figure, loc="outside upper center", ncols=2)
     return figure

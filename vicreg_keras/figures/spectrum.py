@@ -5,20 +5,17 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from vicreg_keras.evaluate.spectrum import SpectrumMetrics
-from vicreg_keras.figures.style import (
-    RAW,
-    TRAINING,
-    UNTRAINED,
-    add_legend,
-    new_figure,
-    run_style,
-    shorten,
-)
+from vicreg_keras.figures import style
 
-_KNOWN = {
-    "encoder": ("trained encoder", {"color": TRAINING, "linestyle": "-"}),
-    "untrained": ("untrained encoder", {"color": UNTRAINED, "linestyle": "--"}),
-    "raw_input": ("raw input", {"color": RAW, "linestyle": "-."}),
+_LABELS = {
+    "encoder": "trained encoder",
+    "untrained": "untrained encoder",
+    "raw_input": "raw input",
+}
+_LOOKS = {
+    "encoder": {"color": style.TRAINING, "linestyle": "-"},
+    "untrained": {"color": style.UNTRAINED, "linestyle": "--"},
+    "raw_input": {"color": style.RAW, "linestyle": "-."},
 }
 # Lower eigenvalues are rounding errors, and would squeeze the others.
 _MIN_SHARE = 1e-8
@@ -31,41 +28,33 @@ def eigenvalue_decay(spectra: Mapping[str, SpectrumMetrics]) -> Figure:
     the variance under 1e-8 are left out.
 
     Args:
-        spectra: By name: `encoder`, `untrained` and `raw_input`, which have colors of
-            their own, or any others, such as runs.
-
-    Raises:
-        ValueError: If there is no spectrum.
+        spectra: By name, at least one: `encoder`, `untrained` and `raw_input`, which
+            have colors of their own, or any others, such as runs.
     """
-    if not spectra:
-        raise ValueError("Expected at least one spectrum. Received: none.")
-    figure, axes = new_figure(6, 4.5)
-    drawn = {
-        name: [share for share in spectrum.eigenvalues if share >= _MIN_SHARE]
-        for name, spectrum in spectra.items()
-    }
+    figure, axes = style.new_figure(6, 4.5)
     for number, (name, spectrum) in enumerate(spectra.items()):
-        label, style = _KNOWN.get(name, (shorten(name), run_style(number)))
-        shares = drawn[name]
+        look = _LOOKS.get(name, style.run_style(number))
+        label = _LABELS.get(name, style.shorten(name))
+        shares = [share for share in spectrum.eigenvalues if share >= _MIN_SHARE]
         axes.plot(
             range(1, len(shares) + 1),
             shares,
             marker="" if len(shares) > 1 else "o",
             label=f"{label}: {_decay(spectrum)}",
-            **style,
+            **look,
         )
         if spectrum.alpha is not None:
             ends = spectrum.alpha_range
             fitted = [spectrum.alpha_scale * end**-spectrum.alpha for end in ends]
-            axes.plot(ends, fitted, ":", color=style["color"], linewidth=1)
+            axes.plot(ends, fitted, ":", color=look["color"], linewidth=1)
     # Set, since a logarithmic axis finds no limits where nothing is drawn.
-    axes.set_xlim(0.9, 1.1 * max(10, *map(len, drawn.values())))
-    lowest = min([0.1, *(share for shares in drawn.values() for share in shares)])
-    axes.set_ylim(lowest / 2, 2)
+    drawn = [line.get_ydata() for line in axes.lines]
+    axes.set_xlim(0.9, 1.1 * max(10, *map(len, drawn)))
+    axes.set_ylim(min([0.1, *(min(one) for one in drawn if len(one))]) / 2, 2)
     axes.set(xscale="log", yscale="log")
     axes.set(xlabel="index of the eigenvalue", ylabel="share of the variance")
     axes.grid(alpha=0.3)
-    add_legend(axes, loc="lower left")
+    style.add_legend(axes, loc="lower left")
     return figure
 
 

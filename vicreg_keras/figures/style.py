@@ -11,19 +11,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from vicreg_keras.workdir.files import write_file
 
 # Okabe and Ito's colors, told apart by color-blind readers too.
-BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, VERMILION = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#F0E442",
-    "#56B4E9",
-    "#D55E00",
-)
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
+YELLOW, SKY, VERMILION = "#F0E442", "#56B4E9", "#D55E00"
 GRAY = "#999999"
 # What a color stands for, the same in every figure.
 TRAINING, VALIDATION, CHANCE, RAW, UNTRAINED = BLUE, VERMILION, GRAY, GREEN, PINK
@@ -66,10 +60,8 @@ def group_style(number: int) -> tuple[str, str, float]:
 def run_style(number: int) -> dict[str, str]:
     """Returns color and line style of one run of several, as `Axes.plot` takes them."""
     line, color = divmod(number, len(_RUN_COLORS))
-    return {
-        "color": _RUN_COLORS[color],
-        "linestyle": _RUN_LINES[line % len(_RUN_LINES)],
-    }
+    line_style = _RUN_LINES[line % len(_RUN_LINES)]
+    return {"color": _RUN_COLORS[color], "linestyle": line_style}
 
 
 def shorten(name: str, max_length: int = 24) -> str:
@@ -82,7 +74,7 @@ def shorten(name: str, max_length: int = 24) -> str:
 
 def integer_ticks(axes: Axes) -> None:
     """Puts ticks of the x axis, such as epochs, at whole numbers only."""
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
 
 
 def add_legend(owner: Axes | Figure, **options: Any) -> None:
@@ -120,26 +112,21 @@ def figure_to_svg(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     with matplotlib.rc_context(_SVG_SETTINGS | {"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    box = re.search(r'viewBox="([^"]*)"', text)[1]
+    box = re.search(r'viewBox="([^"]*)"', buffer.getvalue())[1]
     # Rules of a <style> would hold for the whole page.
     parts = re.sub(
-        r"<(metadata|style)\b.*?</\1>|<!--.*?-->|</svg>", "", text, flags=re.DOTALL
+        r"^.*?<svg\b[^>]*>|<(metadata|style)\b.*?</\1>|<!--.*?-->|</svg>",
+        "",
+        buffer.getvalue(),
+        flags=re.DOTALL,
     )
-    parts = re.sub(r".*?<svg\b[^>]*>", "", parts, count=1, flags=re.DOTALL)
-    parts = re.sub(
-        r"<[^>]*>",
-        lambda tag: re.sub(
-            r'(\bid="|(?:xlink:)?href="#|url\(#)',
-            lambda start: start[0].removeprefix("xlink:") + f"{name}-",
-            tag[0],
-        ),
-        parts,
-    )
+    named = re.compile(r'(\bid="|href="#|url\(#)')
+    parts = re.sub(r"<[^>]*>", lambda tag: named.sub(rf"\1{name}-", tag[0]), parts)
     width, height = box.split()[2:]
     return (
         f'<svg viewBox="{box}" width="{width}pt" height="{height}pt" role="img" '
-        f'aria-label="{html.escape(describe(figure))}">{parts.strip()}</svg>\n'
+        f'aria-label="{html.escape(describe(figure))}">'
+        f"{parts.replace('xlink:href', 'href').strip()}</svg>\n"
     )
 
 
@@ -150,10 +137,8 @@ def describe(figure: Figure) -> str:
         title = axes.get_title() or axes.get_ylabel()
         for line in axes.lines:
             x, y = (np.asarray(values, float) for values in line.get_data())
-            if line.get_label().startswith("_") or not x.size:
-                continue
-            sentences.append(
-                f"{title}, {line.get_label()}: {y[0]:.4g} at {x[0]:g}, {y[-1]:.4g} at "
-                f"{x[-1]:g}."
-            )
+            label = str(line.get_label())
+            if x.size and not label.startswith("_"):
+                ends = f"{y[0]:.4g} at {x[0]:g}, {y[-1]:.4g} at {x[-1]:g}"
+                sentences.append(f"{title}, {label}: {ends}.")
     return " ".join(sentences)
