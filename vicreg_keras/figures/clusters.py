@@ -69,8 +69,9 @@ def cluster_map(
     if centroids is not None:
         for axes in figure.axes:
             # Black, white beneath to be seen on any color.
-            axes.scatter(*centroids.T, s=110, c="white", marker="x", linewidths=5)
-            axes.scatter(*centroids.T, s=80, c="black", marker="x", linewidths=2.2)
+            x, y = centroids.T
+            axes.scatter(x, y, s=110, c="white", marker="x", linewidths=5)
+            axes.scatter(x, y, s=80, c="black", marker="x", linewidths=2.2)
         _write_numbers(figure.axes[0], centroids)
     return figure
 
@@ -177,10 +178,10 @@ def _draw_panels(
         handles = _scatter(axes, points, groups, styles, max_style)
         axes.set_title(title, fontsize=13)
     if names:
-        look = {"fontsize": 11, "frameon": False, "handletextpad": 0.1}
-        look |= {"columnspacing": 1.0, "ncols": _num_columns(names)}
-        look |= {"handles": handles, "labels": names, "loc": "outside lower center"}
-        style.add_legend(figure, **look)
+        look = {"fontsize": 11, "handletextpad": 0.1, "columnspacing": 1.0}
+        look |= {"frameon": False, "ncols": _num_columns(names)}
+        place = "outside lower center"
+        style.add_legend(figure, handles=handles, labels=names, loc=place, **look)
     figure.suptitle(text, fontsize=11, parse_math=False)
     return figure
 

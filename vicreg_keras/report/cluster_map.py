@@ -1,22 +1,16 @@
 """Section with a map of images, each of which is shown when it is pointed at."""
 
+import dataclasses
 import json
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from vicreg_keras.figures.clusters import cluster_styles, projection_method
 from vicreg_keras.figures.style import MAX_GROUPS, group_style
-from vicreg_keras.report.elements import (
-    Html,
-    data_uri,
-    join,
-    markup,
-    paragraph,
-    rgb_image,
-)
+from vicreg_keras.report import elements
+from vicreg_keras.report.elements import Html, element, join, paragraph
 from vicreg_keras.report.pictures import ClusterMap, Pictures
 
 _SHAPES = {
@@ -32,6 +26,16 @@ _TILE_SIDES = (16, 32, 48)
 _JPEG = {"quality": 75, "subsampling": 0}
 
 
+@dataclasses.dataclass(frozen=True)
+class _Coloring:
+    """Groups of the points, and name and style of each group by its number."""
+
+    kind: str
+    groups: np.ndarray
+    names: dict[int, str]
+    styles: dict[int, int]
+
+
 def map_section(pictures: Pictures) -> Html:
     """Returns points by class and by cluster, and the data that `map.js` shows.
 
@@ -40,59 +44,33 @@ def map_section(pictures: Pictures) -> Html:
     """
     given = pictures.cluster_map
     if given is None:
-        return paragraph("Left out: there is no map of this run.", "missing")
-    places = _places(np.asarray(given.points, np.float64))
-    clusters = np.asarray(given.assignments)
-    colorings = {}
-    if given.labels is not None:
-        labels = np.asarray(given.labels)
-        names = {int(label): str(pictures.class_names[label]) for label in set(labels)}
-        styles = {label: label for label in names}
-        colorings["class"] = (labels, names, styles)
-    names = _cluster_names(given, pictures.class_names)
-    classes = [] if given.labels is None else list(map(int, given.labels))
-    styles = cluster_styles(max(names) + 1, classes, given.cluster_to_class)
-    styles = {cluster: styles[cluster] for cluster in names}
-    colorings["cluster"] = (clusters, names, styles)
-
-    marks, legends = [], []
-    for kind, (groups, names, styles) in colorings.items():
-        marks.append(_marks(kind, places, groups, styles))
-        legends.append(_legend(kind, names, styles))
+        return paragraph("Left out: there is no map of this run.", kind="missing")
+    places = _places(given.points)
+    colorings = _colorings(given, pictures.class_names)
     sheet, tile, columns = _sheet(given.images)
-    data = {
-        "places": np.round(places, 1).tolist(),
-        "tile": tile,
-        "columns": columns,
-        "groups": {
-            kind: [names[int(group)] for group in groups]
-            for kind, (groups, names, _) in colorings.items()
-        },
-    }
+    groups = {one.kind: [one.names[i] for i in one.groups] for one in colorings}
+    data = {"tile": tile, "columns": columns, "groups": groups}
+    data["places"] = np.round(places, 1).tolist()
     # No text may end the element that it stands in.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     words = f"Map of {len(places)} images. Arrow keys go from one to the next."
-    return join(
-        [
-            paragraph(_caption(pictures, given)),
-            Html('<figure class="map">\n'),
-            _choice(colorings),
-            Html(
-                f'<svg id="map" viewBox="0 0 {_SIDE} {_SIDE}" tabindex="0" '
-                f'role="application" aria-label="{markup(words)}" '
-                'aria-describedby="map-words">\n'
-            ),
-            *marks,
-            Html('<circle id="map-ring" r="7" hidden="hidden"/></svg>\n'),
-            _CARD,
-            *legends,
-            Html(
-                f'<img id="map-sheet" src="{sheet}" alt="" hidden>\n'
-                f'<script type="application/json" id="map-data">{text}</script>\n'
-                "</figure>\n"
-            ),
-        ]
+    svg = element(
+        "svg",
+        *(_marks(one, places) for one in colorings),
+        element("circle", id="map-ring", r=7, hidden="hidden"),
+        id="map",
+        viewBox=f"0 0 {_SIDE} {_SIDE}",
+        tabindex=0,
+        role="application",
+        aria_label=words,
+        aria_describedby="map-words",
     )
+    legends = map(_legend, colorings)
+    image = element("img", id="map-sheet", src=sheet, alt="", hidden="hidden")
+    script = element("script", Html(text), type="application/json", id="map-data")
+    parts = [_choice(colorings), svg, _CARD, *legends, image, script]
+    caption = paragraph(_caption(pictures, given))
+    return join([caption, element("figure", *parts, class_="map")])
 
 
 _CARD = Html(
@@ -112,15 +90,21 @@ def _places(points: np.ndarray) -> np.ndarray:
     return _SIDE / 2 * (1 + places * (1, -1))  # Upwards is less.
 
 
-def _cluster_names(given: ClusterMap, class_names: Sequence[str] | None) -> dict:
-    """What each cluster that is seen is called."""
-    matched = given.cluster_to_class
-    names = {}
-    for cluster in sorted(set(map(int, given.assignments))):
+def _colorings(given: ClusterMap, class_names) -> list[_Coloring]:
+    """By class, where there are classes, and by cluster."""
+    colorings = []
+    classes = [] if given.labels is None else np.unique(given.labels).tolist()
+    if classes:
+        names = {label: str(class_names[label]) for label in classes}
+        styles = {label: label for label in classes}
+        colorings.append(_Coloring("class", given.labels, names, styles))
+    names, matched = {}, given.cluster_to_class
+    for cluster in np.unique(given.assignments).tolist():
         names[cluster] = f"cluster {cluster}"
         if matched is not None and class_names and matched[cluster] is not None:
             names[cluster] += f" ({class_names[matched[cluster]]})"
-    return names
+    styles = cluster_styles(max(names) + 1, classes, matched)
+    return [*colorings, _Coloring("cluster", given.assignments, names, styles)]
 
 
 def _look(style):
@@ -129,46 +113,41 @@ def _look(style):
     return color, _SHAPES[marker]
 
 
-def _marks(kind, places, groups, styles):
+def _marks(coloring, places):
     """One path per group."""
     paths = []
-    for group, style in styles.items():
-        color, shape = _look(style)
-        dots = "".join(
-            f"M{x:.1f} {y:.1f}{shape}" for x, y in places[groups == group].tolist()
-        )
-        paths.append(f'<path fill="{color}" d="{dots}"/>\n')
-    return Html(f'<g class="by-{kind}">\n{"".join(paths)}</g>\n')
+    for group in coloring.names:
+        color, shape = _look(coloring.styles[group])
+        members = places[coloring.groups == group].tolist()
+        dots = "".join(f"M{x:.1f} {y:.1f}{shape}" for x, y in members)
+        paths.append(element("path", fill=color, d=dots))
+    return element("g", *paths, class_=f"by-{coloring.kind}")
 
 
-def _legend(kind, names, styles):
+def _legend(coloring):
     """Marks and what they stand for, where each stands for one group."""
-    if max(styles.values()) >= MAX_GROUPS:
+    if max(coloring.styles[group] for group in coloring.names) >= MAX_GROUPS:
         return Html("")
     items = []
-    for group, name in names.items():
-        color, shape = _look(styles[group])
-        items.append(
-            '<li><svg viewBox="-4 -4 8 8" width="12" height="12" aria-hidden="true">'
-            f'<path fill="{color}" d="M0 0{shape}"/></svg> {markup(name)}</li>\n'
-        )
-    return Html(f'<ul class="legend by-{kind}">\n{"".join(items)}</ul>\n')
+    box = {"viewBox": "-4 -4 8 8", "width": 12, "height": 12, "aria_hidden": "true"}
+    for group, name in coloring.names.items():
+        color, shape = _look(coloring.styles[group])
+        mark = element("svg", element("path", fill=color, d=f"M0 0{shape}"), **box)
+        items.append(element("li", mark, " ", name))
+    return element("ul", *items, class_=f"legend by-{coloring.kind}")
 
 
 def _choice(colorings):
     """By class or by cluster; without classes there is nothing to choose."""
     if len(colorings) == 1:
         return Html("")
-    inputs = []
-    for number, kind in enumerate(colorings):
-        checked = " checked" if number == 0 else ""
-        inputs.append(
-            f'<label><input type="radio" name="color" value="{kind}"{checked}> '
-            f"by {kind}</label>\n"
+    labels = []
+    for coloring, checked in zip(colorings, ({"checked": "checked"}, {}), strict=True):
+        radio = element(
+            "input", type="radio", name="color", value=coloring.kind, **checked
         )
-    return Html(
-        f"<fieldset><legend>Color</legend>\n{''.join(inputs)}</fieldset>\n",
-    )
+        labels.append(element("label", radio, f" by {coloring.kind}"))
+    return element("fieldset", element("legend", "Color"), *labels)
 
 
 def _sheet(images: np.ndarray) -> tuple[str, int, int]:
@@ -176,18 +155,15 @@ def _sheet(images: np.ndarray) -> tuple[str, int, int]:
     longest = max(images.shape[1:3])
     side = next((side for side in _TILE_SIDES if longest <= side), _TILE_SIDES[-1])
     columns = math.ceil(math.sqrt(len(images)))
-    rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (side * columns, side * rows))
+    sheet = Image.new("RGB", (side * columns, side * -(-len(images) // columns)))
     # Pixels that are few are part of what an image shows.
-    resampling = (
-        Image.Resampling.NEAREST if longest < side else Image.Resampling.LANCZOS
-    )
+    smooth = Image.Resampling.LANCZOS
+    resampling = Image.Resampling.NEAREST if longest < side else smooth
     for number, image in enumerate(images):
-        tile = ImageOps.contain(rgb_image(image), (side, side), resampling)
+        tile = ImageOps.pad(elements.rgb_image(image), (side, side), resampling)
         row, column = divmod(number, columns)
-        left = column * side + (side - tile.width) // 2
-        sheet.paste(tile, (left, row * side + (side - tile.height) // 2))
-    return data_uri(sheet, "jpeg", **_JPEG), side, columns
+        sheet.paste(tile, (column * side, row * side))
+    return elements.data_uri(sheet, "jpeg", **_JPEG), side, columns
 
 
 def _caption(pictures: Pictures, given: ClusterMap) -> str:

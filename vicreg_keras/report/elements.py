@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from vicreg_keras.figures.style import Figure, figure_to_svg
 _MAX_SIDE = 96
 # Under this, an image's pixels are part of what it shows, and JPEG would blur them.
 _MAX_PNG_SIDE = 64
+_VOID = ("br", "img", "input")  # Elements without content.
 
 
 class Html(str):
@@ -30,7 +31,7 @@ def markup(value: Any) -> str:
     return value if isinstance(value, Html) else html.escape(str(value))
 
 
-def join(parts: Sequence[Any]) -> Html:
+def join(parts: Iterable[Any]) -> Html:
     """Returns several values as HTML, one after the other.
 
     Args:
@@ -39,19 +40,34 @@ def join(parts: Sequence[Any]) -> Html:
     return Html("".join(map(markup, parts)))
 
 
-def paragraph(value: Any, kind: str = "") -> Html:
+def element(name: str, /, *parts: Any, **attributes: Any) -> Html:
+    """Returns an element, such as `element("p", "None.", class_="missing")`.
+
+    Args:
+        name: Name of the element.
+        *parts: Its content: `Html`, or values to escape.
+        **attributes: Values by name; `class_` stands for `class`, `aria_label` for
+            `aria-label`.
+    """
+    names = {key: key.rstrip("_").replace("_", "-") for key in attributes}
+    given = [f' {names[k]}="{html.escape(str(v))}"' for k, v in attributes.items()]
+    start = f"<{name}{''.join(given)}>"
+    return Html(start if name in _VOID else f"{start}{join(parts)}</{name}>")
+
+
+def paragraph(*parts: Any, kind: str = "") -> Html:
     """Returns a paragraph.
 
     Args:
-        value: Its content.
+        *parts: Its content: `Html`, or values to escape.
         kind: Its class in `page.css`, or none.
     """
-    attribute = f' class="{kind}"' if kind else ""
-    return Html(f"<p{attribute}>{markup(value)}</p>\n")
+    attributes = {"class_": kind} if kind else {}
+    return join([element("p", *parts, **attributes), "\n"])
 
 
 def table(
-    caption: Any, header: Sequence[Any], rows: Sequence[Sequence[Any]], kind: str = ""
+    caption: str, header: Sequence[Any], rows: Sequence[Sequence[Any]], kind: str
 ) -> Html:
     """Returns a table with a header, in a box that scrolls where it is too wide.
 
@@ -60,54 +76,54 @@ def table(
         header: One cell per column.
         rows: The first cell of each names it. A row of one cell is a heading above
             those that follow it.
-        kind: Its class in `page.css`, or none.
+        kind: Its class in `page.css`.
     """
-    head = "".join(f'<th scope="col">{markup(cell)}</th>' for cell in header)
     body = []
     for first, *cells in rows:
         if cells:
-            data = "".join(f"<td>{markup(cell)}</td>" for cell in cells)
-            body.append(f'<tr><th scope="row">{markup(first)}</th>{data}</tr>\n')
+            data = [element("td", cell) for cell in cells]
+            body.append(element("tr", element("th", first, scope="row"), *data))
         else:
-            span = f'colspan="{len(header)}" scope="rowgroup"'
-            words = f'<span class="held">{markup(first)}</span>'
-            body.append(f'<tr class="group"><th {span}>{words}</th></tr>\n')
-    parts = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{''.join(body)}</tbody>"
-    return scrolling_table(caption, Html(parts), kind)
+            words = element("span", first, class_="held")
+            heading = element("th", words, colspan=len(header), scope="rowgroup")
+            body.append(element("tr", heading, class_="group"))
+    head = [element("th", cell, scope="col") for cell in header]
+    return scrolling_table(caption, head, body, kind)
 
 
-def scrolling_table(caption: Any, parts: Html, kind: str = "") -> Html:
+def scrolling_table(
+    caption: str, head: Sequence[Html], body: Sequence[Html], kind: str
+) -> Html:
     """Returns a table in a box that scrolls sideways, by touch or by arrow keys.
 
     Args:
         caption: What the metrics are of. It stays in place when the table moves.
-        parts: The table's head and body.
-        kind: Its class in `page.css`, or none.
+        head: Cells of the header.
+        body: The other `tr` elements.
+        kind: Its class in `page.css`.
     """
-    words = markup(caption)
-    return Html(
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{words}">'
-        f'<table class="{kind}"><caption><span class="held">{words}</span></caption>\n'
-        f"{parts}</table></div>\n"
+    content = element(
+        "table",
+        element("caption", element("span", caption, class_="held")),
+        element("thead", element("tr", *head)),
+        element("tbody", *body),
+        class_=kind,
     )
+    box = {"class_": "scroll", "role": "region", "tabindex": 0, "aria_label": caption}
+    return element("div", content, **box)
 
 
-def small(value: Any) -> Html:
-    """Returns a note in small letters.
-
-    Args:
-        value: Its content.
-    """
-    return Html(f"<small>{markup(value)}</small>")
-
-
-def strong(value: Any) -> Html:
-    """Returns emphasized text.
+def tile(image: np.ndarray, alt: str, *caption: Any, kind: str = "tile") -> Html:
+    """Returns an image with a caption under it.
 
     Args:
-        value: Its content.
+        image: See `picture`.
+        alt: Alternative text.
+        *caption: `Html`, or values to escape.
+        kind: Its class in `page.css`.
     """
-    return Html(f"<strong>{markup(value)}</strong>")
+    words = element("figcaption", *caption)
+    return element("figure", picture(image, alt), words, class_=kind)
 
 
 def picture(image: np.ndarray, text: str) -> Html:
@@ -121,10 +137,8 @@ def picture(image: np.ndarray, text: str) -> Html:
     thumbnail.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
     kind = "png" if max(image.shape[:2]) <= _MAX_PNG_SIDE else "jpeg"
     width, height = thumbnail.size
-    return Html(
-        f'<img src="{data_uri(thumbnail, kind)}" alt="{markup(text)}" '
-        f'width="{width}" height="{height}">'
-    )
+    address = data_uri(thumbnail, kind)
+    return element("img", src=address, alt=text, width=width, height=height)
 
 
 def embed_figure(figure: Figure, name: str) -> Html:
@@ -134,8 +148,8 @@ def embed_figure(figure: Figure, name: str) -> Html:
         figure: As the functions of `vicreg_keras.figures` return it.
         name: Begins its ids, and differs from all others on the page.
     """
-    svg = figure_to_svg(figure, name)
-    return Html(f'<figure class="scroll" tabindex="0">{svg}</figure>\n')
+    svg = Html(figure_to_svg(figure, name))
+    return element("figure", svg, class_="scroll", tabindex=0)
 
 
 def rgb_image(image: np.ndarray) -> Image.Image:

@@ -1,6 +1,5 @@
 """Files for TensorBoard's projector: representations, labels and images."""
 
-import io
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -57,7 +56,6 @@ def _write_sprite(path: pathlib.Path, images: np.ndarray, side: int) -> None:
     sheet = np.zeros((side * side, height, width, 3), np.uint8)
     sheet[: len(images)] = images
     grid = sheet.reshape(side, side, height, width, 3).swapaxes(1, 2)
-    buffer = io.BytesIO()
-    Image.fromarray(grid.reshape(side * height, side * width, 3)).save(buffer, "PNG")
+    image = Image.fromarray(grid.reshape(side * height, side * width, 3))
     with write_file(path) as file:
-        file.write(buffer.getvalue())
+        image.save(file, "PNG")

@@ -1,23 +1,12 @@
 """Sections that show examples: confusion matrix, mistakes, nearest neighbors."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from PIL import Image, ImageColor
 
 from vicreg_keras.figures.style import BLUE, VERMILION
 from vicreg_keras.figures.text_table import percent
-from vicreg_keras.report.elements import (
-    Html,
-    data_uri,
-    join,
-    markup,
-    paragraph,
-    picture,
-    scrolling_table,
-    small,
-    table,
-)
+from vicreg_keras.report import elements
+from vicreg_keras.report.elements import Html, element, join, paragraph
 from vicreg_keras.report.pictures import Pictures
 
 _MAX_CELLS = 20  # Classes; of more, numbers could not be read.
@@ -26,6 +15,10 @@ _MAX_PAIRS = 10
 _OPACITY = 0.6
 _IMAGE_SIDE = 600  # Pixels of the picture of a large matrix, about.
 _HEAD = "Linear head on frozen representations (protocol cached)"
+_BREAK = element("br")
+_UNLABELED = paragraph(
+    "Left out: it needs a labeled dataset with a test split.", kind="missing"
+)
 
 
 def confusion_section(pictures: Pictures) -> Html:
@@ -35,12 +28,10 @@ def confusion_section(pictures: Pictures) -> Html:
         pictures: With a confusion matrix, or without.
     """
     if pictures.confusion is None:
-        text = "Left out: it needs a labeled dataset with a test split."
-        return paragraph(text, "missing")
+        return _UNLABELED
     confusion = np.asarray(pictures.confusion)
     names = list(map(str, pictures.class_names))
-    totals = confusion.sum(axis=1, keepdims=True)
-    shares = confusion / np.maximum(totals, 1)
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     right = percent(np.trace(confusion) / max(confusion.sum(), 1))
     caption = (
         f"{_HEAD}, {pictures.dataset}, test split, {confusion.sum():,} images: "
@@ -60,31 +51,22 @@ def mistakes_section(pictures: Pictures) -> Html:
     Args:
         pictures: With mistakes, or without.
     """
+    if pictures.confusion is None and not pictures.mistakes:
+        return _UNLABELED
     if not pictures.mistakes:
-        if pictures.confusion is None:
-            text = "Left out: it needs a labeled dataset with a test split."
-        else:
-            text = "Left out: there are none."
-        return paragraph(text, "missing")
-    figures = []
+        return paragraph("Left out: there are none.", kind="missing")
+    tiles = []
     for mistake in pictures.mistakes:
-        true, taken = mistake.true_name, mistake.predicted_name
-        probability = f"{percent(mistake.probability)} %"
-        image = picture(mistake.image, f"{true}, predicted as {taken}")
-        words = join([true, Html("<br>"), "predicted as ", taken, Html("<br>")])
-        figures.append(
-            Html(
-                f'<figure class="tile">{image}<figcaption>{words}'
-                f"{small(probability)}</figcaption></figure>\n"
-            )
-        )
+        predicted = f"predicted as {mistake.predicted_name}"
+        note = element("small", f"{percent(mistake.probability)} %")
+        words = [mistake.true_name, _BREAK, predicted, _BREAK, note]
+        alt = f"{mistake.true_name}, {predicted}"
+        tiles.append(elements.tile(mistake.image, alt, *words))
     text = (
         f"{_HEAD}, {pictures.dataset}, test split: the mistakes with the highest "
         "probability of the wrong class, in percent."
     )
-    return join(
-        [paragraph(text), Html('<div class="tiles">\n'), *figures, Html("</div>\n")]
-    )
+    return join([paragraph(text), element("div", *tiles, class_="tiles")])
 
 
 def neighbors_section(pictures: Pictures) -> Html:
@@ -94,46 +76,45 @@ def neighbors_section(pictures: Pictures) -> Html:
         pictures: With retrieval, or without.
     """
     if not pictures.retrieval:
-        text = "Left out: it needs a labeled dataset with a test split."
-        return paragraph(text, "missing")
-    lines = []
-    for query, neighbors in pictures.retrieval:
-        tiles = [_tile(query, f"query: {query.name}", "query")]
-        for tile in neighbors:
-            distance = "" if tile.distance is None else f"{tile.distance:.2f}"
-            rightness = ", of another class" if tile.wrong else ""
-            words = f"near {query.name}: {tile.name}{rightness}"
-            tiles.append(_tile(tile, words, distance))
-        lines.append(
-            join([Html('<div class="tiles query">\n'), *tiles, Html("</div>\n")])
-        )
+        return _UNLABELED
     text = (
         f"Left: a query, {pictures.dataset}, test split, one image of each class drawn "
         f"at random (seed {pictures.seed}). Beside it: the nearest training images, "
         "by distance between L2-normalized representations (0: the same direction, 2: "
         "opposite). Framed and crossed: of another class than the query."
     )
+    lines = []
+    for query, neighbors in pictures.retrieval:
+        note = element("small", "query")
+        words = [query.name, _BREAK, note]
+        tiles = [elements.tile(query.image, f"query: {query.name}", *words)]
+        for one in neighbors:
+            note = element("small", f"{one.distance:.2f}")
+            rightness = ", of another class" if one.wrong else ""
+            alt = f"near {query.name}: {one.name}{rightness}"
+            kind = "tile wrong" if one.wrong else "tile"
+            words = [one.name, _BREAK, note]
+            tiles.append(elements.tile(one.image, alt, *words, kind=kind))
+        lines.append(element("div", *tiles, class_="tiles query"))
     return join([paragraph(text), *lines])
 
 
 def _matrix(confusion, shares, names, caption):
     """Counts in a table, colored by their share of the row."""
-    head = "".join(f'<th scope="col"><span>{markup(n)}</span></th>' for n in names)
     body = []
-    for true, row in enumerate(confusion):
-        cells = [f'<th scope="row">{markup(names[true])}</th>']
-        for taken, count in enumerate(row):
+    for true, counts in enumerate(confusion):
+        cells = [element("th", names[true], scope="row")]
+        for taken, count in enumerate(counts):
             share = shares[true, taken]
-            red, green, blue = ImageColor.getrgb(BLUE if true == taken else VERMILION)
-            opacity = _OPACITY * np.sqrt(share)
+            color = ImageColor.getrgb(BLUE if true == taken else VERMILION)
+            numbers = ",".join(map(str, color))
+            look = f"background:rgba({numbers},{_OPACITY * np.sqrt(share):.3f})"
             words = f"{names[true]} predicted as {names[taken]}: {100 * share:.2f} %"
-            cells.append(
-                f'<td style="background:rgba({red},{green},{blue},{opacity:.3f})" '
-                f'title="{markup(words)}">{count}</td>'
-            )
-        body.append(f"<tr>{''.join(cells)}</tr>\n")
-    parts = f"<thead><tr><td></td>{head}</tr></thead>\n<tbody>\n{''.join(body)}</tbody>"
-    return scrolling_table(caption, Html(parts), "confusion")
+            cells.append(element("td", count, style=look, title=words))
+        body.append(element("tr", *cells))
+    head = [element("th", element("span", name), scope="col") for name in names]
+    head = [element("td"), *head]
+    return elements.scrolling_table(caption, head, body, "confusion")
 
 
 def _matrix_image(shares: np.ndarray, caption: str) -> Html:
@@ -144,38 +125,25 @@ def _matrix_image(shares: np.ndarray, caption: str) -> Html:
     strongest = np.where(right, ImageColor.getrgb(BLUE), ImageColor.getrgb(VERMILION))
     pixels = 255 + opacity * (strongest - 255)
     image = Image.fromarray(pixels.round().astype(np.uint8))
-    scale = max(1, _IMAGE_SIDE // size)
-    image = image.resize((scale * size, scale * size), Image.Resampling.NEAREST)
-    return Html(
-        f'<figure class="matrix"><img src="{data_uri(image, "png")}" width="'
-        f'{scale * size}" height="{scale * size}" alt="Confusion matrix of {size} '
-        f'classes as colors"><figcaption>{markup(caption)}</figcaption></figure>\n'
-    )
+    side = size * max(1, _IMAGE_SIDE // size)
+    image = image.resize((side, side), Image.Resampling.NEAREST)
+    address = elements.data_uri(image, "png")
+    alt = f"Confusion matrix of {size} classes as colors"
+    matrix = element("img", src=address, width=side, height=side, alt=alt)
+    return element("figure", matrix, element("figcaption", caption), class_="matrix")
 
 
-def _pairs(confusion: np.ndarray, shares: np.ndarray, names: Sequence[str]) -> Html:
+def _pairs(confusion, shares, names):
     """The most frequent confusions."""
     wrong = np.where(np.eye(len(names), dtype=bool), 0, confusion)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MAX_PAIRS]
-    rows = [
-        [
-            names[true],
-            names[taken],
-            f"{wrong[true, taken]:,}",
-            percent(shares[true, taken]),
-        ]
-        for true, taken in zip(*np.unravel_index(order, wrong.shape), strict=True)
-        if wrong[true, taken]
-    ]
-    if not rows:
+    lines = []
+    for true, taken in zip(*np.unravel_index(order, wrong.shape), strict=True):
+        if wrong[true, taken]:
+            numbers = [f"{wrong[true, taken]:,}", percent(shares[true, taken])]
+            lines.append([names[true], names[taken], *numbers])
+    if not lines:
         return Html("")
     header = ["class", "predicted as", "images", "percent of class"]
-    return table("The most frequent confusions.", header, rows, "numbers pairs")
-
-
-def _tile(tile, words, note):
-    kind = "tile wrong" if tile.wrong else "tile"
-    return Html(
-        f'<figure class="{kind}">{picture(tile.image, words)}<figcaption>'
-        f"{markup(tile.name)}<br>{small(note)}</figcaption></figure>\n"
-    )
+    caption = "The most frequent confusions."
+    return elements.table(caption, header, lines, "numbers pairs")

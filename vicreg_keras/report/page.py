@@ -4,16 +4,17 @@ import base64
 import hashlib
 import importlib.resources
 import pathlib
+import string
 from collections.abc import Callable, Sequence
 
 from vicreg_keras.report.cluster_map import map_section
-from vicreg_keras.report.elements import Html, join, markup, paragraph
+from vicreg_keras.report.elements import Html, element, join, markup, paragraph
 from vicreg_keras.report.examples import (
     confusion_section,
     mistakes_section,
     neighbors_section,
 )
-from vicreg_keras.report.pictures import Pictures, check_pictures
+from vicreg_keras.report.pictures import Pictures
 from vicreg_keras.report.results import results_section
 from vicreg_keras.report.runs import Run, not_run_yet, read_runs
 from vicreg_keras.report.settings import settings_section, versions_section
@@ -22,27 +23,22 @@ from vicreg_keras.report.training import collapse_section, training_section
 from vicreg_keras.workdir.files import write_file
 from vicreg_keras.workdir.run_folder import RunFolder
 
-_OF_RUNS: dict[str, Callable[[Sequence[Run]], Html]] = {
-    "Results": results_section,
-    "Training": training_section,
-    "Collapse": collapse_section,
-    "Retrieval": retrieval_section,
-    "Labels": labels_section,
-    "Files": files_section,
-    "Settings": settings_section,
-    "Versions": versions_section,
+_OfRuns = Callable[[Sequence[Run]], Html]
+_OfPictures = Callable[[Pictures], Html]
+# The sections in their order, with what draws them: of runs, and of pictures.
+SECTIONS: dict[str, tuple[_OfRuns | None, _OfPictures | None]] = {
+    "Results": (results_section, None),
+    "Training": (training_section, None),
+    "Collapse": (collapse_section, None),
+    "Confusion": (None, confusion_section),
+    "Mistakes": (None, mistakes_section),
+    "Retrieval": (retrieval_section, neighbors_section),
+    "Clusters": (None, map_section),
+    "Labels": (labels_section, None),
+    "Files": (files_section, None),
+    "Settings": (settings_section, None),
+    "Versions": (versions_section, None),
 }
-_OF_PICTURES: dict[str, Callable[[Pictures], Html]] = {
-    "Confusion": confusion_section,
-    "Mistakes": mistakes_section,
-    "Retrieval": neighbors_section,
-    "Clusters": map_section,
-}
-# The sections in their order; "Retrieval" has a part of each kind.
-SECTIONS = (
-    *("Results", "Training", "Collapse", "Confusion", "Mistakes", "Retrieval"),
-    *("Clusters", "Labels", "Files", "Settings", "Versions"),
-)
 
 
 def build_report(
@@ -63,81 +59,52 @@ def build_report(
         pictures: Examples of the first run, or `None`.
 
     Raises:
-        InputError: If there is no run, or a folder is not that of a run.
-        ValueError: If pictures can't be shown, see `check_pictures`.
+        InputError: If a folder is not that of a run.
     """
-    runs = read_runs(folders)
-    if pictures is not None:
-        check_pictures(pictures)
-    page = _page(runs, {name: _section(name, runs, pictures) for name in SECTIONS})
+    page = _page(read_runs(folders), pictures)
     with write_file(path) as file:
         # File names may hold bytes that are no text.
         file.write(page.encode("utf-8", "replace"))
 
 
-def _section(name, runs, pictures):
-    parts = []
-    if name in _OF_RUNS:
-        parts.append(_OF_RUNS[name](runs))
-    if name in _OF_PICTURES and pictures is None:
-        parts.append(not_run_yet(runs, runs[0], "evaluate"))
-    elif name in _OF_PICTURES:
-        if len(runs) > 1:
-            parts.append(paragraph(f"Of the run {runs[0].name}."))
-        parts.append(_OF_PICTURES[name](pictures))
-    return join(parts)
-
-
-def _page(runs: Sequence[Run], contents: dict[str, Html]) -> str:
+def _page(runs: Sequence[Run], pictures: Pictures | None) -> str:
     files = importlib.resources.files(__package__)
-    style = files.joinpath("page.css").read_text("utf-8")
-    script = files.joinpath("map.js").read_text("utf-8")
+    names = ("page.html", "page.css", "map.js")
+    page, style, script = (files.joinpath(name).read_text("utf-8") for name in names)
     # This script and no other runs, whatever else the page might come to hold.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    links = [element("a", name, href=f"#{name.lower()}") for name in SECTIONS]
+    return string.Template(page).substitute(
+        title=markup(f"VICReg: {', '.join(run.name for run in runs)}"),
+        subtitle=join(map(_subtitle, runs)),
+        links="\n".join(links),
+        sections="\n".join(_section(name, runs, pictures) for name in SECTIONS),
+        style=style,
+        script=script,
+        digest=digest,
     )
-    names = ", ".join(run.name for run in runs)
-    title = f"VICReg: {names}"
-    links = [f'<a href="#{name.lower()}">{name}</a>\n' for name in contents]
-    sections = [
-        f'<section id="{name.lower()}" aria-labeledby="{name.lower()}-heading">\n'
-        f'<h2 id="{name.lower()}-heading">{name}</h2>\n{content}</section>\n'
-        for name, content in contents.items()
-    ]
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{markup(title)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-<h1>{markup(title)}</h1>
-{_subtitle(runs)}<nav aria-label="Sections">
-{"".join(links)}</nav>
-</header>
-<main>
-{"".join(sections)}</main>
-<script>{script}</script>
-</body>
-</html>
-"""
 
 
-def _subtitle(runs):
+def _section(name: str, runs: Sequence[Run], pictures: Pictures | None) -> Html:
+    of_runs, of_pictures = SECTIONS[name]
+    parts = [element("h2", name, id=f"{name.lower()}-heading")]
+    if of_runs:
+        parts.append(of_runs(runs))
+    if of_pictures and pictures is None:
+        parts.append(not_run_yet(runs, runs[0], "evaluate"))
+    elif of_pictures:
+        if len(runs) > 1:
+            parts.append(paragraph(f"Of the run {runs[0].name}."))
+        parts.append(of_pictures(pictures))
+    key = name.lower()
+    return element("section", *parts, id=key, aria_labelledby=f"{key}-heading")
+
+
+def _subtitle(run: Run) -> Html:
     """What was trained on what, as far as the flags tell."""
-    lines = []
-    for run in runs:
-        known = [run.settings[k] for k in ("encoder", "dataset") if k in run.settings]
-        text = f"{run.name}: {' on '.join(known)}" if known else run.name
-        if run.epochs:
-            last = run.epochs[-1]
-            text += f", {last.epoch} epochs, {last.minutes:.1f} minutes"
-        lines.append(paragraph(f"{text}, without labels." if known else text))
-    return join(lines)
+    known = [run.settings[k] for k in ("encoder", "dataset") if k in run.settings]
+    text = f"{run.name}: {' on '.join(known)}" if known else run.name
+    if run.epochs:
+        last = run.epochs[-1]
+        text += f", {last.epoch} epochs, {last.minutes:.1f} minutes"
+    return paragraph(f"{text}, without labels." if known else text)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vicreg_keras.evaluate.projection import ProjectionSettings
-from vicreg_keras.figures.neighbors import Tile, check_image
+from vicreg_keras.figures.neighbors import Tile
 
 MAX_POINTS = 2000  # Points of the map; their images take about two megabytes.
 
@@ -74,77 +74,3 @@ class Pictures:
     retrieval: Sequence[tuple[Tile, Sequence[Tile]]] = ()
     cluster_map: ClusterMap | None = None
     seed: int = 0
-
-
-def check_pictures(pictures: Pictures) -> None:
-    """Checks, before anything is written, that pictures can be shown.
-
-    Args:
-        pictures: What to check.
-
-    Raises:
-        ValueError: If shapes don't match, an image is not uint8, a coordinate is not
-            finite, a count negative, or a probability outside [0, 1].
-    """
-    if pictures.confusion is not None:
-        _check_confusion(pictures.confusion, pictures.class_names)
-    for mistake in pictures.mistakes:
-        check_image(mistake.image, "mistakes")
-        if not 0 <= mistake.probability <= 1:
-            raise ValueError(
-                "Expected probabilities in [0, 1]. Received: "
-                f"probability={mistake.probability} of {mistake.true_name!r} "
-                f"predicted as {mistake.predicted_name!r}."
-            )
-    for query, neighbors in pictures.retrieval:
-        for tile in (query, *neighbors):
-            check_image(tile.image, "retrieval")
-    if pictures.cluster_map is not None:
-        _check_map(pictures.cluster_map, pictures.class_names)
-
-
-def _check_confusion(confusion, class_names):
-    size = 0 if class_names is None else len(class_names)
-    confusion = np.asarray(confusion)
-    if not (
-        confusion.shape == (size, size)
-        and np.issubdtype(confusion.dtype, np.integer)
-        and size
-        and confusion.min() >= 0
-    ):
-        raise ValueError(
-            "Expected a confusion matrix of counts, one row and one column a class. "
-            f"Received: shape={confusion.shape}, dtype={confusion.dtype}, "
-            f"num_classes={size}."
-        )
-
-
-def _check_map(cluster_map, class_names):
-    points = np.asarray(cluster_map.points)
-    count = len(points)
-    if points.shape != (count, 2) or not 0 < count <= MAX_POINTS:
-        raise ValueError(
-            f"Expected points (N, 2), at least one and at most {MAX_POINTS}. "
-            f"Received: shape={points.shape}. Draw a sample of them."
-        )
-    if not np.isfinite(points).all():
-        raise ValueError("Expected finite points. Received: NaN or infinity.")
-    parts = {"assignments": cluster_map.assignments, "images": cluster_map.images}
-    if cluster_map.labels is not None:
-        parts["labels"] = cluster_map.labels
-    for name, part in parts.items():
-        if len(part) != count:
-            raise ValueError(
-                f"Expected as many {name} as points, {count}. Received: {len(part)}."
-            )
-    check_image(cluster_map.images[0], "the map's images")
-    groups = {"assignments": (cluster_map.assignments, cluster_map.cluster_to_class)}
-    groups["labels"] = (cluster_map.labels, class_names or ())
-    for name, (numbers, known) in groups.items():
-        if numbers is None or known is None:
-            continue
-        if min(numbers) < 0 or max(numbers) >= len(known):
-            raise ValueError(
-                f"Expected {name} of the map in [0, {len(known)}). Received: "
-                f"{min(numbers)} to {max(numbers)}."
-            )

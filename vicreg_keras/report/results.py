@@ -1,6 +1,7 @@
 """The first table of the page: quality of the encoder beside its baselines."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from vicreg_keras.evaluate.linear_probe import LinearProbeResult
 from vicreg_keras.evaluate.records import NAMES, Record
 from vicreg_keras.evaluate.retrieval import RetrieveRecord
 from vicreg_keras.figures.text_table import percent
-from vicreg_keras.report.elements import Html, join, paragraph, small, strong, table
+from vicreg_keras.report.elements import Html, element, join, paragraph, table
 from vicreg_keras.report.runs import Run, missing
 
 _NOTE = (
@@ -23,8 +24,9 @@ _NOTE = (
     "evenly; of retrieval and of matched clusters it is that of classes of equal size."
 )
 
-# Texts by a key of `NAMES`; what was not measured is not there.
-Texts = dict[str, str]
+# Name of a metric, attribute of the results' metrics, format, and value by chance.
+_Line = tuple[str, str, Callable[..., str], float | None]
+_DECIMALS = "{:.3f}".format
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +36,14 @@ class Scores:
     Attributes:
         title: What was evaluated.
         protocol: How, on which split of which dataset, and on how many examples.
-        metrics: Texts by the metric's name.
+        metrics: By the metric's name, texts by a key of `NAMES`; what was not measured
+            is not there.
         chosen: What was chosen on the validation split, for the encoder.
     """
 
     title: str
     protocol: str
-    metrics: dict[str, Texts]
+    metrics: dict[str, dict[str, str]]
     chosen: str = ""
 
 
@@ -56,9 +59,9 @@ def results_section(runs: Sequence[Run]) -> Html:
     scores = [
         [
             one
-            for cls, score in _SCORES.items()
+            for cls in _SCORES
             if cls in run.last
-            for one in score(run.last[cls])
+            for one in _SCORES[cls](run.last[cls])
         ]
         for run in runs
     ]
@@ -69,6 +72,11 @@ def results_section(runs: Sequence[Run]) -> Html:
     else:
         content = _side_by_side([run.name for run in runs], scores)
     return join([content, paragraph(_NOTE), absent])
+
+
+def _scores(run: Run) -> list[Scores]:
+    found = (_SCORES[cls](run.last[cls]) for cls in _SCORES if cls in run.last)
+    return list(itertools.chain.from_iterable(found))
 
 
 def _linear(record: LinearEvalRecord) -> Iterator[Scores]:
@@ -83,12 +91,11 @@ def _linear(record: LinearEvalRecord) -> Iterator[Scores]:
         if "encoder" not in results:
             continue
         how, chosen = _describe_linear(results["encoder"])
-        metrics = {}
-        for name, attribute in (("top-1", "top1"), ("top-5", "top5")):
-            texts = _texts(results, attribute, percent, std=f"{attribute}_std")
-            if "encoder" in texts:
-                chance = percent(getattr(record.chance, attribute))
-                metrics[name] = texts | {"chance": chance}
+        metrics = _metrics(
+            results,
+            ("top-1", "top1", percent, record.chance.top1),
+            ("top-5", "top5", percent, record.chance.top5),
+        )
         heading = f"protocol {protocol} ({how}); {where}"
         yield Scores("Linear evaluation", heading, metrics, chosen)
 
@@ -111,12 +118,11 @@ def _describe_linear(result):
 
 def _knn(record: KnnEvalRecord) -> Iterator[Scores]:
     settings = record.results["encoder"].settings
-    metrics = {}
-    for k in (1, 5):
-        texts = _texts(record.results, f"top{k}", percent)
-        if "encoder" in texts:
-            chance = percent(k / settings.num_classes)
-            metrics[f"top-{k}"] = texts | {"chance": chance}
+    metrics = _metrics(
+        record.results,
+        ("top-1", "top1", percent, 1 / settings.num_classes),
+        ("top-5", "top5", percent, 5 / settings.num_classes),
+    )
     yield Scores(
         "k nearest neighbors",
         f"weighted votes, cosine similarity; {record.dataset}, {record.split} split, "
@@ -128,32 +134,26 @@ def _knn(record: KnnEvalRecord) -> Iterator[Scores]:
 
 def _retrieval(record: RetrieveRecord) -> Iterator[Scores]:
     settings = record.results["encoder"].settings
-    texts = _texts(record.results, "mean_average_precision", percent)
-    texts["chance"] = percent(1 / settings.num_classes)
+    chance = 1 / settings.num_classes
+    line = ("mean average precision", "mean_average_precision", percent, chance)
     yield Scores(
         "Retrieval",
         f"cosine similarity; {record.dataset}, {settings.num_queries:,} {record.split} "
         f"images search {settings.num_database:,} training images; seed {record.seed}",
-        {"mean average precision": texts},
+        _metrics(record.results, line),
     )
 
 
 def _clusters(record: ClusterRecord) -> Iterator[Scores]:
     settings = record.results["encoder"].settings
-    metrics = {}
-    for name, attribute, text in (
-        ("matched with the classes", "matched_accuracy", percent),
-        ("mutual information", "normalized_mutual_information", "{:.3f}".format),
-        ("adjusted Rand index", "adjusted_rand_index", "{:.3f}".format),
-        ("silhouette", "silhouette", "{:.3f}".format),
-    ):
-        texts = _texts(record.results, attribute, text)
-        if attribute == "matched_accuracy" and settings.num_classes:
-            texts["chance"] = percent(1 / settings.num_classes)
-        if attribute == "adjusted_rand_index":
-            texts["chance"] = "0.000"
-        if "encoder" in texts:
-            metrics[name] = texts
+    chance = 1 / settings.num_classes if settings.num_classes else None
+    metrics = _metrics(
+        record.results,
+        ("matched with the classes", "matched_accuracy", percent, chance),
+        ("mutual information", "normalized_mutual_information", _DECIMALS, None),
+        ("adjusted Rand index", "adjusted_rand_index", _DECIMALS, 0.0),
+        ("silhouette", "silhouette", _DECIMALS, None),
+    )
     yield Scores(
         "Clusters",
         f"k-means, {settings.num_clusters} clusters (chosen by: "
@@ -171,21 +171,22 @@ _SCORES: dict[type[Record], Callable[[Any], Iterator[Scores]]] = {
 }
 
 
-def _texts(
-    results: Mapping[str, Any],
-    attribute: str,
-    text: Callable[..., str],
-    std: str | None = None,
-) -> Texts:
-    """Texts of a metric of each result that has it."""
-    texts = {}
-    for name, result in results.items():
-        value = getattr(result.metrics, attribute)
-        if value is not None:
-            spread = [getattr(result.metrics, std, None)] if std else []
-            # A narrow column breaks before the sign, not behind it.
-            texts[name] = text(value, *spread).replace("\u00b1 ", "\u00b1\u00a0")
-    return texts
+def _metrics(results: Mapping[str, Any], *lines: _Line) -> dict[str, dict[str, str]]:
+    """Texts of each metric that the encoder has."""
+    metrics = {}
+    for name, attribute, text, chance in lines:
+        texts = {}
+        for key, result in results.items():
+            value = getattr(result.metrics, attribute)
+            std = getattr(result.metrics, f"{attribute}_std", None)
+            if value is not None:
+                # A narrow column breaks before the sign, not behind it.
+                texts[key] = text(value, std).replace("± ", "±\u00a0")
+        if "encoder" in texts:
+            metrics[name] = texts
+            if chance is not None:
+                texts["chance"] = text(chance)
+    return metrics
 
 
 def _beside_baselines(scores: Sequence[Scores]) -> Html:
@@ -199,29 +200,27 @@ def _beside_baselines(scores: Sequence[Scores]) -> Html:
     return table(caption, ["", *NAMES.values()], lines, "numbers scores")
 
 
-def _side_by_side(names: Sequence[str], scores: Sequence[Sequence[Scores]]) -> Html:
+def _side_by_side(runs: Sequence[str], scores: Sequence[Sequence[Scores]]) -> Html:
     """Runs as columns; the same protocol on the same split shares its lines."""
     by_run = [{(one.title, one.protocol): one for one in each} for each in scores]
     lines = []
     for key in dict.fromkeys(key for each in by_run for key in each):
-        found = [each.get(key) for each in by_run]
+        found = [each.get(key, Scores(*key, metrics={})) for each in by_run]
         lines.append([_heading(*key)])
-        metrics = dict.fromkeys(name for one in found if one for name in one.metrics)
-        for metric in metrics:
+        for metric in dict.fromkeys(name for one in found for name in one.metrics):
             for name, label in NAMES.items():
-                cells = [
-                    one.metrics.get(metric, {}).get(name, "-") if one else "-"
-                    for one in found
-                ]
-                line = [f"{metric}, {label}", *cells]
-                if any(cell != "-" for cell in cells):
-                    lines.append(map(strong, line) if name == "encoder" else line)
-        chosen = [one.chosen if one else "-" for one in found]
-        if any(one.chosen for one in found if one):
-            lines.append([small("chosen"), *map(small, chosen)])
+                cells = [one.metrics.get(metric, {}).get(name, "-") for one in found]
+                line: list[Any] = [f"{metric}, {label}", *cells]
+                if name == "encoder":
+                    line = [element("strong", cell) for cell in line]
+                if set(cells) != {"-"}:
+                    lines.append(line)
+        if any(one.chosen for one in found):
+            line = ["chosen", *(one.chosen or "-" for one in found)]
+            lines.append([element("small", cell) for cell in line])
     caption = "The same metrics of every run, one column per run."
-    return table(caption, ["", *names], lines, "numbers")
+    return table(caption, ["", *runs], lines, "numbers")
 
 
 def _heading(title, note):
-    return join([title, Html("<br>"), small(note)])
+    return join([title, element("br"), element("small", note)])

@@ -20,7 +20,7 @@ from vicreg_keras.evaluate.records import (
 )
 from vicreg_keras.evaluate.retrieval import RetrieveRecord
 from vicreg_keras.evaluate.spectrum import SpectrumRecord
-from vicreg_keras.report.elements import Html, join, paragraph
+from vicreg_keras.report.elements import Html, element, join, paragraph
 from vicreg_keras.workdir.run_folder import RunFolder
 
 _RECORDS = (
@@ -61,13 +61,11 @@ def read_runs(folders: Sequence[RunFolder]) -> list[Run]:
     """Reads the folders of runs.
 
     Args:
-        folders: At least one.
+        folders: Folders of runs.
 
     Raises:
-        InputError: If there is none, or a folder is not that of a run.
+        InputError: If a folder is not that of a run.
     """
-    if not folders:
-        raise InputError("Expected at least one run to report. Received: none.")
     counts = collections.Counter(folder.path.resolve().name for folder in folders)
     return [_read(folder, counts) for folder in folders]
 
@@ -98,9 +96,8 @@ def not_run_yet(runs: Sequence[Run], run: Run, mode: str) -> Html:
     path = shlex.quote(str(run.path))
     flags = {"mode": mode, **_OPTIONS.get(mode, {}), "workdir": path}
     words = ["python main.py", *(f"--{name}={value}" for name, value in flags.items())]
-    command = join([Html("<code>"), " ".join(words), Html("</code>")])
-    line = join([f"{whose}not run yet: ", command])
-    return paragraph(line, "missing")
+    command = element("code", " ".join(words))
+    return paragraph(f"{whose}not run yet: ", command, kind="missing")
 
 
 def _read(folder, counts):

@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 
-from vicreg_keras.report.elements import Html, join, paragraph, table
+from vicreg_keras.report.elements import Html, element, join, paragraph, table
 from vicreg_keras.report.runs import Run
-
-# Every run has its own: that they differ tells nothing.
-_OWN = ("workdir",)
 
 
 def settings_section(runs: Sequence[Run]) -> Html:
@@ -18,11 +15,12 @@ def settings_section(runs: Sequence[Run]) -> Html:
     names = sorted({name for run in runs for name in run.settings})
     if not names:
         text = "Left out: there is no flags.flags, since nothing was trained here."
-        return paragraph(text, "missing")
+        return paragraph(text, kind="missing")
     lines = [
         [f"--{name}", *(run.settings.get(name, "-") for run in runs)]
         for name in names
-        if len(runs) == 1 or name not in _OWN
+        # Every run has a folder of its own: that they differ tells nothing.
+        if len(runs) == 1 or name != "workdir"
     ]
     if len(runs) == 1:
         return table("Flags of the run.", ["flag", "value"], lines, "settings")
@@ -34,8 +32,8 @@ def settings_section(runs: Sequence[Run]) -> Html:
         parts = [table(caption, ["flag", *header], differing, "settings differing")]
     if same:
         inside = table("Flags that are the same.", ["flag", "value"], same, "settings")
-        summary = f"<summary>The {len(same)} flags that are the same</summary>"
-        parts.append(Html(f"<details>{summary}{inside}</details>\n"))
+        summary = element("summary", f"The {len(same)} flags that are the same")
+        parts.append(element("details", summary, inside))
     return join(parts)
 
 
@@ -45,10 +43,10 @@ def versions_section(runs: Sequence[Run]) -> Html:
     Args:
         runs: The runs of the page.
     """
-    names = list(dict.fromkeys(name for run in runs for name in run.environment))
+    names = dict.fromkeys(name for run in runs for name in run.environment)
     if not names:
         text = "Left out: there is no environment.json, since nothing was trained here."
-        return paragraph(text, "missing")
+        return paragraph(text, kind="missing")
     lines = [
         [name, *(_text(run.environment.get(name)) for run in runs)] for name in names
     ]

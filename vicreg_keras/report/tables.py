@@ -6,16 +6,10 @@ from typing import Any
 from vicreg_keras.evaluate.finetune import FinetuneRecord
 from vicreg_keras.evaluate.records import NAMES, ExportedFile, ExportRecord, Record
 from vicreg_keras.evaluate.retrieval import RetrieveRecord
-from vicreg_keras.figures.label_efficiency import label_efficiency
+from vicreg_keras.figures.label_efficiency import ARMS, label_efficiency
 from vicreg_keras.figures.text_table import percent
-from vicreg_keras.report.elements import Html, embed_figure, join, markup, table
+from vicreg_keras.report.elements import Html, element, embed_figure, join, table
 from vicreg_keras.report.runs import Run, missing
-
-_ARMS = {
-    "finetuned": "pretrained, fine-tuned",
-    "frozen": "pretrained, frozen, linear on top",
-    "scratch": "trained from scratch",
-}
 
 
 def retrieval_section(runs: Sequence[Run]) -> Html:
@@ -33,10 +27,11 @@ def labels_section(runs: Sequence[Run]) -> Html:
     Args:
         runs: The runs of the page.
     """
-    curves, chances = {}, set()
+    curves: dict[str, list[tuple[int, float]]] = {}
+    chances: set[float] = set()
     for run in runs:
         record = run.last.get(FinetuneRecord)
-        for arm in _ARMS if record else ():
+        for arm in ARMS if record else ():
             results = getattr(record, arm)
             points = [(one.settings.num_train, one.metrics.top1) for one in results]
             chances.update(1 / one.settings.num_classes for one in results)
@@ -68,7 +63,7 @@ def _per_run(
     for run in runs:
         if cls in run.last:
             if len(runs) > 1:
-                parts.append(Html(f"<h3>{markup(run.name)}</h3>\n"))
+                parts.append(element("h3", run.name))
             parts.append(draw(run.last[cls]))
     return join([*parts, missing(runs, cls)])
 
@@ -93,7 +88,7 @@ def _retrieval_table(record: RetrieveRecord) -> Html:
 
 
 def _labels_table(record: FinetuneRecord) -> Html:
-    arms = {arm: getattr(record, arm) for arm in _ARMS if getattr(record, arm)}
+    arms = {arm: getattr(record, arm) for arm in ARMS if getattr(record, arm)}
     settings = next(iter(arms.values()))[0].settings
     caption = (
         f"Fine-tuning on {record.dataset}, {record.split} split, "
@@ -105,7 +100,7 @@ def _labels_table(record: FinetuneRecord) -> Html:
         settings = results[0].settings
         label = f"{settings.num_train:,} ({100 * settings.label_fraction:g} %)"
         lines.append([label, *(percent(one.metrics.top1) for one in results)])
-    return table(caption, ["labels", *(_ARMS[arm] for arm in arms)], lines, "numbers")
+    return table(caption, ["labels", *(ARMS[arm] for arm in arms)], lines, "numbers")
 
 
 def _files_table(record: ExportRecord) -> Html:

@@ -14,10 +14,10 @@ from vicreg_keras.figures.training import (
 )
 from vicreg_keras.report.elements import (
     Html,
+    element,
     embed_figure,
     join,
     paragraph,
-    strong,
     table,
 )
 from vicreg_keras.report.runs import Run, missing
@@ -67,9 +67,9 @@ def collapse_section(runs: Sequence[Run]) -> Html:
         whose = f"{name}: " if len(runs) > 1 else ""
         for diagnosis in record.diagnoses:
             healthy = diagnosis.state == "healthy"
-            state = strong(f"{diagnosis.state.capitalize()}.")
-            text = join([whose, state, " ", diagnosis.text])
-            parts.append(paragraph(text, f"diagnosis{'' if healthy else ' collapsed'}"))
+            state = element("strong", f"{diagnosis.state.capitalize()}.")
+            kind = f"diagnosis{'' if healthy else ' collapsed'}"
+            parts.append(paragraph(whose, state, " ", diagnosis.text, kind=kind))
     epochs = {run.name: run.epochs for run in runs if run.epochs}
     if epochs:
         parts.append(embed_figure(collapse_curves(epochs), "collapse"))
