@@ -130,7 +130,7 @@ def test_accuracy_before_any_evaluation(pixels, count):
 
 
 def test_accuracy_without_some_baselines(pixels, count):
-    top1 = {"chance": 0.1, "raw_input": None}
+    top1 = {"chance": 0.1}
     array = pixels(accuracy_over_minutes({"run": make_run(score_every=2)}, top1))
     assert count(array, CHANCE) > 100
     for color in (VALIDATION, RAW, UNTRAINED):

@@ -91,6 +91,7 @@ def _records():
     int8 = dataclasses.replace(
         own,
         file="int8.tflite",
+        description="weights in int8",
         num_bytes=1024,
         milliseconds=0.5,
         linear_top1=0.89,

@@ -15,11 +15,12 @@ def section(runs, draw=files_section):
 def test_each_file_has_a_line(make_run, parse):
     text = section([make_run()])
     header, own, int8 = parse(text).table("files")
-    assert header[0] == "" and header[-2:] == ["linear top-1", "kNN top-1"]
-    assert own == ["the encoder", "4", "2.50", "-", "-", "90.00", "80.00"]
-    expected = ["int8.tflite", "1", "0.50", "0.25", "0.987650", "89.00", "80.00"]
-    assert int8 == expected
-    assert "largest value is 7.5" in text and "70 test images" in text
+    assert header[0] == "" and header[-3:-1] == ["linear top-1", "kNN top-1"]
+    expected = ["the encoder", "4", "2.50", "-", "-", "-", "90.00", "80.00"]
+    assert own == [*expected, "its weights"]
+    expected = ["int8.tflite", "1", "0.50", "0.25", "0.01", "0.987650", "89.00"]
+    assert int8 == [*expected, "80.00", "weights in int8"]
+    assert "largest value is 7.5" in text and "70 test examples" in text
 
 
 def test_without_labels_there_is_no_accuracy(make_run, parse, records):
@@ -30,8 +31,8 @@ def test_without_labels_there_is_no_accuracy(make_run, parse, records):
     ]
     record = dataclasses.replace(record, files=tuple(files))
     text = section([make_run(changed=[record])])
-    assert parse(text).table("files")[0][-1] == "min cosine"
-    assert "Accuracies" not in text
+    assert parse(text).table("files")[0][-2] == "min cosine"
+    assert "accuracies" not in text
 
 
 def test_runs_have_tables_or_the_command_for_one(make_run):

@@ -2,12 +2,8 @@
 
 from vicreg_keras.evaluate.linear_eval import LinearEvalRecord
 from vicreg_keras.evaluate.records import PretrainRecord, read_records
+from vicreg_keras.figures import training
 from vicreg_keras.figures.style import save
-from vicreg_keras.figures.training import (
-    accuracy_over_minutes,
-    collapse_curves,
-    loss_curves,
-)
 from vicreg_keras.workdir.run_folder import RunFolder
 
 
@@ -22,19 +18,17 @@ def draw_run(run: RunFolder) -> None:
         return
     runs = {run.path.name: epochs}
     names = {name for epoch in epochs for name in epoch.metrics}
-    save(loss_curves(runs), run.figures / "loss.png")
+    save(training.loss_curves(runs), run.figures / "loss.png")
     if "rankme" in names:
-        save(collapse_curves(runs), run.figures / "collapse.png")
+        save(training.collapse_curves(runs), run.figures / "collapse.png")
     if "knn_top1" in names:
-        figure = accuracy_over_minutes(runs, _linear_top1(run))
+        top1 = {}
+        # Of the last linear evaluation, by the cached protocol.
+        for record in read_records(run, LinearEvalRecord)[-1:]:
+            results = record.results.items()
+            top1 = {
+                name: one.cached.metrics.top1 for name, one in results if one.cached
+            }
+            top1["chance"] = record.chance.top1
+        figure = training.accuracy_over_minutes(runs, top1)
         save(figure, run.figures / "accuracy.png")
-
-
-def _linear_top1(run):
-    """Returns accuracies of the last linear evaluation by the cached protocol."""
-    records = read_records(run, LinearEvalRecord)
-    if not records:
-        return {}
-    results = records[-1].results.items()
-    top1 = {name: one.cached.metrics.top1 for name, one in results if one.cached}
-    return top1 | {"chance": records[-1].chance.top1}

@@ -5,18 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from vicreg_keras.evaluate.records import PretrainRecord
-from vicreg_keras.figures.style import (
-    CHANCE,
-    RAW,
-    TRAINING,
-    UNTRAINED,
-    VALIDATION,
-    add_legend,
-    integer_ticks,
-    new_figure,
-    run_style,
-    shorten,
-)
+from vicreg_keras.figures import style
 
 _TITLES = {
     "loss": "loss (weighted sum)",
@@ -27,14 +16,16 @@ _TITLES = {
 }
 _MAX_COLUMNS = 3
 _LINEAR = {
-    "encoder": ("linear, test (cached)", VALIDATION, "-"),
-    "untrained": ("the same, encoder untrained", UNTRAINED, "--"),
-    "raw_input": ("the same, raw input", RAW, "-."),
-    "chance": ("chance", CHANCE, ":"),
+    "encoder": ("linear, test (cached)", style.VALIDATION, "-"),
+    "untrained": ("the same, encoder untrained", style.UNTRAINED, "--"),
+    "raw_input": ("the same, raw input", style.RAW, "-."),
+    "chance": ("chance", style.CHANCE, ":"),
 }
 
+_Runs = Mapping[str, Sequence[PretrainRecord]]
 
-def loss_curves(runs: Mapping[str, Sequence[PretrainRecord]]) -> Figure:
+
+def loss_curves(runs: _Runs) -> Figure:
     """Draws the loss, each of its terms, and what changes with them, over epochs.
 
     One run has a line for training and one for validation; several runs have a line
@@ -52,7 +43,7 @@ def loss_curves(runs: Mapping[str, Sequence[PretrainRecord]]) -> Figure:
     return _panels(runs, ["loss", *terms, "embedding_std", "learning_rate"])
 
 
-def collapse_curves(runs: Mapping[str, Sequence[PretrainRecord]]) -> Figure:
+def collapse_curves(runs: _Runs) -> Figure:
     """Draws ranks and the embeddings' standard deviation over epochs.
 
     The dotted line at 1 is the target of the variance term.
@@ -67,8 +58,7 @@ def collapse_curves(runs: Mapping[str, Sequence[PretrainRecord]]) -> Figure:
 
 
 def accuracy_over_minutes(
-    runs: Mapping[str, Sequence[PretrainRecord]],
-    linear_top1: Mapping[str, float | None] | None = None,
+    runs: _Runs, linear_top1: Mapping[str, float] | None = None
 ) -> Figure:
     """Draws the kNN accuracy during training, and linear accuracies as levels.
 
@@ -78,78 +68,68 @@ def accuracy_over_minutes(
         linear_top1: Test accuracy in [0, 1] of `encoder`, `untrained`, `raw_input` and
             `chance`, as far as they are known.
     """
-    figure, axes = new_figure(7, 4.4)
+    figure, axes = style.new_figure(7, 4.4)
     for number, (name, epochs) in enumerate(runs.items()):
         scored = [epoch for epoch in epochs if "knn_top1" in epoch.metrics]
         if not scored:
             continue
         bank = int(scored[-1].metrics["knn_bank"])
-        label = f"{shorten(name)}, kNN" if len(runs) > 1 else "kNN"
+        label = f"{style.shorten(name)}, kNN" if len(runs) > 1 else "kNN"
         axes.plot(
             [epoch.minutes for epoch in scored],
             [100 * epoch.metrics["knn_top1"] for epoch in scored],
             marker="o",
             label=f"{label}, validation, {bank:,} neighbors to choose from",
-            **run_style(number),
+            **style.run_style(number),
         )
     end = max(epoch.minutes for epochs in runs.values() for epoch in epochs)
     for name, value in (linear_top1 or {}).items():
-        if value is None:
-            continue
         label, color, line = _LINEAR[name]
         axes.axhline(100 * value, color=color, linestyle=line, linewidth=1.2)
-        axes.annotate(
-            f"{label}: {100 * value:.1f}",
-            (end, 100 * value),
-            xytext=(-2, 3),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-            color=color,
-        )
+        # Above the right end of the line.
+        look = {"xytext": (-2, 3), "textcoords": "offset points", "fontsize": 8}
+        place, text = (end, 100 * value), f"{label}: {100 * value:.1f}"
+        axes.annotate(text, place, ha="right", color=color, **look)
     axes.set(xlabel="minutes of training", ylabel="top-1 accuracy, percent")
     axes.set_xlim(0, end * 1.02)
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     axes.grid(alpha=0.3)
-    add_legend(axes, loc="lower right", fontsize=8)
+    style.add_legend(axes, loc="lower right", fontsize=8)
     return figure
 
 
-def _panels(
-    runs: Mapping[str, Sequence[PretrainRecord]], names: Sequence[str]
-) -> Figure:
+def _panels(runs: _Runs, names: Sequence[str]) -> Figure:
     """One panel for each metric that any epoch has."""
     known = _metric_names(runs)
     names = [name for name in names if name in known]
     rows = -(-len(names) // _MAX_COLUMNS)
     columns = -(-len(names) // rows)
-    figure, grid = new_figure(3.7 * columns, 2.8 * rows, rows, columns, squeeze=False)
+    width, height = 3.7 * columns, 2.8 * rows
+    figure, grid = style.new_figure(width, height, rows, columns, squeeze=False)
     for axes, name in zip(grid.flat, names, strict=False):
         title = name.removesuffix("_loss").replace("_", " ")
         axes.set_title(_TITLES.get(name, title), fontsize=10)
         for number, (run, epochs) in enumerate(runs.items()):
             if len(runs) > 1:
-                _plot(axes, epochs, name, shorten(run), **run_style(number))
+                _plot(axes, epochs, name, style.shorten(run), **style.run_style(number))
             else:
-                _plot(axes, epochs, name, "training", color=TRAINING)
-                dashed = {"color": VALIDATION, "linestyle": "--"}
+                _plot(axes, epochs, name, "training", color=style.TRAINING)
+                dashed = {"color": style.VALIDATION, "linestyle": "--"}
                 _plot(axes, epochs, f"val_{name}", "validation", **dashed)
         axes.set_xlabel("epoch")
-        integer_ticks(axes)
+        style.integer_ticks(axes)
         axes.grid(alpha=0.3)
         if name == "embedding_std":
-            axes.axhline(1, color=CHANCE, linewidth=1, linestyle=":")
+            axes.axhline(1, color=style.CHANCE, linewidth=1, linestyle=":")
         if name == "embedding_std" or "rank" in name:
             axes.set_ylim(bottom=0)
     for axes in grid.flat[len(names) :]:
         axes.remove()
-    add_legend(
-        max(grid.flat, key=lambda axes: len(axes.get_legend_handles_labels()[0]))
-    )
+    style.add_legend(max(grid.flat, key=lambda axes: len(axes.lines)))
     return figure
 
 
-def _metric_names(runs: Mapping[str, Sequence[PretrainRecord]]) -> list[str]:
+def _metric_names(runs: _Runs) -> list[str]:
     epochs = (epoch for run in runs.values() for epoch in run)
     return list(dict.fromkeys(name for epoch in epochs for name in epoch.metrics))
 

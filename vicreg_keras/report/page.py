@@ -7,6 +7,7 @@ import pathlib
 import string
 from collections.abc import Callable, Sequence
 
+from vicreg_keras.evaluate.records import PretrainRecord
 from vicreg_keras.report.cluster_map import map_section
 from vicreg_keras.report.elements import Html, element, join, markup, paragraph
 from vicreg_keras.report.examples import (
@@ -104,7 +105,6 @@ def _subtitle(run: Run) -> Html:
     """What was trained on what, as far as the flags tell."""
     known = [run.settings[k] for k in ("encoder", "dataset") if k in run.settings]
     text = f"{run.name}: {' on '.join(known)}" if known else run.name
-    if run.epochs:
-        last = run.epochs[-1]
+    for last in run.records[PretrainRecord][-1:]:
         text += f", {last.epoch} epochs, {last.minutes:.1f} minutes"
     return paragraph(f"{text}, without labels." if known else text)

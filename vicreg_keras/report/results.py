@@ -1,7 +1,6 @@
 """The first table of the page: quality of the encoder beside its baselines."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -55,16 +54,12 @@ def results_section(runs: Sequence[Run]) -> Html:
     Args:
         runs: The runs of the page.
     """
-    absent = join([missing(runs, cls) for cls in _SCORES])
-    scores = [
-        [
-            one
-            for cls in _SCORES
-            if cls in run.last
-            for one in _SCORES[cls](run.last[cls])
-        ]
-        for run in runs
-    ]
+    absent = join(missing(runs, cls) for cls in _SCORES)
+    scores: list[list[Scores]] = [[] for _ in runs]
+    for found, run in zip(scores, runs, strict=True):
+        for cls, score in _SCORES.items():
+            for record in run.records[cls][-1:]:
+                found.extend(score(record))
     if not any(scores):
         return absent
     if len(runs) == 1:
@@ -72,11 +67,6 @@ def results_section(runs: Sequence[Run]) -> Html:
     else:
         content = _side_by_side([run.name for run in runs], scores)
     return join([content, paragraph(_NOTE), absent])
-
-
-def _scores(run: Run) -> list[Scores]:
-    found = (_SCORES[cls](run.last[cls]) for cls in _SCORES if cls in run.last)
-    return list(itertools.chain.from_iterable(found))
 
 
 def _linear(record: LinearEvalRecord) -> Iterator[Scores]:

@@ -6,6 +6,7 @@ import json
 import pathlib
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.clustering import ClusterRecord
@@ -16,6 +17,7 @@ from vicreg_keras.evaluate.records import (
     ExportRecord,
     PretrainRecord,
     Record,
+    RecordT,
     read_records,
 )
 from vicreg_keras.evaluate.retrieval import RetrieveRecord
@@ -24,6 +26,7 @@ from vicreg_keras.report.elements import Html, element, join, paragraph
 from vicreg_keras.workdir.run_folder import RunFolder
 
 _RECORDS = (
+    PretrainRecord,
     LinearEvalRecord,
     KnnEvalRecord,
     RetrieveRecord,
@@ -45,16 +48,14 @@ class Run:
         path: Path of its folder.
         settings: Flags by name, as text.
         environment: Versions and hardware.
-        epochs: Epochs of pretraining.
-        last: The last record of each type.
+        records: Records of each type, the oldest first.
     """
 
     name: str
     path: pathlib.Path
     settings: dict[str, str]
     environment: dict
-    epochs: list[PretrainRecord]
-    last: dict[type[Record], Record]
+    records: dict[type[Record], list[Any]]
 
 
 def read_runs(folders: Sequence[RunFolder]) -> list[Run]:
@@ -70,18 +71,25 @@ def read_runs(folders: Sequence[RunFolder]) -> list[Run]:
     return [_read(folder, counts) for folder in folders]
 
 
-def missing(runs: Sequence[Run], cls: type[Record] | None) -> Html:
+def last_records(runs: Sequence[Run], cls: type[RecordT]) -> dict[str, RecordT]:
+    """Returns the last record of each run that has one, by the run's name.
+
+    Args:
+        runs: The runs of the page.
+        cls: Type of the records.
+    """
+    return {run.name: run.records[cls][-1] for run in runs if run.records[cls]}
+
+
+def missing(runs: Sequence[Run], cls: type[Record]) -> Html:
     """Returns a line with the command for each run that lacks a record.
 
     Args:
         runs: The runs of the page.
-        cls: Type of the record; `None` for epochs of pretraining.
+        cls: Type of the record.
     """
-    if cls is None:
-        absent, mode = [run for run in runs if not run.epochs], "pretrain"
-    else:
-        absent, mode = [run for run in runs if cls not in run.last], cls.mode
-    return join([not_run_yet(runs, run, mode) for run in absent])
+    absent = [run for run in runs if not run.records[cls]]
+    return join(not_run_yet(runs, run, cls.mode) for run in absent)
 
 
 def not_run_yet(runs: Sequence[Run], run: Run, mode: str) -> Html:
@@ -110,13 +118,11 @@ def _read(folder, counts):
     environment = {}
     if folder.environment.exists():
         environment = json.loads(folder.environment.read_text())
-    records = {cls: read_records(folder, cls) for cls in _RECORDS}
     name = folder.path.resolve().name
     return Run(
         name=name if counts[name] == 1 else str(folder.path),
         path=folder.path,
         settings=folder.read_flags(),
         environment=environment,
-        epochs=read_records(folder, PretrainRecord),
-        last={cls: found[-1] for cls, found in records.items() if found},
+        records={cls: read_records(folder, cls) for cls in _RECORDS},
     )

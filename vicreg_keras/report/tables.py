@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vicreg_keras.evaluate.finetune import FinetuneRecord
-from vicreg_keras.evaluate.records import NAMES, ExportedFile, ExportRecord, Record
+from vicreg_keras.evaluate.records import NAMES, ExportRecord, Record
 from vicreg_keras.evaluate.retrieval import RetrieveRecord
+from vicreg_keras.export.compare import NUM_TIMED_CALLS
 from vicreg_keras.figures.label_efficiency import ARMS, label_efficiency
 from vicreg_keras.figures.text_table import percent
 from vicreg_keras.report.elements import Html, element, embed_figure, join, table
-from vicreg_keras.report.runs import Run, missing
+from vicreg_keras.report.runs import Run, last_records, missing
 
 
 def retrieval_section(runs: Sequence[Run]) -> Html:
@@ -29,16 +30,15 @@ def labels_section(runs: Sequence[Run]) -> Html:
     """
     curves: dict[str, list[tuple[int, float]]] = {}
     chances: set[float] = set()
-    for run in runs:
-        record = run.last.get(FinetuneRecord)
-        for arm in ARMS if record else ():
+    for name, record in last_records(runs, FinetuneRecord).items():
+        for arm in ARMS:
             results = getattr(record, arm)
             points = [(one.settings.num_train, one.metrics.top1) for one in results]
             chances.update(1 / one.settings.num_classes for one in results)
             if len(runs) == 1:
                 curves[arm] = points
             elif arm == "finetuned":
-                curves[f"{run.name}, fine-tuned"] = points
+                curves[f"{name}, fine-tuned"] = points
     tables = _per_run(runs, FinetuneRecord, _labels_table)
     if not curves:
         return tables
@@ -60,11 +60,10 @@ def _per_run(
 ) -> Html:
     """The table of each run that has such a record, and commands for the others."""
     parts = []
-    for run in runs:
-        if cls in run.last:
-            if len(runs) > 1:
-                parts.append(element("h3", run.name))
-            parts.append(draw(run.last[cls]))
+    for name, record in last_records(runs, cls).items():
+        if len(runs) > 1:
+            parts.append(element("h3", name))
+        parts.append(draw(record))
     return join([*parts, missing(runs, cls)])
 
 
@@ -104,32 +103,46 @@ def _labels_table(record: FinetuneRecord) -> Html:
 
 
 def _files_table(record: ExportRecord) -> Html:
-    own, first = record.files[:2]
-    caption = (
-        "Exported files. Differences from the encoder on "
-        f"{first.differences.num_examples} validation images of {record.dataset}, "
-        f"where its largest value is {first.differences.max_value:.3g}; milliseconds "
-        "are those of one image alone."
-    )
-    header = ["", "size, KiB", "ms", "max difference", "min cosine"]
-    is_labeled = own.linear_top1 is not None
-    if is_labeled:
-        header += ["linear top-1", "kNN top-1"]
-        caption += (
-            f" Accuracies are in percent, on {own.num_test:,} test images, which "
-            "alone go through the file: linear head and neighbors are the encoder's."
-        )
-    lines = [_file_cells(file, is_labeled) for file in record.files]
+    caption, (header, *lines) = describe_files(record)
     return table(caption, header, lines, "numbers")
 
 
-def _file_cells(file: ExportedFile, is_labeled: bool) -> list[str]:
-    cells = [file.file, f"{file.num_bytes / 1024:,.0f}", f"{file.milliseconds:.2f}"]
-    if file.differences is None:
-        cells += ["-", "-"]
-    else:
-        cells.append(f"{file.differences.max_difference:.2g}")
-        cells.append(f"{file.differences.min_cosine:.6f}")
-    if is_labeled:
-        cells += [percent(file.linear_top1), percent(file.knn_top1)]
-    return cells
+def describe_files(record: ExportRecord) -> tuple[str, list[list[str]]]:
+    """Returns what a table of exported files says about them, and its lines.
+
+    Args:
+        record: With files.
+
+    Returns:
+        Caption and lines of the table, the header first.
+    """
+    own, first = record.files[:2]
+    caption = (
+        "Exported files. Differences from the encoder on "
+        f"{first.differences.num_examples} validation examples of {record.dataset}, "
+        f"where its largest value is {first.differences.max_value:.3g}; milliseconds "
+        f"per example, one by one, median of {NUM_TIMED_CALLS}."
+    )
+    header = ["", "KiB", "ms", "max difference", "mean", "min cosine"]
+    if own.linear_top1 is not None:
+        header += ["linear top-1", "kNN top-1"]
+        caption += (
+            f" Top-1 accuracies are in percent, on {own.num_test:,} test examples, "
+            "which alone go through the file: linear head and neighbors are the "
+            "encoder's."
+        )
+    lines = [[*header, ""]]
+    for file in record.files:
+        cells = ["-", "-", "-"]
+        if file.differences is not None:
+            cells = [
+                f"{file.differences.max_difference:.2g}",
+                f"{file.differences.mean_difference:.2g}",
+                f"{file.differences.min_cosine:.6f}",
+            ]
+        if own.linear_top1 is not None:
+            cells += [percent(file.linear_top1), percent(file.knn_top1)]
+        size, time = f"{file.num_bytes / 1024:,.0f}", f"{file.milliseconds:.2f}"
+        kind = file.description or "its weights"
+        lines.append([file.file, size, time, *cells, kind])
+    return caption, lines

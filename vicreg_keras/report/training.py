@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from vicreg_keras.evaluate.collapse import COLLAPSED_STD
 from vicreg_keras.evaluate.knn import PUBLISHED_K, PUBLISHED_TEMPERATURE
-from vicreg_keras.evaluate.records import NAMES
+from vicreg_keras.evaluate.records import NAMES, PretrainRecord
 from vicreg_keras.evaluate.spectrum import SpectrumRecord
 from vicreg_keras.figures.spectrum import eigenvalue_decay
 from vicreg_keras.figures.training import (
@@ -20,7 +20,7 @@ from vicreg_keras.report.elements import (
     paragraph,
     table,
 )
-from vicreg_keras.report.runs import Run, missing
+from vicreg_keras.report.runs import Run, last_records, missing
 
 _METRICS = {
     "rankme": ("RankMe", ".1f"),
@@ -38,12 +38,12 @@ def training_section(runs: Sequence[Run]) -> Html:
     Args:
         runs: The runs of the page.
     """
-    absent = missing(runs, None)
-    epochs = {run.name: run.epochs for run in runs if run.epochs}
+    absent = missing(runs, PretrainRecord)
+    epochs = _epochs(runs)
     if not epochs:
         return absent
     parts = [embed_figure(loss_curves(epochs), "loss")]
-    if any("knn_top1" in one.metrics for run in runs for one in run.epochs):
+    if any("knn_top1" in one.metrics for each in epochs.values() for one in each):
         parts.append(embed_figure(accuracy_over_minutes(epochs), "accuracy"))
     text = (
         f"The kNN accuracy (k {PUBLISHED_K}, temperature {PUBLISHED_TEMPERATURE}, "
@@ -59,9 +59,8 @@ def collapse_section(runs: Sequence[Run]) -> Html:
     Args:
         runs: The runs of the page.
     """
-    records = {
-        run.name: run.last[SpectrumRecord] for run in runs if SpectrumRecord in run.last
-    }
+    records = last_records(runs, SpectrumRecord)
+    epochs = _epochs(runs)
     parts = []
     for name, record in records.items():
         whose = f"{name}: " if len(runs) > 1 else ""
@@ -70,11 +69,14 @@ def collapse_section(runs: Sequence[Run]) -> Html:
             state = element("strong", f"{diagnosis.state.capitalize()}.")
             kind = f"diagnosis{'' if healthy else ' collapsed'}"
             parts.append(paragraph(whose, state, " ", diagnosis.text, kind=kind))
-    epochs = {run.name: run.epochs for run in runs if run.epochs}
     if epochs:
         parts.append(embed_figure(collapse_curves(epochs), "collapse"))
     if records:
-        figure = eigenvalue_decay(_spectra(records, len(runs)))
+        spectra = {name: one.results["encoder"] for name, one in records.items()}
+        if len(runs) == 1:
+            (record,) = records.values()
+            spectra = record.results
+        figure = eigenvalue_decay({name: one.metrics for name, one in spectra.items()})
         parts.append(embed_figure(figure, "eigenvalues"))
     text = (
         f"Under a standard deviation of {COLLAPSED_STD['embedding']}, all images have "
@@ -85,15 +87,14 @@ def collapse_section(runs: Sequence[Run]) -> Html:
     parts.append(paragraph(text))
     if records:
         parts.append(_spectrum_table(records, len(runs)))
-    return join([*parts, missing(runs, None), missing(runs, SpectrumRecord)])
+    absent = [missing(runs, cls) for cls in (PretrainRecord, SpectrumRecord)]
+    return join([*parts, *absent])
 
 
-def _spectra(records, num_runs):
-    """Spectra of one run's encoders, or those of several runs' trained ones."""
-    if num_runs == 1:
-        (record,) = records.values()
-        return {name: result.metrics for name, result in record.results.items()}
-    return {name: one.results["encoder"].metrics for name, one in records.items()}
+def _epochs(runs: Sequence[Run]) -> dict[str, list[PretrainRecord]]:
+    """Epochs of each run that has been trained, by the run's name."""
+    epochs = {run.name: run.records[PretrainRecord] for run in runs}
+    return {name: each for name, each in epochs.items() if each}
 
 
 def _spectrum_table(records, num_runs):
