@@ -29,7 +29,7 @@ def digits():
 
 
 def store(encoder, dataset, folder=None):
-    return FeatureCache(encoder, dataset, folder, verbose=0)
+    return FeatureCache(encoder, dataset, folder)
 
 
 def test_splits_by_name(digits):

@@ -109,13 +109,15 @@ def test_other_shapes_than_rows_are_refused():
         extract_features(lambda images, training: images, make_split())
     with pytest.raises(ValueError, match="split with examples"):
         extract_features(flatten, make_split().take([]))
-    with pytest.raises(ValueError, match="batch_size=0"):
-        extract_features(flatten, make_split(), batch_size=0)
 
 
 def test_size_mismatch_names_the_argument():
     with pytest.raises(ValueError, match="image_size=4"):
         extract_features(make_model(4), make_split(size=5))
+    with pytest.raises(ValueError, match="Expected images of the encoder's shape"):
+        check_example_shape(make_model(4), (7,))
+    with pytest.raises(ValueError, match="tabular examples.*another dataset"):
+        check_example_shape(keras.Model(*2 * [keras.Input((7,))]), (5, 5, 3))
     check_example_shape(flatten, (5, 5, 3))
     check_example_shape(keras.Sequential([keras.Input((None, None, 3))]), (9, 7, 3))
 

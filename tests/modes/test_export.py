@@ -122,7 +122,7 @@ def test_unlabeled_datasets_give_differences_only(run_export, unlabeled, capsys)
     assert record.files[1].linear_top1 is None
     assert record.files[1].differences.num_examples == 40
     assert "Top-1 accuracy" not in capsys.readouterr().out
-    with pytest.raises(ValueError, match="Expected a labeled dataset for a head"):
+    with pytest.raises(ValueError, match="Expected a labeled dataset"):
         run_export(unlabeled, head="linear")
 
 

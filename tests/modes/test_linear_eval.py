@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate import augmented_probe
 from vicreg_keras.evaluate import features as features_module
 from vicreg_keras.evaluate.linear_eval import LinearEvalRecord, chance
 from vicreg_keras.evaluate.linear_probe import linear_probe
@@ -31,22 +32,26 @@ class Quarters:
         return tf.reshape(means, (tf.shape(means)[0], 16))[:, : self.width]
 
 
-def evaluate(dataset, encoder=None, make_encoder=None, view=None, **options):
+def evaluate(dataset, encoder=None, make_encoder=None, **options):
     context = Context(encoder or Quarters(), dataset, make_encoder=make_encoder, seed=3)
-    return linear_eval.run(context, LinearEvalOptions(**options), view=view)
+    return linear_eval.run(context, LinearEvalOptions(**options))
 
 
 @pytest.fixture(scope="module")
 def record(digits):
-    return evaluate(
-        digits,
-        make_encoder=lambda trained: Quarters(4),
-        view=lambda images, seed: tf.cast(images, tf.float32),
-        protocol="both",
-        probe_epochs=2,
-        few_labels=5,
-        few_label_seeds=2,
-    )
+    def plain(images, seed):
+        return tf.cast(images, tf.float32)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(augmented_probe, "crop_and_flip", lambda: plain)
+        return evaluate(
+            digits,
+            make_encoder=lambda trained: Quarters(4),
+            protocol="both",
+            probe_epochs=2,
+            few_labels=5,
+            few_label_seeds=2,
+        )
 
 
 def protocols(result):
@@ -65,10 +70,10 @@ def test_every_baseline_and_protocol_is_there(record, digits):
             metrics = getattr(result, protocol).metrics
             assert 0 < metrics.top1 < metrics.top5 <= 1
     assert encoder.cached.metrics.top1 > untrained.cached.metrics.top1
-    assert encoder.few_labels.settings.num_train == 50
-    assert encoder.augmented.settings.seed == encoder.few_labels.settings.seed == 3
+    assert encoder.few_labels.settings.labels_per_class == 5
+    assert encoder.augmented.settings.seed == 3
+    assert [draw.seed for draw in encoder.few_labels.settings.draws] == [3, 4]
     assert record.num_test == digits.test.num_examples
-    assert raw_input.cached.settings.representation_size == 8 * 8 * 3
     assert raw_input.cached.metrics.top1 > 0.85
 
 

@@ -8,7 +8,12 @@ import pytest
 from vicreg_keras import load_dataset
 from vicreg_keras.evaluate.features import input_features
 from vicreg_keras.evaluate.knn import knn_accuracy
-from vicreg_keras.evaluate.records import PretrainRecord, read_records
+from vicreg_keras.evaluate.records import (
+    CompareRecord,
+    PositivesRecord,
+    PretrainRecord,
+    read_records,
+)
 from vicreg_keras.modes.pretrain import run_pretrain
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.pretrain import pretrain
@@ -48,9 +53,11 @@ def test_neighbors_are_trained_on_and_compared(earlier, digits, tmp_path, capsys
     labels = digits.train.labels
     same = np.mean(labels[positives] == labels[:, None])
     assert (run.figures / "loss.png").stat().st_size > 10_000
-    (row,) = run.read_metrics("positives")
-    assert row["same_class"] == pytest.approx(same) and same > 0.5
-    assert row["same_class_by_chance"] == pytest.approx(0.1, abs=0.02)
+    (record,) = read_records(run, PositivesRecord)
+    assert record.same_class == pytest.approx(same) and same > 0.5
+    assert record.same_class_by_chance == pytest.approx(0.1, abs=0.02)
+    assert (record.num_train, record.num_positives) == (300, 3)
+    assert (record.neighbors_from, record.index) == (str(earlier.path), "Flat")
 
     # The earlier run had the same recipe and seed: were the neighbors not trained on,
     # the losses would be equal.
@@ -58,15 +65,15 @@ def test_neighbors_are_trained_on_and_compared(earlier, digits, tmp_path, capsys
     name = "invariance_loss"
     assert result.record.metrics[name] != alone.metrics[name]
 
-    (row,) = run.read_metrics("compare")
-    assert row["split"] == "validation" and row["num_neighbors"] == 3
-    assert 0.1 < row["shared_neighbors"] < 1
-    assert 0 < row["results"]["this"]["knn_top1"] <= 1
+    (record,) = read_records(run, CompareRecord)
+    assert record.split == "validation" and record.num_neighbors == 3
+    assert 0.1 < record.shared_neighbors < 1
+    assert 0 < record.results["this"].knn_top1 <= 1
     printed = capsys.readouterr().out
     assert "of the 3 nearest of 300 training examples" in printed
     assert f"{100 * same:.2f} % of them are of the example's own class" in printed
-    for numbers in row["results"].values():
-        assert f"{100 * numbers['knn_top1']:.2f}" in printed
+    for metrics in record.results.values():
+        assert f"{100 * metrics.knn_top1:.2f}" in printed
 
     # A run with a checkpoint continues with the positives it was started with.
     other = positives[:, ::-1]
@@ -107,9 +114,9 @@ def test_neighbors_of_the_input_need_no_earlier_run(name, tmp_path, capsys):
     np.testing.assert_allclose(found, expected, atol=1e-6)
     printed = capsys.readouterr().out
     assert "training examples, according to the raw input" in printed
-    (row,) = RunFolder(tmp_path).read_metrics("compare")
-    assert row["neighbors_from"] == "the raw input"
-    top1 = row["results"]["earlier"]["knn_top1"]
+    (record,) = read_records(RunFolder(tmp_path), CompareRecord)
+    assert record.neighbors_from == "the raw input"
+    top1 = record.results["earlier"].knn_top1
     splits = [input_features(dataset, name) for name in ("train", "validation")]
     assert top1 == knn_accuracy(*splits, num_classes=dataset.num_classes).metrics.top1
 

@@ -1,9 +1,10 @@
 """Top-k accuracy, and checks of the features that an evaluation is given."""
 
 import dataclasses
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
+from scipy.special import log_softmax
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.features import Features, check_representations
@@ -22,7 +23,14 @@ class ClassificationMetrics:
     top5: float | None = None
 
 
-def top1_and_top5(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+class Accuracies(TypedDict):
+    """The arguments of `ClassificationMetrics`."""
+
+    top1: float
+    top5: float | None
+
+
+def top1_and_top5(scores: np.ndarray, labels: np.ndarray) -> Accuracies:
     """Returns `top1` and `top5`, the arguments of `ClassificationMetrics`.
 
     Args:
@@ -51,18 +59,8 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
         A value in [0, 1].
 
     Raises:
-        ValueError: If shapes do not match, `k` is below 1, a label is out of range,
-            or a score is NaN.
+        ValueError: If a score is NaN.
     """
-    scores, labels = np.asarray(scores), np.asarray(labels)
-    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
-        raise ValueError(
-            "Expected scores (N, num_classes) and labels (N,). Received: "
-            f"scores.shape={scores.shape}, labels.shape={labels.shape}"
-        )
-    if k < 1:
-        raise ValueError(f"Expected k of at least 1. Received: k={k}")
-    check_labels("scored", labels, num_classes=scores.shape[1])
     if np.isnan(scores).any():
         raise ValueError("Expected scores that are numbers. Received: NaN")
     of_label = scores[np.arange(len(labels)), labels][:, np.newaxis]
@@ -72,31 +70,54 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     return float(np.where(np.isneginf(of_label[:, 0]), 0.0, share).mean())
 
 
-def check_splits(num_classes: int, *, train: Features, **others: Features) -> None:
+def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the mean negative log-likelihood of the labels, in nats.
+
+    Args:
+        logits: `(N, num_classes)` array.
+        labels: `(N,)` integers in `[0, num_classes)`.
+    """
+    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
+    return -float(log_probabilities[np.arange(len(labels)), labels].mean())
+
+
+def check_splits(num_classes: int, **splits: Features) -> list[np.ndarray]:
     """Checks the splits of a classification together, before any work.
 
     Args:
         num_classes: Labels must be in `[0, num_classes)`.
-        train: Labeled features, which must have two classes or more.
-        **others: Labeled features of other splits, by name.
+        **splits: Labeled features by the split's name; the first one is trained on and
+            must have two classes or more.
+
+    Returns:
+        Labels of each split.
 
     Raises:
         InputError: As `check_features`, if widths differ, or there is one class only.
     """
-    check_features("train", train, num_classes=num_classes)
-    width = train.representations.shape[1]
-    for name, features in others.items():
-        check_features(name, features, num_classes=num_classes, width=width)
-    if (train.labels == train.labels[0]).all():
+    labels: list[np.ndarray] = []
+    width = None
+    for name, features in splits.items():
+        labels.append(
+            check_features(name, features, num_classes=num_classes, width=width)
+        )
+        width = features.representations.shape[1]
+    check_two_classes(labels[0])
+    return labels
+
+
+def check_two_classes(labels: np.ndarray) -> None:
+    """Raises an `InputError` if training labels are all the same."""
+    if (labels == labels[0]).all():
         raise InputError(
             "Expected training examples of at least two classes. Received: only label "
-            f"{train.labels[0]}. There is nothing to tell apart."
+            f"{labels[0]}. There is nothing to tell apart."
         )
 
 
 def check_features(
     name: str, features: Features, *, num_classes: int, width: int | None = None
-) -> None:
+) -> np.ndarray:
     """Checks labeled features of one split.
 
     Args:
@@ -105,28 +126,35 @@ def check_features(
         num_classes: Labels must be in `[0, num_classes)`.
         width: Expected `D`, or `None` for any.
 
+    Returns:
+        The labels.
+
     Raises:
         InputError: If labels are missing or out of range, there is no example, or a
             value is NaN or infinite.
-        ValueError: If there are not as many labels as representations.
     """
-    check_labels(name, features.labels, num_classes=num_classes)
+    labels = check_labels(name, features.labels, num_classes=num_classes)
     check_representations(name, features.representations, width=width)
-    if len(features.representations) != len(features.labels):
+    if len(features.representations) != len(labels):
         raise ValueError(
-            f"Expected {name} representations of shape ({len(features.labels)}, D), "
-            "one per label. Received: shape="
-            f"{features.representations.shape}"
+            f"Expected {name} representations of shape ({len(labels)}, D), one per "
+            f"label. Received: shape={features.representations.shape}"
         )
+    return labels
 
 
-def check_labels(name: str, labels: np.ndarray | None, *, num_classes: int) -> None:
+def check_labels(
+    name: str, labels: np.ndarray | None, *, num_classes: int
+) -> np.ndarray:
     """Checks that labels are there and in range.
 
     Args:
         name: Description of them in messages.
         labels: `(N,)` integers, or `None` where a split has none.
         num_classes: Labels must be in `[0, num_classes)`.
+
+    Returns:
+        The labels.
 
     Raises:
         InputError: If they are not such labels.
@@ -141,9 +169,9 @@ def check_labels(name: str, labels: np.ndarray | None, *, num_classes: int) -> N
             f"Expected {name} labels of shape (N,), N above 0. Received: "
             f"shape={np.shape(labels)}."
         )
-    lowest, highest = int(np.min(labels)), int(np.max(labels))
-    if lowest < 0 or highest >= num_classes:
+    if labels.min() < 0 or labels.max() >= num_classes:
         raise InputError(
             f"Expected {name} labels in [0, {num_classes}). Received: labels from "
-            f"{lowest} to {highest}."
+            f"{labels.min()} to {labels.max()}."
         )
+    return labels

@@ -1,14 +1,16 @@
 """An encoder with a linear layer on top, trained together by SGD."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from vicreg_keras.data.dataset import Dataset, Split
-from vicreg_keras.evaluate.augmented_probe import RandomView
 from vicreg_keras.evaluate.features import compile_encoder
 from vicreg_keras.evaluate.linear_heads import MOMENTUM
 from vicreg_keras.training.optim import make_optimizer, warmup_cosine
+from vicreg_keras.views.view import View
 
 
 class Classifier:
@@ -51,7 +53,7 @@ class Classifier:
             self._logits, dataset.example_shape
         ).get_concrete_function()
 
-    def make_train_step(self, view: RandomView, batch_size: int) -> RandomView:
+    def make_train_step(self, view: View, batch_size: int) -> Callable[..., tf.Tensor]:
         """Returns a `tf.function` that trains on a batch and returns its mean loss.
 
         It is called with uint8 images, int64 labels, the number of the step and the

@@ -4,6 +4,7 @@ They are in the run's folder, each beside the key of what it was computed from, 
 computed anew when that has changed.
 """
 
+import functools
 import hashlib
 import pathlib
 import zipfile
@@ -25,7 +26,7 @@ from vicreg_keras.workdir.files import folder_name, write_file
 _PROBED_EXAMPLES = 64  # Evenly spaced in a split; the key depends on their contents.
 
 
-class FeatureCache(Mapping):
+class FeatureCache(Mapping[str, Features]):
     """`Features` of a dataset's splits by name, computed when first asked for.
 
     Example:
@@ -37,8 +38,6 @@ class FeatureCache(Mapping):
         encoder: Called as `encoder(images, training=False)`, with variables.
         dataset: The dataset.
         folder: Folder of the files; `None` keeps features in memory only.
-        batch_size: Examples per batch.
-        verbose: 0 is silent.
 
     Attributes:
         key: Digest of the encoder's weights, 16 hexadecimal digits.
@@ -49,17 +48,12 @@ class FeatureCache(Mapping):
         encoder: Encoder,
         dataset: Dataset,
         folder: pathlib.Path | None = None,
-        *,
-        batch_size: int = 256,
-        verbose: int | bool = 1,
     ):
         self.key = _weights_key(encoder)
         self._encoder = encoder
         self._dataset = dataset
         self._folder = folder and folder / folder_name(dataset.name)
-        self._options = {"batch_size": batch_size, "verbose": verbose}
-        self._encode = None
-        self._features = {}
+        self._features: dict[str, Features] = {}
 
     def __getitem__(self, name: str) -> Features:
         """Returns the features of a split.
@@ -91,19 +85,21 @@ class FeatureCache(Mapping):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def _read_or_compute(self, name):
-        split, key = getattr(self._dataset, name), self.split_key(name)
-        path = self._folder and self._folder / f"{name}.npz"
-        features = path and _read(path, key, split.labels)
-        if features is None:
-            if self._encode is None:
-                self._encode = compile_encoder(
-                    self._encoder, self._dataset.example_shape
-                )
-            features = extract_features(self._encode, split, **self._options)
-            if path:
-                with write_file(path) as file:
-                    np.savez(file, key=key, representations=features.representations)
+    @functools.cached_property
+    def _encode(self) -> Encoder:
+        return compile_encoder(self._encoder, self._dataset.example_shape)
+
+    def _read_or_compute(self, name: str) -> Features:
+        split = getattr(self._dataset, name)
+        if self._folder is None:
+            return extract_features(self._encode, split)
+        path, key = self._folder / f"{name}.npz", self.split_key(name)
+        representations = _read(path, key)
+        if representations is not None:
+            return Features(representations, split.labels)
+        features = extract_features(self._encode, split)
+        with write_file(path) as file:
+            np.savez(file, key=key, representations=features.representations)
         return features
 
 
@@ -128,15 +124,11 @@ def _split_key(split: Split) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read(path: pathlib.Path, key: str, labels: np.ndarray | None) -> Features | None:
-    """Features kept under `key`, or `None`."""
+def _read(path: pathlib.Path, key: str) -> np.ndarray | None:
+    """Representations kept under `key`, or `None`."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            if str(file["key"]) != key:
-                return None
-            representations = file["representations"]
+            return file["representations"] if str(file["key"]) == key else None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         # Missing, or not a whole one of these.
         return None
-    labels = None if labels is None else np.asarray(labels, np.int64)
-    return Features(representations, labels)

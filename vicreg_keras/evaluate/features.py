@@ -43,10 +43,10 @@ def concatenate_features(parts: Sequence[Features]) -> Features:
     Args:
         parts: At least one.
     """
-    labels = [part.labels for part in parts]
+    labels = [part.labels for part in parts if part.labels is not None]
     return Features(
         np.concatenate([part.representations for part in parts]),
-        None if labels[0] is None else np.concatenate(labels),
+        np.concatenate(labels) if labels else None,
     )
 
 
@@ -76,11 +76,8 @@ def extract_features(
             is not finite, or the split is empty.
         ValueError: If the encoder does not return one vector per example.
     """
-    if batch_size < 1 or not split.num_examples:
-        raise InputError(
-            "Expected a split with examples, and one example per batch or more. "
-            f"Received: num_examples={split.num_examples}, batch_size={batch_size}."
-        )
+    if not split.num_examples:
+        raise InputError("Expected a split with examples. Received: num_examples=0.")
     batches = split.batches(batch_size)
     spec = batches.element_spec
     if isinstance(encoder, tf.types.experimental.PolymorphicFunction):
@@ -89,22 +86,15 @@ def extract_features(
         check_example_shape(encoder, spec.shape[1:])
         encode = compile_encoder(encoder, spec.shape[1:], spec.dtype)
 
-    total, disable = split.num_examples, not verbose
-    parts = []
-    with tqdm(total=total, unit=" examples", delay=3, disable=disable) as bar:
-        for images in batches:
-            parts.append(encode(images).numpy())
-            bar.update(len(images))
-    representations = np.concatenate(parts)
-    if representations.ndim != 2 or len(representations) != total:
+    bar = tqdm(batches, unit=" batches", delay=3, disable=not verbose)
+    representations = np.concatenate([encode(images).numpy() for images in bar])
+    if representations.ndim != 2 or len(representations) != split.num_examples:
         raise ValueError(
-            f"Expected one vector per example from the encoder, of shape ({total}, D). "
-            f"Received: shape={representations.shape}"
+            "Expected one vector per example from the encoder, of shape "
+            f"({split.num_examples}, D). Received: shape={representations.shape}"
         )
     check_representations("computed", representations)
-    labels = split.labels
-    labels = None if labels is None else np.asarray(labels, np.int64)
-    return Features(representations, labels)
+    return Features(representations, split.labels)
 
 
 def input_features(dataset: Dataset, split_name: str) -> Features:
@@ -115,14 +105,44 @@ def input_features(dataset: Dataset, split_name: str) -> Features:
         split_name: Name of a split.
     """
     split = getattr(dataset, split_name)
-    starts = range(0, split.num_examples, _INPUT_BATCH_SIZE)
-    parts = [
-        dataset.raw_inputs(
-            split, np.arange(start, min(start + _INPUT_BATCH_SIZE, split.num_examples))
+    ends = range(_INPUT_BATCH_SIZE, split.num_examples, _INPUT_BATCH_SIZE)
+    parts = np.split(np.arange(split.num_examples), ends)
+    inputs = np.concatenate([dataset.raw_inputs(split, part) for part in parts])
+    return Features(inputs, split.labels)
+
+
+def require_class_names(dataset: Dataset) -> tuple[str, ...]:
+    """Returns the names of a labeled dataset's classes.
+
+    Args:
+        dataset: The dataset.
+
+    Raises:
+        InputError: If it has no labels.
+    """
+    if dataset.class_names is None:
+        raise InputError(
+            f"Expected a labeled dataset. Received: dataset={dataset.name}, which has "
+            "no labels. Evaluate the encoder on a labeled one."
         )
-        for start in starts
-    ]
-    return Features(np.concatenate(parts), split.labels)
+    return dataset.class_names
+
+
+def require_test_split(dataset: Dataset) -> Split:
+    """Returns the test split of a dataset.
+
+    Args:
+        dataset: The dataset.
+
+    Raises:
+        InputError: If it has none.
+    """
+    if dataset.test is None:
+        raise InputError(
+            f"Expected a dataset with a test split. Received: dataset={dataset.name}, "
+            "which has none. Add a test split to it."
+        )
+    return dataset.test
 
 
 def input_size_problem(dataset: Dataset) -> str | None:
@@ -139,7 +159,7 @@ def compile_encoder(
     encoder: Encoder,
     example_shape: tuple[int | None, ...],
     dtype: tf.DType | None = None,
-) -> Callable[[tf.Tensor], tf.Tensor]:
+) -> "tf.types.experimental.PolymorphicFunction":
     """Returns one `tf.function` of float32 representations in inference mode.
 
     Make it once and pass it to `extract_features` where an encoder is evaluated
@@ -184,22 +204,13 @@ def check_example_shape(encoder: Encoder, example_shape: tuple[int, ...]) -> Non
         expected = expected[1:] if isinstance(expected, tuple) else None
     if expected is None:
         return
-    expected, received = tuple(expected), tuple(example_shape)
-    if len(expected) != len(received):
-        kinds = {1: "tabular examples", 3: "images"}
+    if not tf.TensorShape(expected).is_compatible_with(example_shape):
+        kind = {1: "tabular examples", 3: "images"}.get(len(expected), "examples")
+        hint = f"image_size={expected[0]}" if kind == "images" else "another dataset"
         raise InputError(
-            f"Expected {kinds.get(len(expected), 'examples')} of shape {expected}, "
-            f"which the encoder expects. Received: example_shape={received}. Use "
-            "another dataset, or an encoder that was trained on such examples."
-        )
-    if any(
-        None not in pair and pair[0] != pair[1]
-        for pair in zip(expected, received, strict=True)
-    ):
-        raise InputError(
-            f"Expected examples of the encoder's shape {expected}. Received: "
-            f"example_shape={received}. Read the dataset at the encoder's size "
-            f"(image_size={expected[0]}), or use the encoder that was trained on it."
+            f"Expected {kind} of the encoder's shape {tuple(expected)}. Received: "
+            f"example_shape={tuple(example_shape)}. Use {hint}, or an encoder that was "
+            "trained on such examples."
         )
 
 

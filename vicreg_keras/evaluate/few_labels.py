@@ -12,7 +12,9 @@ from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.accuracy import (
     ClassificationMetrics,
     check_splits,
+    check_two_classes,
     top1_and_top5,
+    top_k_accuracy,
 )
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.linear_probe import (
@@ -21,7 +23,7 @@ from vicreg_keras.evaluate.linear_probe import (
     LinearProbeSettings,
     choose_regularization,
 )
-from vicreg_keras.evaluate.logistic import Problem, fit_logistic, mean_and_std
+from vicreg_keras.evaluate.logistic import Problem, mean_and_std
 from vicreg_keras.evaluate.sampling import draw_balanced
 
 # A hundred examples need less regularization than 45,000 to reach the same mean loss.
@@ -62,27 +64,13 @@ class FewLabelSettings:
 
     Attributes:
         labels_per_class: Labels of each class.
-        num_draws: Number of draws.
         draws: Each draw.
         C_chosen_by: `"cross-validation"`, or `"fixed"` for one label per class.
-        regularizations: The values of C that there were to try.
-        num_train: Labeled examples of a draw.
-        num_test: Test examples.
-        num_classes: Number of classes.
-        representation_size: Width of the representations.
-        seed: Seed of the first draw.
     """
 
     labels_per_class: int
-    num_draws: int
     draws: tuple[FewLabelDraw, ...]
     C_chosen_by: str
-    regularizations: tuple[float, ...] = FEW_LABEL_REGULARIZATIONS
-    num_train: int
-    num_test: int
-    num_classes: int
-    representation_size: int
-    seed: int
 
     @property
     def converged(self) -> bool:
@@ -131,13 +119,8 @@ def few_label_probe(
         InputError: If a class has fewer examples than asked for, labels are missing or
             out of range, a value is not finite, or widths differ.
     """
-    if labels_per_class < 1 or num_draws < 1:
-        raise InputError(
-            "Expected at least one label per class and one draw. Received: "
-            f"labels_per_class={labels_per_class}, num_draws={num_draws}."
-        )
-    check_splits(num_classes, train=train, test=test)
-    counts = np.bincount(train.labels)
+    labels, test_labels = check_splits(num_classes, train=train, test=test)
+    counts = np.bincount(labels)
     smallest = counts[counts > 0].min()
     if smallest < labels_per_class:
         raise InputError(
@@ -147,18 +130,18 @@ def few_label_probe(
         )
     mean, scale = mean_and_std(train.representations)
     test_inputs = (test.representations - mean) / scale
-    num_train = labels_per_class * np.count_nonzero(counts)
+    num_labeled = labels_per_class * int(np.count_nonzero(counts))
 
     draws = []
     for draw_seed in range(seed, seed + num_draws):
-        picks = draw_balanced(train.labels, num_train, draw_seed)
+        picks = draw_balanced(labels, num_labeled, draw_seed)
         inputs = (train.representations[picks] - mean) / scale
-        labels = train.labels[picks]
         C = 1.0
         if labels_per_class > 1:
-            C = _cross_validate(inputs, labels, min(5, labels_per_class), draw_seed)
-        fit = fit_logistic(inputs, labels, C)
-        accuracies = top1_and_top5(fit.scores(test_inputs, num_classes), test.labels)
+            num_folds = min(5, labels_per_class)
+            C = _cross_validate(inputs, labels[picks], num_folds, draw_seed)
+        fit = Problem(inputs, labels[picks]).fit(C)
+        accuracies = top1_and_top5(fit.scores(test_inputs, num_classes), test_labels)
         draws.append(
             FewLabelDraw(seed=draw_seed, C=C, converged=fit.converged, **accuracies)
         )
@@ -166,14 +149,8 @@ def few_label_probe(
         _mean_metrics(draws),
         FewLabelSettings(
             labels_per_class=labels_per_class,
-            num_draws=num_draws,
             draws=tuple(draws),
             C_chosen_by="fixed" if labels_per_class == 1 else "cross-validation",
-            num_train=int(num_train),
-            num_test=len(test.labels),
-            num_classes=num_classes,
-            representation_size=train.representations.shape[1],
-            seed=seed,
         ),
     )
 
@@ -209,34 +186,30 @@ def frozen_probe(
             classes, a value is not finite, widths differ, or the fraction is out of
             range.
     """
-    check_splits(num_classes, train=train, validation=validation, test=test)
-    picks = draw_labeled(train.labels, label_fraction, seed)
+    splits = {"train": train, "validation": validation, "test": test}
+    labels, validation_labels, test_labels = check_splits(num_classes, **splits)
+    picks = draw_labeled(labels, label_fraction, seed)
     mean, scale = mean_and_std(train.representations)
-    labeled, validation, test = (
-        Features((representations - mean) / scale, labels)
-        for representations, labels in (
-            (train.representations[picks], train.labels[picks]),
-            validation,
-            test,
+    labeled_inputs, validation_inputs, test_inputs = (
+        (representations - mean) / scale
+        for representations in (
+            train.representations[picks],
+            validation.representations,
+            test.representations,
         )
     )
-    choice = choose_regularization(Problem(*labeled), labeled, validation, num_classes)
-    scores = choice.fit.scores(test.representations, num_classes)
+    problem = Problem(labeled_inputs, labels[picks])
+    fit, _ = choose_regularization(problem, validation_inputs, validation_labels)
+    validation_scores = fit.scores(validation_inputs, num_classes)
     return LinearProbeResult(
         LinearProbeMetrics(
-            **top1_and_top5(scores, test.labels),
-            validation_top1=choice.trial.validation_top1,
+            **top1_and_top5(fit.scores(test_inputs, num_classes), test_labels),
+            validation_top1=top_k_accuracy(validation_scores, validation_labels, 1),
         ),
         LinearProbeSettings(
-            C=choice.trial.C,
-            converged=choice.trial.converged,
-            sweep=choice.sweep,
+            C=fit.C,
+            converged=fit.converged,
             num_train=len(picks),
-            num_validation=len(validation.labels),
-            num_test=len(test.labels),
-            num_classes=num_classes,
-            representation_size=train.representations.shape[1],
-            labels_per_class=counts_per_class(labeled.labels, num_classes),
             label_fraction=label_fraction,
             seed=seed,
         ),
@@ -265,18 +238,9 @@ def draw_labeled(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
             "Expected a fraction of the labels in (0, 1]. Received: "
             f"label_fraction={fraction}. Use e.g. 0.1."
         )
+    check_two_classes(labels)
     num_classes = len(np.unique(labels))
-    if num_classes < 2:
-        raise InputError(
-            "Expected training examples of at least two classes. Received: "
-            f"{num_classes}. There is nothing to tell apart."
-        )
     return draw_balanced(labels, max(round(fraction * len(labels)), num_classes), seed)
-
-
-def counts_per_class(labels: np.ndarray, num_classes: int) -> tuple[int, ...]:
-    """Returns the number of examples of each class."""
-    return tuple(np.bincount(labels, minlength=num_classes).tolist())
 
 
 def _cross_validate(
@@ -294,11 +258,15 @@ def _cross_validate(
 
 
 def _mean_metrics(draws: list[FewLabelDraw]) -> FewLabelMetrics:
-    metrics = {}
-    for name in ("top1", "top5"):
-        values = [getattr(draw, name) for draw in draws]
-        if None not in values:
-            metrics[name] = float(np.mean(values))
-            if len(values) > 1:
-                metrics[f"{name}_std"] = float(np.std(values, ddof=1))
-    return FewLabelMetrics(**metrics)
+    top1 = [draw.top1 for draw in draws]
+    top5 = [draw.top5 for draw in draws if draw.top5 is not None]
+    return FewLabelMetrics(
+        top1=float(np.mean(top1)),
+        top1_std=_std(top1),
+        top5=float(np.mean(top5)) if top5 else None,
+        top5_std=_std(top5),
+    )
+
+
+def _std(values: list[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None

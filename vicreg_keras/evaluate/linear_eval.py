@@ -8,9 +8,10 @@ import numpy as np
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.evaluate.accuracy import ClassificationMetrics
 from vicreg_keras.evaluate.augmented_probe import AugmentedProbeResult
+from vicreg_keras.evaluate.features import require_class_names, require_test_split
 from vicreg_keras.evaluate.few_labels import FewLabelResult
 from vicreg_keras.evaluate.linear_probe import LinearProbeResult
-from vicreg_keras.evaluate.records import Record
+from vicreg_keras.evaluate.records import ClassificationRecord
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,16 +44,11 @@ class LinearEvalResult:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LinearEvalRecord(Record):
+class LinearEvalRecord(ClassificationRecord):
     """Linear accuracies of the encoder and its baselines.
 
     Attributes:
-        split: Split of the accuracies.
         protocol: Protocol that was asked for.
-        num_train: Training examples.
-        num_validation: Validation examples.
-        num_test: Test examples.
-        num_classes: Number of classes.
         chance: Accuracies without looking.
         results: By a key of `records.NAMES`: `"encoder"`, `"untrained"` and
             `"raw_input"`.
@@ -60,12 +56,7 @@ class LinearEvalRecord(Record):
     """
 
     mode: ClassVar[str] = "linear_eval"
-    split: str
     protocol: str
-    num_train: int
-    num_validation: int
-    num_test: int
-    num_classes: int
     chance: ChanceMetrics
     results: dict[str, LinearEvalResult]
     raw_input_omitted: str | None = None
@@ -77,10 +68,11 @@ def chance(dataset: Dataset) -> ChanceMetrics:
     Args:
         dataset: A labeled dataset with a test split.
     """
-    num_classes = dataset.num_classes
-    majority = np.bincount(dataset.train.labels, minlength=num_classes).argmax()
+    num_classes = len(require_class_names(dataset))
+    test = require_test_split(dataset)
+    majority = np.bincount(dataset.train.labels).argmax()
     return ChanceMetrics(
         top1=1 / num_classes,
         top5=5 / num_classes if num_classes > 5 else None,
-        majority_top1=float(np.mean(dataset.test.labels == majority)),
+        majority_top1=float(np.mean(test.labels == majority)),
     )

@@ -17,13 +17,7 @@ from vicreg_keras.evaluate.accuracy import (
     top_k_accuracy,
 )
 from vicreg_keras.evaluate.features import Features
-from vicreg_keras.evaluate.logistic import (
-    MAX_ITERATIONS,
-    TOLERANCE,
-    Logistic,
-    Problem,
-    mean_and_std,
-)
+from vicreg_keras.evaluate.logistic import Logistic, Problem, mean_and_std
 
 # Values of C, from strong to weak regularization.
 REGULARIZATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -49,52 +43,24 @@ class LinearHead(NamedTuple):
         return (representations - self.mean) / self.scale @ self.weights + self.biases
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RegularizationTrial:
-    """A value of C that was tried.
-
-    Attributes:
-        C: Inverse regularization, as scikit-learn's `LogisticRegression` has it.
-        validation_log_loss: Mean log loss on the validation split, in nats.
-        validation_top1: Accuracy on the validation split in [0, 1].
-        train_top1: Accuracy on the training examples in [0, 1].
-        num_iterations: Iterations of L-BFGS.
-        converged: Whether they sufficed.
-    """
-
-    C: float
-    validation_log_loss: float
-    validation_top1: float
-    train_top1: float
-    num_iterations: int
-    converged: bool
-
-
-class Choice(NamedTuple):
-    """The best of several regularizations.
-
-    Attributes:
-        fit: Its fit on the training examples.
-        trial: Its trial.
-        sweep: All trials, from strong to weak regularization.
-    """
-
-    fit: Logistic
-    trial: RegularizationTrial
-    sweep: tuple[RegularizationTrial, ...]
-
-
 class FittedHead(NamedTuple):
     """A linear head, and how it was chosen.
 
     Attributes:
         head: Fitted on the training and validation splits together.
-        choice: The fit on the training split alone.
+        C: The chosen inverse regularization, as scikit-learn's `LogisticRegression`
+            has it.
+        log_losses: Mean log loss in nats on the validation split of each C that was
+            tried, from strong to weak regularization.
+        validation_top1: Accuracy on the validation split in [0, 1], of the chosen fit
+            on training examples alone.
         converged: Whether both fits converged.
     """
 
     head: LinearHead
-    choice: Choice
+    C: float
+    log_losses: dict[float, float]
+    validation_top1: float
     converged: bool
 
 
@@ -117,34 +83,15 @@ class LinearProbeSettings:
     Attributes:
         C: The chosen inverse regularization.
         converged: Whether the chosen and the final fit converged.
-        sweep: The values of C that were tried, from strong to weak regularization.
-        regularizations: The values of C that there were to try.
-        max_iterations: Limit of each fit.
-        tolerance: Gradient norm at which a fit ends.
         num_train: Labeled training examples.
-        num_validation: Validation examples.
-        num_test: Test examples.
-        num_classes: Number of classes.
-        representation_size: Width of the representations.
-        labels_per_class: Labeled training examples of each class, where only a part of
-            the labels is used.
-        label_fraction: That part, in (0, 1].
-        seed: Seed that chose that part.
+        label_fraction: Part of the training examples that are labeled, in (0, 1].
+        seed: Seed that chose that part, if it is one.
     """
 
     C: float
     converged: bool
-    sweep: tuple[RegularizationTrial, ...]
-    regularizations: tuple[float, ...] = REGULARIZATIONS
-    max_iterations: int = MAX_ITERATIONS
-    tolerance: float = TOLERANCE
     num_train: int
-    num_validation: int
-    num_test: int
-    num_classes: int
-    representation_size: int
-    labels_per_class: tuple[int, ...] | None = None
-    label_fraction: float | None = None
+    label_fraction: float = 1.0
     seed: int | None = None
 
 
@@ -179,24 +126,20 @@ def linear_probe(
     Raises:
         InputError: As `fit_head`.
     """
-    check_splits(num_classes, train=train, validation=validation, test=test)
-    head, choice, converged = fitted or fit_head(
-        train, validation, num_classes=num_classes
-    )
+    splits = {"train": train, "validation": validation, "test": test}
+    *_, test_labels = check_splits(num_classes, **splits)
+    if fitted is None:
+        fitted = fit_head(train, validation, num_classes=num_classes)
+    scores = fitted.head.scores(test.representations)
     return LinearProbeResult(
         LinearProbeMetrics(
-            **top1_and_top5(head.scores(test.representations), test.labels),
-            validation_top1=choice.trial.validation_top1,
+            **top1_and_top5(scores, test_labels),
+            validation_top1=fitted.validation_top1,
         ),
         LinearProbeSettings(
-            C=choice.trial.C,
-            converged=converged,
-            sweep=choice.sweep,
-            num_train=len(train.labels),
-            num_validation=len(validation.labels),
-            num_test=len(test.labels),
-            num_classes=num_classes,
-            representation_size=train.representations.shape[1],
+            C=fitted.C,
+            converged=fitted.converged,
+            num_train=len(train.representations),
         ),
     )
 
@@ -223,35 +166,37 @@ def fit_head(train: Features, validation: Features, *, num_classes: int) -> Fitt
         InputError: If labels are missing or out of range, there are fewer than two
             classes, a value is not finite, or widths differ.
     """
-    check_splits(num_classes, train=train, validation=validation)
-    num_train = len(train.labels)
+    train_labels, validation_labels = check_splits(
+        num_classes, train=train, validation=validation
+    )
+    num_train = len(train_labels)
     # One array, standardized in place; the training part is a view of its start.
     inputs = np.concatenate(
         [train.representations, validation.representations], dtype=np.float32
     )
-    labels = np.concatenate([train.labels, validation.labels])
     mean, scale = mean_and_std(inputs[:num_train])
     inputs -= mean
     inputs /= scale
 
-    problem = Problem(inputs[:num_train], train.labels)
-    choice = choose_regularization(
-        problem,
-        Features(inputs[:num_train], train.labels),
-        Features(inputs[num_train:], validation.labels),
-        num_classes,
-    )
-    final = Problem(inputs, labels, problem).fit(choice.trial.C, choice.fit)
+    problem = Problem(inputs[:num_train], train_labels)
+    held_out = inputs[num_train:], validation_labels
+    fit, log_losses = choose_regularization(problem, *held_out)
+    labels = np.concatenate([train_labels, validation_labels])
+    final = Problem(inputs, labels, problem).fit(fit.C, fit)
     return FittedHead(
         LinearHead(mean, scale, *final.coefficients(num_classes)),
-        choice,
-        choice.trial.converged and final.converged,
+        C=fit.C,
+        log_losses=log_losses,
+        validation_top1=top_k_accuracy(
+            fit.scores(held_out[0], num_classes), validation_labels, 1
+        ),
+        converged=fit.converged and final.converged,
     )
 
 
 def choose_regularization(
-    problem: Problem, train: Features, validation: Features, num_classes: int
-) -> Choice:
+    problem: Problem, inputs: np.ndarray, labels: np.ndarray
+) -> tuple[Logistic, dict[float, float]]:
     """Chooses C by log loss on validation examples.
 
     C goes from strong to weak regularization, each fit starting at the one before, and
@@ -259,26 +204,18 @@ def choose_regularization(
 
     Args:
         problem: The training examples' problem.
-        train: Standardized training examples.
-        validation: Validation examples, standardized in the same way.
-        num_classes: Labels are in `[0, num_classes)`.
+        inputs: Validation examples, standardized as the training examples are.
+        labels: Their labels.
+
+    Returns:
+        The best fit, and the log loss of each C that was tried.
     """
-    sweep, fits = [], []
-    for fit in problem.path(REGULARIZATIONS):
-        train_top1, validation_top1 = (
-            top_k_accuracy(fit.scores(inputs, num_classes), labels, 1)
-            for inputs, labels in (train, validation)
-        )
-        trial = RegularizationTrial(
-            C=fit.C,
-            validation_log_loss=fit.log_loss(*validation),
-            validation_top1=validation_top1,
-            train_top1=train_top1,
-            num_iterations=fit.num_iterations,
-            converged=fit.converged,
-        )
-        sweep.append(trial)
-        if fits and trial.validation_log_loss >= sweep[-2].validation_log_loss:
+    fits = problem.path(REGULARIZATIONS)
+    best = next(fits)
+    log_losses = {best.C: best.log_loss(inputs, labels)}
+    for fit in fits:
+        log_losses[fit.C] = fit.log_loss(inputs, labels)
+        if log_losses[fit.C] >= log_losses[best.C]:
             break
-        fits.append(fit)
-    return Choice(fits[-1], sweep[len(fits) - 1], tuple(sweep))
+        best = fit
+    return best, log_losses

@@ -8,7 +8,6 @@ likely, which takes one product of the inputs with themselves.
 """
 
 import concurrent.futures
-import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -19,11 +18,16 @@ from scipy.optimize import OptimizeResult, minimize
 from scipy.special import log_softmax
 from threadpoolctl import ThreadpoolController
 
+from vicreg_keras.evaluate.accuracy import log_loss
+
 TOLERANCE = 1e-4  # Of the largest norm of a class's gradient of the mean loss.
 MAX_ITERATIONS = 300  # Of L-BFGS, for one C.
 
 _BLOCK_SIZE = 1024  # Examples that stay in a core's cache from one product to the next.
 _MULTITHREADED_SIZE = 2**22  # Above, several threads are faster.
+
+# `map` of a function of the first example of a block to its loss and gradients.
+_Map = Callable[..., Iterable[tuple[float, np.ndarray, np.ndarray]]]
 
 # Of numpy and of scipy: two pools, whose idle threads wait in busy loops.
 _BLAS = ThreadpoolController().select(user_api="blas")
@@ -76,24 +80,7 @@ class Logistic(NamedTuple):
             return 0.0
         logits = inputs[known] @ self.weights.astype(inputs.dtype) + self.biases
         targets = np.searchsorted(self.classes, labels[known])
-        log_probabilities = log_softmax(logits, axis=1)
-        return -float(log_probabilities[np.arange(len(targets)), targets].mean())
-
-
-def fit_logistic(
-    inputs: np.ndarray, labels: np.ndarray, C: float, start: Logistic | None = None
-) -> Logistic:
-    """Fits multinomial logistic regression with an L2 penalty on weights, not biases.
-
-    Too few iterations are not warned about; see `converged` of the fit.
-
-    Args:
-        inputs: `(N, D)` float32, standardized.
-        labels: `(N,)` integers, at least two classes.
-        C: Inverse regularization, as scikit-learn has it.
-        start: A fit to start from; one on other classes is ignored.
-    """
-    return Problem(inputs, labels).fit(C, start)
+        return log_loss(logits, targets)
 
 
 def mean_and_std(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -118,11 +105,11 @@ def mean_and_std(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Problem:
-    """Inputs and labels, and what the fits of every C have in common.
+    """Multinomial logistic regression of inputs, prepared once for every C.
 
     Args:
-        inputs: See `fit_logistic`.
-        labels: See `fit_logistic`.
+        inputs: `(N, D)` float32, standardized.
+        labels: `(N,)` integers, at least two classes.
         first: The problem of the first of these inputs, whose second moments are not
             computed again.
     """
@@ -134,7 +121,7 @@ class Problem:
     ):
         self.classes, self.targets = np.unique(labels, return_inverse=True)
         self.basis = None
-        with _blas_threads(inputs):
+        with _BLAS.limit(limits=None if _is_large(inputs) else 1):
             if inputs.shape[1] > len(inputs):
                 # The best weights are a sum of the inputs, so in the space that these
                 # span the problem is the same, and smaller.
@@ -144,11 +131,10 @@ class Problem:
                 self.second_moments = _second_moments(inputs)
             else:
                 share = len(first.inputs) / len(inputs)
+                self.second_moments = share * first.second_moments
                 others = _second_moments(inputs[len(first.inputs) :])
-                self.second_moments = (
-                    share * first.second_moments + (1 - share) * others
-                )
-        self.inputs = inputs
+                self.second_moments += (1 - share) * others
+        self.inputs: np.ndarray = inputs
 
     def path(self, values: Iterable[float]) -> Iterator[Logistic]:
         """Yields a fit for each value of C, each starting at the fit before.
@@ -164,9 +150,16 @@ class Problem:
             fit = self.fit(value, fit)
             yield fit
 
-    def fit(self, C: float, start: Logistic | None) -> Logistic:
-        """Returns the fit for one C; see `fit_logistic`."""
-        num_threads = _num_threads(self.inputs)
+    def fit(self, C: float, start: Logistic | None = None) -> Logistic:
+        """Fits with an L2 penalty on weights, not biases.
+
+        Too few iterations are not warned about; see `converged` of the fit.
+
+        Args:
+            C: Inverse regularization, as scikit-learn has it.
+            start: A fit to start from; one on other classes is ignored.
+        """
+        num_threads = (os.cpu_count() or 1) if _is_large(self.inputs) else 1
         with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
             search = _Search(self, C, pool.map if num_threads > 1 else map)
             # Products this narrow gain nothing from BLAS's own threads.
@@ -209,7 +202,7 @@ class _Search:
         converged: Whether L-BFGS has reached a point with a gradient within tolerance.
     """
 
-    def __init__(self, problem: Problem, C: float, apply: Callable):
+    def __init__(self, problem: Problem, C: float, apply: _Map):
         self._problem, self._apply = problem, apply
         num_classes = len(problem.classes)
         # Of two classes, scikit-learn penalizes the difference of the weights, whose
@@ -223,13 +216,13 @@ class _Search:
         # What rounding may have taken from an eigenvalue.
         precision = np.finfo(problem.inputs.dtype).eps
         np.einsum("ii->i", hessian)[:] += precision * np.trace(hessian)
-        with _blas_threads(problem.inputs):
+        with _BLAS.limit(limits=None if _is_large(problem.inputs) else 1):
             self._factor = cholesky(
                 hessian, lower=True, overwrite_a=True, check_finite=False
             )
         self._coefficients = np.zeros((len(hessian), num_classes))
         self._logits = np.zeros((num_classes, len(problem.inputs)))
-        self._gradient = None
+        self._gradient_norm = np.inf
         self.converged = False
 
     def __call__(self, scaled: np.ndarray) -> tuple[float, np.ndarray]:
@@ -271,12 +264,12 @@ class _Search:
         weights = coefficients[:-1]
         loss += self._penalty / 2 * np.square(weights).sum()
         gradient[:-1] += self._penalty * weights
-        self._gradient = gradient
+        self._gradient_norm = _norm(gradient)
         return loss, self._solve(gradient).ravel()
 
-    def stop_when_flat(self, intermediate_result: OptimizeResult):
+    def stop_when_flat(self, intermediate_result: OptimizeResult) -> None:
         """Ends L-BFGS; it is called after each iteration, at the last point."""
-        self.converged = _norm(self._gradient) <= TOLERANCE
+        self.converged = self._gradient_norm <= TOLERANCE
         if self.converged:
             raise StopIteration
 
@@ -317,9 +310,6 @@ def _norm(gradient: np.ndarray) -> float:
     return float(np.linalg.norm(gradient, axis=0).max())
 
 
-def _blas_threads(inputs: np.ndarray) -> contextlib.AbstractContextManager:
-    return _BLAS.limit(limits=None if inputs.size > _MULTITHREADED_SIZE else 1)
-
-
-def _num_threads(inputs: np.ndarray) -> int:
-    return (os.cpu_count() or 1) if inputs.size > _MULTITHREADED_SIZE else 1
+def _is_large(inputs: np.ndarray) -> bool:
+    """Whether several threads are faster."""
+    return inputs.size > _MULTITHREADED_SIZE

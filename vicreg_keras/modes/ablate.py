@@ -8,6 +8,7 @@ import numpy as np
 from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.collapse import diagnose_collapse
+from vicreg_keras.evaluate.features import require_class_names, require_test_split
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.records import AblateRecord, AblationMetrics, to_json
 from vicreg_keras.evaluate.spectrum import spectrum
@@ -60,7 +61,8 @@ def run(
     grid = options.weights_grid
     variants = parse_grid(grid) if grid else VARIANTS
     dataset = open_dataset(data, settings.seed)
-    Context(None, dataset).require("an ablation", labels=True, test=True)
+    require_class_names(dataset)
+    require_test_split(dataset)
     run.create()
     seeds = tuple(range(settings.seed, settings.seed + options.ablate_seeds))
     results: dict[str, tuple[AblationMetrics, ...]] = {}

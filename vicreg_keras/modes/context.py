@@ -3,20 +3,23 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 
 from vicreg_keras.data.dataset import Dataset, open_dataset
+from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.feature_cache import FeatureCache
 from vicreg_keras.evaluate.features import (
+    SPLITS,
     Encoder,
     Features,
     check_example_shape,
     input_features,
     input_size_problem,
+    require_class_names,
+    require_test_split,
 )
 from vicreg_keras.evaluate.linear_probe import (
     FittedHead,
@@ -25,7 +28,12 @@ from vicreg_keras.evaluate.linear_probe import (
     fit_head,
     linear_probe,
 )
-from vicreg_keras.evaluate.records import Record, to_json
+from vicreg_keras.evaluate.records import (
+    ClassificationFields,
+    Record,
+    RecordFields,
+    to_json,
+)
 from vicreg_keras.models.saved_encoder import load_encoder
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.training.build import build_encoder
@@ -85,7 +93,7 @@ class Context:
     def fitted_head(self) -> FittedHead:
         """The encoder's linear head, and how it was chosen."""
         train, validation = self.features["train"], self.features["validation"]
-        return fit_head(train, validation, num_classes=self.dataset.num_classes)
+        return fit_head(train, validation, num_classes=self.num_classes)
 
     @property
     def head(self) -> LinearHead:
@@ -95,54 +103,44 @@ class Context:
     @functools.cached_property
     def linear_probe(self) -> LinearProbeResult:
         """Accuracy of the encoder's linear head on the test split."""
-        splits = (self.features[name] for name in ("train", "validation", "test"))
-        num_classes = self.dataset.num_classes
-        return linear_probe(*splits, num_classes=num_classes, fitted=self.fitted_head)
+        return linear_probe(
+            *(self.features[name] for name in SPLITS),
+            num_classes=self.num_classes,
+            fitted=self.fitted_head,
+        )
 
-    def each(
-        self, splits: Sequence[str], *, trained: bool = True
-    ) -> Iterator[tuple[str, list[Features]]]:
+    def each(self, splits: Sequence[str]) -> Iterator[tuple[str, list[Features]]]:
         """Yields features of the encoder, and of each baseline in turn.
 
         Args:
             splits: Names of splits.
-            trained: Whether the encoder comes first, or is left out.
 
         Yields:
             A key of `records.NAMES`, and features in the order of `splits`.
         """
-        if trained:
-            yield "encoder", [self.features[name] for name in splits]
+        yield "encoder", [self.features[name] for name in splits]
         if self.untrained_features is not None:
             yield "untrained", [self.untrained_features[name] for name in splits]
         if input_size_problem(self.dataset) is None:
             yield "raw_input", [self.input_features(name) for name in splits]
 
-    def require(self, what: str, *, labels: bool = False, test: bool = False) -> None:
-        """Checks, before any work, that the dataset has what a mode needs.
-
-        Args:
-            what: The mode, for the message.
-            labels: Whether examples must be labeled.
-            test: Whether there must be a test split.
-
-        Raises:
-            InputError: If it has not.
-        """
-        name = self.dataset.name
-        if labels and self.dataset.num_classes is None:
-            raise InputError(
-                f"Expected a labeled dataset for {what}. Received: dataset={name}, "
-                "which has no labels. Evaluate the encoder on a labeled one."
-            )
-        if test and self.dataset.test is None:
-            raise InputError(
-                f"Expected a dataset with a test split for {what}. Received: "
-                f"dataset={name}, which has none. Add a test split to it."
-            )
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; an `InputError` without labels."""
+        return require_class_names(self.dataset)
 
     @property
-    def record_fields(self) -> dict[str, Any]:
+    def num_classes(self) -> int:
+        """The number of classes; an `InputError` without labels."""
+        return len(self.class_names)
+
+    @property
+    def test(self) -> Split:
+        """The test split; an `InputError` without one."""
+        return require_test_split(self.dataset)
+
+    @property
+    def record_fields(self) -> RecordFields:
         """The arguments that every `Record` of this context has in common."""
         return {
             "dataset": self.dataset.name,
@@ -150,19 +148,23 @@ class Context:
             "seed": self.seed,
         }
 
+    @property
+    def classification_fields(self) -> ClassificationFields:
+        """The arguments that every record of accuracies of this context has."""
+        return {
+            **self.record_fields,
+            "split": "test",
+            "num_train": self.dataset.train.num_examples,
+            "num_validation": self.dataset.validation.num_examples,
+            "num_test": self.test.num_examples,
+            "num_classes": self.num_classes,
+        }
+
     def log_metrics(self, record: Record) -> None:
         """Adds a record to the run's `metrics.jsonl`, where there is a run."""
         if self.run is not None:
             self.run.create()
             self.run.append_metrics(to_json(record))
-
-    def keep(self, mode: str, numbers: Mapping) -> dict:
-        """Adds a record that has no type yet; see `log_metrics`."""
-        row = {"mode": mode, **self.record_fields, **numbers}
-        if self.run is not None:
-            self.run.create()
-            self.run.append_metrics(row)
-        return row
 
     def figure(self, name: str) -> pathlib.Path | None:
         """Returns the path of a figure, or `None` where there is no run."""
@@ -178,14 +180,16 @@ class Context:
         Raises:
             InputError: If there is neither a path nor a run.
         """
-        if path is None and self.run is None:
+        if path is not None:
+            return pathlib.Path(path)
+        if self.run is None:
             raise InputError(
                 "Expected output=PATH where there is no run. Received: output=None."
             )
-        return pathlib.Path(path) if path is not None else self.run.path / name
+        return self.run.path / name
 
     def _cache(self, encoder: Encoder, name: str) -> FeatureCache:
-        folder = self.run and self.run.features / name
+        folder = None if self.run is None else self.run.features / name
         return FeatureCache(encoder, self.dataset, folder)
 
 
@@ -206,21 +210,27 @@ def open_context(
     Raises:
         InputError: If neither is given, or encoder and dataset don't match.
     """
-    if run is None and not saved_model:
+    if saved_model:
+        encoder = load_encoder(saved_model)
+    elif run is not None:
+        encoder = load_encoder(run.path)
+    else:
         raise InputError(
             "Expected workdir=RUN or saved_model=PATH, the encoder to evaluate. "
             "Received: workdir=None, saved_model=None."
         )
-    encoder = load_encoder(saved_model or run.path)
     dataset = open_dataset(data, settings.seed)
     check_example_shape(encoder, dataset.example_shape)
-    if saved_model:
-        return Context(encoder, dataset, run, seed=settings.seed)
-
+    make_encoder = None
     # Only a run's settings tell what its encoder was before training.
-    def make_encoder(trained):
-        if trained:
-            return trained_encoder(settings, dataset, run)
-        return build_encoder(settings, dataset)
-
+    if run is not None and not saved_model:
+        make_encoder = functools.partial(_make_encoder, settings, dataset, run)
     return Context(encoder, dataset, run, make_encoder, seed=settings.seed)
+
+
+def _make_encoder(
+    settings: Settings, dataset: Dataset, run: RunFolder, trained: bool
+) -> keras.Model:
+    if trained:
+        return trained_encoder(settings, dataset, run)
+    return build_encoder(settings, dataset)

@@ -35,9 +35,7 @@ def run(context: Context, options: EmbedOptions) -> None:
             f"Expected an output with the suffix {' or '.join(_WRITERS)}. Received: "
             f"output={path}."
         )
-    if options.head:
-        context.require("a linear head", labels=True)
-    class_names = context.dataset.class_names
+    class_names = context.class_names if options.head else context.dataset.class_names
     if options.input is None:
         splits = {name: getattr(context.dataset, name) for name in context.features}
         features = [context.features[name] for name in splits]
@@ -67,7 +65,8 @@ def _write_npz(
     path: pathlib.Path, columns: dict[str, np.ndarray], representations: np.ndarray
 ) -> None:
     with write_file(path) as file:
-        np.savez(file, **columns, representation=representations)
+        # No column is named `allow_pickle`.
+        np.savez(file, **columns, representation=representations)  # type: ignore[arg-type]
 
 
 def _write_csv(

@@ -1,5 +1,8 @@
 """The mode `evaluate`: every evaluation that applies, a report and a summary."""
 
+import dataclasses
+import pathlib
+
 import numpy as np
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
@@ -59,7 +62,7 @@ def run(context: Context, options: EvaluateOptions) -> None:
     spectrum.run(context, SpectrumOptions())
     path = context.run.path / "report.html"
     build_report([context.run], path, _pictures(context, plane, classified))
-    _write_projector(context, plane)
+    _write_projector(context, plane, context.run.tensorboard)
     print(format_summary(clusters, linear, knn, retrieval))
     print(f"The report, to be opened in a browser: {path}")
 
@@ -78,7 +81,7 @@ def format_summary(
         knn: Record of `knn_eval`, or `None`.
         retrieval: Record of `retrieve`, or `None`.
     """
-    lines = {}
+    lines: dict[str, dict[str, float | None]] = {}
     if linear is not None:
         lines["linear top-1"] = {
             name: result.cached.metrics.top1
@@ -94,39 +97,40 @@ def format_summary(
             name: result.metrics.mean_average_precision
             for name, result in retrieval.results.items()
         }
-    matched = {
-        name: result.metrics.matched_accuracy
-        for name, result in clusters.results.items()
-    }
-    if matched["encoder"] is not None:
-        lines["clusters matched with classes"] = matched
+    metrics = {name: result.metrics for name, result in clusters.results.items()}
+    if metrics["encoder"].matched_accuracy is not None:
+        lines["clusters matched with classes"] = {
+            name: one.matched_accuracy for name, one in metrics.items()
+        }
     for name, result in linear.results.items() if linear is not None else ():
-        if result.few_labels:
-            label = f"{result.few_labels.settings.labels_per_class} labels per class"
-            lines.setdefault(label, {})[name] = result.few_labels.metrics.top1
-    names = [name for name in NAMES if name in clusters.results]
+        if few_labels := result.few_labels:
+            label = f"{few_labels.settings.labels_per_class} labels per class"
+            lines.setdefault(label, {})[name] = few_labels.metrics.top1
+    names = [name for name in NAMES if name in metrics]
     rows = [("", *(NAMES[name] for name in names), "")]
     for label, values in lines.items():
         rows.append((label, *(percent(values.get(name)) for name in names), ""))
     if not lines:
-        silhouettes = (clusters.results[name].metrics.silhouette for name in names)
+        silhouettes = (metrics[name].silhouette for name in names)
         texts = ("-" if one is None else f"{one:.3f}" for one in silhouettes)
         rows.append(("silhouette of clusters", *texts, ""))
     heading = f"What pretraining added on {clusters.dataset}, {clusters.split} split"
     return f"{heading}; percent.\n{format_table(rows)}"
 
 
-def _write_projector(context: Context, plane: ClusterPlane) -> None:
+def _write_projector(
+    context: Context, plane: ClusterPlane, folder: pathlib.Path
+) -> None:
     split, sample = getattr(context.dataset, plane.split), plane.sample
     columns = {
         "name": [split.names[i] for i in sample],
         "cluster": [str(cluster) for cluster in plane.clustering.assignments[sample]],
     }
     if split.labels is not None:
-        names = context.dataset.class_names
+        names = context.class_names
         columns["class"] = [names[label] for label in split.labels[sample]]
     write_projector(
-        context.run.tensorboard,
+        folder,
         context.features[plane.split].representations[sample],
         columns,
         context.dataset.display_images(split, sample),
@@ -134,26 +138,36 @@ def _write_projector(context: Context, plane: ClusterPlane) -> None:
 
 
 def _pictures(context: Context, plane: ClusterPlane, classified: bool) -> Pictures:
-    parts = {}
-    if classified:
-        scores = context.head.scores(context.features["test"].representations)
-        labels = context.dataset.test.labels
-        predicted = scores.argmax(axis=1)
-        index = open_index(context)
-        tiles = neighbors_by_class(context, index, _NUM_NEIGHBORS)
-        parts = {
-            "confusion": confusion_matrix(
-                labels, predicted, labels=range(context.dataset.num_classes)
-            ),
-            "mistakes": _mistakes(context, scores, predicted),
-            "retrieval": list(zip(*tiles, strict=True)),
-        }
-    return Pictures(
-        dataset=context.dataset.name,
-        class_names=context.dataset.class_names,
-        cluster_map=_map(context, plane),
+    dataset = context.dataset
+    split = getattr(dataset, plane.split)
+    labels = split.labels
+    pictures = Pictures(
+        dataset=dataset.name,
+        class_names=dataset.class_names,
+        cluster_map=ClusterMap(
+            points=plane.projection.points,
+            assignments=plane.clustering.assignments[plane.sample],
+            images=dataset.display_images(split, plane.sample),
+            settings=plane.projection.settings,
+            split=plane.split,
+            labels=labels if labels is None else labels[plane.sample],
+            cluster_to_class=plane.clustering.result.metrics.cluster_to_class,
+        ),
         seed=context.seed,
-        **parts,
+    )
+    if not classified:
+        return pictures
+    test = context.test
+    scores = context.head.scores(context.features["test"].representations)
+    predicted = scores.argmax(axis=1)
+    tiles = neighbors_by_class(context, open_index(context), _NUM_NEIGHBORS)
+    return dataclasses.replace(
+        pictures,
+        confusion=confusion_matrix(
+            test.labels, predicted, labels=range(context.num_classes)
+        ),
+        mistakes=_mistakes(context, scores, predicted),
+        retrieval=list(zip(*tiles, strict=True)),
     )
 
 
@@ -161,28 +175,14 @@ def _mistakes(
     context: Context, scores: np.ndarray, predicted: np.ndarray
 ) -> list[Mistake]:
     """Mistakes with the highest probability of the predicted class."""
-    test, names = context.dataset.test, context.dataset.class_names
+    test, names = context.test, context.class_names
     probabilities = softmax(scores.astype(np.float64), axis=1).max(axis=1)
     (wrong,) = np.nonzero(predicted != test.labels)
     worst = wrong[np.argsort(-probabilities[wrong], kind="stable")][:_NUM_MISTAKES]
+    images = context.dataset.display_images(test, worst)
     return [
         Mistake(
             image, names[test.labels[i]], names[predicted[i]], float(probabilities[i])
         )
-        for i, image in zip(
-            worst, context.dataset.display_images(test, worst), strict=True
-        )
+        for i, image in zip(worst, images, strict=True)
     ]
-
-
-def _map(context: Context, plane: ClusterPlane) -> ClusterMap:
-    split = getattr(context.dataset, plane.split)
-    return ClusterMap(
-        points=plane.projection.points,
-        assignments=plane.clustering.assignments[plane.sample],
-        images=context.dataset.display_images(split, plane.sample),
-        settings=plane.projection.settings,
-        split=plane.split,
-        labels=None if split.labels is None else split.labels[plane.sample],
-        cluster_to_class=plane.clustering.result.metrics.cluster_to_class,
-    )

@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vicreg_keras.evaluate.accuracy import top_k_accuracy
-from vicreg_keras.evaluate.features import SPLITS, Features, concatenate_features
+from vicreg_keras.evaluate.features import (
+    SPLITS,
+    Features,
+    concatenate_features,
+    require_class_names,
+)
 from vicreg_keras.evaluate.knn import knn_accuracy, knn_eval
 from vicreg_keras.evaluate.records import ExportedFile, ExportRecord, to_json
 from vicreg_keras.export import compare, onnx, tflite
@@ -50,7 +55,7 @@ def run(context: Context, options: ExportOptions) -> ExportRecord:
             package is missing, or a head is to be added without labels.
     """
     if options.head:
-        context.require("a head", labels=True)
+        require_class_names(context.dataset)
     if "onnx" in options.format:
         onnx.check_packages()
     folder = context.output(options.output, "")

@@ -21,10 +21,9 @@ def run(context: Context, options: KnnEvalOptions) -> KnnEvalRecord:
     Raises:
         InputError: If the dataset has no labels or no test split.
     """
-    context.require("kNN evaluation", labels=True, test=True)
-    dataset = context.dataset
+    num_classes, test = context.num_classes, context.test
     results = {
-        name: knn_eval(*features, num_classes=dataset.num_classes)
+        name: knn_eval(*features, num_classes=num_classes)
         for name, features in context.each(SPLITS)
     }
     lines = [("", "top-1", "top-5", "chosen on the validation split")]
@@ -35,7 +34,7 @@ def run(context: Context, options: KnnEvalOptions) -> KnnEvalRecord:
             (NAMES[name], percent(metrics.top1), percent(metrics.top5), chosen)
         )
     print(
-        f"Weighted kNN on {dataset.name}, test split, {dataset.test.num_examples} "
+        f"Weighted kNN on {context.dataset.name}, test split, {test.num_examples} "
         "examples; cosine similarity; accuracy in percent."
     )
     print(format_table(lines))

@@ -8,18 +8,16 @@ of representations tells nothing about it.
 from collections.abc import Iterator
 
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.augmented_probe import (
-    RandomView,
-    augmented_probe,
-)
-from vicreg_keras.evaluate.features import SPLITS, Features, input_size_problem
-from vicreg_keras.evaluate.few_labels import FewLabelResult, few_label_probe
+from vicreg_keras.evaluate.accuracy import ClassificationMetrics
+from vicreg_keras.evaluate.augmented_probe import augmented_probe
+from vicreg_keras.evaluate.features import SPLITS, input_size_problem
+from vicreg_keras.evaluate.few_labels import few_label_probe
 from vicreg_keras.evaluate.linear_eval import (
     LinearEvalRecord,
     LinearEvalResult,
     chance,
 )
-from vicreg_keras.evaluate.linear_probe import LinearProbeResult, linear_probe
+from vicreg_keras.evaluate.linear_probe import linear_probe
 from vicreg_keras.evaluate.records import NAMES
 from vicreg_keras.figures.text_table import format_table, percent
 from vicreg_keras.modes.context import Context
@@ -28,15 +26,12 @@ from vicreg_keras.modes.options import LinearEvalOptions
 _HEADER = ("", "protocol", "top-1", "top-5", "chosen on the validation split")
 
 
-def run(
-    context: Context, options: LinearEvalOptions, *, view: RandomView | None = None
-) -> LinearEvalRecord:
+def run(context: Context, options: LinearEvalOptions) -> LinearEvalRecord:
     """Evaluates the encoder and its baselines, prints a table and logs the metrics.
 
     Args:
         context: The encoder and its dataset.
         options: Options of the mode.
-        view: Random view of the augmented protocol; its own by default.
 
     Returns:
         The record that was logged.
@@ -46,41 +41,48 @@ def run(
             images.
     """
     dataset, protocol = context.dataset, options.protocol
-    context.require("linear evaluation", labels=True, test=True)
+    fields, num_classes = context.classification_fields, context.num_classes
     if dataset.columns is not None and protocol != "cached":
         raise InputError(
             "Expected protocol=cached for tables: the others crop and flip images. "
             f"Received: protocol={protocol}."
         )
-    encoders = {"encoder": context.encoder, "untrained": context.untrained_encoder}
+    encoders = {"encoder": context.encoder}
+    if context.untrained_encoder is not None:
+        encoders["untrained"] = context.untrained_encoder
     results = {}
     for name, splits in context.each(SPLITS):
-        cached = augmented = None
-        if name == "raw_input" or protocol != "augmented":
-            cached = _cached(context, name, splits)
-        if name != "raw_input" and protocol != "cached":
+        train, validation, test = splits
+        cached = augmented = few_labels = None
+        if name == "encoder" and protocol != "augmented":
+            cached = context.linear_probe
+        elif name == "raw_input" or protocol != "augmented":
+            cached = linear_probe(*splits, num_classes=num_classes)
+        if name in encoders and protocol != "cached":
             augmented = augmented_probe(
                 encoders[name],
                 dataset.train,
-                *splits[1:],
-                num_classes=dataset.num_classes,
+                validation,
+                test,
+                num_classes=num_classes,
                 epochs=options.probe_epochs,
                 seed=context.seed,
-                view=view,
+            )
+        if options.few_labels:
+            few_labels = few_label_probe(
+                train,
+                test,
+                num_classes=num_classes,
+                labels_per_class=options.few_labels,
+                num_draws=options.few_label_seeds,
+                seed=context.seed,
             )
         results[name] = LinearEvalResult(
-            cached=cached,
-            augmented=augmented,
-            few_labels=_few_labels(context, options, splits),
+            cached=cached, augmented=augmented, few_labels=few_labels
         )
     record = LinearEvalRecord(
-        **context.record_fields,
-        split="test",
+        **fields,
         protocol=protocol,
-        num_train=dataset.train.num_examples,
-        num_validation=dataset.validation.num_examples,
-        num_test=dataset.test.num_examples,
-        num_classes=dataset.num_classes,
         chance=chance(dataset),
         results=results,
         raw_input_omitted=input_size_problem(dataset),
@@ -97,7 +99,8 @@ def format_record(record: LinearEvalRecord) -> str:
     chosen on the validation split.
     """
     top1, top5 = percent(record.chance.top1), percent(record.chance.top5)
-    rows = [_HEADER, (NAMES["chance"], "-", top1, top5, "")]
+    rows: list[tuple[str, ...]] = [_HEADER]
+    rows.append((NAMES["chance"], "-", top1, top5, ""))
     if record.raw_input_omitted:
         omitted = f"omitted: {record.raw_input_omitted}"
         rows.append((NAMES["raw_input"], "cached", "-", "-", omitted))
@@ -115,46 +118,25 @@ def format_record(record: LinearEvalRecord) -> str:
     return f"{heading}\n{format_table(rows, num_left=2)}"
 
 
-def _cached(context: Context, name: str, splits: list[Features]) -> LinearProbeResult:
-    if name == "encoder":
-        return context.linear_probe
-    return linear_probe(*splits, num_classes=context.dataset.num_classes)
-
-
-def _few_labels(
-    context: Context, options: LinearEvalOptions, splits: list[Features]
-) -> FewLabelResult | None:
-    if not options.few_labels:
-        return None
-    return few_label_probe(
-        splits[0],
-        splits[2],
-        num_classes=context.dataset.num_classes,
-        labels_per_class=options.few_labels,
-        num_draws=options.few_label_seeds,
-        seed=context.seed,
-    )
-
-
-def _lines(result: LinearEvalResult) -> Iterator[tuple[str, object, str]]:
+def _lines(
+    result: LinearEvalResult,
+) -> Iterator[tuple[str, ClassificationMetrics, str]]:
     """Protocol, metrics and what was chosen, for each protocol that was run."""
-    if result.cached:
-        settings = result.cached.settings
-        chosen = f"C {settings.C:g}" + _convergence(settings.converged)
-        yield "cached", result.cached.metrics, chosen
-    if result.augmented:
-        settings = result.augmented.settings
-        chosen = f"learning rate {settings.learning_rate:g}, {settings.epochs} epochs"
-        yield "augmented", result.augmented.metrics, chosen
-    if result.few_labels:
-        settings = result.few_labels.settings
-        count = settings.labels_per_class
+    if cached := result.cached:
+        chosen = f"C {cached.settings.C:g}" + _convergence(cached.settings.converged)
+        yield "cached", cached.metrics, chosen
+    if augmented := result.augmented:
+        rate, epochs = augmented.settings.learning_rate, augmented.settings.epochs
+        yield "augmented", augmented.metrics, f"learning rate {rate:g}, {epochs} epochs"
+    if few_labels := result.few_labels:
+        settings = few_labels.settings
         values = sorted({draw.C for draw in settings.draws})
         chosen = f"C {', '.join(f'{value:g}' for value in values)} "
-        chosen += f"({settings.C_chosen_by}), {settings.num_draws} draws"
-        protocol = f"{count} label{'s' if count > 1 else ''} per class"
+        chosen += f"({settings.C_chosen_by}), {len(settings.draws)} draws"
         chosen += _convergence(settings.converged)
-        yield protocol, result.few_labels.metrics, chosen
+        count = settings.labels_per_class
+        protocol = f"{count} label{'s' if count > 1 else ''} per class"
+        yield protocol, few_labels.metrics, chosen
 
 
 def _convergence(converged: bool) -> str:

@@ -6,6 +6,12 @@ from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.evaluate.collapse import diagnose_collapse
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.positives import nearest_others, shared_neighbors
+from vicreg_keras.evaluate.records import (
+    CompareRecord,
+    PositivesRecord,
+    RunMetrics,
+    to_json,
+)
 from vicreg_keras.evaluate.spectrum import spectrum
 from vicreg_keras.figures import text_table
 from vicreg_keras.figures.run_figures import draw_run
@@ -68,13 +74,13 @@ def run_pretrain(
             f"epochs={settings.epochs}."
         )
     source = neighbor_source(settings, dataset)
-    positives = source and prepare_positives(
-        source, run, settings, **vars(options or PretrainOptions())
-    )
+    positives = None
+    if source is not None:
+        positives = prepare_positives(source, run, settings, options)
     init_from = RunFolder(settings.init_from) if settings.init_from else None
     result = pretrain(settings, dataset, run, init_from, positives)
     draw_run(run)
-    if source is not None and not result.stopped_by:
+    if source is not None and positives is not None and not result.stopped_by:
         trained = Context(load_encoder(run.path), dataset, run, seed=settings.seed)
         compare_with_source(source, trained, positives.shape[1])
     return result
@@ -84,9 +90,7 @@ def prepare_positives(
     source: NeighborSource,
     run: RunFolder,
     settings: Settings,
-    *,
-    index: str = "Flat",
-    search_parameters: str | None = None,
+    options: PretrainOptions | None = None,
 ) -> np.ndarray:
     """Finds a run's positives, and prints and logs what they are.
 
@@ -94,26 +98,20 @@ def prepare_positives(
         source: See `neighbor_source`.
         run: Folder of the new run.
         settings: Recipe of the new run.
-        index: FAISS factory string of the index that finds neighbors.
-        search_parameters: Search parameters of that index, or `None` for its defaults.
+        options: Index that finds the neighbors; `None` for an exact one.
 
     Returns:
         See `find_positives`.
     """
+    options = options or PretrainOptions()
     positives = find_positives(
         source,
         run,
         settings.num_positives,
-        index=index,
-        search_parameters=search_parameters,
+        index=options.index,
+        search_parameters=options.search_parameters,
     )
-    metrics = {
-        "neighbors_from": settings.neighbors_from,
-        "index": index,
-        "search_parameters": search_parameters,
-        "num_train": len(positives),
-        "num_positives": positives.shape[1],
-    }
+    same = chance = None
     text = (
         f"Second views are of the {positives.shape[1]} nearest of {len(positives):,} "
         f"training examples, according to {source.name}"
@@ -121,21 +119,31 @@ def prepare_positives(
     labels = source.dataset.train.labels
     if labels is not None:
         # For information: nothing is trained on labels.
-        same = np.mean(labels[positives] == labels[:, None])
-        chance = np.square(np.bincount(labels) / len(labels)).sum()
-        metrics |= {"same_class": float(same), "same_class_by_chance": float(chance)}
+        same = float(np.mean(labels[positives] == labels[:, None]))
+        chance = float(np.square(np.bincount(labels) / len(labels)).sum())
         text += (
             f"; {text_table.percent(same)} % of them are of the example's own class "
             f"({text_table.percent(chance)} % by chance)"
         )
     print(f"{text}.")
-    run.append_metrics({"mode": "positives", **metrics})
+    record = PositivesRecord(
+        dataset=source.dataset.name,
+        seed=settings.seed,
+        neighbors_from=source.name,
+        index=options.index,
+        search_parameters=options.search_parameters,
+        num_train=len(positives),
+        num_positives=positives.shape[1],
+        same_class=same,
+        same_class_by_chance=chance,
+    )
+    run.append_metrics(to_json(record))
     return positives
 
 
 def compare_with_source(
     source: NeighborSource, trained: Context, num_neighbors: int
-) -> dict:
+) -> CompareRecord:
     """Compares a run with the source of its positives, on the validation split.
 
     Args:
@@ -152,44 +160,41 @@ def compare_with_source(
     for name, context in (("earlier", earlier), ("this", trained)):
         train, validation = (context.features[part] for part in ("train", "validation"))
         ranks = spectrum(train.representations).metrics
-        results[name] = {
-            "effective_rank": ranks.effective_rank,
-            "rankme": ranks.rankme,
-            "state": diagnose_collapse(ranks, kind="representation").state,
-        }
-        if train.labels is not None:
+        knn_top1 = None
+        if dataset.num_classes is not None:
             knn = knn_accuracy(train, validation, num_classes=dataset.num_classes)
-            results[name]["knn_top1"] = knn.metrics.top1
+            knn_top1 = knn.metrics.top1
+        results[name] = RunMetrics(
+            effective_rank=ranks.effective_rank,
+            rankme=ranks.rankme,
+            state=diagnose_collapse(ranks, kind="representation").state,
+            knn_top1=knn_top1,
+        )
         index = open_index(context)
         neighbors.append(nearest_others(index, train.representations, num_neighbors))
-    shared = shared_neighbors(*neighbors)
-    lines = [("", "kNN top-1", "effective rank", "RankMe", "representations")]
-    names = (source.name, str(trained.run.path))
-    for name, metrics in zip(names, results.values(), strict=True):
-        top1 = metrics.get("knn_top1")
-        lines.append(
-            (
-                name,
-                "-" if top1 is None else text_table.percent(top1),
-                f"{metrics['effective_rank']:.1f}",
-                f"{metrics['rankme']:.1f}",
-                metrics["state"],
-            )
-        )
+    record = CompareRecord(
+        **trained.record_fields,
+        split="validation",
+        neighbors_from=source.name,
+        results=results,
+        num_neighbors=num_neighbors,
+        shared_neighbors=shared_neighbors(*neighbors),
+    )
     print(
         f"This run and {source.name} on {dataset.name}: kNN accuracy in percent on "
         f"{dataset.validation.num_examples} validation examples; "
-        f"{text_table.percent(shared)} % of the {num_neighbors} nearest examples are "
-        "shared."
+        f"{text_table.percent(record.shared_neighbors)} % of the {num_neighbors} "
+        "nearest examples are shared."
     )
+    lines = [("", "kNN top-1", "effective rank", "RankMe", "representations")]
+    for name, metrics in results.items():
+        cells = (
+            text_table.percent(metrics.knn_top1),
+            f"{metrics.effective_rank:.1f}",
+            f"{metrics.rankme:.1f}",
+            metrics.state,
+        )
+        lines.append((source.name if name == "earlier" else "this run", *cells))
     print(text_table.format_table(lines))
-    return trained.keep(
-        "compare",
-        {
-            "split": "validation",
-            "neighbors_from": source.name,
-            "results": results,
-            "num_neighbors": num_neighbors,
-            "shared_neighbors": shared,
-        },
-    )
+    trained.log_metrics(record)
+    return record

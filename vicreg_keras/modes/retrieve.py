@@ -4,7 +4,12 @@ import csv
 import pathlib
 
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.features import concatenate_features, extract_features
+from vicreg_keras.evaluate.features import (
+    concatenate_features,
+    extract_features,
+    require_class_names,
+    require_test_split,
+)
 from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.index_comparison import IndexResult, compare_index
 from vicreg_keras.evaluate.records import NAMES
@@ -42,8 +47,8 @@ def run(context: Context, options: RetrieveOptions) -> RetrieveRecord | None:
             test split.
     """
     if options.query is None:
-        purpose = "retrieval (or a query, for user-provided examples)"
-        context.require(purpose, labels=True, test=True)
+        require_class_names(context.dataset)
+        require_test_split(context.dataset)
         index = open_index(context, options.index, options.search_parameters)
         return _evaluate(context, index, options.num_neighbors)
     path = context.output(options.output, "neighbors.csv")

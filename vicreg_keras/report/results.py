@@ -99,7 +99,7 @@ def _describe_linear(result):
     if isinstance(result, FewLabelResult):
         count = settings.labels_per_class
         how = f"logistic regression on {count} label{'s' * (count > 1)} per class; "
-        how += f"mean and standard deviation of {settings.num_draws} draws"
+        how += f"mean and standard deviation of {len(settings.draws)} draws"
         return how, ""
     how = f"linear head on the frozen encoder, SGD, {settings.epochs} epochs of "
     how += "cropped and flipped images"

@@ -88,11 +88,10 @@ def _retrieval_table(record: RetrieveRecord) -> Html:
 
 def _labels_table(record: FinetuneRecord) -> Html:
     arms = {arm: getattr(record, arm) for arm in ARMS if getattr(record, arm)}
-    settings = next(iter(arms.values()))[0].settings
     caption = (
         f"Fine-tuning on {record.dataset}, {record.split} split, "
-        f"{settings.num_test:,} images, top-1 in percent; seed {record.seed}. Learning "
-        f"rates and C are chosen on {settings.num_validation:,} validation labels."
+        f"{record.num_test:,} images, top-1 in percent; seed {record.seed}. Learning "
+        f"rates and C are chosen on {record.num_validation:,} validation labels."
     )
     lines = []
     for results in zip(*arms.values(), strict=True):

@@ -52,7 +52,7 @@ def _knn(train, validation, dataset):
 def _linear(train, validation, dataset):
     # Of the fit on training labels, before it is refitted on both splits.
     fitted = fit_head(train, validation, num_classes=dataset.num_classes)
-    return fitted.choice.trial.validation_top1
+    return fitted.validation_top1
 
 
 def _silhouette(train, validation, dataset):
