@@ -12,7 +12,12 @@ from vicreg_keras.evaluate.clustering import ClusterRecord, cluster_eval
 from vicreg_keras.evaluate.collapse import diagnose_collapse
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.few_labels import few_label_probe, frozen_probe
-from vicreg_keras.evaluate.finetune import FinetuneRecord
+from vicreg_keras.evaluate.finetune import (
+    FinetuneMetrics,
+    FinetuneRecord,
+    FinetuneResult,
+    FinetuneSettings,
+)
 from vicreg_keras.evaluate.knn import KnnEvalRecord, knn_eval
 from vicreg_keras.evaluate.linear_eval import (
     LinearEvalRecord,
@@ -26,7 +31,6 @@ from vicreg_keras.evaluate.records import (
     ExportedFile,
     ExportRecord,
     PretrainRecord,
-    from_json,
     to_json,
 )
 from vicreg_keras.evaluate.retrieval import RetrieveRecord, retrieval_eval
@@ -79,7 +83,7 @@ def _records():
             spectra[name] = spectrum(train.representations)
     splits = _splits(DISTANCES["encoder"])
     train, _, test = splits
-    dataset = types.SimpleNamespace(train=train, test=test, **size)
+    dataset = types.SimpleNamespace(train=train, test=test, class_names=CLASS_NAMES)
     own = ExportedFile(
         file="the encoder",
         num_bytes=4096,
@@ -104,16 +108,14 @@ def _records():
         ),
     )
     common = {"dataset": "sevens", "encoder": "encoder", "seed": 0}
+    sizes = {"num_train": 140, "num_validation": 42, "num_test": 70, "split": "test"}
+    sizes |= size
     found = diagnose_collapse(spectra["encoder"].metrics, kind="representation")
     records = [
         LinearEvalRecord(
             **common,
-            **size,
-            split="test",
+            **sizes,
             protocol="cached",
-            num_train=140,
-            num_validation=42,
-            num_test=70,
             chance=chance(dataset),
             results=linear,
         ),
@@ -122,29 +124,41 @@ def _records():
         ClusterRecord(**common, split="test", results=clusters, projection=PROJECTION),
         SpectrumRecord(**common, split="train", results=spectra, diagnoses=(found,)),
         ExportRecord(**common, paths={}, files=(own, int8)),
-        _finetune_record(splits, size, common),
+        _finetune_record(splits, common | sizes),
     ]
     return {type(record): record for record in records}
 
 
-def _finetune_record(splits, size, common):
+def _finetune_record(splits, common):
     """Accuracies of frozen probes, which stand for those of fine-tuning as well."""
-    frozen = [frozen_probe(*splits, **size, label_fraction=part) for part in (0.1, 1.0)]
-    values = {"split": "test", **common, "frozen": [to_json(one) for one in frozen]}
+    num_classes = common["num_classes"]
+    frozen = [
+        frozen_probe(*splits, num_classes=num_classes, label_fraction=part)
+        for part in (0.1, 1.0)
+    ]
+    arms = {}
     for arm, lead in (("finetuned", 0.05), ("scratch", -0.1)):
-        values[arm] = []
-        for one in frozen:
-            result = to_json(one)
-            result["metrics"]["top1"] = 0.9 * one.metrics.top1 + lead
-            result["metrics"]["validation_log_loss"] = 0.5
-            result["settings"] |= {
-                **{"encoder_learning_rate": 0.1, "head_learning_rate": 0.1},
-                **{"sweep": [], "epochs": 1, "min_steps": 1, "num_steps": 1},
-                **{"batch_size": 8, "momentum": 0.9, "precision": "float32"},
-                **{"view": {}, "seed": 0},
-            }
-            values[arm].append(result)
-    return from_json(FinetuneRecord, values)
+        arms[arm] = tuple(
+            FinetuneResult(
+                FinetuneMetrics(
+                    top1=0.9 * one.metrics.top1 + lead,
+                    validation_top1=0.5,
+                    validation_log_loss=0.5,
+                    train_loss=0.5,
+                ),
+                FinetuneSettings(
+                    encoder_learning_rate=0.1,
+                    head_learning_rate=0.1,
+                    label_fraction=one.settings.label_fraction,
+                    num_train=one.settings.num_train,
+                    epochs=1,
+                    num_steps=1,
+                    seed=0,
+                ),
+            )
+            for one in frozen
+        )
+    return FinetuneRecord(**common, **arms, frozen=tuple(frozen))
 
 
 def _epochs(count, scale):

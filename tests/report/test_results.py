@@ -4,11 +4,14 @@ import dataclasses
 
 import pytest
 
-from vicreg_keras.evaluate.augmented_probe import AugmentedProbeResult
+from vicreg_keras.evaluate.augmented_probe import (
+    AugmentedProbeMetrics,
+    AugmentedProbeResult,
+    AugmentedProbeSettings,
+)
 from vicreg_keras.evaluate.clustering import ClusterRecord
 from vicreg_keras.evaluate.knn import KnnEvalRecord
 from vicreg_keras.evaluate.linear_eval import LinearEvalRecord, LinearEvalResult
-from vicreg_keras.evaluate.records import from_json, to_json
 from vicreg_keras.evaluate.retrieval import RetrieveRecord
 from vicreg_keras.report.results import results_section
 from vicreg_keras.report.runs import read_runs
@@ -119,12 +122,10 @@ def test_omitted_raw_input(results, records):
 
 def test_augmented_protocol(results, records):
     record = records[LinearEvalRecord]
-    values = to_json(record.results["encoder"].cached)
-    values["metrics"] |= {"top1": 0.5, "top5": 0.9}
-    values["settings"] |= {"learning_rate": 0.3, "epochs": 100, "sweep": []}
-    values["settings"] |= {"batch_size": 8, "momentum": 0.9, "weight_decay": 0.0}
-    values["settings"] |= {"view": {}, "seed": 0}
-    augmented = from_json(AugmentedProbeResult, values)
+    augmented = AugmentedProbeResult(
+        AugmentedProbeMetrics(top1=0.5, top5=0.9, validation_top1=0.6, train_loss=1.0),
+        AugmentedProbeSettings(learning_rate=0.3, epochs=100, seed=0),
+    )
     only = {"encoder": LinearEvalResult(augmented=augmented)}
     record = dataclasses.replace(record, results=record.results | only)
     heading, cells = group(results(record), "Linear evaluation")

@@ -92,7 +92,7 @@ class PositivesRecord(Record):
     """Neighbors that pretraining takes as positives.
 
     Attributes:
-        neighbors_from: Earlier run that they were found with, or `"input"`.
+        neighbors_from: Name of the source that they were found with.
         index: FAISS factory string of the index that found them.
         search_parameters: Search parameters of that index, or `None`.
         num_train: Training examples.
