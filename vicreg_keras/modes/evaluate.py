@@ -141,6 +141,8 @@ def _pictures(context: Context, plane: ClusterPlane, classified: bool) -> Pictur
     dataset = context.dataset
     split = getattr(dataset, plane.split)
     labels = split.labels
+    if labels is not None:
+        labels = labels[plane.sample]
     pictures = Pictures(
         dataset=dataset.name,
         class_names=dataset.class_names,
@@ -150,7 +152,7 @@ def _pictures(context: Context, plane: ClusterPlane, classified: bool) -> Pictur
             images=dataset.display_images(split, plane.sample),
             settings=plane.projection.settings,
             split=plane.split,
-            labels=labels if labels is None else labels[plane.sample],
+            labels=labels,
             cluster_to_class=plane.clustering.result.metrics.cluster_to_class,
         ),
         seed=context.seed,
