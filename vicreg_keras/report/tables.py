@@ -34,7 +34,7 @@ def labels_section(runs: Sequence[Run]) -> Html:
         for arm in ARMS:
             results = getattr(record, arm)
             points = [(one.settings.num_train, one.metrics.top1) for one in results]
-            chances.update(1 / one.settings.num_classes for one in results)
+            chances.add(1 / record.num_classes)
             if len(runs) == 1:
                 curves[arm] = points
             elif arm == "finetuned":
