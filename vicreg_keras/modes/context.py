@@ -154,10 +154,10 @@ class Context:
         return {
             **self.record_fields,
             "split": "test",
+            "num_classes": self.num_classes,
             "num_train": self.dataset.train.num_examples,
             "num_validation": self.dataset.validation.num_examples,
             "num_test": self.test.num_examples,
-            "num_classes": self.num_classes,
         }
 
     def log_metrics(self, record: Record) -> None:
