@@ -151,7 +151,7 @@ def test_rows_of_numbers_have_signatures_of_their_own(tmp_path):
 
 
 def test_a_head_needs_a_name_for_each_class(encoder, tmp_path):
-    for class_names, received in ((None, "None"), (("cat",), "1")):
+    for class_names, received in ((None, "None"), (("cat",), ".'cat',")):
         with pytest.raises(ValueError, match=f"3 classes. Received: {received}"):
             export_savedmodel(
                 encoder, tmp_path, SHAPE, head=make_head(), class_names=class_names

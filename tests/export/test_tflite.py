@@ -116,12 +116,6 @@ def test_rows_of_numbers():
     np.testing.assert_allclose(received, encoder(rows), rtol=1e-5, atol=1e-6)
 
 
-def test_int8_needs_examples(encoder):
-    for examples in (None, IMAGES[:0]):
-        with pytest.raises(ValueError, match="calibrate an int8 file with"):
-            convert(encoder, SHAPE, VARIANTS["int8"], examples)
-
-
 def test_what_cannot_be_converted_is_one_line(capfd):
     layers = [keras.Input(SHAPE), keras.layers.Lambda(sorted_by_a_hash)]
     with pytest.raises(ValueError, match="can write as a TFLite file.*Leave") as error:

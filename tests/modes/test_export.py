@@ -121,7 +121,7 @@ def test_unlabeled_datasets_give_differences_only(run_export, unlabeled, capsys)
     record = run_export(unlabeled, format=("tflite",), quantization=("float16",))
     assert record.files[1].linear_top1 is None
     assert record.files[1].differences.num_examples == 40
-    assert "Top-1 accuracy" not in capsys.readouterr().out
+    assert "op-1 accurac" not in capsys.readouterr().out
     with pytest.raises(ValueError, match="Expected a labeled dataset"):
         run_export(unlabeled, head="linear")
 
@@ -139,8 +139,8 @@ def test_a_file_that_differs_leaves_earlier_versions(
 
     monkeypatch.setattr(tflite.TFLiteEncoder, "run", other)
     name, expected = {
-        "tolerance": ("float32", r"1e-05 of the largest.*Received: 0\.001"),
-        "cosine": ("int8", "a cosine of 0.95 or more on every example"),
+        "tolerance": ("float32", r"1e-05 of the largest.*Received: .*, 0\.00"),
+        "cosine": ("int8", "cosines of 0.95 or more.*Received: 0.[0-8]|-0"),
     }[limit]
     with pytest.raises(InputError, match=f"{name}.tflite.*{expected}"):
         run_export(context, format=("tflite",), quantization=(name,))

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from vicreg_keras.errors import InputError
+from vicreg_keras.export.compare import FileEncoder
 from vicreg_keras.export.savedmodel import DEFAULT_SIGNATURE, write_default_signature
 
-TOLERANCE = 1e-4  # Of the largest value in a representation.
+# Largest difference from the encoder over its largest value, and smallest cosine.
+TOLERANCE, MIN_COSINE = 1e-4, 0.9999
 
 _OPSET = 17
 _PACKAGES = ("tf2onnx", "onnxruntime")
@@ -76,8 +77,8 @@ def convert(encoder: Callable[..., Any], example_shape: Sequence[int]) -> bytes:
     return model.SerializeToString()
 
 
-class OnnxEncoder:
-    """An ONNX file of an encoder, called like any other encoder.
+class OnnxEncoder(FileEncoder):
+    """An ONNX file of an encoder.
 
     Args:
         content: Content of the file.
@@ -87,7 +88,6 @@ class OnnxEncoder:
     """
 
     def __init__(self, content: bytes):
-        check_packages()
         import onnxruntime
 
         self._session = onnxruntime.InferenceSession(
@@ -96,17 +96,7 @@ class OnnxEncoder:
         (self._input,) = self._session.get_inputs()
         self.example_shape = tuple(self._input.shape[1:])
 
-    def __call__(self, examples: Any, training: bool = False) -> tf.Tensor:
-        """Returns float32 representations `(N, dim)` of examples.
-
-        Args:
-            examples: `(N, height, width, 3)` in [0, 255], or `(N, num_columns)`.
-            training: Not used; a file is never trained.
-        """
-        return tf.numpy_function(self.run, [examples], tf.float32)
-
     def run(self, examples: np.ndarray) -> np.ndarray:
-        """Returns representations as a call does, from NumPy to NumPy."""
         (representations,) = self._session.run(None, {self._input.name: examples})
         return representations
 

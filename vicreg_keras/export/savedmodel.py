@@ -84,22 +84,20 @@ def export_savedmodel(
         FloatingPointError: If the written signatures give other values than the
             encoder; earlier versions stay as they are.
     """
-    num_names = None if class_names is None else len(class_names)
-    if head is not None and num_names != len(head.biases):
+    if head is not None and len(class_names or ()) != len(head.biases):
         raise ValueError(
             f"Expected a name for each of the head's {len(head.biases)} classes. "
-            f"Received: {num_names}."
+            f"Received: {class_names}."
         )
     encode = make_encode(encoder, example_shape)
     signatures = _make_signatures(encode, example_shape, head, class_names, columns)
-    texts = {}
-    if class_names is not None:
-        texts[CLASS_NAMES_FILE] = "".join(f"{name}\n" for name in class_names)
-    if recipe is not None:
-        texts[RECIPE_FILE] = recipe
-    if columns is not None:
-        fields = [dataclasses.asdict(column) for column in columns]
-        texts[COLUMNS_FILE] = json.dumps(fields, indent=2) + "\n"
+    texts = {
+        CLASS_NAMES_FILE: "".join(f"{name}\n" for name in class_names or ()),
+        RECIPE_FILE: recipe,
+        COLUMNS_FILE: columns
+        and json.dumps([dataclasses.asdict(one) for one in columns], indent=2) + "\n",
+    }
+    texts = {name: text for name, text in texts.items() if text}
     requests = warmup.make_requests(signatures, example_shape)
 
     def write(version):
@@ -131,12 +129,10 @@ def make_encode(encoder: Function, example_shape: Sequence[int]) -> Function:
         example_shape: Likewise.
     """
     spec = input_spec(example_shape)
+    spec = tf.TensorSpec(spec.shape, tf.float32, name=spec.name)
 
     # Without XLA, which programs that read the file may not have.
-    @tf.function(
-        input_signature=[tf.TensorSpec(spec.shape, tf.float32, name=spec.name)],
-        jit_compile=False,
-    )
+    @tf.function(input_signature=[spec], jit_compile=False)
     def encode(examples):
         return tf.cast(encoder(examples, training=False), tf.float32)
 

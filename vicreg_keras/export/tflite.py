@@ -16,10 +16,11 @@ import numpy as np
 import tensorflow as tf
 
 from vicreg_keras.errors import InputError
+from vicreg_keras.export.compare import FileEncoder
 from vicreg_keras.export.savedmodel import DEFAULT_SIGNATURE, write_default_signature
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Variant:
     """Arithmetic of a TFLite file, and how far it may be from the encoder.
 
@@ -46,19 +47,12 @@ class Variant:
 
 
 VARIANTS = {
-    "float32": Variant(
-        description="as it is", min_cosine=0.9999, tolerance=1e-5, optimized=False
-    ),
-    "float16": Variant(description="weights in float16", min_cosine=0.9999, half=True),
-    "dynamic_range": Variant(description="weights in int8", min_cosine=0.99),
-    "int8": Variant(
-        description="weights and layers in int8", min_cosine=0.95, calibrated=True
-    ),
+    "float32": Variant("as it is", 0.9999, tolerance=1e-5, optimized=False),
+    "float16": Variant("weights in float16", 0.9999, half=True),
+    "dynamic_range": Variant("weights in int8", 0.99),
+    "int8": Variant("weights and layers in int8", 0.95, calibrated=True),
     "int8_only": Variant(
-        description="int8, nothing in floating point",
-        min_cosine=0.95,
-        calibrated=True,
-        integer_only=True,
+        "int8, nothing in floating point", 0.95, calibrated=True, integer_only=True
     ),
 }
 
@@ -82,13 +76,8 @@ def convert(
             variant takes the range of each layer's output.
 
     Raises:
-        ValueError: If a calibrated variant has no examples.
         InputError: If TensorFlow can't convert this encoder.
     """
-    if variant.calibrated and (examples is None or not len(examples)):
-        raise ValueError(
-            "Expected training examples to calibrate an int8 file with. Received: none."
-        )
     with tempfile.TemporaryDirectory() as folder, _quiet():
         # The input of integers is quantized like any layer's: a cast would be left.
         dtype = tf.float32 if variant.integer_only else None
@@ -123,8 +112,8 @@ def convert(
             ) from error
 
 
-class TFLiteEncoder:
-    """A TFLite file of an encoder, called like any other encoder.
+class TFLiteEncoder(FileEncoder):
+    """A TFLite file of an encoder; integers are quantized and dequantized.
 
     Args:
         content: Content of the file.
@@ -150,17 +139,7 @@ class TFLiteEncoder:
         self.input_dtype = np.dtype(self._input["dtype"]).name
         self.output_dtype = np.dtype(self._output["dtype"]).name
 
-    def __call__(self, examples: Any, training: bool = False) -> tf.Tensor:
-        """Returns float32 representations `(N, dim)` of examples, dequantized.
-
-        Args:
-            examples: `(N, height, width, 3)` in [0, 255], or `(N, num_columns)`.
-            training: Not used; a file is never trained.
-        """
-        return tf.numpy_function(self.run, [examples], tf.float32)
-
     def run(self, examples: np.ndarray) -> np.ndarray:
-        """Returns representations as a call does, from NumPy to NumPy."""
         interpreter, index = self._interpreter, self._input["index"]
         shape = interpreter.get_input_details()[0]["shape"]
         if tuple(shape) != examples.shape:

@@ -84,5 +84,6 @@ def replay(path: pathlib.Path, signatures: Mapping[str, Any]) -> None:
         signatures: What was loaded from there.
     """
     for request in read_requests(path):
-        inputs = {k: tf.constant(tf.make_ndarray(v)) for k, v in request.inputs.items()}
-        signatures[request.model_spec.signature_name](**inputs)
+        ((name, tensor),) = request.inputs.items()
+        signature = signatures[request.model_spec.signature_name]
+        signature(**{name: tf.constant(tf.make_ndarray(tensor))})

@@ -1,17 +1,19 @@
 """The mode `export`: files for other programs, and what each of them costs."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from vicreg_keras.evaluate.accuracy import top_k_accuracy
 from vicreg_keras.evaluate.features import (
     SPLITS,
+    Encoder,
     Features,
     concatenate_features,
     require_class_names,
@@ -26,9 +28,10 @@ from vicreg_keras.export.savedmodel import (
 )
 from vicreg_keras.figures.export import exported_files
 from vicreg_keras.figures.style import save
-from vicreg_keras.figures.text_table import format_table, percent
+from vicreg_keras.figures.text_table import format_table
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import ExportOptions
+from vicreg_keras.report.tables import describe_files
 from vicreg_keras.workdir.versions import write_version
 
 # Half precision and 8 bits are too coarse for the values of a table.
@@ -59,31 +62,35 @@ def run(context: Context, options: ExportOptions) -> ExportRecord:
     if "onnx" in options.format:
         onnx.check_packages()
     folder = context.output(options.output, "")
-    paths, files = {}, []
+    paths: dict[str, str] = {}
+    files: list[_File] = []
     if "savedmodel" in options.format:
-        paths["savedmodel"] = _export_savedmodel(context, folder / "encoder", options)
-    if "tflite" in options.format:
-        converted = _convert_tflite(context, options.quantization)
-        paths["tflite"] = _write_files(converted, folder / "tflite", files)
-        print(f"TFLite files, compared with the encoder: {paths['tflite']}")
-    if "onnx" in options.format:
-        paths["onnx"] = _write_files(_convert_onnx(context), folder / "onnx", files)
-        print(f"An ONNX file, compared with the encoder: {paths['onnx']}")
-    paths = {name: str(path) for name, path in paths.items()}
+        version = _export_savedmodel(context, folder / "encoder", options)
+        paths["savedmodel"] = str(version)
+    for name, convert in (("tflite", _convert_tflite), ("onnx", _convert_onnx)):
+        if name in options.format:
+            converted = list(convert(context, options))
+            write = functools.partial(_write_files, converted)
+            paths[name] = str(write_version(folder / name, write))
+            print(f"Compared with the encoder, and written: {paths[name]}")
+            files += converted
     if not files:
         return ExportRecord(**context.record_fields, paths=paths)
     evaluated = _add_accuracies(context, files)
-    _print_table(context, evaluated)
+    record = ExportRecord(**context.record_fields, paths=paths, files=tuple(evaluated))
+    caption, lines = describe_files(record)
+    print(f"{caption} {os.cpu_count()} threads.\n{format_table(lines)}")
     figure_path = context.figure("export")
     if figure_path is not None:
         save(exported_files(evaluated), figure_path)
         print(f"Size, time and accuracy of each file: {figure_path}")
-    record = ExportRecord(**context.record_fields, paths=paths, files=tuple(evaluated))
     context.log_metrics(record)
     return record
 
 
-def _export_savedmodel(context, folder, options):
+def _export_savedmodel(
+    context: Context, folder: pathlib.Path, options: ExportOptions
+) -> pathlib.Path:
     class_names, recipe = _assets(context.encoder)
     if options.head:
         class_names = context.dataset.class_names
@@ -100,7 +107,7 @@ def _export_savedmodel(context, folder, options):
     return version
 
 
-def _assets(encoder):
+def _assets(encoder: Encoder) -> tuple[Sequence[str] | None, str | None]:
     """Class names and recipe that are saved beside the encoder, each or `None`."""
     folder = pathlib.Path(getattr(encoder, "folder", "")) / "assets"
     names, recipe = folder / CLASS_NAMES_FILE, folder / RECIPE_FILE
@@ -114,11 +121,12 @@ class _File(NamedTuple):
     """A converted file: its content, what runs it, and what is known of it."""
 
     content: bytes
-    encoder: Any
+    encoder: compare.FileEncoder
     facts: ExportedFile
 
 
-def _convert_tflite(context, names) -> Iterator[_File]:
+def _convert_tflite(context: Context, options: ExportOptions) -> Iterator[_File]:
+    names = options.quantization
     if names is None:
         is_table = context.dataset.columns is not None
         names = _TABLE_VARIANTS if is_table else tuple(tflite.VARIANTS)
@@ -144,7 +152,7 @@ def _convert_tflite(context, names) -> Iterator[_File]:
         yield _File(content, encoder, facts)
 
 
-def _convert_onnx(context) -> Iterator[_File]:
+def _convert_onnx(context: Context, options: ExportOptions) -> Iterator[_File]:
     print("Writing encoder.onnx...", flush=True)
     content = onnx.convert(context.encoder, context.dataset.example_shape)
     encoder = onnx.OnnxEncoder(content)
@@ -152,62 +160,46 @@ def _convert_onnx(context) -> Iterator[_File]:
         "encoder.onnx",
         encoder,
         tolerance=onnx.TOLERANCE,
+        min_cosine=onnx.MIN_COSINE,
         num_bytes=len(content),
         description="ONNX",
     )
     yield _File(content, encoder, facts)
 
 
-def _calibration_examples(context):
+def _calibration_examples(context: Context) -> np.ndarray:
     train = context.dataset.train
-    random = np.random.default_rng(context.seed)
-    count = min(_NUM_CALIBRATION_EXAMPLES, train.num_examples)
-    return train.read(np.sort(random.permutation(train.num_examples)[:count]))
+    order = np.random.default_rng(context.seed).permutation(train.num_examples)
+    return train.read(np.sort(order[:_NUM_CALIBRATION_EXAMPLES]))
 
 
-def _write_files(converted, folder, files: list[_File]) -> pathlib.Path:
-    """Writes a version of these files and of what is known of them; adds to `files`."""
-
-    def write(version):
-        written = list(converted)
-        for file in written:
-            (version / file.facts.file).write_bytes(file.content)
-        facts = json.dumps([to_json(file.facts) for file in written], indent=2)
-        (version / "files.json").write_text(f"{facts}\n")
-        files.extend(written)
-
-    return write_version(folder, write)
+def _write_files(files: Sequence[_File], version: pathlib.Path) -> None:
+    """Writes these files and what is known of them into the folder of a version."""
+    for file in files:
+        (version / file.facts.file).write_bytes(file.content)
+    facts = json.dumps([to_json(file.facts) for file in files], indent=2)
+    (version / "files.json").write_text(f"{facts}\n")
 
 
 def _add_accuracies(context: Context, files: Sequence[_File]) -> list[ExportedFile]:
-    """Returns the encoder itself and then the files, with accuracies if labeled."""
-    own = compare.measure_encoder(context.encoder, context.dataset)
-    evaluate = _make_evaluate(context)
-    evaluated = [dataclasses.replace(own, **evaluate(None))]
-    for file in files:
-        print(f"{file.facts.file}: test examples through it...", flush=True)
-        accuracies = evaluate(file.encoder)
-        evaluated.append(dataclasses.replace(file.facts, **accuracies))
-    return evaluated
+    """Returns the encoder itself and then the files, with accuracies if labeled.
 
-
-def _make_evaluate(context: Context) -> Callable[[Any], dict]:
-    """Returns what gives test accuracies of an exported file, or nothing unlabeled.
-
-    Only test examples go through the file. Linear head and neighbors remain the
+    Only test examples go through a file. Linear head and neighbors remain the
     encoder's, as an index that a computer built may be searched from a telephone.
     """
     dataset = context.dataset
+    own = compare.measure_encoder(context.encoder, dataset)
+    evaluated = [own, *(file.facts for file in files)]
     if dataset.num_classes is None or dataset.test is None:
-        return lambda encoder: {}
+        return evaluated
     splits = [context.features[name] for name in SPLITS]
-    test = splits[-1]
+    bank, test = concatenate_features(splits[:2]), splits[2]
     chosen = knn_eval(*splits, num_classes=dataset.num_classes).settings
-    bank = concatenate_features(splits[:2])
-
-    def evaluate(encoder):
+    for number, one in enumerate(evaluated):
         features = test
-        if encoder is not None:
+        if number > 0:
+            print(f"{one.file}: test examples through it...", flush=True)
+            encoder = files[number - 1].encoder
             features = Features(compare.represent(encoder, dataset.test), test.labels)
         scores = context.head.scores(features.representations)
         knn = knn_accuracy(
@@ -217,46 +209,10 @@ def _make_evaluate(context: Context) -> Callable[[Any], dict]:
             k=chosen.k,
             temperature=chosen.temperature,
         )
-        return {
-            "linear_top1": top_k_accuracy(scores, features.labels, 1),
-            "knn_top1": knn.metrics.top1,
-            "num_test": len(features.labels),
-        }
-
-    return evaluate
-
-
-def _print_table(context: Context, files: Sequence[ExportedFile]) -> None:
-    own, first = files[:2]
-    print(
-        f"Differences from the encoder on {first.differences.num_examples} validation "
-        f"examples of {context.dataset.name}, where its largest value is "
-        f"{first.differences.max_value:.3g}; milliseconds per example, one by one, "
-        f"median of {compare.NUM_TIMED_CALLS}, {os.cpu_count()} threads."
-    )
-    if own.linear_top1 is not None:
-        print(
-            f"Top-1 accuracy in percent on {own.num_test:,} test examples, which alone "
-            "go through the file: linear head and neighbors are the encoder's."
+        evaluated[number] = dataclasses.replace(
+            one,
+            linear_top1=top_k_accuracy(scores, test.labels, 1),
+            knn_top1=knn.metrics.top1,
+            num_test=len(test.labels),
         )
-    lines = [("", "KiB", "max", "mean", "min cosine", "linear", "kNN", "ms", "")]
-    for file in files:
-        cells = ("-", "-", "-")
-        if file.differences is not None:
-            cells = (
-                f"{file.differences.max_difference:.2g}",
-                f"{file.differences.mean_difference:.2g}",
-                f"{file.differences.min_cosine:.6f}",
-            )
-        lines.append(
-            (
-                file.file,
-                f"{file.num_bytes / 1024:,.0f}",
-                *cells,
-                percent(file.linear_top1),
-                percent(file.knn_top1),
-                f"{file.milliseconds:.2f}",
-                file.description or "its weights",
-            )
-        )
-    print(format_table(lines))
+    return evaluated
