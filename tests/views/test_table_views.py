@@ -7,7 +7,6 @@ from vicreg_keras.data.columns import Column, table_statistics
 from vicreg_keras.settings import TABLE_VIEWS as NAMES
 from vicreg_keras.settings import Settings
 from vicreg_keras.views.table_views import (
-    LAYERS,
     TABLE_VIEWS,
     make_table_views,
     pair_options,
@@ -22,6 +21,16 @@ COLUMNS = (
 EXAMPLES = np.random.default_rng(0).normal(170, 10, (64, 4)).astype(np.float32)
 EXAMPLES[:, 1] = np.arange(64) % 3
 
+# The argument of each option, by the layers in their order.
+ARGUMENTS = (
+    {"maximum": "mixup", "categorical": "categorical"},
+    {"min_length": "min_crop", "num_channels": "num_channels"},
+    {"stddev": "scaling_std", "num_channels": "num_channels"},
+    {"stddev": "noise_std", "units": "units"},
+    {"probability": "corruption_probability", "marginals": "marginals"},
+    {"probability": "masking_probability"},
+)
+
 
 @pytest.mark.parametrize("name", TABLE_VIEWS)
 def test_named_pairs_have_their_options(name):
@@ -31,7 +40,7 @@ def test_named_pairs_have_their_options(name):
     assert view is second
     values = {
         option: getattr(layer, argument)
-        for layer, (_, arguments) in zip(view.layers, LAYERS, strict=True)
+        for layer, arguments in zip(view.layers, ARGUMENTS, strict=True)
         for argument, option in arguments.items()
     }
     std = table_statistics(EXAMPLES, columns).std

@@ -7,6 +7,7 @@ global generator.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -67,13 +68,11 @@ class RandomlyApplied(ImageLayer):
         probability: Probability that an image is changed, in `[0, 1]`.
     """
 
+    identity: ClassVar = {"probability": 0}
+
     def __init__(self, probability: float, **kwargs):
         super().__init__(**kwargs)
         self.probability = self._number("probability", probability, 1.0)
-
-    @property
-    def is_identity(self) -> bool:
-        return self.probability == 0
 
     def parameters(self, draws: tf.Tensor) -> dict[str, tf.Tensor]:
         return {}
@@ -105,6 +104,8 @@ class RandomResizedCrop(ImageLayer):
         interpolation: `"bilinear"` or `"bicubic"`, as PIL's.
     """
 
+    identity: ClassVar = {"size": None, "scale": (1.0, 1.0)}
+
     num_draws = image_ops.NUM_CROP_DRAWS
 
     def __init__(
@@ -125,10 +126,6 @@ class RandomResizedCrop(ImageLayer):
             interpolation,
             f"one of {', '.join(image_ops.INTERPOLATIONS)}",
         )
-
-    @property
-    def is_identity(self) -> bool:
-        return self.size is None and self.scale == (1.0, 1.0)
 
     def get_random_transformation_batch(self, batch_size, images, draws, **kwargs):
         size = image_ops.height_and_width(images)

@@ -3,40 +3,7 @@
 from typing import Any
 
 from vicreg_keras.views import image_layers as layers
-from vicreg_keras.views.view import View, build_view, choose_options
-
-# The layers of the named pairs in their order, which is the authors'.
-LAYERS = (
-    (
-        layers.RandomResizedCrop,
-        {
-            "size": "crop_size",
-            "scale": "crop_scale",
-            "ratio": "crop_ratio",
-            "interpolation": "interpolation",
-        },
-    ),
-    (layers.RandomHorizontalFlip, {"probability": "flip_probability"}),
-    (
-        layers.RandomColorJitter,
-        {
-            "probability": "jitter_probability",
-            "brightness": "brightness",
-            "contrast": "contrast",
-            "saturation": "saturation",
-            "hue": "hue",
-        },
-    ),
-    (layers.RandomGrayscale, {"probability": "grayscale_probability"}),
-    (
-        layers.RandomGaussianBlur,
-        {"probability": "blur_probability", "sigma": "blur_sigma"},
-    ),
-    (
-        layers.RandomSolarization,
-        {"probability": "solarize_probability", "threshold": "solarize_threshold"},
-    ),
-)
+from vicreg_keras.views.view import View, choose_options
 
 _PAPER = {
     "crop_size": None,
@@ -95,11 +62,31 @@ def make_views(name: str, **options) -> tuple[View, View]:
         in [facebookresearch/vicreg](https://github.com/facebookresearch/vicreg).
     """
     first, second = choose_options(VIEWS, name, options)
-    view = build_view(LAYERS, first)
+    view = _make_view(first)
     # Where both views are alike one layer serves for both, and is compiled once.
-    return view, view if first == second else build_view(LAYERS, second)
+    return view, view if first == second else _make_view(second)
 
 
 def pair_options(name: str, **options) -> dict[str, Any]:
     """Returns all options of a pair's first view; for arguments see `make_views`."""
     return choose_options(VIEWS, name, options)[0]
+
+
+def _make_view(options: dict[str, Any]) -> View:
+    """Returns one view of a pair; its layers are in the authors' order."""
+    crop = ("crop_size", "crop_scale", "crop_ratio", "interpolation")
+    jitter = ("brightness", "contrast", "saturation", "hue", "jitter_probability")
+    return View(
+        [
+            layers.RandomResizedCrop(*(options[name] for name in crop)),
+            layers.RandomHorizontalFlip(options["flip_probability"]),
+            layers.RandomColorJitter(*(options[name] for name in jitter)),
+            layers.RandomGrayscale(options["grayscale_probability"]),
+            layers.RandomGaussianBlur(
+                options["blur_sigma"], options["blur_probability"]
+            ),
+            layers.RandomSolarization(
+                options["solarize_threshold"], options["solarize_probability"]
+            ),
+        ]
+    )

@@ -6,6 +6,7 @@ import numbers
 import re
 import zlib
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -14,8 +15,8 @@ import tensorflow as tf
 from vicreg_keras.errors import InputError
 
 
-class SeededLayer:
-    """Mixin for layers whose output is a function of their inputs and a seed.
+class SeededLayer(keras.layers.Layer):
+    """A layer whose output is a function of its inputs and a seed.
 
     A layer folds its name into the seed, so its draws depend on no other layer. By
     default the name is the class's in snake case, the same in every process.
@@ -36,6 +37,9 @@ class SeededLayer:
         training: Whether to augment; otherwise see `without_randomness`.
     """
 
+    # Values of arguments with which a layer changes nothing.
+    identity: ClassVar[dict[str, Any]] = {}
+
     def __init__(self, name: str | None = None, **kwargs):
         kwargs["dtype"] = "float32"
         class_name = type(self).__name__
@@ -47,7 +51,8 @@ class SeededLayer:
     @property
     def is_identity(self) -> bool:
         """Whether the layer changes nothing, so that a view can leave it out."""
-        return False
+        values = {name: getattr(self, name) for name in self.identity}
+        return bool(values) and values == self.identity
 
     def augment(self, inputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Returns a random variant of each example; is compiled by XLA.
@@ -85,10 +90,8 @@ class SeededLayer:
     def get_config(self) -> dict:
         arguments = inspect.signature(type(self)).parameters
         config = {key: getattr(self, key) for key in arguments if key != "kwargs"}
-        for key, value in config.items():
-            if isinstance(value, np.ndarray):
-                config[key] = value.tolist()
-        return {**super().get_config(), **config}
+        arrays = {k: v.tolist() for k, v in config.items() if isinstance(v, np.ndarray)}
+        return {**super().get_config(), **config, **arrays}
 
     def _run(self, inputs, seed):
         return self.augment(tf.cast(inputs, tf.float32), seed)
@@ -111,7 +114,7 @@ class SeededLayer:
 
     # Checks of arguments.
 
-    def _check(self, is_valid: bool, argument: str, value: object, expected: str):
+    def _check(self, is_valid: bool, argument: str, value: Any, expected: str) -> Any:
         if not is_valid:
             raise InputError(
                 f"Expected {argument} of {self.name} to be {expected}. "
@@ -119,27 +122,18 @@ class SeededLayer:
             )
         return value
 
-    def _number(
-        self,
-        argument: str,
-        value: float,
-        maximum: float = math.inf,
-        *,
-        above_0: bool = False,
-    ) -> float:
-        """Returns a number in `[0, maximum]`, or checked to be above 0 as well."""
+    def _number(self, argument: str, value: float, maximum: float = math.inf) -> float:
+        """Returns a finite number in `[0, maximum]`."""
         is_valid = isinstance(value, numbers.Real) and 0 <= value <= maximum
-        is_valid = is_valid and value < math.inf and not (above_0 and value == 0)
-        bound = f"in {'(' if above_0 else '['}0, {maximum:g}]"
-        bound = bound if maximum < math.inf else "of at least 0"
+        bound = f"in [0, {maximum:g}]" if maximum < math.inf else "of at least 0"
+        is_valid = is_valid and value < math.inf
         return float(self._check(is_valid, argument, value, f"a number {bound}"))
 
     def _count(self, argument: str, value: int) -> int:
         """Returns a whole number of at least 1."""
         is_valid = isinstance(value, numbers.Integral) and value >= 1
-        return int(
-            self._check(is_valid, argument, value, "a whole number of at least 1")
-        )
+        expected = "a whole number of at least 1"
+        return int(self._check(is_valid, argument, value, expected))
 
     def _interval(
         self, argument: str, value: Sequence[float], maximum: float = math.inf
@@ -147,7 +141,6 @@ class SeededLayer:
         """Returns low and high, `0 < low <= high <= maximum`."""
         low, high = value if isinstance(value, Sequence) and len(value) == 2 else (0, 0)
         is_valid = 0 < low <= high <= maximum and high < math.inf
-        bound = f" and at most {maximum:g}" if maximum < math.inf else ""
-        expected = f"two numbers, low <= high, above 0{bound}"
+        expected = f"two numbers, 0 < low <= high <= {maximum:g}"
         self._check(is_valid, argument, value, expected)
         return float(low), float(high)

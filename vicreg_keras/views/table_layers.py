@@ -4,6 +4,7 @@ import base64
 import io
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from vicreg_keras.views.seeded_layer import SeededLayer
 MAX_MARGINALS = 4096
 
 
-class TableLayer(SeededLayer, keras.layers.Layer):
+class TableLayer(SeededLayer):
     """A random layer of tabular examples.
 
     For the call arguments see `SeededLayer`; inputs are raw examples, `(batch,
@@ -38,11 +39,11 @@ class TableLayer(SeededLayer, keras.layers.Layer):
     def _column_array(self, argument: str, value: Sequence, dtype: type) -> np.ndarray:
         """Returns one value per column, and takes their number for `num_columns`."""
         array = np.array(value)
-        numbers = dtype is float and array.dtype.kind in "fiu"
-        is_valid = array.ndim == 1 and (numbers or array.dtype == dtype)
-        if is_valid and numbers:
-            is_valid = bool(np.all((array >= 0) & (array < math.inf)))
-        kind = "finite numbers of at least 0" if dtype is float else "True or False"
+        kind, is_valid = "True or False", array.dtype == bool
+        if dtype is float:
+            kind = "finite numbers of at least 0"
+            is_valid = np.all(np.isfinite(array) & (array >= 0))
+        is_valid = array.ndim == 1 and is_valid
         self._check(is_valid, argument, array.tolist(), f"{kind}, one per column")
         self.num_columns = len(array)
         return array.astype(np.float32 if dtype is float else bool)
@@ -61,6 +62,8 @@ class Mixup(TableLayer):
         See `table_ops.mix`.
     """
 
+    identity: ClassVar = {"maximum": 0}
+
     def __init__(
         self,
         maximum: float = 0.5,
@@ -69,13 +72,9 @@ class Mixup(TableLayer):
     ):
         super().__init__(**kwargs)
         self.maximum = self._number("maximum", maximum, 1.0)
+        self.categorical = None
         if categorical is not None:
-            categorical = self._column_array("categorical", categorical, bool)
-        self.categorical = categorical
-
-    @property
-    def is_identity(self) -> bool:
-        return self.maximum == 0
+            self.categorical = self._column_array("categorical", categorical, bool)
 
     def augment(self, examples, seed):
         batch_size, num_columns = tf.shape(examples)[0], examples.shape[1]
@@ -83,12 +82,9 @@ class Mixup(TableLayer):
         if categorical is None:
             categorical = np.zeros(num_columns, bool)
         draws = self._uniform([batch_size, 2 + num_columns], seed)
+        of_examples, of_entries = tf.transpose(draws[:, :2]), draws[:, 2:]
         return table_ops.mix(
-            examples,
-            categorical,
-            tf.transpose(draws[:, :2]),
-            draws[:, 2:],
-            self.maximum,
+            examples, categorical, of_examples, of_entries, self.maximum
         )
 
 
@@ -114,18 +110,16 @@ class RandomWindow(_SeriesLayer):
     """Crops a random window of each series and stretches it to the full length.
 
     Args:
-        min_length: Minimum length of the window, as a fraction of the series, in `(0,
+        min_length: Minimum length of the window, as a fraction of the series, in `[0,
             1]`; 1 does not crop.
         num_channels: Channels of a step, whose columns are side by side.
     """
 
+    identity: ClassVar = {"min_length": 1}
+
     def __init__(self, min_length: float = 0.5, num_channels: int = 1, **kwargs):
         super().__init__(num_channels, **kwargs)
-        self.min_length = self._number("min_length", min_length, 1.0, above_0=True)
-
-    @property
-    def is_identity(self) -> bool:
-        return self.min_length == 1
+        self.min_length = self._number("min_length", min_length, 1.0)
 
     def augment(self, examples, seed):
         draws = self._uniform([2, tf.shape(examples)[0]], seed)
@@ -146,13 +140,11 @@ class RandomScaling(_SeriesLayer):
         See `table_ops.scale_series`.
     """
 
+    identity: ClassVar = {"stddev": 0}
+
     def __init__(self, stddev: float = 0.1, num_channels: int = 1, **kwargs):
         super().__init__(num_channels, **kwargs)
         self.stddev = self._number("stddev", stddev)
-
-    @property
-    def is_identity(self) -> bool:
-        return self.stddev == 0
 
     def augment(self, examples, seed):
         draws = self._normal([tf.shape(examples)[0], self.num_channels], seed)
@@ -170,14 +162,12 @@ class RandomNoise(TableLayer):
             deviation; 0 for categories.
     """
 
+    identity: ClassVar = {"stddev": 0}
+
     def __init__(self, stddev: float, units: Sequence[float], **kwargs):
         super().__init__(**kwargs)
         self.stddev = self._number("stddev", stddev)
         self.units = self._column_array("units", units, float)
-
-    @property
-    def is_identity(self) -> bool:
-        return self.stddev == 0
 
     def augment(self, examples, seed):
         noise = self._normal(tf.shape(examples), seed)
@@ -197,6 +187,8 @@ class RandomCorruption(TableLayer):
         See `table_ops.corrupt`.
     """
 
+    identity: ClassVar = {"probability": 0}
+
     def __init__(self, probability: float, marginals: np.ndarray | None, **kwargs):
         super().__init__(**kwargs)
         self.probability = self._number("probability", probability, 1.0)
@@ -210,10 +202,6 @@ class RandomCorruption(TableLayer):
             )
             self.num_columns = marginals.shape[1]
         self.marginals = marginals
-
-    @property
-    def is_identity(self) -> bool:
-        return self.probability == 0
 
     def augment(self, examples, seed):
         draws = self._uniform([2, *tf.unstack(tf.shape(examples))], seed)
@@ -235,13 +223,11 @@ class RandomMasking(TableLayer):
         probability: Probability that an entry is masked, in `[0, 1]`.
     """
 
+    identity: ClassVar = {"probability": 0}
+
     def __init__(self, probability: float = 0.1, **kwargs):
         super().__init__(**kwargs)
         self.probability = self._number("probability", probability, 1.0)
-
-    @property
-    def is_identity(self) -> bool:
-        return self.probability == 0
 
     def augment(self, examples, seed):
         is_masked = self._uniform(tf.shape(examples), seed) < self.probability

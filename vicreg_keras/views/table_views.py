@@ -8,27 +8,7 @@ import numpy as np
 from vicreg_keras.data.columns import Column, table_statistics
 from vicreg_keras.errors import InputError
 from vicreg_keras.views import table_layers as layers
-from vicreg_keras.views.view import View, build_view, choose_options
-
-# The layers of the named pairs in their order. Corruption comes after the noise: a
-# replaced entry is one that its column really has.
-LAYERS = (
-    (layers.Mixup, {"maximum": "mixup", "categorical": "categorical"}),
-    (
-        layers.RandomWindow,
-        {"min_length": "min_crop", "num_channels": "num_channels"},
-    ),
-    (
-        layers.RandomScaling,
-        {"stddev": "scaling_std", "num_channels": "num_channels"},
-    ),
-    (layers.RandomNoise, {"stddev": "noise_std", "units": "units"}),
-    (
-        layers.RandomCorruption,
-        {"probability": "corruption_probability", "marginals": "marginals"},
-    ),
-    (layers.RandomMasking, {"probability": "masking_probability"}),
-)
+from vicreg_keras.views.view import View, choose_options
 
 # SCARF's corruption, of both views instead of one alone, and a little noise.
 _TABLE = {
@@ -101,10 +81,18 @@ def make_table_views(
                 len(examples), layers.MAX_MARGINALS, replace=False
             )
             marginals = examples[chosen]
-    std = np.where(categorical, 0, table_statistics(examples, columns).std)
-    view = build_view(
-        LAYERS,
-        {**values, "categorical": categorical, "units": std, "marginals": marginals},
+    units = np.where(categorical, 0, table_statistics(examples, columns).std)
+    num_channels = values["num_channels"]
+    # Corruption comes after the noise: a replaced entry is one that its column has.
+    view = View(
+        [
+            layers.Mixup(values["mixup"], categorical),
+            layers.RandomWindow(values["min_crop"], num_channels),
+            layers.RandomScaling(values["scaling_std"], num_channels),
+            layers.RandomNoise(values["noise_std"], units),
+            layers.RandomCorruption(values["corruption_probability"], marginals),
+            layers.RandomMasking(values["masking_probability"]),
+        ]
     )
     view.check_shape(examples.shape)
     # Both views are alike, so one layer serves for both and is compiled once.

@@ -9,14 +9,12 @@ import tensorflow as tf
 from vicreg_keras.errors import InputError
 from vicreg_keras.views.seeded_layer import SeededLayer
 
-# Layers in their order, each with the option that every argument is taken from.
-LayerOptions = Sequence[tuple[type[SeededLayer], Mapping[str, str]]]
 # Options of the first and of the second view, by the pair's name.
 NamedPairs = Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]
 
 
 @keras.saving.register_keras_serializable(package="vicreg_keras")
-class View(SeededLayer, keras.layers.Layer):
+class View(SeededLayer):
     """One random view of each example of a batch: what its layers do, in their order.
 
     All layers are compiled together, and those that change nothing are left out. The
@@ -102,19 +100,3 @@ def choose_options(
             )
     given = {key: value for key, value in options.items() if value is not None}
     return {**first, **given}, {**second, **given}
-
-
-def build_view(layers: LayerOptions, values: Mapping[str, Any]) -> View:
-    """Returns a view of layers whose arguments have the given values.
-
-    Raises:
-        InputError: If a layer refuses one of them.
-    """
-    return View(
-        [
-            layer(
-                **{argument: values[option] for argument, option in arguments.items()}
-            )
-            for layer, arguments in layers
-        ]
-    )
