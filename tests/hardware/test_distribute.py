@@ -199,9 +199,3 @@ def test_one_replica_by_default():
     assert distribute.num_replicas() == 1
     with distribute.make_strategy("auto").scope():
         assert distribute.num_replicas() == 1
-
-
-def test_unknown_strategy():
-    message = "auto, mirrored or one. Received: strategy=tpu"
-    with pytest.raises(ValueError, match=message):
-        distribute.make_strategy("tpu")

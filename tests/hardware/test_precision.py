@@ -66,12 +66,3 @@ def test_named_precision_is_used(machine, name):
     policy = keras.dtype_policies.get(precision.POLICIES[name])
     assert policy.compute_dtype == name
     assert policy.variable_dtype == "float32"
-
-
-def test_unknown_precision():
-    with pytest.raises(ValueError) as info:
-        precision.choose_precision("float64")
-    assert str(info.value) == (
-        "Expected precision to be auto or one of float32, bfloat16, float16. "
-        "Received: precision=float64."
-    )

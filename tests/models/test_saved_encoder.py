@@ -139,7 +139,7 @@ def test_other_sizes_are_refused(run_folder):
 
 
 def test_invalid_saved_models(model, tmp_path):
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(ValueError, match="which has none"):
         load_encoder(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="RUN/encoder/1"):
         load_encoder(tmp_path)

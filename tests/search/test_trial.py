@@ -112,7 +112,7 @@ def test_divergence_is_a_result(tmp_path, monkeypatch):
 def test_every_run_has_the_same_neighbors(tmp_path, monkeypatch):
     found = []
 
-    def pretrain(settings, dataset, run, init_from, positives, **options):
+    def pretrain(settings, dataset, run, positives, **options):
         found.append(positives)
         raise NonFiniteLossError("enough")
 

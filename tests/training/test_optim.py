@@ -282,15 +282,9 @@ def test_every_optimizer_fits(name, tmp_path):
         np.testing.assert_array_equal(got, want)
 
 
-def test_make_optimizer_refuses_unknown_names_and_values():
+def test_make_optimizer_refuses_unknown_names():
     with pytest.raises(ValueError, match="adam, adamw, lars, sgd.*lion"):
         optim.make_optimizer("lion", 0.1)
-    with pytest.raises(ValueError, match="weight_decay=-1"):
-        optim.make_optimizer("sgd", 0.1, weight_decay=-1.0)
-    with pytest.raises(ValueError, match="momentum=1.5"):
-        optim.make_optimizer("lars", 0.1, momentum=1.5)
-    with pytest.raises(ValueError, match="global_clipnorm=-1"):
-        optim.make_optimizer("adamw", 0.1, global_clipnorm=-1.0)
 
 
 def test_long_gradients_are_scaled_down_together():

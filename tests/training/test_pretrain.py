@@ -206,9 +206,14 @@ def test_init_from_starts_with_earlier_weights(finished, digits, tmp_path):
     new = RunFolder(tmp_path / "new")
     new.create()
     still = dataclasses.replace(
-        SETTINGS, learning_rate=0.0, weight_decay=0.0, epochs=1, optimizer="sgd"
+        SETTINGS,
+        learning_rate=0.0,
+        weight_decay=0.0,
+        epochs=1,
+        optimizer="sgd",
+        init_from=str(run.path),
     )
-    result = pretrain(still, digits, new, init_from=run)
+    result = pretrain(still, digits, new)
     assert result.record.step == 5
 
     # Nothing moved but batch norm's statistics: the weights are the earlier run's.
@@ -227,11 +232,13 @@ def test_init_from_starts_with_earlier_weights(finished, digits, tmp_path):
 def test_init_from_another_architecture_is_refused(finished, digits, tmp_path):
     new = RunFolder(tmp_path / "new")
     new.create()
-    wider = dataclasses.replace(SETTINGS, projector="24-16")
+    earlier = str(finished[0].path)
+    wider = dataclasses.replace(SETTINGS, projector="24-16", init_from=earlier)
     with pytest.raises(ValueError, match="same encoder and projector"):
-        pretrain(wider, digits, new, init_from=finished[0])
+        pretrain(wider, digits, new)
     with pytest.raises(ValueError, match="earlier run with a checkpoint"):
-        pretrain(SETTINGS, digits, new, init_from=RunFolder(tmp_path / "none"))
+        none = dataclasses.replace(SETTINGS, init_from=str(tmp_path / "none"))
+        pretrain(none, digits, new)
 
 
 def test_a_broken_checkpoint_is_named(digits, tmp_path):
@@ -252,6 +259,9 @@ def test_a_broken_checkpoint_is_named(digits, tmp_path):
         ({"batch_size": 1}, "batch_size to be at least 2.*batch_size=1"),
         ({"views": "blue"}, "blue"),
         ({"flip_probability": 2.0}, "flip"),
+        ({"weight_decay": -1.0}, "weight_decay=-1"),
+        ({"momentum": 1.5}, "momentum=1.5"),
+        ({"global_clipnorm": -1.0}, "global_clipnorm=-1"),
     ],
 )
 def test_invalid_settings(change, message):

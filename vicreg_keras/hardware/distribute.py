@@ -2,8 +2,6 @@
 
 import tensorflow as tf
 
-from vicreg_keras.errors import InputError
-
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
     """Returns the `tf.distribute` strategy of a run.
@@ -16,14 +14,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
     Returns:
         A strategy; its scope is where the model and its optimizer are built.
-
-    Raises:
-        InputError: If `name` is not one of the three.
     """
-    if name not in ("auto", "mirrored", "one"):
-        raise InputError(
-            f"Expected strategy to be auto, mirrored or one. Received: strategy={name}."
-        )
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")

@@ -2,7 +2,6 @@
 
 import tensorflow as tf
 
-from vicreg_keras.errors import InputError
 from vicreg_keras.hardware import cpu
 
 POLICIES = {
@@ -19,22 +18,14 @@ def choose_precision(name: str) -> str:
     bfloat16 instructions (avx512_bf16, amx_bf16), float16 on GPUs of capability 7,
     and float32 elsewhere: a CPU without those instructions was 11 to 20 times
     slower in bfloat16 convolutions (see benchmarks/LOG.md).
-
-    Raises:
-        InputError: If `name` is unknown.
     """
-    if name in POLICIES:
-        return name
     if name != "auto":
-        raise InputError(
-            f"Expected precision to be auto or one of {', '.join(POLICIES)}. "
-            f"Received: precision={name}."
-        )
+        return name
     gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        details = tf.config.experimental.get_device_details(gpus[0])
-        major, _ = details.get("compute_capability", (0, 0))
-        if major >= 8:
-            return "bfloat16"
-        return "float16" if major == 7 else "float32"
-    return "bfloat16" if cpu.has_bfloat16() else "float32"
+    if not gpus:
+        return "bfloat16" if cpu.has_bfloat16() else "float32"
+    details = tf.config.experimental.get_device_details(gpus[0])
+    major, _ = details.get("compute_capability", (0, 0))
+    if major >= 8:
+        return "bfloat16"
+    return "float16" if major == 7 else "float32"

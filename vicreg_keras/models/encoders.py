@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, check_choice
 from vicreg_keras.models.blocks import (
     HE_FAN_OUT,
     basic_block,
@@ -73,15 +73,8 @@ def make_encoder(
     Raises:
         InputError: If `name` or `stem` is unknown, or the images are too small.
     """
-    if name not in ENCODERS:
-        raise InputError(
-            f"Expected encoder to be one of {', '.join(ENCODERS)}. Received: "
-            f"encoder={name}."
-        )
-    if stem not in ("auto", "cifar", "imagenet"):
-        raise InputError(
-            f"Expected stem to be auto, cifar or imagenet. Received: stem={stem}."
-        )
+    check_choice("encoder", name, ENCODERS)
+    check_choice("stem", stem, ("auto", "cifar", "imagenet"))
     check_side(name, *example_shape[:2])
     if stem == "auto":
         sides = [side for side in example_shape[:2] if side is not None]
@@ -93,10 +86,8 @@ def make_encoder(
     )(inputs)
     x = ENCODERS[name](x, stem=stem, whitening=whitening)
     if isinstance(x, list):
-        pooled = [
-            layers.GlobalAveragePooling2D(name=f"pool_{i}")(maps)
-            for i, maps in enumerate(x, start=1)
-        ]
+        pools = [layers.GlobalAveragePooling2D(name=f"pool_{i}") for i in (1, 2)]
+        pooled = [pool(maps) for pool, maps in zip(pools, x, strict=True)]
         x = layers.Concatenate(name="pool")(pooled)
     else:
         x = layers.GlobalAveragePooling2D(name="pool")(x)

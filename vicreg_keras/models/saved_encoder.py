@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,8 +9,6 @@ import tensorflow as tf
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.workdir.versions import version_numbers
-
-_SAVED_MODEL_FILE = "saved_model.pb"
 
 
 def load_encoder(path: str | os.PathLike) -> keras.layers.Layer:
@@ -41,7 +38,7 @@ def load_encoder(path: str | os.PathLike) -> keras.layers.Layer:
     return SavedEncoder(str(_saved_model_folder(path)))
 
 
-def variables_of(encoder: Callable[..., Any]) -> list[tf.Variable]:
+def variables_of(encoder: keras.layers.Layer) -> list[tf.Variable]:
     """Returns the TensorFlow variables of an encoder, in a fixed order.
 
     Args:
@@ -108,8 +105,8 @@ class SavedEncoder(keras.layers.Layer):
     @property
     def saved_variables(self) -> tuple[tf.Variable, ...]:
         """The encoder's variables, which are no weights of the layer."""
-        own = getattr(self._loaded, "encoder_variables", None)
-        return self._signature.variables if own is None else tuple(own)
+        own = getattr(self._loaded, "encoder_variables", self._signature.variables)
+        return tuple(own)
 
     def call(self, images: Any) -> tf.Tensor:
         """Returns representations, in inference mode.
@@ -170,20 +167,14 @@ def _from_keras_file(path):
 
 def _saved_model_folder(path: pathlib.Path) -> pathlib.Path:
     """Returns the folder of `saved_model.pb`, from a run's, an encoder's or itself."""
-    if not path.exists():
-        raise InputError(
-            "Expected the folder of a run or of its encoder. Received: "
-            f"path={path}, which does not exist. Pretrain first, or name the folder of "
-            "a finished run."
-        )
     folders = [path]
     for parent in (path, path / "encoder"):
         folders += [parent / str(n) for n in reversed(version_numbers(parent))]
     for folder in folders:
-        if (folder / _SAVED_MODEL_FILE).is_file():
+        if (folder / "saved_model.pb").is_file():
             return folder
     raise InputError(
-        "Expected a SavedModel: a run's folder RUN that has encoder/1/saved_model.pb, "
-        f"or RUN/encoder, or RUN/encoder/1. Received: path={path}, which has none. "
-        "Pretrain first, or name the folder of a finished run."
+        "Expected the folder of a run, with encoder/1/saved_model.pb, or one of a "
+        f"SavedModel. Received: path={path}, which has none. Pretrain first, or name "
+        "the folder of a finished run."
     )

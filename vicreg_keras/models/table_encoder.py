@@ -89,8 +89,8 @@ class TableInputs(layers.Layer):
             indicators,
             categories,
             [len(columns[i].categories) for i in categories],
-            statistics.mean[numbers],
-            statistics.std[numbers],
+            list(statistics.mean[numbers]),
+            list(statistics.std[numbers]),
             **kwargs,
         )
 
@@ -99,9 +99,8 @@ class TableInputs(layers.Layer):
         parts = []
         if settings["numbers"]:
             numbers = tf.gather(inputs, settings["numbers"], axis=1)
-            scaled = (numbers - np.float32(settings["mean"])) / np.float32(
-                settings["std"]
-            )
+            mean, std = np.float32(settings["mean"]), np.float32(settings["std"])
+            scaled = (numbers - mean) / std
             # Not tf.math.is_nan, which TFLite lacks: NaN alone differs from itself.
             parts.append(tf.where(numbers == numbers, scaled, 0.0))
         if settings["indicators"]:

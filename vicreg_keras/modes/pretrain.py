@@ -77,8 +77,7 @@ def run_pretrain(
     positives = None
     if source is not None:
         positives = prepare_positives(source, run, settings, options)
-    init_from = RunFolder(settings.init_from) if settings.init_from else None
-    result = pretrain(settings, dataset, run, init_from, positives)
+    result = pretrain(settings, dataset, run, positives)
     draw_run(run)
     if source is not None and positives is not None and not result.stopped_by:
         trained = Context(load_encoder(run.path), dataset, run, seed=settings.seed)

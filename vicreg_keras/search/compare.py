@@ -20,11 +20,6 @@ DEFAULT, BEST = "default recipe", "best recipe"
 Results = Mapping[str, Sequence[RecipeMetrics]]
 
 
-def compare_seeds(settings: Settings, num_seeds: int) -> tuple[int, ...]:
-    """Returns the seeds after the one that every trial has."""
-    return tuple(range(settings.seed + 1, settings.seed + 1 + num_seeds))
-
-
 def train_recipes(
     settings: Settings,
     data: DataOptions,

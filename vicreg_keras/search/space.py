@@ -5,7 +5,7 @@ import difflib
 import os
 import pathlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -22,7 +22,6 @@ from vicreg_keras.settings import (
     TABLE_VIEWS,
     Settings,
     fields,
-    item_types,
     kind_of,
     parse_widths,
 )
@@ -34,9 +33,12 @@ Space = Mapping[str, BaseDistribution]
 Values = Mapping[str, Any]
 
 _COLOR_JITTER = ("brightness", "contrast", "saturation", "hue")
-_KINDS = {
-    **{tuple: "two numbers", bool: "true or false", str: "text"},
-    **{int: "a whole number", float: "a number"},
+_KINDS: dict[type, str] = {
+    bool: "true or false",
+    float: "a number",
+    int: "a whole number",
+    str: "text",
+    tuple: "two numbers",
 }
 
 
@@ -61,7 +63,7 @@ def default_space(settings: Settings) -> dict[str, BaseDistribution]:
             "learning_rate=0. Raise it, or give a space."
         )
     unit = (settings.invariance_weight or 25.0) / 25.0
-    space = {
+    space: dict[str, BaseDistribution] = {
         "variance_weight": FloatDistribution(5.0 * unit, 100.0 * unit, log=True),
         "covariance_weight": FloatDistribution(0.1 * unit, 10.0 * unit, log=True),
         "learning_rate": FloatDistribution(0.1 * rate, 10 * rate, log=True),
@@ -122,8 +124,9 @@ def check_space(space: Space, settings: Settings) -> None:
     Raises:
         InputError: See `Settings`.
     """
-    for name, distribution in space.items():
-        for value in _ends(distribution):
+    for name, one in space.items():
+        is_choice = isinstance(one, CategoricalDistribution)
+        for value in one.choices if is_choice else (one.low, one.high):
             apply(settings, {name: value})
 
 
@@ -146,13 +149,11 @@ def apply(settings: Settings, values: Values) -> Settings:
     Raises:
         InputError: See `Settings`.
     """
-    return dataclasses.replace(
-        settings,
-        **{
-            name: _interval(value) if _kind(name) is tuple else value
-            for name, value in values.items()
-        },
-    )
+    changes = {
+        name: tuple(map(float, value.split(","))) if _kind(name) is tuple else value
+        for name, value in values.items()
+    }
+    return dataclasses.replace(settings, **changes)
 
 
 def own_values(settings: Settings, space: Space) -> dict[str, Any] | None:
@@ -221,17 +222,16 @@ def _distribution(name: Any, entry: Any) -> BaseDistribution:
             case {"choices": [_, *_] as choices, **rest} if not rest:
                 values = dict.fromkeys(_value(name, choice) for choice in choices)
                 return CategoricalDistribution(list(values))
-            case {"low": low, "high": high, **rest} if kind in (int, float):
-                low, high = _value(name, low), _value(name, high)
-                if not isinstance(rest.get("log", False), bool):
+            case {"low": _, "high": _} if kind in (int, float):
+                log = entry.get("log", False)
+                if not isinstance(log, bool):
                     raise ValueError("log is true or false")
-                if rest.get("step") is not None:
-                    rest["step"] = _value(name, rest["step"])
+                given = {k: _value(name, v) for k, v in entry.items() if k != "log"}
                 make = IntDistribution if kind is int else FloatDistribution
                 with warnings.catch_warnings():
                     # Of a high that no step reaches: Optuna lowers it.
                     warnings.simplefilter("ignore", UserWarning)
-                    return make(low, high, **rest)
+                    return make(log=log, **given)
     except (ValueError, TypeError, OverflowError) as error:
         reason += f"; {error}"
     raise InputError(
@@ -244,10 +244,8 @@ def _value(name: str, value: Any) -> Any:
     """Returns a value of YAML as the space holds it, of the option's type."""
     kind = _kind(name)
     if kind is tuple:
-        pair = _interval(value) if isinstance(value, str) else tuple(value)
-        if len(pair) != len(item_types(Settings, name)):
-            raise ValueError(value)
-        return _text(pair)
+        low, high = value.split(",") if isinstance(value, str) else value
+        return _text((low, high))
     if kind in (bool, str) or isinstance(value, bool):
         if not isinstance(value, kind):
             raise ValueError(value)
@@ -256,10 +254,6 @@ def _value(name: str, value: Any) -> Any:
     if kind(number) != number:
         raise ValueError(value)
     return kind(number)
-
-
-def _interval(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
 
 
 def _text(pair: Sequence[float]) -> str:
@@ -272,10 +266,3 @@ def _contains(distribution: BaseDistribution, value: Any) -> bool:
     steps = (value - distribution.low) / (distribution.step or 1)
     on_grid = distribution.step is None or abs(steps - round(steps)) < 1e-9
     return distribution.low <= value <= distribution.high and on_grid
-
-
-def _ends(distribution: BaseDistribution) -> Iterator[Any]:
-    if isinstance(distribution, CategoricalDistribution):
-        yield from distribution.choices
-    else:
-        yield from (distribution.low, distribution.high)

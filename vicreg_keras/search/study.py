@@ -16,6 +16,7 @@ import sqlalchemy.exc
 from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
+from tqdm import tqdm
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.records import TrialRecord
@@ -147,12 +148,12 @@ class Search:
         identity = self._identity()
         earlier = study.user_attrs.get("identity", identity)
         for name in sorted({*identity, *earlier}):
-            value = identity.get(name)
-            if earlier.get(name) != value:
+            before, now = earlier.get(name), identity.get(name)
+            if before != now:
                 raise InputError(
                     f"Expected the search that {self._run.path} was started with "
-                    f"({name}={earlier.get(name)}). Received: {name}={value}. Choose "
-                    "another workdir, or give the same value to continue."
+                    f"({name}={before}). Received: {name}={now}. Choose another "
+                    "workdir, or give the same value to continue."
                 )
         study.set_user_attr("identity", identity)
         own = own_values(self.settings, self.space)
@@ -270,11 +271,10 @@ class Search:
         so_far = f"{text(best.value)} (trial {best.number})" if best else "none yet"
         ended = [one.seconds for one in trials.values() if one.seconds is not None]
         num_processes = len(self._trials(TrialState.RUNNING)) + 1
-        left = max(num_trials - len(ended), 0) * sum(ended) / len(ended)
-        minutes, seconds = divmod(round(left / num_processes), 60)
+        left = max(num_trials - len(ended), 0) * sum(ended) / len(ended) / num_processes
         return (
             f"trial {number}, {outcome}, best {so_far}, {trial.seconds:.1f} s, "
-            f"{minutes} min {seconds:02d} s left"
+            f"{tqdm.format_interval(left)} left"
         )
 
 

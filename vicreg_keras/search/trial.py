@@ -18,7 +18,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -107,8 +106,8 @@ def run_task(task: Task, report: Report) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
     path, log = folder / "trial.json", folder / "trial.log"
     write_text(path, json.dumps(to_json(task)))
-    root = pathlib.Path(vicreg_keras.__file__).parents[1]
-    places = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    root = str(pathlib.Path(vicreg_keras.__file__).parents[1])
+    places = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     result = None
     with (
         open(log, "a") as log_file,
@@ -118,7 +117,7 @@ def run_task(task: Task, report: Report) -> Result:
             stdout=subprocess.PIPE,
             stderr=log_file,
             text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(places)},
+            env=os.environ | {"PYTHONPATH": places},
             # Ctrl-C is for the search, which then stops the training.
             start_new_session=True,
         ) as process,
@@ -176,7 +175,6 @@ def train(task: Task, report: Report) -> Result:
                 settings,
                 dataset,
                 run,
-                RunFolder(settings.init_from) if settings.init_from else None,
                 positives,
                 extra_callbacks=[reports],
                 export=False,
@@ -192,17 +190,16 @@ def train(task: Task, report: Report) -> Result:
     return Result(score=score, **accuracies)
 
 
-def _test_accuracies(encoder: keras.Model, dataset: Dataset) -> dict[str, Any]:
-    if dataset.num_classes is None or dataset.test is None:
+def _test_accuracies(encoder: keras.Model, dataset: Dataset) -> dict[str, float]:
+    num_classes = dataset.num_classes
+    if num_classes is None or dataset.test is None:
         return {}
     encode = compile_encoder(encoder, dataset.example_shape)
     splits = (dataset.train, dataset.validation, dataset.test)
     features = [extract_features(encode, split, verbose=0) for split in splits]
-    classes = {"num_classes": dataset.num_classes}
-    return {
-        "linear_top1": linear_probe(*features, **classes).metrics.top1,
-        "knn_top1": knn_eval(*features, **classes).metrics.top1,
-    }
+    linear = linear_probe(*features, num_classes=num_classes)
+    knn = knn_eval(*features, num_classes=num_classes)
+    return {"linear_top1": linear.metrics.top1, "knn_top1": knn.metrics.top1}
 
 
 def _main() -> int:

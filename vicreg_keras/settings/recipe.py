@@ -178,10 +178,13 @@ class Settings:
         1e-3, "Peak learning rate; not scaled by the batch size.", minimum=0
     )
     weight_decay: float = _optimizer(
-        1e-4, "Weight decay; biases and batch normalization have none.", minimum=0
+        1e-4,
+        "Weight decay; biases and batch normalization have none.",
+        minimum=0,
+        maximum=1,
     )
     momentum: float = _optimizer(
-        0.9, "Momentum.", minimum=0, only_with={"optimizer": ("lars", "sgd")}
+        0.9, "Momentum.", minimum=0, maximum=1, only_with={"optimizer": ("lars", "sgd")}
     )
     eta: float = _optimizer(0.001, "Trust coefficient.", minimum=0, only_with=_LARS)
     clip: bool = _optimizer(False, "Bound the local learning rates.", only_with=_LARS)

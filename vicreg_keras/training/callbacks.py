@@ -26,22 +26,13 @@ class Progress(keras.callbacks.Callback):
         batch_size: Examples per step.
         total_steps: Steps of the whole run.
         epochs: Epochs of the whole run.
-        verbose: 0 prints nothing; the loss is checked all the same.
 
     Raises:
         NonFiniteLossError: While fitting, when the loss is no longer finite.
     """
 
-    def __init__(
-        self,
-        batch_size: int,
-        total_steps: int,
-        epochs: int,
-        *,
-        verbose: int | bool = 1,
-    ):
+    def __init__(self, batch_size: int, total_steps: int, epochs: int):
         super().__init__()
-        self._verbose = bool(verbose)
         self._batch_size = batch_size
         self._total_steps = total_steps
         self._epochs = epochs
@@ -81,7 +72,7 @@ class Progress(keras.callbacks.Callback):
         metrics = (f"{name.removesuffix('_loss')} {logs[name]:.4g}" for name in names)
         self._show(", ".join(metrics), end="\n")
         threshold = COLLAPSED_STD["embedding"]
-        if self._verbose and logs["embedding_std"] < threshold:
+        if logs["embedding_std"] < threshold:
             weight = self.model.loss_weights["variance_weight"]
             _say(
                 f"Collapse: the embeddings' standard deviation is "
@@ -98,8 +89,6 @@ class Progress(keras.callbacks.Callback):
         self._timed_step, self._timed_at = self._step, now
 
     def _show(self, text, end=""):
-        if not self._verbose:
-            return
         speed = ""
         if self._seconds_per_step:
             seconds = self._seconds_per_step * (self._total_steps - self._step)

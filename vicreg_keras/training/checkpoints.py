@@ -18,7 +18,7 @@ def restore(
     model: VICReg,
     stopwatch: Stopwatch,
     run: RunFolder,
-    init_from: RunFolder | None = None,
+    init_from: str | None = None,
 ) -> tf.train.CheckpointManager:
     """Loads a run's last state or, for a new run, the weights of another one.
 
@@ -26,7 +26,7 @@ def restore(
         model: Compiled model of the run, whose optimizer is built.
         stopwatch: Minutes of training, which are saved too.
         run: Folder of the run.
-        init_from: Run whose weights a new run starts from.
+        init_from: Path of the run whose weights a new run starts from.
 
     Returns:
         The manager that saves the run's checkpoints.
@@ -49,7 +49,8 @@ def restore(
             ) from error
     elif init_from is not None:
         # Neither the step nor the optimizer's state.
-        _load_weights(init_from, encoder=model.encoder, projector=model.projector)
+        parts = {"encoder": model.encoder, "projector": model.projector}
+        _load_weights(RunFolder(init_from), **parts)
     stopwatch.start()
     return manager
 

@@ -12,18 +12,19 @@ Adam and AdamW keep Keras's epsilon: 1e-7, added before the bias correction, whe
 PyTorch adds 1e-8 after it.
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule
 
-from vicreg_keras.errors import InputError
-
-Schedule = keras.optimizers.schedules.LearningRateSchedule
+from vicreg_keras.errors import check_choice
 
 
 def make_optimizer(
     name: str,
-    learning_rate: float | Schedule,
+    learning_rate: float | LearningRateSchedule,
     *,
     weight_decay: float = 0.0,
     momentum: float = 0.9,
@@ -48,29 +49,16 @@ def make_optimizer(
         A Keras optimizer, not yet built.
 
     Raises:
-        InputError: If `name` is not one of `OPTIMIZERS`, or a number is out of range.
+        InputError: If `name` is not one of `OPTIMIZERS`.
     """
-    if name not in OPTIMIZERS:
-        raise InputError(
-            f"Expected optimizer to be one of {', '.join(OPTIMIZERS)}. Received: "
-            f"optimizer={name}."
-        )
-    for key, value in (("weight_decay", weight_decay), ("momentum", momentum)):
-        if not 0.0 <= value < 1.0:
-            raise InputError(f"Expected {key} in [0, 1). Received: {key}={value}.")
-    if not global_clipnorm >= 0:
-        raise InputError(
-            "Expected global_clipnorm of at least 0. Received: "
-            f"global_clipnorm={global_clipnorm}."
-        )
-    settings = {"learning_rate": learning_rate, "weight_decay": float(weight_decay)}
-    if global_clipnorm:
-        settings["global_clipnorm"] = global_clipnorm
+    check_choice("optimizer", name, OPTIMIZERS)
+    options: dict[str, Any] = {"weight_decay": weight_decay}
+    options["global_clipnorm"] = global_clipnorm or None
     if name in ("lars", "sgd"):
-        settings["momentum"] = float(momentum)
+        options["momentum"] = momentum
     if name == "lars":
-        settings.update(eta=eta, clip=clip)
-    return OPTIMIZERS[name](**settings)
+        options |= {"eta": eta, "clip": clip}
+    return OPTIMIZERS[name](learning_rate, **options)
 
 
 def warmup_cosine(
@@ -78,7 +66,7 @@ def warmup_cosine(
     total_steps: int,
     warmup_steps: int = 0,
     final_fraction: float = 0.0,
-) -> Schedule:
+) -> LearningRateSchedule:
     """Returns a linear warm-up from 0 followed by half a cosine down.
 
     Args:
@@ -103,20 +91,19 @@ def warmup_cosine(
             f"Received: warmup_steps={warmup_steps}, total_steps={total_steps}. "
             "Train for longer or warm up for less."
         )
-    if warmup_steps == 0:
-        return keras.optimizers.schedules.CosineDecay(
-            float(peak_learning_rate), total_steps, alpha=final_fraction
-        )
+    peak = float(peak_learning_rate)
+    warmup = {}
+    if warmup_steps:
+        warmup = {"warmup_target": peak, "warmup_steps": warmup_steps}
     return keras.optimizers.schedules.CosineDecay(
-        0.0,
+        0.0 if warmup else peak,
         total_steps - warmup_steps,
         alpha=final_fraction,
-        warmup_target=float(peak_learning_rate),
-        warmup_steps=warmup_steps,
+        **warmup,
     )
 
 
-class _CoupledWeightDecay:
+class _CoupledWeightDecay(keras.optimizers.Optimizer):
     """Adds `weight_decay * weight` to the gradient of every weight matrix.
 
     Keras's own decay, which is decoupled, is switched off by giving it None: were the
@@ -139,7 +126,7 @@ class _CoupledWeightDecay:
         return {**super().get_config(), "weight_decay": self.coupled_weight_decay}
 
 
-class _FusedAdam:
+class _FusedAdam(keras.optimizers.Adam):
     """Updates a variable by TensorFlow's own Adam kernel, Keras's formula in one pass.
 
     Keras's reads and writes the variable and its slots in a dozen passes, which takes
@@ -168,7 +155,7 @@ class _FusedAdam:
 
 
 @keras.saving.register_keras_serializable(package="vicreg_keras")
-class Adam(_CoupledWeightDecay, _FusedAdam, keras.optimizers.Adam):
+class Adam(_CoupledWeightDecay, _FusedAdam):
     """Adam with an L2 penalty, as `torch.optim.Adam` means `weight_decay`.
 
     Args:
@@ -206,9 +193,7 @@ class AdamW(_FusedAdam, keras.optimizers.AdamW):
     def build(self, variables):
         """Creates the slots, and finds by their shapes what is not decayed."""
         if not self.built:
-            self.exclude_from_weight_decay(
-                [v for v in variables if _is_bias_or_norm(v)]
-            )
+            self.exclude_from_weight_decay(list(filter(_is_bias_or_norm, variables)))
         super().build(variables)
 
 
@@ -254,7 +239,7 @@ class LARS(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate: float | Schedule = 0.2,
+        learning_rate: float | LearningRateSchedule = 0.2,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         eta: float = 0.001,

@@ -92,7 +92,7 @@ def find_positives(
     path = run.path / "positives.npz"
     if any(run.checkpoints.glob("*.index")):
         return _read(path, source.dataset.train.num_examples)
-    folder = source.run and source.run.features / "encoder"
+    folder = source.run.features / "encoder" if source.run else None
     features = FeatureCache(source.encoder, source.dataset, folder)
     representations = features["train"].representations
     built = NeighborIndex.build(

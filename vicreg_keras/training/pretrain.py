@@ -44,11 +44,9 @@ def pretrain(
     settings: Settings,
     dataset: Dataset,
     run: RunFolder,
-    init_from: RunFolder | None = None,
     positives: np.ndarray | None = None,
     *,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
-    verbose: int | bool = 1,
     export: bool = True,
 ) -> PretrainResult:
     """Trains a run, or continues it, and exports its encoder as a SavedModel.
@@ -58,12 +56,10 @@ def pretrain(
         dataset: Its training split is trained on, its validation split is watched.
         run: Folder of the run. If it holds a checkpoint, training continues from there
             to `settings.epochs`.
-        init_from: Run whose weights a new run starts from.
         positives: See `Split.training_pairs`; given if `settings.positives` is
             `"neighbors"`, and only then.
         extra_callbacks: Called before the usual callbacks, so that what they add to an
             epoch's logs is recorded with it.
-        verbose: 0 shows no progress.
         export: Whether the encoder is written as a SavedModel, which takes seconds.
 
     Raises:
@@ -86,20 +82,18 @@ def pretrain(
     with distribute.make_strategy(settings.strategy).scope():
         model = build_model(settings, dataset, steps_per_epoch)
     stopwatch = callbacks.Stopwatch()
-    manager = restore(model, stopwatch, run, init_from)
+    manager = restore(model, stopwatch, run, settings.init_from)
     step = int(model.step.numpy())
     total_steps = settings.epochs * steps_per_epoch
     run.write_environment(precision=model.compute_dtype, seed=settings.seed)
     run.truncate_metrics(step)
-    if verbose and 0 < step < total_steps:
+    if 0 < step < total_steps:
         place = f"step {step:,} of {total_steps:,}"
         print(f"Continuing {run.path} at {place}.", file=sys.stderr, flush=True)
     saver = callbacks.SaveState(manager, stopwatch, settings.checkpoint_minutes)
     if step < total_steps:
         watching = [
-            callbacks.Progress(
-                settings.batch_size, total_steps, settings.epochs, verbose=verbose
-            ),
+            callbacks.Progress(settings.batch_size, total_steps, settings.epochs),
             callbacks.MetricsLogger(run, stopwatch, dataset.name, settings.seed),
             keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
         ]

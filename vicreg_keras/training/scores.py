@@ -83,10 +83,9 @@ def embedding_diagnosis(run: RunFolder) -> Diagnosis | None:
     """
     for record in reversed(read_records(run, PretrainRecord)):
         if f"embedding_{COLLAPSE_METRICS[0]}" in record.metrics:
-            values = {
-                name: record.metrics[f"embedding_{name}"] for name in COLLAPSE_METRICS
-            }
-            return diagnose_collapse(CollapseMetrics(**values), kind="embedding")
+            values = (record.metrics[f"embedding_{name}"] for name in COLLAPSE_METRICS)
+            metrics = CollapseMetrics(*values)  # type: ignore[arg-type]
+            return diagnose_collapse(metrics, kind="embedding")
     return None
 
 

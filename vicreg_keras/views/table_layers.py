@@ -36,13 +36,15 @@ class TableLayer(SeededLayer):
                 "that the view was made for."
             )
 
-    def _column_array(self, argument: str, value: Sequence, dtype: type) -> np.ndarray:
+    def _column_array(
+        self, argument: str, value: Sequence | np.ndarray, dtype: type
+    ) -> np.ndarray:
         """Returns one value per column, and takes their number for `num_columns`."""
         array = np.array(value)
         kind, is_valid = "True or False", array.dtype == bool
         if dtype is float:
             kind = "finite numbers of at least 0"
-            is_valid = np.all(np.isfinite(array) & (array >= 0))
+            is_valid = bool(np.all(np.isfinite(array) & (array >= 0)))
         is_valid = array.ndim == 1 and is_valid
         self._check(is_valid, argument, array.tolist(), f"{kind}, one per column")
         self.num_columns = len(array)
@@ -67,7 +69,7 @@ class Mixup(TableLayer):
     def __init__(
         self,
         maximum: float = 0.5,
-        categorical: Sequence[bool] | None = None,
+        categorical: Sequence[bool] | np.ndarray | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -164,7 +166,7 @@ class RandomNoise(TableLayer):
 
     identity: ClassVar = {"stddev": 0}
 
-    def __init__(self, stddev: float, units: Sequence[float], **kwargs):
+    def __init__(self, stddev: float, units: Sequence[float] | np.ndarray, **kwargs):
         super().__init__(**kwargs)
         self.stddev = self._number("stddev", stddev)
         self.units = self._column_array("units", units, float)

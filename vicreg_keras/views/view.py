@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, check_choice
 from vicreg_keras.views.seeded_layer import SeededLayer
 
 # Options of the first and of the second view, by the pair's name.
@@ -89,9 +89,7 @@ def choose_options(
     Raises:
         InputError: If the name or an option is unknown.
     """
-    if name not in pairs:
-        known = ", ".join(pairs)
-        raise InputError(f"Expected name to be one of {known}. Received: name={name}.")
+    check_choice("name", name, pairs)
     first, second = pairs[name]
     for key, value in options.items():
         if key not in first:
