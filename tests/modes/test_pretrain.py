@@ -63,7 +63,7 @@ def test_neighbors_are_trained_on_and_compared(earlier, digits, tmp_path, capsys
     # the losses would be equal.
     (alone,) = read_records(earlier, PretrainRecord)
     name = "invariance_loss"
-    assert result.record.metrics[name] != alone.metrics[name]
+    assert result.metrics[name] != alone.metrics[name]
 
     (record,) = read_records(run, CompareRecord)
     assert record.split == "validation" and record.num_neighbors == 3

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from vicreg_keras.workdir.run_folder import RunFolder
 UNTRAINED = "untrained"
 
 # One term left out at a time: weights that replace the recipe's.
-VARIANTS: dict[str, dict[str, float]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "full loss": {},
     **{f"no {term}": {f"{term}_weight": 0.0} for term in TERMS},
 }
@@ -63,22 +64,22 @@ def run(
     dataset = open_dataset(data, settings.seed)
     require_class_names(dataset)
     require_test_split(dataset)
-    run.create()
     seeds = tuple(range(settings.seed, settings.seed + options.ablate_seeds))
-    results: dict[str, tuple[AblationMetrics, ...]] = {}
+    results: dict[str, tuple[AblationMetrics, ...]]
+    results = {name: () for name in (*variants, UNTRAINED)}
     for seed in seeds:
+        seeded = dataclasses.replace(settings, seed=seed)
+        untrained = Context(build_encoder(seeded, dataset), dataset, seed=seed)
         for name, weights in variants.items():
-            chosen = dataclasses.replace(settings, seed=seed, **weights)
+            variant = dataclasses.replace(seeded, **weights)
             folder = f"{name.replace(' ', '_')}-seed{seed}"
-            variant = RunFolder(run.path / "ablate" / folder)
-            print(f"{name}, seed {seed}: {variant.path}", flush=True)
-            metrics = _train(chosen, data, dataset, variant)
+            variant_run = RunFolder(run.path / "ablate" / folder)
+            print(f"{name}, seed {seed}: {variant_run.path}", flush=True)
+            metrics = _train(variant, data, dataset, variant_run)
             if metrics is None:
                 return 130
-            results[name] = (*results.get(name, ()), metrics)
-        untrained = dataclasses.replace(settings, seed=seed)
-        context = Context(build_encoder(untrained, dataset), dataset, seed=seed)
-        results[UNTRAINED] = (*results.get(UNTRAINED, ()), _evaluate(context))
+            results[name] += (metrics,)
+        results[UNTRAINED] += (_evaluate(untrained),)
     record = AblateRecord(
         dataset=dataset.name,
         seed=settings.seed,
@@ -96,7 +97,7 @@ def run(
     return 0
 
 
-def parse_grid(texts: Sequence[str]) -> dict[str, dict[str, float]]:
+def parse_grid(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Returns the weights of variants by name.
 
     Args:
@@ -109,16 +110,13 @@ def parse_grid(texts: Sequence[str]) -> dict[str, dict[str, float]]:
     variants = {}
     for text in texts:
         try:
-            weights = [float(part) for part in text.split("-")]
-        except ValueError:
-            weights = []
-        if len(weights) != len(TERMS):
+            weights = zip(TERMS, map(float, text.split("-")), strict=True)
+            variants[text] = {f"{term}_weight": weight for term, weight in weights}
+        except ValueError as error:
             raise InputError(
                 f"Expected weights_grid=25-25-1,25-50-1: weights of {', '.join(TERMS)} "
                 f"for each variant. Received: weights_grid={text}."
-            )
-        names = (f"{term}_weight" for term in TERMS)
-        variants[text] = dict(zip(names, weights, strict=True))
+            ) from error
     return variants
 
 
@@ -140,7 +138,7 @@ def _train(
     diagnosis = embedding_diagnosis(run)
     return dataclasses.replace(
         _evaluate(Context(encoder, dataset, run, seed=settings.seed)),
-        embedding_std=result.record.metrics["val_embedding_std"],
+        embedding_std=result.metrics["val_embedding_std"],
         embedding_state=diagnosis.state if diagnosis else None,
     )
 
@@ -159,14 +157,13 @@ def _evaluate(context: Context) -> AblationMetrics:
 
 
 def _print(record: AblateRecord) -> None:
+    seeds = ", ".join(map(str, record.seeds))
     print(
         f"Ablation on {record.dataset}, {record.epochs} epochs, {record.split} split; "
-        "accuracy in percent, mean and standard deviation over seeds "
-        f"{', '.join(map(str, record.seeds))}."
+        f"accuracy in percent, mean and standard deviation over seeds {seeds}."
     )
-    lines = [
-        ("", "linear", "kNN", "std", "embeddings", "effective rank", "representations")
-    ]
+    columns = ("linear", "kNN", "std", "embeddings", "effective rank")
+    lines = [("", *columns, "representations")]
     for name, runs in record.results.items():
         stds = [one.embedding_std for one in runs if one.embedding_std is not None]
         lines.append(
@@ -175,13 +172,9 @@ def _print(record: AblateRecord) -> None:
                 text_table.mean_percent([one.linear_top1 for one in runs]),
                 text_table.mean_percent([one.knn_top1 for one in runs]),
                 f"{np.mean(stds):.4f}" if stds else "-",
-                _states(one.embedding_state for one in runs),
+                ", ".join(sorted({one.embedding_state or "-" for one in runs})),
                 f"{np.mean([one.effective_rank for one in runs]):.1f}",
-                _states(one.state for one in runs),
+                ", ".join(sorted({one.state for one in runs})),
             )
         )
     print(text_table.format_table(lines))
-
-
-def _states(states):
-    return ", ".join(sorted({state or "-" for state in states}))

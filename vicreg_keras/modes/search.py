@@ -6,7 +6,7 @@ import signal
 
 import tensorflow as tf
 
-from vicreg_keras.data.dataset import Dataset, open_dataset
+from vicreg_keras.data.dataset import open_dataset
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.records import (
     SearchRecord,
@@ -73,7 +73,18 @@ def run(
             trial_settings, data, run, objective=options.objective, space=space
         )
         search.optimize(options.trials)
-        _finish(search, settings, dataset, run, options)
+        best = search.best()
+        if best is None:
+            raise InputError(
+                "Expected a trial that is trained to its end. Received: none of "
+                f"{len(search.records())}. Raise trials, or narrow space."
+            )
+        _write(search, best, settings)
+        with run.lock():
+            seeds = options.search_seeds
+            _print(_compare(search, best, settings, dataset.name, seeds), run)
+    except RunLockedError:
+        print("Another process compares the recipes.")
     except KeyboardInterrupt:
         return 130
     finally:
@@ -81,62 +92,34 @@ def run(
     return 0
 
 
-def _finish(
-    search: Search,
-    settings: Settings,
-    dataset: Dataset,
-    run: RunFolder,
-    options: SearchOptions,
-) -> None:
-    """Writes what was found, and compares it unless that has been done."""
-    best, trials = search.best(), search.records()
-    if best is None:
-        raise InputError(
-            "Expected a trial that is trained to its end. Received: none of "
-            f"{len(trials)}. Raise trials, or narrow space."
-        )
-    objective = OBJECTIVES[options.objective]
-    flags = {
-        "mode": "pretrain",
-        **to_flags(search.data, apply(settings, best.values)),
-    }
+def _write(search: Search, best: TrialRecord, settings: Settings) -> None:
+    """Writes the best recipe as a flag file, and draws the trials."""
+    objective, trials = OBJECTIVES[search.objective], search.records()
+    flags = to_flags(search.data, apply(settings, best.values)) | {"mode": "pretrain"}
     text = (
-        f"# Trial {best.number} of a search by {options.objective} on the validation "
-        f"split: {objective.text(best.value)}\n"
+        f"# Trial {best.number} of a search by {search.objective} on the validation "
+        f"split: {objective.text(best.value)}\n"  # type: ignore[arg-type]
         f"# ({len(trials)} trials of {search.settings.epochs} epochs, seed "
         f"{settings.seed}).\n"
     )
     lines = [f"--{name}={value}\n" for name, value in sorted(flags.items())]
-    write_text(run.path / "best.flags", text + "".join(lines))
-    save(
-        search_history(trials, objective.title, 100 if objective.labeled else 1),
-        run.figures / "search_history.png",
-    )
+    write_text(search.run.path / "best.flags", text + "".join(lines))
+    figures = search.run.figures
+    history = search_history(trials, objective.title, 100 if objective.labeled else 1)
+    save(history, figures / "search_history.png")
     if importances := search.importances():
-        complete = [one for one in trials if one.state == "complete"]
-        figure = search_importance(importances, len(complete))
-        save(figure, run.figures / "search_importance.png")
-    try:
-        with run.lock():
-            record = _compare(search, best, settings, dataset, run, options)
-    except RunLockedError:
-        print("Another process compares the recipes.")
-        return
-    _print(record, run)
+        num_complete = sum(one.state == "complete" for one in trials)
+        figure = search_importance(importances, num_complete)
+        save(figure, figures / "search_importance.png")
 
 
 def _compare(
-    search: Search,
-    best: TrialRecord,
-    settings: Settings,
-    dataset: Dataset,
-    run: RunFolder,
-    options: SearchOptions,
+    search: Search, best: TrialRecord, settings: Settings, dataset: str, num_seeds: int
 ) -> SearchRecord:
     """Returns the comparison of the best recipe, an earlier one if it is the same."""
     # All trials have the seed before these.
-    seeds = tuple(settings.seed + 1 + i for i in range(options.search_seeds))
-    earlier = read_records(run, SearchRecord)
+    seeds = tuple(settings.seed + 1 + i for i in range(num_seeds))
+    earlier = read_records(search.run, SearchRecord)
     for record in earlier:
         known = (record.best_values, record.seeds, record.epochs)
         if known == (best.values, seeds, settings.epochs):
@@ -146,16 +129,14 @@ def _compare(
     recipes: dict[str, Values] = {compare.DEFAULT: {}}
     if best.values != default:
         recipes[compare.BEST] = best.values
-    results = compare.train_recipes(
-        settings, search.data, run, recipes, objective=options.objective, seeds=seeds
-    )
+    results = compare.train_recipes(search, settings, recipes, seeds)
     record = SearchRecord(
-        dataset=dataset.name,
+        dataset=dataset,
         seed=settings.seed,
-        objective=options.objective,
+        objective=search.objective,
         split="validation",
         best_trial=best.number,
-        best_value=best.value,
+        best_value=best.value,  # type: ignore[arg-type]
         best_values=best.values,
         default_values=default,
         epochs=settings.epochs,
@@ -164,10 +145,10 @@ def _compare(
         space=search.space_json(),
         trials=search.records(),
         results=results,
-        comparison=compare.compare(results, options.objective),
+        comparison=compare.compare(results, search.objective),
         earlier_comparisons=len(earlier),
     )
-    run.append_metrics(to_json(record))
+    search.run.append_metrics(to_json(record))
     return record
 
 

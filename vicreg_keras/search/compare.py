@@ -11,9 +11,9 @@ from vicreg_keras.errors import NonFiniteLossError
 from vicreg_keras.evaluate.records import Comparison, RecipeMetrics
 from vicreg_keras.search.objectives import OBJECTIVES
 from vicreg_keras.search.space import Values, apply
+from vicreg_keras.search.study import Search
 from vicreg_keras.search.trial import Task, run_task
-from vicreg_keras.settings import DataOptions, Settings
-from vicreg_keras.workdir.run_folder import RunFolder
+from vicreg_keras.settings import Settings
 
 DEFAULT, BEST = "default recipe", "best recipe"
 
@@ -21,12 +21,9 @@ Results = Mapping[str, Sequence[RecipeMetrics]]
 
 
 def train_recipes(
+    search: Search,
     settings: Settings,
-    data: DataOptions,
-    run: RunFolder,
     recipes: Mapping[str, Values],
-    *,
-    objective: str,
     seeds: Sequence[int],
 ) -> dict[str, tuple[RecipeMetrics, ...]]:
     """Trains each recipe from each seed, and evaluates it on the test split.
@@ -34,11 +31,9 @@ def train_recipes(
     What is trained already is only evaluated, and what was interrupted continues.
 
     Args:
-        settings: The recipe that the others change.
-        data: The dataset, split by the recipe's seed.
-        run: Folder of the search; the runs are in its `compare/`.
+        search: The search, in whose folder `compare/` the runs are.
+        settings: The recipe that the others change; its seed splits the data.
         recipes: Changed values by the recipe's name.
-        objective: A key of `OBJECTIVES`.
         seeds: Seeds of each recipe's runs.
 
     Raises:
@@ -49,15 +44,15 @@ def train_recipes(
     results: dict[str, tuple[RecipeMetrics, ...]] = {name: () for name in recipes}
     for seed in seeds:
         for name, values in recipes.items():
-            folder = run.path / "compare" / f"{name.split()[0]}-seed{seed}"
+            folder = search.run.path / "compare" / f"{name.split()[0]}-seed{seed}"
             title = f"{name}, seed {seed}"
             print(f"{title}: {folder}", flush=True)
             task = Task(
                 folder=str(folder),
                 settings=dataclasses.replace(apply(settings, values), seed=seed),
-                data=data,
+                data=search.data,
                 split_seed=settings.seed,
-                objective=objective,
+                objective=search.objective,
                 test=True,
             )
             with tqdm(desc=title, total=settings.epochs, unit="epoch", delay=3) as bar:
@@ -67,13 +62,9 @@ def train_recipes(
                     f"Expected a recipe that can be compared. Received: {name}, which "
                     f"diverged in {folder}. Lower learning_rate, or narrow space."
                 )
-            metrics = RecipeMetrics(
-                seed=seed,
-                validation_score=result.score,
-                linear_top1=result.linear_top1,
-                knn_top1=result.knn_top1,
-            )
-            results[name] += (metrics,)
+            top1 = {"linear_top1": result.linear_top1, "knn_top1": result.knn_top1}
+            score = result.score
+            results[name] += (RecipeMetrics(seed=seed, validation_score=score, **top1),)
     return results
 
 

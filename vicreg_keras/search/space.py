@@ -149,7 +149,7 @@ def apply(settings: Settings, values: Values) -> Settings:
     Raises:
         InputError: See `Settings`.
     """
-    changes = {
+    changes: dict[str, Any] = {
         name: tuple(map(float, value.split(","))) if _kind(name) is tuple else value
         for name, value in values.items()
     }
@@ -245,7 +245,7 @@ def _value(name: str, value: Any) -> Any:
     kind = _kind(name)
     if kind is tuple:
         low, high = value.split(",") if isinstance(value, str) else value
-        return _text((low, high))
+        return _text((float(low), float(high)))
     if kind in (bool, str) or isinstance(value, bool):
         if not isinstance(value, kind):
             raise ValueError(value)

@@ -52,6 +52,8 @@ class Search:
     Attributes:
         settings: The recipe of a trial without changes.
         data: The dataset.
+        run: Folder of the search.
+        objective: Name of the objective.
         space: The space.
         study: The Optuna study.
 
@@ -70,9 +72,8 @@ class Search:
     ):
         self.settings = dataclasses.replace(settings, score_every=0)
         self.data = data
-        self._run = run
-        self._name = objective
-        self._objective = OBJECTIVES[objective]
+        self.run = run
+        self.objective = objective
         self.space = space
         self.study = self._open()
 
@@ -151,7 +152,7 @@ class Search:
             before, now = earlier.get(name), identity.get(name)
             if before != now:
                 raise InputError(
-                    f"Expected the search that {self._run.path} was started with "
+                    f"Expected the search that {self.run.path} was started with "
                     f"({name}={before}). Received: {name}={now}. Choose another "
                     "workdir, or give the same value to continue."
                 )
@@ -165,7 +166,7 @@ class Search:
     def _open_storage(self) -> RDBStorage:
         def connect():
             return RDBStorage(
-                f"sqlite:///{self._run.path.resolve() / 'study.db'}",
+                f"sqlite:///{self.run.path.resolve() / 'study.db'}",
                 engine_kwargs={"connect_args": {"timeout": 60}},
                 heartbeat_interval=HEARTBEAT_INTERVAL,
                 grace_period=GRACE_PERIOD,
@@ -188,7 +189,7 @@ class Search:
         return {
             **{k: v for k, v in to_flags(*options).items() if k not in free},
             "trial_epochs": str(self.settings.epochs),
-            "objective": self._name,
+            "objective": self.objective,
             "space": json.dumps(self.space_json(), sort_keys=True),
         }
 
@@ -232,7 +233,7 @@ class Search:
             settings=settings,
             data=self.data,
             split_seed=self.settings.seed,
-            objective=self._name,
+            objective=self.objective,
             score_every=-(-settings.epochs // _MAX_SCORES),
         )
         result = run_task(task, report)
@@ -251,7 +252,7 @@ class Search:
 
     def _folder(self, number: int) -> pathlib.Path:
         """Returns the folder of a trial; all its tries have the same."""
-        return self._run.path / "trials" / f"{number:04d}"
+        return self.run.path / "trials" / f"{number:04d}"
 
     def _trial(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]
@@ -262,10 +263,11 @@ class Search:
     def _line(self, number: int, num_trials: int) -> str:
         """Returns a finished trial's outcome, the best so far, and the time left."""
         trials = {one.number: one for one in self.records()}
-        trial, best, text = trials[number], self.best(), self._objective.text
+        trial, best = trials[number], self.best()
+        text = OBJECTIVES[self.objective].text
         outcome = trial.state
         if outcome == "complete":
-            outcome = f"{self._name} {text(trial.value)}"
+            outcome = f"{self.objective} {text(trial.value)}"
         elif outcome == "fail":
             outcome = f"failed, see {self._folder(number) / 'trial.log'}"
         so_far = f"{text(best.value)} (trial {best.number})" if best else "none yet"

@@ -171,7 +171,7 @@ def train(task: Task, report: Report) -> Result:
         if source is not None:
             positives = find_positives(source, run, settings.num_positives)
         try:
-            result = pretrain(
+            trained = pretrain(
                 settings,
                 dataset,
                 run,
@@ -180,26 +180,28 @@ def train(task: Task, report: Report) -> Result:
                 export=False,
             )
             draw_run(run)
-            if result.stopped_by:
+            if trained.stopped_by:
                 raise KeyboardInterrupt
             encoder = trained_encoder(settings, dataset, run)
             score = make_score(objective, dataset)(encoder)
         except FloatingPointError:
             return Result(diverged=True)
-    accuracies = _test_accuracies(encoder, dataset) if task.test else {}
-    return Result(score=score, **accuracies)
+    result = Result(score=score)
+    return _evaluate(result, encoder, dataset) if task.test else result
 
 
-def _test_accuracies(encoder: keras.Model, dataset: Dataset) -> dict[str, float]:
+def _evaluate(result: Result, encoder: keras.Model, dataset: Dataset) -> Result:
+    """Returns the result with test accuracies, where there are labels to have them."""
     num_classes = dataset.num_classes
     if num_classes is None or dataset.test is None:
-        return {}
+        return result
     encode = compile_encoder(encoder, dataset.example_shape)
     splits = (dataset.train, dataset.validation, dataset.test)
     features = [extract_features(encode, split, verbose=0) for split in splits]
     linear = linear_probe(*features, num_classes=num_classes)
     knn = knn_eval(*features, num_classes=num_classes)
-    return {"linear_top1": linear.metrics.top1, "knn_top1": knn.metrics.top1}
+    linear_top1, knn_top1 = linear.metrics.top1, knn.metrics.top1
+    return dataclasses.replace(result, linear_top1=linear_top1, knn_top1=knn_top1)
 
 
 def _main() -> int:

@@ -30,12 +30,12 @@ class PretrainResult:
     """What a pretraining gave.
 
     Attributes:
-        record: Record of the last epoch, or `None` if no epoch ended.
+        metrics: Logs of the last epoch by name; none if no epoch ended.
         encoder: Path of the SavedModel, or `None` without one.
         stopped_by: Name of the signal that ended the run early, or `None`.
     """
 
-    record: PretrainRecord | None
+    metrics: dict[str, float]
     encoder: pathlib.Path | None
     stopped_by: str | None
 
@@ -109,11 +109,10 @@ def pretrain(
     encoder = None
     if export and saver.stopped_by is None:
         encoder = _export(model, settings, dataset, run, step)
-    return PretrainResult(
-        record=(read_records(run, PretrainRecord) or [None])[-1],
-        encoder=encoder,
-        stopped_by=saver.stopped_by and saver.stopped_by.name,
-    )
+    records = read_records(run, PretrainRecord)
+    metrics = records[-1].metrics if records else {}
+    stopped_by = saver.stopped_by and saver.stopped_by.name
+    return PretrainResult(metrics, encoder, stopped_by)
 
 
 def _fit(model, settings, dataset, positives, every_callback):
