@@ -238,10 +238,11 @@ def _float32(z: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _check_matrix(z: keras.KerasTensor, name: str) -> None:
-    if len(z.shape) != 2:
+    if not hasattr(z, "shape") or len(z.shape) != 2:
+        received = f".shape={tuple(z.shape)}" if hasattr(z, "shape") else f"={z!r}"
         raise ValueError(
-            "Expected embeddings of shape (batch, dim). "
-            f"Received: {name}.shape={tuple(z.shape)}."
+            f"Expected embeddings of shape (batch, dim). Received: {name}{received}. "
+            "Give weights by name."
         )
 
 
@@ -252,11 +253,6 @@ def _check_views(embeddings: Sequence[keras.KerasTensor]) -> None:
             f"{len(embeddings)}. Give each view's as an argument of its own."
         )
     for i, z in enumerate(embeddings):
-        if not hasattr(z, "shape"):
-            raise ValueError(
-                "Expected embeddings of shape (batch, dim). Received: "
-                f"embeddings[{i}]={z!r}. Give weights by name."
-            )
         _check_matrix(z, f"embeddings[{i}]")
     for sizes in zip(*(z.shape for z in embeddings), strict=True):
         # A size of None is not known before the step runs.

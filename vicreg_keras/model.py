@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
@@ -76,7 +75,12 @@ class VICReg(keras.Model):
         self.encoder = encoder
         self.projector = projector
         self.augmenter = _pair(augmenter)
-        self.num_views = _check_num_views(num_views)
+        if num_views < 2 or num_views != int(num_views):
+            raise ValueError(
+                "Expected num_views to be an integer of at least 2: the loss compares "
+                f"views. Received: num_views={num_views}."
+            )
+        self.num_views = int(num_views)
         self.loss_weights = losses.complete_weights(loss_weights or {})
         self.seed = int(seed)
         self.step = self.add_weight(
@@ -222,12 +226,11 @@ class VICReg(keras.Model):
         return cls(**config)
 
     def _seeds(self, stream, number):
-        return tf.stack(
-            [
-                tf.constant(2 * self.seed + stream, tf.int64),
-                tf.cast(number, tf.int64) * distribute.num_replicas() + _replica(),
-            ]
-        )
+        context = tf.distribute.get_replica_context()
+        replica = context.replica_id_in_sync_group if context else 0
+        position = tf.cast(number, tf.int64) * distribute.num_replicas()
+        position += tf.cast(replica, tf.int64)
+        return tf.stack([tf.constant(2 * self.seed + stream, tf.int64), position])
 
     def _terms(self, views, training):
         # A pass each: batch norm's statistics are each view's own.
@@ -256,24 +259,11 @@ def _pair(augmenter):
     return layers
 
 
-def _check_num_views(num_views):
-    if not (isinstance(num_views, numbers.Integral) and num_views >= 2):
-        raise ValueError(
-            "Expected num_views to be an integer of at least 2: the loss compares "
-            f"views. Received: num_views={num_views!r}."
-        )
-    return int(num_views)
-
-
 def _view(layer, images, seed):
     target = layer.call if isinstance(layer, keras.layers.Layer) else layer
     parameters = inspect.signature(target).parameters
-    options = {}
-    if "seed" in parameters:
-        options["seed"] = seed
-    if "training" in parameters:
-        options["training"] = True
-    return layer(images, **options)
+    options = {"seed": seed, "training": True}
+    return layer(images, **{k: v for k, v in options.items() if k in parameters})
 
 
 def _images(data):
@@ -281,9 +271,3 @@ def _images(data):
     if isinstance(data, dict):
         return data["images"], data.get("positives")
     return (data[0] if isinstance(data, tuple | list) else data), None
-
-
-def _replica():
-    context = tf.distribute.get_replica_context()
-    replica = context.replica_id_in_sync_group if context else 0
-    return tf.cast(replica, tf.int64)

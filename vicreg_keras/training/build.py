@@ -30,8 +30,7 @@ def build_model(settings: Settings, dataset: Dataset, steps_per_epoch: int) -> V
     encoders.check_side(settings.encoder, settings.crop_size)
     encoder = build_encoder(settings, dataset)
     projector = encoders.make_projector(
-        encoder.output_shape[-1],
-        parse_widths(settings.projector),
+        encoder.output_shape[-1], parse_widths(settings.projector)
     )
     model = VICReg(
         encoder,

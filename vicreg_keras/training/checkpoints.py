@@ -15,10 +15,7 @@ _UNREADABLE = (ValueError, AssertionError, tf.errors.OpError)
 
 
 def restore(
-    model: VICReg,
-    stopwatch: Stopwatch,
-    run: RunFolder,
-    init_from: str | None = None,
+    model: VICReg, stopwatch: Stopwatch, run: RunFolder, init_from: str | None = None
 ) -> tf.train.CheckpointManager:
     """Loads a run's last state or, for a new run, the weights of another one.
 

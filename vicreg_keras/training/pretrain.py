@@ -115,33 +115,31 @@ def pretrain(
     return PretrainResult(metrics, encoder, stopped_by)
 
 
-def _fit(model, settings, dataset, positives, every_callback):
+def _fit(model, settings, dataset, positives, callbacks_):
     """Fits from the model's step to the last; may raise `callbacks.Stopped`."""
-    steps_per_epoch = dataset.train.num_examples // settings.batch_size
+    train, size = dataset.train, settings.batch_size
+    steps_per_epoch = train.num_examples // size
     validation = _validation_batches(settings, dataset)
-    while int(model.step.numpy()) < settings.epochs * steps_per_epoch:
-        step = int(model.step.numpy())
+    while (step := int(model.step.numpy())) < settings.epochs * steps_per_epoch:
+        start = {"seed": settings.seed, "start_step": step}
+        if positives is None:
+            batches = train.training_batches(size, **start)
+        else:
+            batches = train.training_pairs(size, positives, **start)
         epoch, done = divmod(step, steps_per_epoch)
         with warnings.catch_warnings():
             # Keras warns that it can't see whether a tf.data.Dataset is shuffled.
             warnings.filterwarnings("ignore", message=".*shuffle=True.*")
             model.fit(
-                _training_batches(settings, dataset, positives, step),
+                batches,
                 initial_epoch=epoch,
                 # The rest of an epoch that had begun is fitted by itself.
                 epochs=epoch + 1 if done else settings.epochs,
                 steps_per_epoch=steps_per_epoch - done,
                 validation_data=validation,
-                callbacks=every_callback,
+                callbacks=callbacks_,
                 verbose=0,
             )
-
-
-def _training_batches(settings, dataset, positives, step):
-    start = {"seed": settings.seed, "start_step": step}
-    if positives is None:
-        return dataset.train.training_batches(settings.batch_size, **start)
-    return dataset.train.training_pairs(settings.batch_size, positives, **start)
 
 
 def _validation_batches(settings, dataset):

@@ -134,9 +134,7 @@ def color_jitter(images: tf.Tensor, jitter: Mapping[str, tf.Tensor]) -> tf.Tenso
             second, and so on.
     """
     planes = tf.transpose(images, [0, 3, 1, 2])  # (batch, channels, height, width)
-    num_blends = sum(
-        name in jitter for name in ("brightness", "contrast", "saturation")
-    )
+    num_blends = len({"brightness", "contrast", "saturation"} & set(jitter))
     if "hue" not in jitter:
         planes = _blend_in_turn(planes, jitter, 0, num_blends, lambda t: True)
     else:
@@ -235,6 +233,8 @@ def _blend_in_turn(
 ) -> tf.Tensor:
     """Applies the blends of turns `first` to `last - 1` to the chosen images.
 
+    A blend is `f x + (1 - f) y`, clipped.
+
     Args:
         planes: `(batch, channels, height, width)`.
         jitter: See `color_jitter`.
@@ -242,37 +242,28 @@ def _blend_in_turn(
         last: One more than the last turn.
         is_chosen: Function from a turn to a boolean, or to `(batch,)` of them.
     """
+    zeros = tf.zeros(tf.shape(planes)[:1])
 
     def blend(turn, planes):
-        return turn + 1, _blend(planes, jitter, turn, is_chosen(turn))
+        keep, to_mean, to_gray = zeros + 1.0, zeros, zeros
+        for name in ("brightness", "contrast", "saturation"):
+            if name in jitter:
+                factor = jitter[name]
+                now = (jitter[f"{name}_turn"] == turn) & is_chosen(turn)
+                keep = tf.where(now, factor, keep)
+                if name == "contrast":
+                    to_mean = tf.where(now, 1.0 - factor, zeros)
+                elif name == "saturation":
+                    to_gray = tf.where(now, 1.0 - factor, zeros)
+        gray = _gray(planes)
+        other = _spread(to_mean) * tf.reduce_mean(gray, axis=[1, 2, 3], keepdims=True)
+        other += _spread(to_gray) * gray
+        blended = _spread(keep) * planes + other
+        return turn + 1, tf.clip_by_value(blended, 0.0, 255.0)
 
     # A loop, because XLA would fuse turns written out and compute each one again in
     # all that follow: slower, and three times as slow to compile.
     return tf.while_loop(lambda turn, _: turn < last, blend, (first, planes))[1]
-
-
-def _blend(
-    planes: tf.Tensor,
-    jitter: Mapping[str, tf.Tensor],
-    turn: tf.Tensor,
-    is_chosen: tf.Tensor | bool,
-) -> tf.Tensor:
-    """Applies each chosen image's blend of a turn: `f x + (1 - f) y`, clipped."""
-    zeros = tf.zeros(tf.shape(planes)[:1])
-    keep, to_mean, to_gray = zeros + 1.0, zeros, zeros
-    for name in ("brightness", "contrast", "saturation"):
-        if name in jitter:
-            factor = jitter[name]
-            now = (jitter[f"{name}_turn"] == turn) & is_chosen
-            keep = tf.where(now, factor, keep)
-            if name == "contrast":
-                to_mean = tf.where(now, 1.0 - factor, zeros)
-            elif name == "saturation":
-                to_gray = tf.where(now, 1.0 - factor, zeros)
-    gray = _gray(planes)
-    other = _spread(to_mean) * tf.reduce_mean(gray, axis=[1, 2, 3], keepdims=True)
-    other += _spread(to_gray) * gray
-    return tf.clip_by_value(_spread(keep) * planes + other, 0.0, 255.0)
 
 
 def _gray(planes: tf.Tensor) -> tf.Tensor:

@@ -21,12 +21,7 @@ _TABLE = {
     "masking_probability": 0.0,
 }
 # Windows of a time series.
-_SERIES = {
-    **_TABLE,
-    "min_crop": 0.5,
-    "scaling_std": 0.1,
-    "corruption_probability": 0.0,
-}
+_SERIES = {**_TABLE, "min_crop": 0.5, "scaling_std": 0.1, "corruption_probability": 0.0}
 
 TABLE_VIEWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "table": (_TABLE, _TABLE),
