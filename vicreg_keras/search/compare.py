@@ -86,19 +86,24 @@ def compare(results: Results, objective: str) -> Comparison:
     measure = f"test {metric.removesuffix('_top1').replace('knn', 'kNN')}"
     if getattr(results[BEST][0], metric) is None:
         metric, measure = "validation_score", f"validation {objective}"
-    differences = np.array(
-        [
-            getattr(best, metric) - getattr(default, metric)
-            for best, default in zip(results[BEST], results[DEFAULT], strict=True)
-        ]
+    best, default = (
+        np.array([getattr(one, metric) for one in results[name]])
+        for name in (BEST, DEFAULT)
     )
+    differences = best - default
     mean, interval = float(differences.mean()), None
+    better = False if mean <= 0 else None
+    reason = "one seed does not tell"
     if len(differences) > 1:
         half = stats.sem(differences) * stats.t.ppf(0.975, len(differences) - 1)
         interval = (mean - float(half), mean + float(half))
-    better = False if mean <= 0 else None
-    if interval and interval[0] > 0:
-        better = True
+        better = True if interval[0] > 0 else better
+        reason = "the seeds differ too much"
+    conclusion = {
+        True: "The best recipe beats the default one.",
+        False: "The best recipe does not beat the default one.",
+        None: f"It is not shown that the best recipe beats the default one: {reason}.",
+    }
     percent = metric != "validation_score" or OBJECTIVES[objective].labeled
     unit, scale = (" points", 100) if percent else ("", 1)
     text = f"{measure}: best minus default is {scale * mean:+.4g}{unit}"
@@ -110,13 +115,5 @@ def compare(results: Results, objective: str) -> Comparison:
         difference=mean,
         interval=interval,
         better=better,
-        text=f"{text}. {_conclusion(better, len(differences))}",
+        text=f"{text}. {conclusion[better]}",
     )
-
-
-def _conclusion(better: bool | None, num_seeds: int) -> str:
-    if better is not None:
-        verb = "beats" if better else "does not beat"
-        return f"The best recipe {verb} the default one."
-    reason = "the seeds differ too much" if num_seeds > 1 else "one seed does not tell"
-    return f"It is not shown that the best recipe beats the default one: {reason}."

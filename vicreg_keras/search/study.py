@@ -5,6 +5,7 @@ time. A trial whose process ended, or that was interrupted, is continued where i
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 import shutil
@@ -39,21 +40,16 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
+@dataclasses.dataclass
 class Search:
     """Trials in the neighborhood of a recipe.
 
-    Args:
-        settings: The recipe, for one kind of examples; its `epochs` are a trial's.
+    Attributes:
+        settings: The recipe of a trial without changes, for one kind of examples; its
+            `epochs` are a trial's.
         data: The dataset.
         run: Folder of the search: `study.db`, and `trials/` with a run for each trial.
         objective: A key of `OBJECTIVES`.
-        space: The space.
-
-    Attributes:
-        settings: The recipe of a trial without changes.
-        data: The dataset.
-        run: Folder of the search.
-        objective: Name of the objective.
         space: The space.
         study: The Optuna study.
 
@@ -61,20 +57,16 @@ class Search:
         InputError: If the folder has another search.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        data: DataOptions,
-        run: RunFolder,
-        *,
-        objective: str,
-        space: Space,
-    ):
-        self.settings = dataclasses.replace(settings, score_every=0)
-        self.data = data
-        self.run = run
-        self.objective = objective
-        self.space = space
+    settings: Settings
+    data: DataOptions
+    run: RunFolder
+    _: dataclasses.KW_ONLY
+    objective: str
+    space: Space
+    study: optuna.Study = dataclasses.field(init=False)
+
+    def __post_init__(self):
+        self.settings = dataclasses.replace(self.settings, score_every=0)
         self.study = self._open()
 
     def best(self) -> TrialRecord | None:
@@ -87,9 +79,7 @@ class Search:
         records = {
             number_of(trial): TrialRecord(
                 number=number_of(trial),
-                state="diverged"
-                if trial.user_attrs.get("diverged")
-                else trial.state.name.lower(),
+                state=trial.user_attrs.get("outcome", trial.state.name.lower()),
                 value=None if trial.state == TrialState.FAIL else trial.value,
                 values=trial.params,
                 seconds=trial.duration.total_seconds() if trial.duration else None,
@@ -164,17 +154,16 @@ class Search:
         return study
 
     def _open_storage(self) -> RDBStorage:
-        def connect():
-            return RDBStorage(
-                f"sqlite:///{self.run.path.resolve() / 'study.db'}",
-                engine_kwargs={"connect_args": {"timeout": 60}},
-                heartbeat_interval=HEARTBEAT_INTERVAL,
-                grace_period=GRACE_PERIOD,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
-                    max_retry=_MAX_RETRIES
-                ),
-            )
-
+        connect = functools.partial(
+            RDBStorage,
+            f"sqlite:///{self.run.path.resolve() / 'study.db'}",
+            engine_kwargs={"connect_args": {"timeout": 60}},
+            heartbeat_interval=HEARTBEAT_INTERVAL,
+            grace_period=GRACE_PERIOD,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
+                max_retry=_MAX_RETRIES
+            ),
+        )
         try:
             return connect()
         except sqlalchemy.exc.OperationalError:
@@ -239,7 +228,7 @@ class Search:
         result = run_task(task, report)
         if result.diverged:
             # Pruned rather than failed: the sampler learns from it.
-            trial.set_user_attr("diverged", True)
+            trial.set_user_attr("outcome", "diverged")
             raise optuna.TrialPruned
         return result.score
 

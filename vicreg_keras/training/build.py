@@ -47,16 +47,8 @@ def build_model(settings: Settings, dataset: Dataset, steps_per_epoch: int) -> V
         round(settings.fitting_warmup_epochs * steps_per_epoch),
         settings.final_learning_rate_fraction,
     )
-    optimizer = optim.make_optimizer(
-        settings.optimizer,
-        schedule,
-        weight_decay=settings.weight_decay,
-        momentum=settings.momentum,
-        eta=settings.eta,
-        clip=settings.clip,
-        global_clipnorm=settings.global_clipnorm,
-    )
-    model.compile(optimizer)
+    options = settings.group("optimizer") | {"learning_rate": schedule}
+    model.compile(optim.make_optimizer(**options))
     model.optimizer.build(model.trainable_variables)
     return model
 

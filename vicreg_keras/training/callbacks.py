@@ -38,7 +38,7 @@ class Progress(keras.callbacks.Callback):
         self._epochs = epochs
         self._interval = 1.0 if sys.stderr.isatty() else 30.0
         self._step = None
-        self._seconds_per_step = None  # Smoothed.
+        self._seconds_per_step = None
 
     def on_epoch_begin(self, epoch, logs=None):
         self._step = int(self.model.step.numpy())
@@ -59,8 +59,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_test_begin(self, logs=None):
         # Validation is not timed.
-        if self._timed_step is not None and self._step > self._timed_step:
-            self._update_speed(time.monotonic())
+        self._update_speed(time.monotonic())
 
     def on_epoch_end(self, epoch, logs=None):
         _finite_loss(logs, self._step)
@@ -82,11 +81,9 @@ class Progress(keras.callbacks.Callback):
             )
 
     def _update_speed(self, now):
-        steps = max(self._step - self._timed_step, 1)
-        seconds = (now - self._timed_at) / steps
-        before = self._seconds_per_step or seconds
-        self._seconds_per_step = 0.5 * before + 0.5 * seconds
-        self._timed_step, self._timed_at = self._step, now
+        if self._timed_step is not None and self._step > self._timed_step:
+            seconds = now - self._timed_at
+            self._seconds_per_step = seconds / (self._step - self._timed_step)
 
     def _show(self, text, end=""):
         speed = ""

@@ -23,7 +23,7 @@ from vicreg_keras.errors import check_choice
 
 
 def make_optimizer(
-    name: str,
+    optimizer: str,
     learning_rate: float | LearningRateSchedule,
     *,
     weight_decay: float = 0.0,
@@ -32,10 +32,10 @@ def make_optimizer(
     clip: bool = False,
     global_clipnorm: float = 0.0,
 ) -> keras.optimizers.Optimizer:
-    """Returns the optimizer called `name`.
+    """Returns an optimizer by its name.
 
     Args:
-        name: One of `OPTIMIZERS`.
+        optimizer: A key of `OPTIMIZERS`.
         learning_rate: Learning rate, or a schedule over optimizer steps.
         weight_decay: Added to the gradient, times the weight (`adam`, `lars`, `sgd`),
             or taken off the weight, times the learning rate (`adamw`).
@@ -49,16 +49,16 @@ def make_optimizer(
         A Keras optimizer, not yet built.
 
     Raises:
-        InputError: If `name` is not one of `OPTIMIZERS`.
+        InputError: If the name is unknown.
     """
-    check_choice("optimizer", name, OPTIMIZERS)
+    check_choice("optimizer", optimizer, OPTIMIZERS)
     options: dict[str, Any] = {"weight_decay": weight_decay}
     options["global_clipnorm"] = global_clipnorm or None
-    if name in ("lars", "sgd"):
+    if optimizer in ("lars", "sgd"):
         options["momentum"] = momentum
-    if name == "lars":
+    if optimizer == "lars":
         options |= {"eta": eta, "clip": clip}
-    return OPTIMIZERS[name](learning_rate, **options)
+    return OPTIMIZERS[optimizer](learning_rate, **options)
 
 
 def warmup_cosine(
