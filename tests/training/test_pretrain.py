@@ -1,4 +1,4 @@
-"""A run: it trains, stops, goes on to the same weights, and leaves its encoder."""
+"""A run trains, continues, starts from another one, and leaves its encoder."""
 
 import dataclasses
 import json
