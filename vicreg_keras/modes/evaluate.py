@@ -88,30 +88,28 @@ def format_summary(
             for name, result in linear.results.items()
             if result.cached
         }
-    if knn is not None:
-        lines["kNN top-1"] = {
-            name: result.metrics.top1 for name, result in knn.results.items()
-        }
-    if retrieval is not None:
-        lines["mean average precision"] = {
-            name: result.metrics.mean_average_precision
-            for name, result in retrieval.results.items()
-        }
-    metrics = {name: result.metrics for name, result in clusters.results.items()}
-    if metrics["encoder"].matched_accuracy is not None:
-        lines["clusters matched with classes"] = {
-            name: one.matched_accuracy for name, one in metrics.items()
-        }
+    for label, metric, record in (
+        ("kNN top-1", "top1", knn),
+        ("mean average precision", "mean_average_precision", retrieval),
+        ("clusters matched with classes", "matched_accuracy", clusters),
+    ):
+        if record is not None:
+            values = {
+                name: getattr(result.metrics, metric)
+                for name, result in record.results.items()
+            }
+            if values["encoder"] is not None:
+                lines[label] = values
     for name, result in linear.results.items() if linear is not None else ():
         if few_labels := result.few_labels:
             label = f"{few_labels.settings.labels_per_class} labels per class"
             lines.setdefault(label, {})[name] = few_labels.metrics.top1
-    names = [name for name in NAMES if name in metrics]
+    names = [name for name in NAMES if name in clusters.results]
     rows = [("", *(NAMES[name] for name in names), "")]
     for label, values in lines.items():
         rows.append((label, *(percent(values.get(name)) for name in names), ""))
     if not lines:
-        silhouettes = (metrics[name].silhouette for name in names)
+        silhouettes = (clusters.results[name].metrics.silhouette for name in names)
         texts = ("-" if one is None else f"{one:.3f}" for one in silhouettes)
         rows.append(("silhouette of clusters", *texts, ""))
     heading = f"What pretraining added on {clusters.dataset}, {clusters.split} split"
@@ -153,7 +151,7 @@ def _pictures(context: Context, plane: ClusterPlane, classified: bool) -> Pictur
             settings=plane.projection.settings,
             split=plane.split,
             labels=labels,
-            cluster_to_class=plane.clustering.result.metrics.cluster_to_class,
+            cluster_to_class=plane.clustering.result.metrics.cluster_to_class,  # type: ignore[arg-type]
         ),
         seed=context.seed,
     )

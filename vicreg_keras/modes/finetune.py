@@ -10,7 +10,7 @@ from vicreg_keras.evaluate.finetune import (
     finetune,
 )
 from vicreg_keras.evaluate.linear_probe import LinearProbeResult
-from vicreg_keras.figures.label_efficiency import label_efficiency
+from vicreg_keras.figures.label_efficiency import ARMS, label_efficiency
 from vicreg_keras.figures.style import save
 from vicreg_keras.figures.text_table import format_table, percent
 from vicreg_keras.modes.context import Context
@@ -77,12 +77,11 @@ def run(context: Context, options: FinetuneOptions) -> FinetuneRecord:
     path = context.figure("label_efficiency")
     if path is not None:
         curves = {
-            name: [(one.settings.num_train, one.metrics.top1) for one in results]
-            for name, results in (
-                ("finetuned", record.finetuned),
-                ("scratch", record.scratch),
-                ("frozen", record.frozen),
-            )
+            arm: [
+                (one.settings.num_train, one.metrics.top1)
+                for one in getattr(record, arm)
+            ]
+            for arm in ARMS
         }
         save(label_efficiency(curves, 1 / num_classes), path)
         print(f"Accuracy over the number of labels: {path}")
