@@ -8,12 +8,8 @@ import pytest
 from vicreg_keras import load_dataset
 from vicreg_keras.evaluate.features import input_features
 from vicreg_keras.evaluate.knn import knn_accuracy
-from vicreg_keras.evaluate.records import (
-    CompareRecord,
-    PositivesRecord,
-    PretrainRecord,
-    read_records,
-)
+from vicreg_keras.evaluate.positives import CompareRecord, PositivesRecord
+from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.modes.pretrain import run_pretrain
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.pretrain import pretrain

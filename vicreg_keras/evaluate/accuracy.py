@@ -1,4 +1,4 @@
-"""Top-k accuracy, and checks of the features that an evaluation is given."""
+"""Accuracies and their records, and checks of the features that are classified."""
 
 import dataclasses
 from typing import TypedDict
@@ -8,6 +8,7 @@ from scipy.special import log_softmax
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.features import Features, check_representations
+from vicreg_keras.evaluate.records import Record, RecordFields
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,35 @@ class ClassificationMetrics:
 
     top1: float
     top5: float | None = None
+
+
+class ClassificationFields(RecordFields):
+    """The arguments that all records of accuracies have in common."""
+
+    split: str
+    num_train: int
+    num_validation: int
+    num_test: int
+    num_classes: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassificationRecord(Record):
+    """Accuracies on a labeled dataset.
+
+    Attributes:
+        split: Split of the accuracies.
+        num_train: Training examples.
+        num_validation: Validation examples.
+        num_test: Test examples.
+        num_classes: Number of classes.
+    """
+
+    split: str
+    num_train: int
+    num_validation: int
+    num_test: int
+    num_classes: int
 
 
 class Accuracies(TypedDict):

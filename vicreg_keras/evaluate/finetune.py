@@ -16,6 +16,7 @@ from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.accuracy import (
     ClassificationMetrics,
+    ClassificationRecord,
     check_labels,
     log_loss,
     top1_and_top5,
@@ -30,7 +31,6 @@ from vicreg_keras.evaluate.features import (
 )
 from vicreg_keras.evaluate.few_labels import draw_labeled
 from vicreg_keras.evaluate.linear_probe import LinearProbeResult
-from vicreg_keras.evaluate.records import ClassificationRecord
 
 # Of the encoder and of the new layer. The first is the authors' for 1 % of ImageNet;
 # the second is for weights that have more to learn, such as untrained ones.

@@ -6,12 +6,11 @@ from typing import ClassVar
 import numpy as np
 
 from vicreg_keras.data.dataset import Dataset
-from vicreg_keras.evaluate.accuracy import ClassificationMetrics
+from vicreg_keras.evaluate.accuracy import ClassificationMetrics, ClassificationRecord
 from vicreg_keras.evaluate.augmented_probe import AugmentedProbeResult
 from vicreg_keras.evaluate.features import require_class_names, require_test_split
 from vicreg_keras.evaluate.few_labels import FewLabelResult
 from vicreg_keras.evaluate.linear_probe import LinearProbeResult
-from vicreg_keras.evaluate.records import ClassificationRecord
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,79 @@
 """Nearest neighbors of training examples, which can be their positives."""
 
+import dataclasses
+from typing import ClassVar
+
 import numpy as np
 from tqdm import tqdm
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.index import NeighborIndex
+from vicreg_keras.evaluate.records import Record
 
 _BLOCK_SIZE = 4096  # Queries between two updates of the progress bar.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PositivesRecord(Record):
+    """Neighbors that pretraining takes as positives.
+
+    Attributes:
+        neighbors_from: Name of the source that they were found with.
+        index: FAISS factory string of the index that found them.
+        search_parameters: Search parameters of that index, or `None`.
+        num_train: Training examples.
+        num_positives: Neighbors of each.
+        same_class: Fraction of them that are of the example's own class, or `None`
+            without labels.
+        same_class_by_chance: The same of examples drawn at random.
+    """
+
+    mode: ClassVar[str] = "positives"
+    neighbors_from: str
+    index: str
+    search_parameters: str | None
+    num_train: int
+    num_positives: int
+    same_class: float | None = None
+    same_class_by_chance: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunMetrics:
+    """Metrics of a run that is compared with another one.
+
+    Attributes:
+        effective_rank: Effective rank of the training representations.
+        rankme: RankMe of the training representations.
+        state: State that `diagnose_collapse` gives them.
+        knn_top1: kNN accuracy on the validation split in [0, 1], or `None` without
+            labels.
+    """
+
+    effective_rank: float
+    rankme: float
+    state: str
+    knn_top1: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareRecord(Record):
+    """A run beside the source of its positives.
+
+    Attributes:
+        split: Split of the accuracies.
+        neighbors_from: Name of the source.
+        results: The source as `"earlier"`, and the run as `"this"`.
+        num_neighbors: Neighbors of each example that are compared.
+        shared_neighbors: Fraction of them that both agree on.
+    """
+
+    mode: ClassVar[str] = "compare"
+    split: str
+    neighbors_from: str
+    results: dict[str, RunMetrics]
+    num_neighbors: int
+    shared_neighbors: float
 
 
 def nearest_others(

@@ -3,7 +3,8 @@
 A record names what it is of and holds results, which keep metrics (numbers to compare)
 apart from settings (how they were made). The records of an evaluation are next to it:
 `linear_eval.LinearEvalRecord`, `finetune.FinetuneRecord`, `knn.KnnEvalRecord`,
-`retrieval.RetrieveRecord`, `clustering.ClusterRecord`, `spectrum.SpectrumRecord`.
+`retrieval.RetrieveRecord`, `positives.CompareRecord`, `clustering.ClusterRecord`,
+`spectrum.SpectrumRecord`.
 """
 
 import dataclasses
@@ -41,16 +42,6 @@ class RecordFields(TypedDict):
     seed: int
 
 
-class ClassificationFields(RecordFields):
-    """The arguments that all records of accuracies have in common."""
-
-    split: str
-    num_train: int
-    num_validation: int
-    num_test: int
-    num_classes: int
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
     """One line of `metrics.jsonl`.
@@ -66,88 +57,6 @@ class Record:
     dataset: str
     encoder: str | None = None
     seed: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ClassificationRecord(Record):
-    """Accuracies on a labeled dataset.
-
-    Attributes:
-        split: Split of the accuracies.
-        num_train: Training examples.
-        num_validation: Validation examples.
-        num_test: Test examples.
-        num_classes: Number of classes.
-    """
-
-    split: str
-    num_train: int
-    num_validation: int
-    num_test: int
-    num_classes: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PositivesRecord(Record):
-    """Neighbors that pretraining takes as positives.
-
-    Attributes:
-        neighbors_from: Name of the source that they were found with.
-        index: FAISS factory string of the index that found them.
-        search_parameters: Search parameters of that index, or `None`.
-        num_train: Training examples.
-        num_positives: Neighbors of each.
-        same_class: Fraction of them that are of the example's own class, or `None`
-            without labels.
-        same_class_by_chance: The same of examples drawn at random.
-    """
-
-    mode: ClassVar[str] = "positives"
-    neighbors_from: str
-    index: str
-    search_parameters: str | None
-    num_train: int
-    num_positives: int
-    same_class: float | None = None
-    same_class_by_chance: float | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunMetrics:
-    """Metrics of a run that is compared with another one.
-
-    Attributes:
-        effective_rank: Effective rank of the training representations.
-        rankme: RankMe of the training representations.
-        state: State that `diagnose_collapse` gives them.
-        knn_top1: kNN accuracy on the validation split in [0, 1], or `None` without
-            labels.
-    """
-
-    effective_rank: float
-    rankme: float
-    state: str
-    knn_top1: float | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CompareRecord(Record):
-    """A run beside the source of its positives.
-
-    Attributes:
-        split: Split of the accuracies.
-        neighbors_from: Name of the source.
-        results: The source as `"earlier"`, and the run as `"this"`.
-        num_neighbors: Neighbors of each example that are compared.
-        shared_neighbors: Fraction of them that both agree on.
-    """
-
-    mode: ClassVar[str] = "compare"
-    split: str
-    neighbors_from: str
-    results: dict[str, RunMetrics]
-    num_neighbors: int
-    shared_neighbors: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import keras
 from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.accuracy import ClassificationFields
 from vicreg_keras.evaluate.feature_cache import FeatureCache
 from vicreg_keras.evaluate.features import (
     SPLITS,
@@ -28,12 +29,7 @@ from vicreg_keras.evaluate.linear_probe import (
     fit_head,
     linear_probe,
 )
-from vicreg_keras.evaluate.records import (
-    ClassificationFields,
-    Record,
-    RecordFields,
-    to_json,
-)
+from vicreg_keras.evaluate.records import Record, RecordFields, to_json
 from vicreg_keras.models.saved_encoder import load_encoder
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.training.build import build_encoder

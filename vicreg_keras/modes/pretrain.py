@@ -5,13 +5,14 @@ import numpy as np
 from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.evaluate.collapse import diagnose_collapse
 from vicreg_keras.evaluate.knn import knn_accuracy
-from vicreg_keras.evaluate.positives import nearest_others, shared_neighbors
-from vicreg_keras.evaluate.records import (
+from vicreg_keras.evaluate.positives import (
     CompareRecord,
     PositivesRecord,
     RunMetrics,
-    to_json,
+    nearest_others,
+    shared_neighbors,
 )
+from vicreg_keras.evaluate.records import to_json
 from vicreg_keras.evaluate.spectrum import spectrum
 from vicreg_keras.figures import text_table
 from vicreg_keras.figures.run_figures import draw_run
