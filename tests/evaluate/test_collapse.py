@@ -19,7 +19,7 @@ def gaussian(num_examples, width, seed=0):
 
 @KINDS
 def test_diagnosis_of_healthy_vectors(kind):
-    result = diagnose_collapse(spectrum(gaussian(1000, 64) + 0.5).metrics, kind=kind)
+    result = diagnose_collapse(spectrum(gaussian(1000, 64) + 0.5), kind=kind)
     assert (result.state, result.failed_term) == ("healthy", None)
     assert f"The {kind}s vary in about 6" in result.text
     assert "of 64 possible directions" in result.text
@@ -30,7 +30,7 @@ def test_diagnosis_of_healthy_vectors(kind):
 @KINDS
 def test_diagnosis_of_few_directions(kind):
     rows = gaussian(1000, 2) @ gaussian(2, 512, seed=1) + 1e-3 * gaussian(1000, 512)
-    result = diagnose_collapse(spectrum(rows).metrics, kind=kind)
+    result = diagnose_collapse(spectrum(rows), kind=kind)
     assert result.state == "dimensional collapse"
     # Without the variance term representations lose directions, too: they can't tell.
     known = kind == "embedding"
@@ -43,7 +43,7 @@ def test_diagnosis_of_few_directions(kind):
 @KINDS
 def test_diagnosis_of_one_point_with_small_noise(kind):
     rows = gaussian(1, 64) + 1e-3 * gaussian(1000, 64, seed=1)
-    result = diagnose_collapse(spectrum(rows).metrics, kind=kind)
+    result = diagnose_collapse(spectrum(rows), kind=kind)
     assert (result.state, result.failed_term) == ("full collapse", "variance")
     assert f"almost the same {kind}" in result.text
     assert "raise variance_weight" in result.text
@@ -56,7 +56,7 @@ def test_diagnosis_of_vectors_that_differ_by_rounding(kind, offset):
     # At a million float32 has steps of 0.06: a spread above the embeddings' threshold.
     rows = (offset + 1e-3 * gaussian(1000, 64)).astype(np.float32)
     rows += np.float32(offset and 0.0625) * (gaussian(1000, 64, seed=1) > 0)
-    metrics = spectrum(rows).metrics
+    metrics = spectrum(rows)
     assert (metrics.std_mean > 0.01) is (offset > 0)
     state = diagnose_collapse(metrics, kind=kind).state
     # Small representations around zero are no collapse: they have no scale.
@@ -66,7 +66,7 @@ def test_diagnosis_of_vectors_that_differ_by_rounding(kind, offset):
 
 def test_embeddings_may_be_far_from_zero():
     # The loss does not see the mean.
-    metrics = spectrum(gaussian(1000, 64) + 1000).metrics
+    metrics = spectrum(gaussian(1000, 64) + 1000)
     assert diagnose_collapse(metrics, kind="embedding").state == "healthy"
 
 
@@ -75,7 +75,7 @@ def test_untrained_encoders_are_healthy(rank):
     # Untrained, 512 wide, an encoder's representations have a rank of 5 to 15.
     rows = gaussian(600, 512) + 20
     rows[:, rank:] *= 0.01
-    metrics = spectrum(rows).metrics
+    metrics = spectrum(rows)
     assert metrics.effective_rank == pytest.approx(rank, rel=0.15)
     assert diagnose_collapse(metrics, kind="representation").state == "healthy"
 
@@ -102,7 +102,7 @@ def test_threshold_of_dimensional_collapse(kind, possible, minimum):
 
 @KINDS
 def test_two_vectors_span_one_direction(kind):
-    metrics = spectrum(np.array([[1.0, 0, 2], [3, 0, -1]], np.float32)).metrics
+    metrics = spectrum(np.array([[1.0, 0, 2], [3, 0, -1]], np.float32))
     assert metrics.effective_rank == pytest.approx(1)
     assert metrics.eigenvalues == (pytest.approx(1),)
     assert metrics.possible_rank == 1

@@ -13,7 +13,7 @@ from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.index_comparison import compare_index
 from vicreg_keras.evaluate.records import from_json, to_json
 from vicreg_keras.evaluate.retrieval import (
-    RetrievalResult,
+    RetrievalMetrics,
     pick_queries,
     retrieval_eval,
 )
@@ -46,14 +46,14 @@ def test_metrics_of_a_ranking_by_hand(set_ks):
     database = at([50, 10, 40, 20, 30], [0, 1, 0, 0, 1])
     set_ks(1, 2, 3, 5)
     result = retrieval_eval(database, at([0], [0]), num_classes=2)
-    assert result.metrics.precision == pytest.approx(
-        {1: 0, 2: 1 / 2, 3: 1 / 3, 5: 3 / 5}
-    )
-    assert result.metrics.recall == pytest.approx({1: 0, 2: 1 / 3, 3: 1 / 3, 5: 1})
-    assert result.metrics.hit_rate == {1: 0, 2: 1, 3: 1, 5: 1}
+    assert result.precision == pytest.approx({1: 0, 2: 1 / 2, 3: 1 / 3, 5: 3 / 5})
+    assert result.recall == pytest.approx({1: 0, 2: 1 / 3, 3: 1 / 3, 5: 1})
+    assert result.hit_rate == {1: 0, 2: 1, 3: 1, 5: 1}
     expected = (1 / 2 + 2 / 4 + 3 / 5) / 3
-    assert result.metrics.mean_average_precision == pytest.approx(expected)
-    assert from_json(RetrievalResult, json.loads(json.dumps(to_json(result)))) == result
+    assert result.mean_average_precision == pytest.approx(expected)
+    assert (
+        from_json(RetrievalMetrics, json.loads(json.dumps(to_json(result)))) == result
+    )
 
 
 def test_metrics_are_means_over_queries_and_over_each_class(set_ks):
@@ -62,10 +62,10 @@ def test_metrics_are_means_over_queries_and_over_each_class(set_ks):
     set_ks(2)
     result = retrieval_eval(database, queries, num_classes=3)
     # The second query lies between a row of its class and one of the other.
-    assert result.metrics.precision[2] == pytest.approx((1 + 0.5 + 1) / 3)
-    assert result.metrics.average_precision_by_class[1] == 1.0
-    assert result.metrics.average_precision_by_class[2] is None
-    assert 0 < result.metrics.average_precision_by_class[0] < 1
+    assert result.precision[2] == pytest.approx((1 + 0.5 + 1) / 3)
+    assert result.average_precision_by_class[1] == 1.0
+    assert result.average_precision_by_class[2] is None
+    assert 0 < result.average_precision_by_class[0] < 1
 
 
 def test_average_precision_matches_sklearn():
@@ -79,9 +79,9 @@ def test_average_precision_matches_sklearn():
         for row, label in zip(*queries, strict=True)
     ]
     np.testing.assert_allclose(
-        result.metrics.mean_average_precision, np.mean(expected), atol=1e-6
+        result.mean_average_precision, np.mean(expected), atol=1e-6
     )
-    for label, value in result.metrics.average_precision_by_class.items():
+    for label, value in result.average_precision_by_class.items():
         mean = np.mean(np.array(expected)[queries.labels == label])
         np.testing.assert_allclose(value, mean, atol=1e-6)
 
@@ -100,7 +100,7 @@ def test_average_precision_of_ties_matches_sklearn():
         for row, label in zip(*queries, strict=True)
     ]
     np.testing.assert_allclose(
-        result.metrics.mean_average_precision, np.mean(expected), rtol=1e-12
+        result.mean_average_precision, np.mean(expected), rtol=1e-12
     )
 
 
@@ -116,10 +116,10 @@ def test_metrics_at_k_match_direct_computation(set_ks):
     relevant = database.labels[order] == queries.labels[:, np.newaxis]
     for k in ks:
         first = relevant[:, :k]
-        assert result.metrics.precision[k] == pytest.approx(first.mean())
+        assert result.precision[k] == pytest.approx(first.mean())
         shares = first.sum(axis=1) / relevant.sum(axis=1)
-        assert result.metrics.recall[k] == pytest.approx(shares.mean())
-        assert result.metrics.hit_rate[k] == pytest.approx(first.any(axis=1).mean())
+        assert result.recall[k] == pytest.approx(shares.mean())
+        assert result.hit_rate[k] == pytest.approx(first.any(axis=1).mean())
 
 
 def test_ties_for_the_last_position_are_shared(set_ks):
@@ -130,11 +130,11 @@ def test_ties_for_the_last_position_are_shared(set_ks):
     orders = list(itertools.permutations([1, 1, 0, 0]))
     for k in (2, 3, 5):
         found = [sum(order[: k - 1]) for order in orders]
-        assert result.metrics.precision[k] == pytest.approx(np.mean(found) / k)
-        assert result.metrics.recall[k] == pytest.approx(np.mean(found) / 3)
+        assert result.precision[k] == pytest.approx(np.mean(found) / k)
+        assert result.recall[k] == pytest.approx(np.mean(found) / 3)
         hits = [count > 0 for count in found]
-        assert result.metrics.hit_rate[k] == pytest.approx(np.mean(hits))
-    assert result.metrics.precision[1] == result.metrics.hit_rate[1] == 0
+        assert result.hit_rate[k] == pytest.approx(np.mean(hits))
+    assert result.precision[1] == result.hit_rate[1] == 0
 
 
 def test_collapsed_representations_give_chance(set_ks):
@@ -143,18 +143,18 @@ def test_collapsed_representations_give_chance(set_ks):
     queries = Features(rows[:8], np.arange(8) % 4)
     set_ks(1, 7)
     result = retrieval_eval(database, queries, num_classes=4)
-    assert result.metrics.precision == pytest.approx({1: 0.25, 7: 0.25})
-    assert result.metrics.recall == pytest.approx({1: 1 / 40, 7: 7 / 40})
-    assert result.metrics.mean_average_precision == pytest.approx(0.25)
+    assert result.precision == pytest.approx({1: 0.25, 7: 0.25})
+    assert result.recall == pytest.approx({1: 1 / 40, 7: 7 / 40})
+    assert result.mean_average_precision == pytest.approx(0.25)
 
 
 def test_copy_of_the_query_counts_as_a_neighbor(set_ks):
     database = at([0, 90], [0, 1])
     set_ks(1)
     result = retrieval_eval(database, at([0], [0]), num_classes=2)
-    assert result.metrics.precision[1] == 1.0
+    assert result.precision[1] == 1.0
     result = retrieval_eval(database, at([0], [1]), num_classes=2)
-    assert result.metrics.precision[1] == 0.0
+    assert result.precision[1] == 0.0
 
 
 def test_class_that_is_not_in_the_database_counts_zero(set_ks):
@@ -162,19 +162,19 @@ def test_class_that_is_not_in_the_database_counts_zero(set_ks):
     set_ks(1, 2)
     result = retrieval_eval(database, at([0, 5], [0, 2]), num_classes=3)
     for name in ("precision", "hit_rate"):
-        assert getattr(result.metrics, name) == {1: 0.5, 2: 0.5}
-    assert result.metrics.recall == {1: 0.25, 2: 0.5}
-    assert result.metrics.mean_average_precision == 0.5
-    assert result.metrics.average_precision_by_class == {0: 1.0, 1: None, 2: 0.0}
+        assert getattr(result, name) == {1: 0.5, 2: 0.5}
+    assert result.recall == {1: 0.25, 2: 0.5}
+    assert result.mean_average_precision == 0.5
+    assert result.average_precision_by_class == {0: 1.0, 1: None, 2: 0.0}
 
 
 def test_one_class_and_k_above_the_database_size(set_ks):
     database = at([0, 90], [0, 0])
     set_ks(1, 5, 20)
     result = retrieval_eval(database, at([0], [0]), num_classes=1)
-    assert result.metrics.precision == {1: 1.0, 2: 1.0}
-    assert result.metrics.recall == {1: 0.5, 2: 1.0}
-    assert result.metrics.mean_average_precision == 1.0
+    assert result.precision == {1: 1.0, 2: 1.0}
+    assert result.recall == {1: 0.5, 2: 1.0}
+    assert result.mean_average_precision == 1.0
 
 
 def test_result_does_not_depend_on_the_block_size(monkeypatch):
@@ -183,9 +183,7 @@ def test_result_does_not_depend_on_the_block_size(monkeypatch):
     monkeypatch.setattr(retrieval, "_BLOCK_VALUES", 700)
     parts = retrieval_eval(database, queries, num_classes=5)
     for name in ("precision", "recall", "hit_rate", "average_precision_by_class"):
-        assert getattr(parts.metrics, name) == pytest.approx(
-            getattr(whole.metrics, name), abs=1e-3
-        )
+        assert getattr(parts, name) == pytest.approx(getattr(whole, name), abs=1e-3)
 
 
 def test_index_is_evaluated_by_what_it_finds():
@@ -195,15 +193,12 @@ def test_index_is_evaluated_by_what_it_finds():
     flat = NeighborIndex.build(database.representations)
     same = retrieval_eval(database, queries, index=flat, **settings)
     for name in ("precision", "recall", "hit_rate"):
-        assert getattr(same.metrics, name) == pytest.approx(
-            getattr(exact.metrics, name)
-        )
-    assert (exact.settings.index, same.settings.index) == ("exact", "Flat")
+        assert getattr(same, name) == pytest.approx(getattr(exact, name))
     # Rows of another class under the right number: the index finds the wrong ones.
     wrong = NeighborIndex.build(-database.representations)
     worse = retrieval_eval(database, queries, index=wrong, **settings)
-    assert worse.metrics.precision[5] < exact.metrics.precision[5] / 2
-    assert worse.metrics.mean_average_precision == exact.metrics.mean_average_precision
+    assert worse.precision[5] < exact.precision[5] / 2
+    assert worse.mean_average_precision == exact.mean_average_precision
 
 
 def test_missing_neighbors_are_not_relevant(set_ks):
@@ -217,11 +212,11 @@ def test_missing_neighbors_are_not_relevant(set_ks):
     # The last row, which -1 would stand for elsewhere, is of the query's class.
     set_ks(1)
     result = retrieval_eval(database, at([0], [0]), num_classes=2, index=index)
-    assert result.metrics.hit_rate[1] == result.metrics.precision[1] == 0
+    assert result.hit_rate[1] == result.precision[1] == 0
     comparison = compare_index(
         index, database.representations, at([90], [0]).representations, k=1
     )
-    assert comparison.metrics.recall == 0
+    assert comparison.recall == 0
 
 
 def test_index_is_compared_with_exact_search():
@@ -234,19 +229,15 @@ def test_index_is_compared_with_exact_search():
     _, exact = NeighborIndex.build(rows).search(queries, 5)
     _, found = index.search(queries, 5)
     shared = [len(set(a) & set(b)) for a, b in zip(exact, found, strict=True)]
-    assert few.metrics.recall == pytest.approx(np.mean(shared) / 5)
-    assert few.metrics.recall < 1
+    assert few.recall == pytest.approx(np.mean(shared) / 5)
+    assert few.recall < 1
     index.set_search_parameters("nprobe=16")
     every = compare_index(index, rows, queries)
-    assert every.metrics.recall == 1
-    assert every.metrics.speedup == pytest.approx(
-        every.metrics.queries_per_second / every.metrics.exact_queries_per_second
+    assert every.recall == 1
+    assert every.speedup == pytest.approx(
+        every.queries_per_second / every.exact_queries_per_second
     )
-    assert every.metrics.num_bytes == index.num_bytes > every.metrics.exact_num_bytes
-    assert (every.settings.factory_string, every.settings.search_parameters) == (
-        "IVF16,Flat",
-        "nprobe=16",
-    )
+    assert every.num_bytes == index.num_bytes > every.exact_num_bytes
 
 
 def test_equal_vectors_count_as_found():
@@ -261,7 +252,7 @@ def test_equal_vectors_count_as_found():
     rows = np.concatenate([half, half])
     index = Mirrored(**vars(NeighborIndex.build(rows)))
     queries = random_features(30, 11, width=64).representations
-    assert compare_index(index, rows, queries, k=3).metrics.recall == 1
+    assert compare_index(index, rows, queries, k=3).recall == 1
 
 
 def test_picked_queries_are_one_of_each_class():

@@ -37,11 +37,3 @@ def test_balanced_subset_has_equal_counts_as_far_as_classes_reach(size, counts):
 def test_balanced_subset_differs_by_one_where_size_is_no_multiple():
     drawn = LABELS[draw_balanced(LABELS, 8, seed=0)]
     assert sorted((drawn == label).sum() for label in (0, 3, 7)) == [2, 3, 3]
-
-
-def test_empty_subset_is_refused():
-    for size in (0, -1):
-        with pytest.raises(ValueError, match=f"size={size}"):
-            draw(5, size, seed=0)
-        with pytest.raises(ValueError, match=f"size={size}"):
-            draw_balanced(LABELS, size, seed=0)

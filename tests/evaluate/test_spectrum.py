@@ -35,20 +35,18 @@ def rows_with(eigenvalues, num_rows):
 
 
 def test_isotropic_vectors_have_full_rank():
-    result = spectrum(gaussian(5000, 16).astype(np.float32))
-    metrics, settings = result.metrics, result.settings
+    metrics = spectrum(gaussian(5000, 16).astype(np.float32))
     assert metrics.effective_rank == pytest.approx(16, rel=0.01)
     assert metrics.rankme == pytest.approx(16, rel=0.01)
     assert metrics.std_mean == pytest.approx(1, rel=0.02)
     assert metrics.relative_variance == pytest.approx(1, rel=0.01)
     assert metrics.dead_dimensions == 0
-    assert (settings.num_examples, settings.representation_size) == (5000, 16)
     assert metrics.possible_rank == 16
     json.dumps(to_json(metrics), allow_nan=False)
 
 
 def test_rank_of_equal_eigenvalues_is_their_number():
-    metrics = spectrum(rows_with([2.0] * 5 + [0.0] * 35, 100)).metrics
+    metrics = spectrum(rows_with([2.0] * 5 + [0.0] * 35, 100))
     assert metrics.effective_rank == pytest.approx(5, rel=1e-9)
     # Each of the 35 others counts with epsilon, 1e-7, and its logarithm.
     assert metrics.rankme == pytest.approx(5, rel=1e-4)
@@ -59,7 +57,7 @@ def test_rank_of_equal_eigenvalues_is_their_number():
 
 def test_low_rank_is_seen_through_the_rounding_of_float32():
     rows = (gaussian(300, 3) @ gaussian(3, 64, seed=1) + 0.5).astype(np.float32)
-    metrics = spectrum(rows).metrics
+    metrics = spectrum(rows)
     assert np.count_nonzero(metrics.eigenvalues) == 3
     assert 2 < metrics.effective_rank <= 3
 
@@ -67,7 +65,7 @@ def test_low_rank_is_seen_through_the_rounding_of_float32():
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])
 def test_power_law_is_found(exponent):
     eigenvalues = np.arange(1, 301.0) ** -exponent
-    metrics = spectrum(rows_with(eigenvalues, 400)).metrics
+    metrics = spectrum(rows_with(eigenvalues, 400))
     assert metrics.alpha == pytest.approx(exponent, abs=1e-6)
     assert metrics.alpha_scale == pytest.approx(1 / eigenvalues.sum(), rel=1e-6)
     assert metrics.alpha_range == (4, 100)
@@ -75,18 +73,18 @@ def test_power_law_is_found(exponent):
 
 def test_power_law_is_found_in_a_sample():
     random_rows = gaussian(4000, 200) * np.sqrt(np.arange(1, 201.0) ** -1.0)
-    assert spectrum(random_rows).metrics.alpha == pytest.approx(1, abs=0.05)
+    assert spectrum(random_rows).alpha == pytest.approx(1, abs=0.05)
 
 
 def test_power_law_is_fitted_to_the_upper_half_with_weights():
     eigenvalues = np.arange(1, 61.0) ** -1.0
     eigenvalues[30:] = 1e-6  # The lower half is not looked at.
-    metrics = spectrum(rows_with(eigenvalues, 100)).metrics
+    metrics = spectrum(rows_with(eigenvalues, 100))
     assert metrics.alpha_range == (4, 30)
     assert metrics.alpha == pytest.approx(1, abs=1e-6)
 
     eigenvalues[15:] *= 0.5  # A step inside: weights matter now.
-    metrics = spectrum(rows_with(eigenvalues, 100)).metrics
+    metrics = spectrum(rows_with(eigenvalues, 100))
     index = np.arange(4, 31.0)
     design = np.stack([-np.log(index), np.ones(27)], axis=1)
     target = np.log(eigenvalues[3:30] / eigenvalues.sum())
@@ -98,7 +96,7 @@ def test_power_law_is_fitted_to_the_upper_half_with_weights():
 
 @pytest.mark.parametrize(("width", "found"), [(25, False), (26, True)])
 def test_power_law_needs_ten_eigenvalues(width, found):
-    metrics = spectrum(rows_with(np.arange(1.0, width + 1) ** -1.0, 60)).metrics
+    metrics = spectrum(rows_with(np.arange(1.0, width + 1) ** -1.0, 60))
     assert (metrics.alpha is not None) is found
     assert (metrics.alpha_scale is not None) is found
     assert (metrics.alpha_range is not None) is found
@@ -108,7 +106,7 @@ def test_power_law_needs_ten_eigenvalues(width, found):
 def test_spectrum_matches_svd_and_sklearn_pca(shape, monkeypatch):
     monkeypatch.setattr(module, "_BLOCK_VALUES", 100)  # Several blocks.
     rows = (gaussian(*shape) * np.linspace(0.1, 3, shape[1]) + 2).astype(np.float32)
-    metrics = spectrum(rows).metrics
+    metrics = spectrum(rows)
     rows = rows.astype(np.float64)
 
     shares = np.linalg.svd(rows, compute_uv=False)
@@ -132,7 +130,7 @@ def test_spectrum_matches_svd_and_sklearn_pca(shape, monkeypatch):
 @pytest.mark.parametrize("factor", [1e-20, 1000.0])
 def test_scale_changes_standard_deviations_only(factor):
     rows = gaussian(200, 60) * np.linspace(0.1, 3, 60) + 2
-    once, scaled = spectrum(rows).metrics, spectrum(factor * rows).metrics
+    once, scaled = spectrum(rows), spectrum(factor * rows)
     for name in SCALE_FREE:
         np.testing.assert_allclose(
             getattr(scaled, name), getattr(once, name), rtol=1e-8, err_msg=name
@@ -142,7 +140,7 @@ def test_scale_changes_standard_deviations_only(factor):
 
 def test_mean_changes_rankme_only():
     rows = gaussian(500, 10)
-    centered, moved = spectrum(rows).metrics, spectrum(rows + 100).metrics
+    centered, moved = spectrum(rows), spectrum(rows + 100)
     assert moved.effective_rank == pytest.approx(centered.effective_rank)
     assert moved.rankme < 2
     assert moved.relative_variance == pytest.approx(1e-4, rel=0.05)
@@ -152,7 +150,7 @@ def test_mean_changes_rankme_only():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(100, 8), (8, 100)])
 def test_equal_vectors_have_no_variance(constant, dtype, shape):
-    metrics = spectrum(np.full(shape, constant, dtype)).metrics
+    metrics = spectrum(np.full(shape, constant, dtype))
     assert metrics.effective_rank == 0
     assert metrics.relative_variance == 0
     assert metrics.std_mean == 0
@@ -164,7 +162,7 @@ def test_equal_vectors_have_no_variance(constant, dtype, shape):
 
 
 def test_zero_vectors_have_rank_zero():
-    metrics = spectrum(np.zeros((5, 3), np.float32)).metrics
+    metrics = spectrum(np.zeros((5, 3), np.float32))
     assert (metrics.rankme, metrics.effective_rank) == (0, 0)
     assert metrics.relative_variance == 0
 
@@ -173,7 +171,7 @@ def test_constant_dimension_is_dead():
     rows = gaussian(100, 6)
     rows[:, 2] = 1e5 / 3
     rows[:, 4] *= 1e-3
-    metrics = spectrum(rows).metrics
+    metrics = spectrum(rows)
     assert metrics.dead_dimensions == 2
     assert len(metrics.eigenvalues) == 6
     # What hardly varies hardly counts: four directions are left.

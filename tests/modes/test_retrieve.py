@@ -17,9 +17,9 @@ from vicreg_keras.modes.retrieve import open_index
 def test_index_and_figure_are_kept(context, capsys):
     record = retrieve.run(context, RetrieveOptions())
     assert "mean average precision" in capsys.readouterr().out
-    assert record.results["encoder"].settings.index == "exact"
-    assert record.results["encoder"].settings.num_database == 360
-    assert record.index is None
+    assert (record.num_database, record.num_classes) == (360, 10)
+    assert record.num_queries == context.dataset.test.num_examples
+    assert (record.index, record.index_metrics) == ("Flat", None)
     assert read_records(context.run, RetrieveRecord) == [record]
     assert (context.run.figures / "retrieval.png").stat().st_size > 5000
     index = open_index(context)
@@ -32,7 +32,8 @@ def test_approximate_index_is_compared_with_exact_search(context, capsys):
     options = RetrieveOptions(index="IVF4,Flat", search_parameters="nprobe=4")
     record = retrieve.run(context, options)
     assert "IVF4,Flat (nprobe=4): recall@5 1.0000" in capsys.readouterr().out
-    assert record.index.metrics.recall == 1.0
+    assert record.index_metrics.recall == 1.0
+    assert (record.index, record.search_parameters) == ("IVF4,Flat", "nprobe=4")
     assert read_records(context.run, RetrieveRecord) == [record]
     assert open_index(context, "IVF4,Flat").factory_string == "IVF4,Flat"
     assert open_index(context).factory_string == "Flat"

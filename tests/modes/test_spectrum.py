@@ -10,7 +10,7 @@ from vicreg_keras.modes.options import SpectrumOptions
 def test_spectrum_needs_no_labels(unlabeled, capsys):
     record = spectrum.run(unlabeled, SpectrumOptions())
     assert "effective rank" in capsys.readouterr().out
-    assert record.results["encoder"].settings.num_examples == 100
+    assert record.num_examples == 100
     assert record.diagnoses[0].state in ("healthy", "dimensional collapse")
     assert read_records(unlabeled.run, SpectrumRecord) == [record]
     assert (unlabeled.run.figures / "spectrum.png").exists()

@@ -110,7 +110,7 @@ def _records():
     common = {"dataset": "sevens", "encoder": "encoder", "seed": 0}
     sizes = {"num_train": 140, "num_validation": 42, "num_test": 70, "split": "test"}
     sizes |= size
-    found = diagnose_collapse(spectra["encoder"].metrics, kind="representation")
+    found = diagnose_collapse(spectra["encoder"], kind="representation")
     records = [
         LinearEvalRecord(
             **common,
@@ -120,9 +120,26 @@ def _records():
             results=linear,
         ),
         KnnEvalRecord(**common, split="test", results=neighbors),
-        RetrieveRecord(**common, split="test", results=retrieval),
+        RetrieveRecord(
+            **common,
+            **size,
+            split="test",
+            num_database=140,
+            num_queries=70,
+            index="Flat",
+            search_parameters="",
+            num_neighbors=5,
+            results=retrieval,
+        ),
         ClusterRecord(**common, split="test", results=clusters, projection=PROJECTION),
-        SpectrumRecord(**common, split="train", results=spectra, diagnoses=(found,)),
+        SpectrumRecord(
+            **common,
+            split="train",
+            num_examples=140,
+            representation_size=12,
+            results=spectra,
+            diagnoses=(found,),
+        ),
         ExportRecord(**common, paths={}, files=(own, int8)),
         _finetune_record(splits, common | sizes),
     ]

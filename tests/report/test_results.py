@@ -41,7 +41,8 @@ def group(table, title, number=0):
 
 def percents(results, attribute):
     """A metric of the encoder and of each baseline, as the table has it."""
-    return [f"{100 * getattr(one.metrics, attribute):.2f}" for one in results]
+    metrics = [getattr(one, "metrics", one) for one in results]
+    return [f"{100 * getattr(one, attribute):.2f}" for one in metrics]
 
 
 def replace_metrics(result, **metrics):

@@ -45,7 +45,7 @@ def test_runs_have_tables_or_the_command_for_one(make_run):
 def test_retrieval_at_every_k(make_run, records, parse):
     table = parse(section([make_run()], retrieval_section)).table("files")
     assert table[0] == ["", "VICReg encoder", "untrained encoder", "raw input"]
-    metrics = [one.metrics for one in records[RetrieveRecord].results.values()]
+    metrics = list(records[RetrieveRecord].results.values())
     ks = [str(k) for k in metrics[0].precision]
     assert [line[0] for line in table[2 : 2 + len(ks)]] == ks
     start = table.index(["recall at"])

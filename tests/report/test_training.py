@@ -65,12 +65,12 @@ def test_collapse_shows_diagnosis_curves_and_spectrum(see, make_run, records):
     )
     assert page.all("p")[0].at["class"] == "diagnosis"
     assert "training: 0.3 at 1, 0.525 at 4" in curves
-    first = records[SpectrumRecord].results["encoder"].metrics.eigenvalues[0]
+    first = records[SpectrumRecord].results["encoder"].eigenvalues[0]
     assert f": {first:.4g} at 1" in spectra and "untrained encoder" in spectra
     table = page.table("s")
     assert table[0] == ["", "VICReg encoder", "untrained encoder"]
     results = records[SpectrumRecord].results.values()
-    expected = [f"{result.metrics.rankme:.1f}" for result in results]
+    expected = [f"{result.rankme:.1f}" for result in results]
     assert table[1] == ["RankMe", *expected]
     assert "140 images, sevens, train split; seed 0" in page.all("caption")[0].text
 
@@ -80,8 +80,7 @@ def test_a_collapsed_encoder_is_marked(see, make_run, records):
     state = {"state": "full collapse", "text": "All the same."}
     diagnosis = dataclasses.replace(record.diagnoses[0], **state)
     result = record.results["encoder"]
-    metrics = dataclasses.replace(result.metrics, eigenvalues=(0.0,) * 12)
-    result = dataclasses.replace(result, metrics=metrics)
+    result = dataclasses.replace(result, eigenvalues=(0.0,) * 12)
     results = record.results | {"encoder": result}
     record = dataclasses.replace(record, diagnoses=(diagnosis,), results=results)
     page, (_, spectra) = see(collapse_section, make_run(changed=[record]))

@@ -94,7 +94,7 @@ def test_ranks_are_those_of_the_encoder_and_of_what_the_loss_sees(finished, digi
     assert "rankme" not in first
     encoder = load_encoder(run.path)
     representations = extract_features(encoder, digits.train).representations
-    metrics = spectrum(representations).metrics
+    metrics = spectrum(representations)
     for name in ("rankme", "effective_rank", "std_mean"):
         assert second[name] == pytest.approx(getattr(metrics, name), rel=1e-3)
     width = int(SETTINGS.projector.rpartition("-")[2])

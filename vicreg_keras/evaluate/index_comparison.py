@@ -40,30 +40,9 @@ class IndexMetrics:
         return self.queries_per_second / self.exact_queries_per_second
 
 
-@dataclasses.dataclass(frozen=True)
-class IndexSettings:
-    """How an index was compared with exact search."""
-
-    factory_string: str
-    search_parameters: str
-    k: int
-
-
-@dataclasses.dataclass(frozen=True)
-class IndexResult:
-    """Recall and speed of an index, and how they were measured."""
-
-    metrics: IndexMetrics
-    settings: IndexSettings
-
-
 def compare_index(
-    index: NeighborIndex,
-    database: np.ndarray,
-    queries: np.ndarray,
-    *,
-    k: int = 5,
-) -> IndexResult:
+    index: NeighborIndex, database: np.ndarray, queries: np.ndarray, *, k: int = 5
+) -> IndexMetrics:
     """Measures recall and speed of an index beside exact search.
 
     A neighbor counts as found if it is no farther than the exact `k`-th, so that
@@ -77,7 +56,7 @@ def compare_index(
         k: Neighbors per query.
 
     Returns:
-        An `IndexResult`.
+        Metrics, see `IndexMetrics`.
     """
     exact = NeighborIndex.build(database)
     seconds: dict[NeighborIndex, list[float]] = {index: [], exact: []}
@@ -90,20 +69,13 @@ def compare_index(
     database, queries = l2_normalize(database), l2_normalize(queries)
     farthest = _cosines(database, queries, found[exact][:, -1:])
     correct = _cosines(database, queries, found[index]) >= farthest - _TOLERANCE
-    return IndexResult(
-        IndexMetrics(
-            recall=float(correct.mean()),
-            queries_per_second=len(queries) / statistics.median(seconds[index]),
-            exact_queries_per_second=len(queries) / statistics.median(seconds[exact]),
-            build_seconds=index.build_seconds,
-            num_bytes=index.num_bytes,
-            exact_num_bytes=exact.num_bytes,
-        ),
-        IndexSettings(
-            factory_string=index.factory_string,
-            search_parameters=index.search_parameters,
-            k=found[exact].shape[1],
-        ),
+    return IndexMetrics(
+        recall=float(correct.mean()),
+        queries_per_second=len(queries) / statistics.median(seconds[index]),
+        exact_queries_per_second=len(queries) / statistics.median(seconds[exact]),
+        build_seconds=index.build_seconds,
+        num_bytes=index.num_bytes,
+        exact_num_bytes=exact.num_bytes,
     )
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from vicreg_keras.evaluate.accuracy import check_features
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.index import NeighborIndex
-from vicreg_keras.evaluate.index_comparison import IndexResult
+from vicreg_keras.evaluate.index_comparison import IndexMetrics
 from vicreg_keras.evaluate.normalization import l2_normalize
 from vicreg_keras.evaluate.records import Record
 from vicreg_keras.evaluate.sampling import draw_balanced
@@ -44,45 +44,32 @@ class RetrievalMetrics:
     average_precision_by_class: dict[int, float | None]
 
 
-@dataclasses.dataclass(frozen=True)
-class RetrievalSettings:
-    """How retrieval was measured, by cosine similarity.
-
-    Attributes:
-        index: FAISS's factory string, or `"exact"`.
-        num_database: Examples that were searched.
-        num_queries: Examples that were searched for.
-        num_classes: Number of classes.
-    """
-
-    index: str
-    num_database: int
-    num_queries: int
-    num_classes: int
-
-
-@dataclasses.dataclass(frozen=True)
-class RetrievalResult:
-    """Retrieval metrics, and how they were measured."""
-
-    metrics: RetrievalMetrics
-    settings: RetrievalSettings
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RetrieveRecord(Record):
     """Retrieval by an encoder beside its baselines.
 
     Attributes:
         split: Split of the metrics.
+        num_database: Examples that were searched.
+        num_queries: Examples that were searched for.
+        num_classes: Number of classes.
         results: By what was evaluated: the encoder, and each baseline.
-        index: The index beside exact search; `None` for an exact index.
+        index: FAISS's factory string.
+        search_parameters: Search parameters of the index.
+        num_neighbors: Neighbors per query of `index_metrics`.
+        index_metrics: The index beside exact search; `None` for an exact index.
     """
 
     mode: ClassVar[str] = "retrieve"
     split: str
-    results: dict[str, RetrievalResult]
-    index: IndexResult | None = None
+    num_database: int
+    num_queries: int
+    num_classes: int
+    results: dict[str, RetrievalMetrics]
+    index: str
+    search_parameters: str
+    num_neighbors: int
+    index_metrics: IndexMetrics | None = None
 
 
 def retrieval_eval(
@@ -91,7 +78,7 @@ def retrieval_eval(
     *,
     num_classes: int,
     index: NeighborIndex | None = None,
-) -> RetrievalResult:
+) -> RetrievalMetrics:
     """Measures how well cosine similarity finds examples of the query's class.
 
     An example of the database is relevant if it has the query's label. Of each query,
@@ -119,7 +106,7 @@ def retrieval_eval(
             returns them; the average precision is of the exact ranking all the same.
 
     Returns:
-        A `RetrievalResult`.
+        Metrics, see `RetrievalMetrics`.
 
     Raises:
         InputError: If labels are missing or out of range, a value is not finite, or the
@@ -143,20 +130,12 @@ def retrieval_eval(
     by_class: dict[int, float | None] = dict.fromkeys(range(num_classes))
     for label in np.unique(queries.labels):
         by_class[int(label)] = float(average_precision[queries.labels == label].mean())
-    return RetrievalResult(
-        RetrievalMetrics(
-            precision=by_k(found / counts),
-            recall=by_k(found / np.maximum(num_relevant, 1)[:, np.newaxis]),
-            hit_rate=by_k(hits),
-            mean_average_precision=float(average_precision.mean()),
-            average_precision_by_class=by_class,
-        ),
-        RetrievalSettings(
-            index="exact" if index is None else index.factory_string,
-            num_database=len(database.labels),
-            num_queries=len(queries.labels),
-            num_classes=num_classes,
-        ),
+    return RetrievalMetrics(
+        precision=by_k(found / counts),
+        recall=by_k(found / np.maximum(num_relevant, 1)[:, np.newaxis]),
+        hit_rate=by_k(hits),
+        mean_average_precision=float(average_precision.mean()),
+        average_precision_by_class=by_class,
     )
 
 

@@ -16,7 +16,7 @@ def draw(num_examples: int, size: int, seed: int) -> np.ndarray:
     Returns:
         int64 array of ascending indices.
     """
-    return np.sort(_shuffled(num_examples, seed)[: _checked(size)])
+    return np.sort(_shuffled(num_examples, seed)[:size])
 
 
 def draw_balanced(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
@@ -40,15 +40,9 @@ def draw_balanced(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     for label in np.unique(labels):
         (members,) = np.nonzero(labels[order] == label)
         turns[members] = np.arange(len(members))
-    return np.sort(order[np.argsort(turns, kind="stable")][: _checked(size)])
+    return np.sort(order[np.argsort(turns, kind="stable")][:size])
 
 
 def _shuffled(num_examples, seed):
     # NumPy has frozen RandomState's stream: the same examples under any version.
     return np.random.RandomState(seed).permutation(num_examples)
-
-
-def _checked(size):
-    if size < 1:
-        raise ValueError(f"Expected a sample of at least 1. Received: size={size}")
-    return size

@@ -62,39 +62,27 @@ class SpectrumMetrics(CollapseMetrics):
     eigenvalues: tuple[float, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class SpectrumSettings:
-    """How a spectrum was measured."""
-
-    num_examples: int
-    representation_size: int
-
-
-@dataclasses.dataclass(frozen=True)
-class SpectrumResult:
-    """Ranks, eigenvalues and spread, and how they were measured."""
-
-    metrics: SpectrumMetrics
-    settings: SpectrumSettings
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SpectrumRecord(Record):
     """Spectra of an encoder and of the untrained one.
 
     Attributes:
         split: Split of the metrics.
+        num_examples: Number of representations.
+        representation_size: Their width.
         results: By what was evaluated: the encoder, and each baseline.
         diagnoses: Of the encoder's representations and, of a run, of its embeddings.
     """
 
     mode: ClassVar[str] = "spectrum"
     split: str
-    results: dict[str, SpectrumResult]
+    num_examples: int
+    representation_size: int
+    results: dict[str, SpectrumMetrics]
     diagnoses: tuple[Diagnosis, ...]
 
 
-def spectrum(vectors: np.ndarray) -> SpectrumResult:
+def spectrum(vectors: np.ndarray) -> SpectrumMetrics:
     """Measures ranks, eigenvalues and spread of representations, without labels.
 
     Everything is computed in float64 from the eigenvalues of the `(D, D)` covariance
@@ -109,7 +97,7 @@ def spectrum(vectors: np.ndarray) -> SpectrumResult:
         vectors: `(N, D)` representations or embeddings, at least two.
 
     Returns:
-        A `SpectrumResult`.
+        Metrics, see `SpectrumMetrics`.
 
     Raises:
         InputError: If there are fewer than two vectors, no dimension, or a value is NaN
@@ -138,7 +126,7 @@ def spectrum(vectors: np.ndarray) -> SpectrumResult:
     eigenvalues /= eigenvalues.sum() or 1.0
     # Differs from the covariance's by the mean, which is not subtracted.
     singular_values = np.sqrt(_eigenvalues(vectors, np.zeros(width)))
-    metrics = SpectrumMetrics(
+    return SpectrumMetrics(
         effective_rank=_rank(eigenvalues),
         possible_rank=possible_rank,
         std_mean=float(stds.mean()),
@@ -148,7 +136,6 @@ def spectrum(vectors: np.ndarray) -> SpectrumResult:
         **_power_law(eigenvalues),
         eigenvalues=tuple(eigenvalues.tolist()),
     )
-    return SpectrumResult(metrics, SpectrumSettings(num_examples, width))
 
 
 def _mean_and_variance(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

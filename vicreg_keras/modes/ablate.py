@@ -146,7 +146,7 @@ def _train(
 def _evaluate(context: Context) -> AblationMetrics:
     features = [context.features[name] for name in ("train", "validation", "test")]
     num_classes = context.dataset.num_classes
-    ranks = spectrum(features[1].representations).metrics
+    ranks = spectrum(features[1].representations)
     return AblationMetrics(
         linear_top1=context.linear_probe.metrics.top1,
         knn_top1=knn_eval(*features, num_classes=num_classes).metrics.top1,

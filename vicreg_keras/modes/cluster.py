@@ -4,18 +4,14 @@ import dataclasses
 
 import numpy as np
 
-from vicreg_keras.evaluate import sampling
-from vicreg_keras.evaluate.clustering import (
-    Clustering,
-    ClusterRecord,
-    cluster_eval,
-)
+from vicreg_keras.evaluate.clustering import Clustering, ClusterRecord, cluster_eval
 from vicreg_keras.evaluate.normalization import standardize
 from vicreg_keras.evaluate.projection import Projection, project
 from vicreg_keras.evaluate.records import NAMES
-from vicreg_keras.figures import text_table
+from vicreg_keras.evaluate.sampling import draw_balanced
 from vicreg_keras.figures.clusters import before_and_after, cluster_map, silhouettes
 from vicreg_keras.figures.style import save
+from vicreg_keras.figures.text_table import format_table, percent
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import ClusterOptions
 
@@ -81,115 +77,106 @@ def cluster(
         num_clusters = found["encoder"].result.settings.num_clusters
     results = {name: clustering.result for name, clustering in found.items()}
     _print_clusters(context, split, results)
-    plane = _project(context, split, found["encoder"], options)
+
+    features, own = context.features[split], found["encoder"]
+    # Without labels all are of one class.
+    groups = features.labels
+    if groups is None:
+        groups = np.zeros(len(features.representations))
+    sample = draw_balanced(groups, options.sample_size, context.seed)
+    if options.projection == "tsne" and len(sample) >= _MANY_POINTS:
+        print(f"Placing {len(sample):,} points by t-SNE: up to a minute...", flush=True)
+    projection = _project(context, features, sample, options, own.centroids)
+    plane = ClusterPlane(split, sample, projection, own)
     if context.run is not None:
         _draw(context, plane, options)
         if context.dataset.columns is not None and "raw_input" in found:
-            _draw_both(context, found["raw_input"], plane, options.projection)
+            _draw_both(context, found["raw_input"], plane, options)
     record = ClusterRecord(
         **context.record_fields,
         split=split,
         results=results,
-        projection=plane.projection.settings,
+        projection=projection.settings,
     )
     context.log_metrics(record)
     return record, plane
 
 
 def _print_clusters(context, split, results):
-    own = results["encoder"]
+    settings = results["encoder"].settings
     print(
-        f"k-means on {context.dataset.name}, {split} split, "
-        f"{own.settings.num_clusters} clusters (chosen by: "
-        f"{own.settings.num_clusters_chosen_by}), seed {context.seed}; accuracy in "
-        "percent."
+        f"k-means on {context.dataset.name}, {split} split, {settings.num_clusters} "
+        f"clusters (chosen by: {settings.num_clusters_chosen_by}), seed "
+        f"{context.seed}; accuracy in percent."
     )
-    names = list(_METRICS)
-    if own.settings.num_classes is None:
-        names = ["silhouette"]
+    names = ["silhouette"] if settings.num_classes is None else list(_METRICS)
     lines = [("", *(_METRICS[name] for name in names), "")]
     for name, result in reversed(results.items()):
-        cells = (_text(metric, getattr(result.metrics, metric)) for metric in names)
+        cells = (_text(result, metric) for metric in names)
         lines.append((NAMES[name], *cells, ""))
-    print(text_table.format_table(lines))
+    print(format_table(lines))
 
 
-def _text(metric, value):
+def _text(result, metric):
+    value = getattr(result.metrics, metric)
     if metric == "matched_accuracy":
-        return text_table.percent(value)
+        return percent(value)
     return "-" if value is None else f"{value:.3f}"
 
 
-def _project(context, split, clustering, options):
-    features = context.features[split]
-    if features.labels is None:
-        size = len(features.representations)
-        sample = sampling.draw(size, options.sample_size, context.seed)
-    else:
-        sample = sampling.draw_balanced(
-            features.labels, options.sample_size, context.seed
-        )
-    if options.projection == "tsne" and len(sample) >= _MANY_POINTS:
-        print(f"Placing {len(sample):,} points by t-SNE: up to a minute...", flush=True)
-    projection = project(
-        _comparable(context, features)[sample],
+def _project(context, features, sample, options, centroids=None):
+    """Projects representations as `cluster_eval` compares them."""
+    is_table = context.dataset.columns is not None
+    vectors = features.representations
+    vectors = standardize(vectors) if is_table else vectors
+    return project(
+        vectors[sample],
         method=options.projection,
-        centroids=clustering.centroids,
+        centroids=centroids,
         seed=context.seed,
-        l2_normalized=context.dataset.columns is None,
+        l2_normalized=not is_table,
     )
-    return ClusterPlane(split, sample, projection, clustering)
-
-
-def _comparable(context, features):
-    """Returns representations as `cluster_eval` compares them, but for their length."""
-    if context.dataset.columns is None:
-        return features.representations
-    return standardize(features.representations)
 
 
 def _draw(context, plane, options):
     path = context.figure("clusters")
     labels = context.features[plane.split].labels
-    points, centroids, settings = plane.projection
+    result = plane.clustering.result
     figure = cluster_map(
-        points,
+        plane.projection.points,
         plane.clustering.assignments[plane.sample],
         None if labels is None else labels[plane.sample],
         context.dataset.class_names,
-        centroids,
-        settings=settings,
-        cluster_to_class=plane.clustering.result.metrics.cluster_to_class,
+        plane.projection.centroids,
+        settings=plane.projection.settings,
+        cluster_to_class=result.metrics.cluster_to_class,
         title=f"{context.dataset.name}, {plane.split} split",
         size_inches=options.figure_inches,
     )
     save(figure, path)
-    tried = plane.clustering.result.settings.silhouettes
-    if tried:
-        save(silhouettes(tried), context.figure("silhouettes"))
+    if result.settings.silhouettes:
+        figure = silhouettes(result.settings.silhouettes)
+        save(figure, context.figure("silhouettes"))
     print(f"A map of the clusters: {path}")
 
 
-def _draw_both(context, of_input, plane, method):
+def _draw_both(context, of_input, plane, options):
     """Draws the input and the representation of a table side by side."""
     features = context.input_features(plane.split)
-    projection = project(
-        _comparable(context, features)[plane.sample],
-        method=method,
-        seed=context.seed,
-        l2_normalized=False,
-    )
+    projection = _project(context, features, plane.sample, options)
     labels = features.labels
+    metric = "silhouette" if labels is None else "silhouette_by_class"
     both = {}
     for title, points, clustering in (
         ("scaled input", projection.points, of_input),
         ("representation", plane.projection.points, plane.clustering),
     ):
         groups = clustering.assignments if labels is None else labels
-        metric = "silhouette" if labels is None else "silhouette_by_class"
-        value = _text(metric, getattr(clustering.result.metrics, metric))
-        both[f"{title}, silhouette {value}"] = points, groups[plane.sample]
+        title = f"{title}, silhouette {_text(clustering.result, metric)}"
+        both[title] = points, groups[plane.sample]
     path = context.figure("input_and_representation")
-    names = None if labels is None else context.dataset.class_names
-    save(before_and_after(both, names, settings=projection.settings), path)
+    figure = before_and_after(
+        both, context.dataset.class_names, settings=projection.settings
+    )
+    save(figure, path)
     print(f"The scaled input and the representation side by side: {path}")

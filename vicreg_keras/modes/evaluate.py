@@ -95,7 +95,8 @@ def format_summary(
     ):
         if record is not None:
             values = {
-                name: getattr(result.metrics, metric)
+                # Results of retrieval are metrics themselves.
+                name: getattr(getattr(result, "metrics", result), metric)
                 for name, result in record.results.items()
             }
             if values["encoder"] is not None:

@@ -159,7 +159,7 @@ def compare_with_source(
     results, neighbors = {}, []
     for name, context in (("earlier", earlier), ("this", trained)):
         train, validation = (context.features[part] for part in ("train", "validation"))
-        ranks = spectrum(train.representations).metrics
+        ranks = spectrum(train.representations)
         knn_top1 = None
         if dataset.num_classes is not None:
             knn = knn_accuracy(train, validation, num_classes=dataset.num_classes)

@@ -5,23 +5,23 @@ import pathlib
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.features import (
+    SPLITS,
     concatenate_features,
     extract_features,
     require_class_names,
     require_test_split,
 )
 from vicreg_keras.evaluate.index import NeighborIndex
-from vicreg_keras.evaluate.index_comparison import IndexResult, compare_index
+from vicreg_keras.evaluate.index_comparison import compare_index
 from vicreg_keras.evaluate.records import NAMES
 from vicreg_keras.evaluate.retrieval import (
-    RetrievalResult,
     RetrieveRecord,
     pick_queries,
     retrieval_eval,
 )
-from vicreg_keras.figures import text_table
 from vicreg_keras.figures.neighbors import Tile, neighbor_grid
 from vicreg_keras.figures.style import save
+from vicreg_keras.figures.text_table import format_table, percent
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import RetrieveOptions
 from vicreg_keras.workdir.files import folder_name, write_file
@@ -77,9 +77,15 @@ def open_index(
     keys = (context.features.split_key(name) for name in ("train", "validation"))
     key = "-".join((*keys, factory_string))
     folder = context.run and context.run.index / folder_name(dataset.name)
-    if folder and (index := _read_index(folder, key)):
-        index.set_search_parameters(search_parameters)
-        return index
+    if folder:
+        try:
+            index = NeighborIndex.load(folder)
+        except InputError:
+            pass  # There is none that is whole.
+        else:
+            if index.key == key:
+                index.set_search_parameters(search_parameters)
+                return index
     database = _database(context)
     index = NeighborIndex.build(
         database.representations,
@@ -108,48 +114,50 @@ def neighbors_by_class(
     Returns:
         The examples, and the neighbors of each, the nearest first.
     """
-    test, class_names = context.dataset.test, context.dataset.class_names
+    dataset, test = context.dataset, context.dataset.test
     picks = pick_queries(test.labels, context.seed)
     labels = test.labels[picks]
-    pictures = context.dataset.display_images(test, picks)
-    queries = [
-        Tile(picture, class_names[label])
-        for picture, label in zip(pictures, labels, strict=True)
-    ]
+    names = [dataset.class_names[label] for label in labels]
+    queries = list(map(Tile, dataset.display_images(test, picks), names))
     representations = context.features["test"].representations[picks]
     found = zip(*index.search(representations, num_neighbors), labels, strict=True)
     return queries, [_tiles(context, index, *one) for one in found]
 
 
 def _evaluate(context, index, num_neighbors):
-    splits = ("train", "validation", "test")
     exact = index.factory_string == "Flat"
     results = {}
-    for name, (*database, test) in context.each(splits):
+    for name, (*database, test) in context.each(SPLITS):
         results[name] = retrieval_eval(
             concatenate_features(database),
             test,
             num_classes=context.dataset.num_classes,
             index=None if exact or name != "encoder" else index,
         )
-    _print_retrieval(context.dataset.name, results)
     comparison = None
     if not exact:
+        database, queries = _database(context), context.features["test"]
         comparison = compare_index(
-            index,
-            _database(context).representations,
-            context.features["test"].representations,
-            k=num_neighbors,
+            index, database.representations, queries.representations, k=num_neighbors
         )
-        _print_comparison(comparison)
+    record = RetrieveRecord(
+        **context.record_fields,
+        split="test",
+        num_database=index.num_vectors,
+        num_queries=context.dataset.test.num_examples,
+        num_classes=context.dataset.num_classes,
+        results=results,
+        index=index.factory_string,
+        search_parameters=index.search_parameters,
+        num_neighbors=num_neighbors,
+        index_metrics=comparison,
+    )
+    _print_retrieval(record)
     path = context.figure("retrieval")
     if path is not None:
         tiles = neighbors_by_class(context, index, num_neighbors)
         save(neighbor_grid(*tiles), path)
         print(f"One example of each class and its nearest: {path}")
-    record = RetrieveRecord(
-        **context.record_fields, split="test", results=results, index=comparison
-    )
     context.log_metrics(record)
     return record
 
@@ -159,11 +167,15 @@ def _write_neighbors(context, examples, index, num_neighbors, path):
     representations = extract_features(context.encoder, examples).representations
     distances, neighbors = index.search(representations, num_neighbors)
     with write_file(path, "w") as file:
-        _write_csv(file, examples.names, index, distances, neighbors)
+        writer = csv.writer(file)
+        writer.writerow(("query", "rank", "neighbor", "class", "distance"))
+        for query, *nearest in zip(examples.names, distances, neighbors, strict=True):
+            for rank, (distance, number) in enumerate(_found(*nearest), start=1):
+                neighbor, name = index.names[number], _class_name(index, number)
+                writer.writerow((query, rank, neighbor, name, f"{distance:.6f}"))
     shown = range(min(_MAX_QUERIES, examples.num_examples))
     pictures = context.dataset.display_images(examples, shown)
-    names = map(_short, examples.names)
-    queries = [Tile(*one) for one in zip(pictures, names, strict=False)]
+    queries = list(map(Tile, pictures, map(_short, examples.names)))
     tiles = [_tiles(context, index, distances[i], neighbors[i]) for i in shown]
     figure_path = path.with_suffix(".png")
     save(neighbor_grid(queries, tiles), figure_path)
@@ -173,15 +185,6 @@ def _write_neighbors(context, examples, index, num_neighbors, path):
     print(f"A figure of the first {len(shown)}: {figure_path}")
 
 
-def _read_index(folder, key):
-    """Returns the index in a folder, if it is whole and has this key."""
-    try:
-        index = NeighborIndex.load(folder)
-    except InputError:
-        return None
-    return index if index.key == key else None
-
-
 def _database(context):
     """Returns features of what is searched: training and validation examples."""
     features = context.features
@@ -189,9 +192,8 @@ def _database(context):
 
 
 def _tiles(context, index, distances, neighbors, label=None):
-    """Returns a query's neighbors, for a figure; what was not found is left out."""
-    tiles = []
-    dataset = context.dataset
+    """Returns a query's neighbors, for a figure."""
+    dataset, tiles = context.dataset, []
     for distance, number in _found(distances, neighbors):
         split, position = dataset.train, number
         if number >= split.num_examples:
@@ -204,6 +206,7 @@ def _tiles(context, index, distances, neighbors, label=None):
 
 
 def _found(distances, neighbors):
+    """Leaves out what an approximate index did not find."""
     pairs = zip(distances, neighbors, strict=True)
     return [(distance, number) for distance, number in pairs if number >= 0]
 
@@ -217,40 +220,27 @@ def _short(name):
     return pathlib.PurePath(name).name
 
 
-def _write_csv(file, names, index, distances, neighbors):
-    writer = csv.writer(file)
-    writer.writerow(("query", "rank", "neighbor", "class", "distance"))
-    for name, *nearest in zip(names, distances, neighbors, strict=True):
-        for rank, (distance, number) in enumerate(_found(*nearest), start=1):
-            neighbor, class_name = index.names[number], _class_name(index, number)
-            writer.writerow((name, rank, neighbor, class_name, f"{distance:.6f}"))
-
-
-def _print_retrieval(dataset_name: str, results: dict[str, RetrievalResult]) -> None:
-    settings = results["encoder"].settings
+def _print_retrieval(record: RetrieveRecord) -> None:
     print(
-        f"Retrieval on {dataset_name}: {settings.num_queries} test examples against "
-        f"{settings.num_database} training ones; cosine similarity; in percent."
+        f"Retrieval on {record.dataset}: {record.num_queries} test examples against "
+        f"{record.num_database} training ones; cosine similarity; in percent."
     )
-    names = list(reversed(results))
-    metrics = [results[name].metrics for name in names]
-    lines = [("", *(NAMES[name] for name in names))]
+    names, results = list(record.results), list(record.results.values())
+    lines = [["", *(NAMES[name] for name in names[::-1])]]
     for measure in ("precision", "recall", "hit_rate"):
-        for k in getattr(metrics[0], measure):
-            cells = (text_table.percent(getattr(one, measure)[k]) for one in metrics)
-            lines.append((f"{measure.replace('_', ' ')} at {k}", *cells))
-    cells = (text_table.percent(one.mean_average_precision) for one in metrics)
-    lines.append(("mean average precision", *cells))
-    print(text_table.format_table(lines))
-
-
-def _print_comparison(comparison: IndexResult) -> None:
-    metrics, settings = comparison.metrics, comparison.settings
-    print(
-        f"{settings.factory_string} ({settings.search_parameters}): "
-        f"recall@{settings.k} {metrics.recall:.4f} against exact search; "
-        f"{metrics.queries_per_second:,.0f} queries/s, {metrics.speedup:.1f} times "
-        f"exact search's {metrics.exact_queries_per_second:,.0f}; built in "
-        f"{metrics.build_seconds:.1f} s; {metrics.num_bytes / 2**20:.1f} MiB "
-        f"(exact: {metrics.exact_num_bytes / 2**20:.1f})."
-    )
+        for k in getattr(results[0], measure):
+            values = [getattr(one, measure)[k] for one in results[::-1]]
+            lines.append([f"{measure.replace('_', ' ')} at {k}", *map(percent, values)])
+    values = [one.mean_average_precision for one in results[::-1]]
+    lines.append(["mean average precision", *map(percent, values)])
+    print(format_table(lines))
+    metrics = record.index_metrics
+    if metrics is not None:
+        print(
+            f"{record.index} ({record.search_parameters}): "
+            f"recall@{record.num_neighbors} {metrics.recall:.4f} against exact search; "
+            f"{metrics.queries_per_second:,.0f} queries/s, {metrics.speedup:.1f} times "
+            f"exact search's {metrics.exact_queries_per_second:,.0f}; built in "
+            f"{metrics.build_seconds:.1f} s; {metrics.num_bytes / 2**20:.1f} MiB "
+            f"(exact: {metrics.exact_num_bytes / 2**20:.1f})."
+        )

@@ -31,30 +31,31 @@ def run(context: Context, options: SpectrumOptions) -> SpectrumRecord:
         for name, features in stores.items()
         if features is not None
     }
-    spectra = {name: result.metrics for name, result in results.items()}
-    diagnoses = [diagnose_collapse(spectra["encoder"], kind="representation")]
+    diagnoses = [diagnose_collapse(results["encoder"], kind="representation")]
     # Of a run, what the loss saw is known, too: there the covariance term shows first.
     if context.run is not None and context.make_encoder is not None:
         of_embeddings = embedding_diagnosis(context.run)
         diagnoses += [of_embeddings] if of_embeddings else []
+    width = context.features["train"].representations.shape[1]
     lines = [("", "RankMe", "effective rank", "alpha", "std, mean", "dead", "of")]
-    for name, one in reversed(spectra.items()):
+    for name, one in reversed(results.items()):
         alpha = "-" if one.alpha is None else f"{one.alpha:.2f}"
         ranks = f"{one.rankme:.1f}", f"{one.effective_rank:.1f}", alpha
-        spread = f"{one.std_mean:.3g}", str(one.dead_dimensions)
-        size = str(results[name].settings.representation_size)
-        lines.append((NAMES[name], *ranks, *spread, size))
+        spread = f"{one.std_mean:.3g}", str(one.dead_dimensions), str(width)
+        lines.append((NAMES[name], *ranks, *spread))
     print(f"Spectrum of {len(sample)} training representations, without labels.")
     print(text_table.format_table(lines))
     for diagnosis in diagnoses:
         print(f"{diagnosis.state.capitalize()}. {diagnosis.text}")
     path = context.figure("spectrum")
     if path is not None:
-        save(eigenvalue_decay(spectra), path)
+        save(eigenvalue_decay(results), path)
         print(f"Its eigenvalues: {path}")
     record = SpectrumRecord(
         **context.record_fields,
         split="train",
+        num_examples=len(sample),
+        representation_size=width,
         results=results,
         diagnoses=tuple(diagnoses),
     )

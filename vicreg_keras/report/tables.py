@@ -68,18 +68,16 @@ def _per_run(
 
 
 def _retrieval_table(record: RetrieveRecord) -> Html:
-    metrics = [result.metrics for result in record.results.values()]
+    metrics = record.results.values()
     lines = []
     for attribute in ("precision", "recall", "hit_rate"):
         values = [getattr(one, attribute) for one in metrics]
         lines.append([f"{attribute.replace('_', ' ')} at"])
         lines += [[k, *(percent(one.get(k)) for one in values)] for k in values[0]]
-    settings = record.results["encoder"].settings
-    index = settings.index
-    index = "exact search" if index == "exact" else f"index {index}"
+    index = "exact search" if record.index == "Flat" else f"index {record.index}"
     caption = (
-        f"Retrieval on {record.dataset}, percent: {settings.num_queries:,} "
-        f"{record.split} images search {settings.num_database:,} training images by "
+        f"Retrieval on {record.dataset}, percent: {record.num_queries:,} "
+        f"{record.split} images search {record.num_database:,} training images by "
         f"cosine similarity, {index}; seed {record.seed}."
     )
     header = ["", *(NAMES[name] for name in record.results)]

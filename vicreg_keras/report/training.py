@@ -76,7 +76,7 @@ def collapse_section(runs: Sequence[Run]) -> Html:
         if len(runs) == 1:
             (record,) = records.values()
             spectra = record.results
-        figure = eigenvalue_decay({name: one.metrics for name, one in spectra.items()})
+        figure = eigenvalue_decay(spectra)
         parts.append(embed_figure(figure, "eigenvalues"))
     text = (
         f"Under a standard deviation of {COLLAPSED_STD['embedding']}, all images have "
@@ -102,13 +102,13 @@ def _spectrum_table(records, num_runs):
     for run, record in records.items():
         for name, result in record.results.items():
             header.append(f"{run}, {NAMES[name]}" if num_runs > 1 else NAMES[name])
-            results.append(result)
+            results.append((record, result))
     lines = []
     for attribute, (label, form) in _METRICS.items():
-        values = [getattr(result.metrics, attribute) for result in results]
+        values = [getattr(result, attribute) for _, result in results]
         lines.append([label, *("-" if v is None else format(v, form) for v in values)])
-    lines.append(["dimensions", *(one.settings.representation_size for one in results)])
-    images = _either(f"{one.settings.num_examples:,}" for one in results)
+    lines.append(["dimensions", *(one.representation_size for one, _ in results)])
+    images = _either(f"{one.num_examples:,}" for one in records.values())
     sources = _either(f"{one.dataset}, {one.split} split" for one in records.values())
     seeds = _either(str(record.seed) for record in records.values())
     caption = (

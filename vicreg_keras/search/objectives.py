@@ -70,7 +70,7 @@ def _silhouette(train, validation, dataset):
 
 
 def _rankme(train, validation, dataset):
-    return spectrum(validation.representations).metrics.rankme
+    return spectrum(validation.representations).rankme
 
 
 OBJECTIVES = {

@@ -47,13 +47,13 @@ def make_scorer(
     def score():
         features = extract_features(encode, bank, verbose=0)
         representations = features.representations
-        ranks = spectrum(representations).metrics
+        ranks = spectrum(representations)
         names = ("rankme", "effective_rank", "alpha", "std_mean")
         # Alpha has no value where there are few dimensions.
         scores = {name: getattr(ranks, name) for name in names}
         scores = {name: value for name, value in scores.items() if value is not None}
         vectors = _embeddings(model, representations[:_MAX_EMBEDDINGS])
-        embeddings = spectrum(vectors).metrics
+        embeddings = spectrum(vectors)
         for name in COLLAPSE_METRICS:
             scores[f"embedding_{name}"] = getattr(embeddings, name)
         if features.labels is not None:
