@@ -68,15 +68,10 @@ def _expect(condition, what):
 
 def _png_size(content):
     """Height and width, int64, as the header says; zeros where it is cut off."""
-    end = _PNG_SIZE_AT + _PNG_SIZE_BYTES
-    whole = tf.strings.length(content) >= end
-
-    def read():
-        piece = tf.strings.substr(content, _PNG_SIZE_AT, _PNG_SIZE_BYTES)
-        width_height = tf.io.decode_raw(piece, tf.int32, little_endian=False)
-        return tf.cast(width_height[::-1], tf.int64)
-
-    return tf.cond(whole, read, lambda: tf.zeros(2, tf.int64))
+    padded = tf.strings.join([content, b"\0" * (_PNG_SIZE_AT + _PNG_SIZE_BYTES)])
+    piece = tf.strings.substr(padded, _PNG_SIZE_AT, _PNG_SIZE_BYTES)
+    width_height = tf.io.decode_raw(piece, tf.int32, little_endian=False)
+    return tf.cast(width_height[::-1], tf.int64)
 
 
 def _jpeg_size(content):

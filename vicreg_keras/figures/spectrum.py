@@ -7,15 +7,10 @@ from matplotlib.figure import Figure
 from vicreg_keras.evaluate.spectrum import SpectrumMetrics
 from vicreg_keras.figures import style
 
-_LABELS = {
-    "encoder": "trained encoder",
-    "untrained": "untrained encoder",
-    "raw_input": "raw input",
-}
-_LOOKS = {
-    "encoder": {"color": style.TRAINING, "linestyle": "-"},
-    "untrained": {"color": style.UNTRAINED, "linestyle": "--"},
-    "raw_input": {"color": style.RAW, "linestyle": "-."},
+_KNOWN = {
+    "encoder": ("trained encoder", {"color": style.TRAINING, "linestyle": "-"}),
+    "untrained": ("untrained encoder", {"color": style.UNTRAINED, "linestyle": "--"}),
+    "raw_input": ("raw input", {"color": style.RAW, "linestyle": "-."}),
 }
 # Lower eigenvalues are rounding errors, and would squeeze the others.
 _MIN_SHARE = 1e-8
@@ -33,8 +28,8 @@ def eigenvalue_decay(spectra: Mapping[str, SpectrumMetrics]) -> Figure:
     """
     figure, axes = style.new_figure(6, 4.5)
     for number, (name, spectrum) in enumerate(spectra.items()):
-        look = _LOOKS.get(name, style.run_style(number))
-        label = _LABELS.get(name, style.shorten(name))
+        others = style.shorten(name), style.run_style(number)
+        label, look = _KNOWN.get(name, others)
         shares = [share for share in spectrum.eigenvalues if share >= _MIN_SHARE]
         axes.plot(
             range(1, len(shares) + 1),

@@ -32,10 +32,9 @@ def write_projector(
     folder = tensorboard / "projector"
     with write_file(folder / "vectors.tsv", "w") as file:
         np.savetxt(file, representations, fmt="%.6g", delimiter="\t")
-    lines = ["\t".join(columns)]
-    for texts in zip(*columns.values(), strict=True):
-        lines.append("\t".join(" ".join(text.split()) for text in texts))
-    write_text(folder / "labels.tsv", "\n".join(lines) + "\n")
+    lines = [tuple(columns), *zip(*columns.values(), strict=True)]
+    texts = ["\t".join(" ".join(text.split()) for text in line) for line in lines]
+    write_text(folder / "labels.tsv", "\n".join(texts) + "\n")
     config = projector.ProjectorConfig()
     embedding = config.embeddings.add()
     embedding.tensor_name = "representations"
