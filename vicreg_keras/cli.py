@@ -204,13 +204,14 @@ def _check_folders(request: Request) -> None:
         raise InputError("Expected workdir=RUN, a folder for the run. Received: none.")
     if needs != "encoder":
         return
-    if not (workdir or request.saved_model):
+    folder = request.saved_model or workdir
+    if not folder:
         raise InputError(
             "Expected workdir=RUN or saved_model=PATH with an encoder. Received: "
             "neither. Train one: --mode=pretrain --workdir=RUN."
         )
     name = "saved_model" if request.saved_model else "workdir"
-    path = pathlib.Path(request.saved_model or workdir)
+    path = pathlib.Path(folder)
     if not path.exists():
         raise InputError(
             f"Expected {name} to be a folder with an encoder. Received: {name}={path}, "
