@@ -4,7 +4,6 @@ import dataclasses
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 from vicreg_keras.modes import MODES, all_options, unused
 from vicreg_keras.settings import fields
@@ -42,7 +41,7 @@ def help_text(argv: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _help_lines(name: str, field: "dataclasses.Field[Any]") -> list[str]:
+def _help_lines(name: str, field: "dataclasses.Field[object]") -> list[str]:
     default, choices = field.default, field.metadata["choices"]
     text = field.metadata["help"]
     if choices and len(choices) < 12:
