@@ -27,7 +27,7 @@ from vicreg_keras.hardware.precision import POLICIES, choose_precision
 from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.build import build_model
-from vicreg_keras.training.optim import Schedule, warmup_cosine
+from vicreg_keras.training.optim import warmup_cosine
 
 # Steps that a schedule is divided into, however many are trained.
 _RESOLUTION = 100_000
@@ -115,7 +115,11 @@ class Annealed(keras.optimizers.schedules.LearningRateSchedule):
         spent: `Budget.spent`.
     """
 
-    def __init__(self, schedule: Schedule, spent: tf.Variable):
+    def __init__(
+        self,
+        schedule: keras.optimizers.schedules.LearningRateSchedule,
+        spent: tf.Variable,
+    ):
         self._schedule = schedule
         self._spent = spent
 
