@@ -33,6 +33,7 @@ import numpy as np
 
 from benchmarks import log
 from benchmarks.contender import Contender, check_same_work
+from vicreg_keras.settings import ENCODERS
 
 PRECISIONS = ("float32", "bfloat16")
 IMAGE_SIDE = 32
@@ -67,9 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch_size", type=int, default=256)
     parser.add_argument("--projector", default="1024-1024-1024")
-    parser.add_argument(
-        "--encoder", choices=["resnet18", "resnet34", "resnet50"], default="resnet18"
-    )
+    parser.add_argument("--encoder", choices=ENCODERS, default="resnet18")
     parser.add_argument("--stem", choices=["cifar", "imagenet"], default="cifar")
     parser.add_argument("--crop_size", type=int, help="pixels a side of a view")
     parser.add_argument("--steps", type=int, default=5, help="per round")
