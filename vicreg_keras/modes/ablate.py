@@ -114,8 +114,8 @@ def parse_grid(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
             variants[text] = {f"{term}_weight": weight for term, weight in weights}
         except ValueError as error:
             raise InputError(
-                f"Expected weights_grid=25-25-1,25-50-1: weights of {', '.join(TERMS)} "
-                f"for each variant. Received: weights_grid={text}."
+                f"Expected a weight of each term ({', '.join(TERMS)}) for each variant, "
+                f"joined by hyphens. Received: weights_grid={text}."
             ) from error
     return variants
 

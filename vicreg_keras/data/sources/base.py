@@ -53,15 +53,18 @@ def file_errors(name: str | os.PathLike, expected: str, remedy: str) -> Iterator
         ) from error
 
 
-def existing_path(dataset: str) -> pathlib.Path:
+def existing_path(dataset: str, *, is_folder: bool = False) -> pathlib.Path:
     """Returns the path of the dataset `scheme:PATH`.
 
+    Args:
+        dataset: The dataset's name.
+        is_folder: Whether the path is a folder's.
+
     Raises:
-        InputError: If there is no such file or, of `folder:PATH`, no such folder.
+        InputError: If there is no such file or folder.
     """
     scheme, _, location = dataset.partition(":")
     path = pathlib.Path(location).expanduser()
-    is_folder = scheme == "folder"
     if not location or not (path.is_dir() if is_folder else path.is_file()):
         raise InputError(
             f"Expected an existing {'folder' if is_folder else f'{scheme} file'}. "
