@@ -114,8 +114,8 @@ def parse_grid(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
             variants[text] = {f"{term}_weight": weight for term, weight in weights}
         except ValueError as error:
             raise InputError(
-                f"Expected a weight of each term ({', '.join(TERMS)}) for each variant, "
-                f"joined by hyphens. Received: weights_grid={text}."
+                f"Expected a weight of each term ({', '.join(TERMS)}) for every "
+                f"variant, joined by hyphens. Received: weights_grid={text}."
             ) from error
     return variants
 
