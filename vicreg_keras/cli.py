@@ -92,7 +92,8 @@ def parse(argv: Sequence[str]) -> Request:
     mode, workdir = flags.FLAGS.mode, flags.FLAGS.workdir
     if mode not in MODES:
         raise InputError(
-            f"Expected mode to be one of {', '.join(MODES)}. Received: mode={mode}."
+            f"Expected mode to be one of {', '.join(MODES)}. "
+            f"Received: {mode or 'none'}."
         )
     needs = MODES[mode].needs
     recorded = workdir and pathlib.Path(workdir) / _FLAG_FILE
@@ -299,7 +300,7 @@ def _fail(error: Exception) -> int:
         end = r"\b" if "_" in name else "(?==)"
         message = re.sub(rf"(?<![\w\-/.]){name}{end}", f"--{name}", message)
     if isinstance(error, flags.Error):
-        message += " See --help."
+        message = f"{message.rstrip('. ')}. See --help."
     print(f"main.py: {message}", file=sys.stderr)
     return 1
 

@@ -34,7 +34,7 @@ def test_grid_of_weights():
         }
     }
     for text in ("25-50", "25-x-1", ""):
-        with pytest.raises(InputError, match="weights_grid=25-25-1,25-50-1"):
+        with pytest.raises(InputError, match="a weight of each term"):
             ablate.parse_grid([text])
 
 

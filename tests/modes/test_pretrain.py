@@ -148,3 +148,27 @@ def test_metrics_are_strict_json(earlier):
     # JSON as other tools read it: no NaN.
     for line in earlier.metrics.read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)
+
+
+def test_fewer_epochs_than_a_run_has_are_refused(run_main, tmp_path):
+    recipe = ["--mode=pretrain", "--encoder=tiny", "--projector=8", "--batch_size=512"]
+    recipe += ["--score_every=0", f"--workdir={tmp_path}"]
+    assert run_main(*recipe, "--epochs=2")[0] == 0
+    flags = RunFolder(tmp_path).flags.read_text()
+    code, _, err = run_main(*recipe, "--epochs=1")
+    assert code == 1 and "at least 2" in err and len(err.strip().splitlines()) == 1
+    assert RunFolder(tmp_path).flags.read_text() == flags
+
+
+def test_options_of_the_other_kind_of_data_are_refused(run_main, tmp_path):
+    for arguments, part in (
+        (["--dataset=digits", "--mlp=64-32"], "--encoder=mlp"),
+        (["--dataset=iris", "--hue=0.1"], "--views=cifar"),
+        (["--dataset=iris", "--views=cifar"], "views for tables"),
+        (["--dataset=iris"], "--batch_size=64"),
+    ):
+        code, _, err = run_main(
+            "--mode=pretrain", f"--workdir={tmp_path}", "--epochs=1", *arguments
+        )
+        assert code == 1 and part in err, err
+        assert len(err.strip().splitlines()) == 1

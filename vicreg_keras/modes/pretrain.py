@@ -3,6 +3,7 @@
 import numpy as np
 
 from vicreg_keras.data.dataset import Dataset, open_dataset
+from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.collapse import diagnose_collapse
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.positives import (
@@ -12,7 +13,7 @@ from vicreg_keras.evaluate.positives import (
     nearest_others,
     shared_neighbors,
 )
-from vicreg_keras.evaluate.records import to_json
+from vicreg_keras.evaluate.records import PretrainRecord, read_records, to_json
 from vicreg_keras.evaluate.spectrum import spectrum
 from vicreg_keras.figures import text_table
 from vicreg_keras.figures.run_figures import draw_run
@@ -51,6 +52,7 @@ def run(
     """
     folder.create()
     with folder.lock():
+        _check_epochs(folder, settings)
         check_recipe(folder, settings, data)
         result = run_pretrain(
             settings, open_dataset(data, settings.seed), folder, options
@@ -59,6 +61,16 @@ def run(
         return 130
     print(f"The encoder is in {result.encoder}, figures in {folder.figures}.")
     return 0
+
+
+def _check_epochs(folder: RunFolder, settings: Settings) -> None:
+    """Checks that a run is not asked for fewer epochs than it has."""
+    epochs = [record.epoch for record in read_records(folder, PretrainRecord)]
+    if epochs and epochs[-1] > settings.epochs and any(folder.checkpoints.glob("*")):
+        raise InputError(
+            f"Expected epochs of at least {epochs[-1]}, which {folder.path} has "
+            f"already. Received: epochs={settings.epochs}. Choose another workdir."
+        )
 
 
 def run_pretrain(

@@ -7,6 +7,7 @@ from typing import Any
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings.options import (
+    check_given,
     check_options,
     fields,
     option,
@@ -284,7 +285,8 @@ class Settings:
             example_shape: `(height, width, 3)`, or `(num_columns,)` of a table.
 
         Raises:
-            InputError: If encoder or views are for the other kind of examples.
+            InputError: If encoder, views or an option of them are for the other kind
+                of examples.
         """
         is_table = len(example_shape) == 1
         encoder, views = ("mlp", "table") if is_table else ("resnet18", "cifar")
@@ -304,4 +306,11 @@ class Settings:
                     f"Expected {name} for {kind} ({', '.join(known)}). Received: "
                     f"{name}={value}. Use {name}=auto, or other data."
                 )
+        changed = [
+            name
+            for name, field in fields(self).items()
+            if field.metadata["only_with"].keys() & {"encoder", "views"}
+            and getattr(self, name) != field.default
+        ]
+        check_given((chosen,), changed)
         return chosen

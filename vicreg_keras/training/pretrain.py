@@ -72,12 +72,15 @@ def pretrain(
             f"then. Received: positives={settings.positives!r} and "
             f"{'none' if positives is None else 'some'}."
         )
-    steps_per_epoch = dataset.train.num_examples // settings.batch_size
+    settings = settings.for_examples(dataset.example_shape)
+    num_examples = dataset.train.num_examples
+    steps_per_epoch = num_examples // settings.batch_size
     if steps_per_epoch < 1:
+        fitting = 2 ** int(np.log2(num_examples))
         raise InputError(
             "Expected batch_size of at most the size of the training split "
-            f"({dataset.train.num_examples} examples). Received: "
-            f"batch_size={settings.batch_size}."
+            f"({num_examples} examples). Received: batch_size={settings.batch_size}. "
+            f"Use batch_size={fitting} or less."
         )
     with distribute.make_strategy(settings.strategy).scope():
         model = build_model(settings, dataset, steps_per_epoch)
