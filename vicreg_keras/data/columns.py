@@ -75,52 +75,6 @@ def table_statistics(
     )
 
 
-def scale_examples(
-    examples: np.ndarray, columns: Sequence[Column], statistics: TableStatistics
-) -> np.ndarray:
-    """Scales raw examples to the numbers that a table's encoder begins with.
-
-    First the distance of every number from its mean, in standard deviations, 0 where
-    it is missing; then, for columns of numbers with missing values in training, 1
-    where it is missing; then one column per category, 1 where it is the example's.
-
-    Args:
-        examples: `(num_examples, num_columns)`, NaN for missing values.
-        columns: The table's columns.
-        statistics: Statistics of the training examples.
-
-    Returns:
-        float32 `(num_examples, width)`.
-    """
-    examples = np.asarray(examples, np.float32)
-    numbers, indicators, categories = input_columns(columns, statistics)
-    scaled = (examples - statistics.mean) / statistics.std
-    parts = [np.nan_to_num(scaled[:, numbers]), np.isnan(examples[:, indicators])]
-    for index in categories:
-        codes = np.arange(len(columns[index].categories))
-        parts.append(examples[:, [index]] == codes)
-    return np.concatenate(parts, axis=1).astype(np.float32)
-
-
-def input_columns(
-    columns: Sequence[Column], statistics: TableStatistics
-) -> tuple[list[int], list[int], list[int]]:
-    """Returns the indices of columns by their part in `scale_examples`.
-
-    Args:
-        columns: The table's columns.
-        statistics: Statistics of the training examples.
-
-    Returns:
-        `(numbers, indicators, categories)`; indicators are the numbers that have
-        missing values.
-    """
-    numbers = [i for i, column in enumerate(columns) if column.categories is None]
-    indicators = [i for i in numbers if statistics.missing[i]]
-    categories = [i for i in range(len(columns)) if i not in set(numbers)]
-    return numbers, indicators, categories
-
-
 def table_images(
     examples: np.ndarray, columns: Sequence[Column], statistics: TableStatistics
 ) -> np.ndarray:

@@ -16,7 +16,6 @@ import numpy as np
 from vicreg_keras.data.columns import (
     Column,
     TableStatistics,
-    scale_examples,
     table_images,
     table_statistics,
 )
@@ -107,23 +106,6 @@ class Dataset:
         """Statistics of a table's training split, or of 200,000 random examples."""
         examples = self.train.sample(_MAX_STATISTICS_EXAMPLES, seed=0).read()
         return table_statistics(examples, self.columns)
-
-    def raw_inputs(
-        self, split: Split, indices: Sequence[int] | np.ndarray
-    ) -> np.ndarray:
-        """Returns examples as comparable vectors: pixels, or a table's scaled columns.
-
-        Args:
-            split: One of this dataset's.
-            indices: Which of its examples.
-
-        Returns:
-            float32 `(len(indices), width)`.
-        """
-        examples = split.read(indices)
-        if self.columns is not None:
-            return scale_examples(examples, self.columns, self.table_statistics)
-        return examples.reshape(len(examples), -1).astype(np.float32)
 
     def display_images(
         self, split: Split, indices: Sequence[int] | np.ndarray

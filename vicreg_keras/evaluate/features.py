@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 from vicreg_keras.data.dataset import Dataset, Split
 from vicreg_keras.errors import InputError
+from vicreg_keras.models.table_encoder import make_input_encoder
 
 Encoder = Callable[..., tf.Tensor]
 
 SPLITS = ("train", "validation", "test")
 
 _MAX_INPUT_BYTES = 2 * 2**30
-_INPUT_BATCH_SIZE = 1024
 
 
 class Features(NamedTuple):
@@ -104,11 +104,8 @@ def input_features(dataset: Dataset, split_name: str) -> Features:
         dataset: The dataset.
         split_name: Name of a split.
     """
-    split = getattr(dataset, split_name)
-    ends = range(_INPUT_BATCH_SIZE, split.num_examples, _INPUT_BATCH_SIZE)
-    parts = np.split(np.arange(split.num_examples), ends)
-    inputs = np.concatenate([dataset.raw_inputs(split, part) for part in parts])
-    return Features(inputs, split.labels)
+    encoder = make_input_encoder(dataset)
+    return extract_features(encoder, getattr(dataset, split_name), verbose=0)
 
 
 def require_class_names(dataset: Dataset) -> tuple[str, ...]:

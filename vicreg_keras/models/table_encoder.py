@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from vicreg_keras.data.columns import Column, TableStatistics, input_columns
+from vicreg_keras.data.columns import Column, TableStatistics
+from vicreg_keras.data.dataset import Dataset
 
 
 def make_table_encoder(
@@ -38,39 +39,62 @@ def make_table_encoder(
     return keras.Model(inputs, outputs, name="mlp")
 
 
-@keras.saving.register_keras_serializable(package="vicreg_keras")
-class TableInputs(layers.Layer):
-    """Scales raw values of a table in a graph; see `data.columns.scale_examples`.
+def make_input_encoder(dataset: Dataset) -> keras.Model:
+    """Returns a model of the input itself: pixels, or a table's scaled columns.
 
     Args:
-        numbers: Positions of columns of numbers.
-        indicators: Positions of those with an indicator of missing values.
-        categories: Positions of columns of categories.
-        num_categories: Number of categories of each of these.
-        mean: Mean of each column of numbers.
-        std: Standard deviation of each column of numbers.
+        dataset: The dataset.
+
+    Returns:
+        A functional `keras.Model`: `(batch, *example_shape)` raw examples to
+        `(batch, width)` float32 vectors, which can be compared.
+    """
+    inputs = layers.Input(dataset.example_shape)
+    if dataset.columns is None:
+        outputs = layers.Flatten(dtype="float32")(inputs)
+    else:
+        outputs = TableInputs.of(dataset.columns, dataset.table_statistics)(inputs)
+    return keras.Model(inputs, outputs, name="input")
+
+
+@keras.saving.register_keras_serializable(package="vicreg_keras")
+class TableInputs(layers.Layer):
+    """Scales raw values of a table to the numbers that its encoder begins with.
+
+    First the distance of every number from its mean, in standard deviations, 0 where
+    it is missing; then, for columns of numbers with missing values in training, 1
+    where it is missing; then one column per category, 1 where it is the example's.
+
+    Args:
+        num_categories: Number of categories of each column, 0 of a column of numbers.
+        mean: Mean of each column.
+        std: Standard deviation of each column.
+        missing: Whether a value of each column was missing in training.
         **kwargs: See `keras.layers.Layer`.
     """
 
     def __init__(
         self,
-        numbers: Sequence[int],
-        indicators: Sequence[int],
-        categories: Sequence[int],
         num_categories: Sequence[int],
         mean: Sequence[float],
         std: Sequence[float],
+        missing: Sequence[bool],
         **kwargs,
     ):
         super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
-        self._settings = {
-            "numbers": [int(i) for i in numbers],
-            "indicators": [int(i) for i in indicators],
-            "categories": [int(i) for i in categories],
-            "num_categories": [int(n) for n in num_categories],
-            "mean": [float(value) for value in mean],
-            "std": [float(value) for value in std],
+        self._config = {
+            "num_categories": list(num_categories),
+            "mean": np.asarray(mean).tolist(),
+            "std": np.asarray(std).tolist(),
+            "missing": np.asarray(missing).tolist(),
         }
+        self._numbers = [i for i, count in enumerate(num_categories) if not count]
+        self._indicators = [i for i in self._numbers if missing[i]]
+        self._categories = [
+            (i, count) for i, count in enumerate(num_categories) if count
+        ]
+        self._mean = np.float32(mean)[self._numbers]
+        self._std = np.float32(std)[self._numbers]
 
     @classmethod
     def of(
@@ -83,40 +107,27 @@ class TableInputs(layers.Layer):
             statistics: Statistics of the training examples.
             **kwargs: See `keras.layers.Layer`.
         """
-        numbers, indicators, categories = input_columns(columns, statistics)
-        return cls(
-            numbers,
-            indicators,
-            categories,
-            [len(columns[i].categories) for i in categories],
-            list(statistics.mean[numbers]),
-            list(statistics.std[numbers]),
-            **kwargs,
-        )
+        num_categories = [len(column.categories or ()) for column in columns]
+        return cls(num_categories, **vars(statistics), **kwargs)
 
     def call(self, inputs):
-        settings = self._settings
         parts = []
-        if settings["numbers"]:
-            numbers = tf.gather(inputs, settings["numbers"], axis=1)
-            mean, std = np.float32(settings["mean"]), np.float32(settings["std"])
-            scaled = (numbers - mean) / std
+        if self._numbers:
+            numbers = tf.gather(inputs, self._numbers, axis=1)
+            scaled = (numbers - self._mean) / self._std
             # Not tf.math.is_nan, which TFLite lacks: NaN alone differs from itself.
             parts.append(tf.where(numbers == numbers, scaled, 0.0))
-        if settings["indicators"]:
-            values = tf.gather(inputs, settings["indicators"], axis=1)
+        if self._indicators:
+            values = tf.gather(inputs, self._indicators, axis=1)
             parts.append(tf.cast(values != values, tf.float32))
-        for position, count in zip(
-            settings["categories"], settings["num_categories"], strict=True
-        ):
+        for column, count in self._categories:
             codes = tf.range(count, dtype=tf.float32)
-            parts.append(tf.cast(inputs[:, position, tf.newaxis] == codes, tf.float32))
+            parts.append(tf.cast(inputs[:, column, tf.newaxis] == codes, tf.float32))
         return tf.concat(parts, axis=1)
 
     def compute_output_shape(self, input_shape):
-        settings = self._settings
-        width = len(settings["numbers"]) + len(settings["indicators"])
-        return (input_shape[0], width + sum(settings["num_categories"]))
+        width = len(self._numbers) + len(self._indicators)
+        return (input_shape[0], width + sum(self._config["num_categories"]))
 
     def get_config(self):
-        return {**super().get_config(), **self._settings}
+        return {**super().get_config(), **self._config}

@@ -13,7 +13,7 @@ from vicreg_keras.evaluate.features import check_example_shape, input_size_probl
 from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.positives import nearest_others
 from vicreg_keras.models.saved_encoder import SavedEncoder, load_encoder
-from vicreg_keras.models.table_encoder import TableInputs
+from vicreg_keras.models.table_encoder import make_input_encoder
 from vicreg_keras.settings import INPUT, Settings
 from vicreg_keras.workdir.files import write_file
 from vicreg_keras.workdir.run_folder import RunFolder
@@ -55,7 +55,7 @@ def neighbor_source(settings: Settings, dataset: Dataset) -> NeighborSource | No
                 "Expected neighbors_from=RUN for so much data. Received: "
                 f"neighbors_from={INPUT}, {reason}. Train a run on it first."
             )
-        return NeighborSource("the raw input", _input_encoder(dataset), dataset)
+        return NeighborSource("the raw input", make_input_encoder(dataset), dataset)
     run = RunFolder(settings.neighbors_from)
     encoder = load_encoder(run.path)
     check_example_shape(encoder, dataset.example_shape)
@@ -102,16 +102,6 @@ def find_positives(
     with write_file(path) as file:
         np.savez(file, positives=positives)
     return positives
-
-
-def _input_encoder(dataset):
-    """Returns a model that gives the pixels, or a table's columns scaled."""
-    inputs = keras.Input(dataset.example_shape)
-    if dataset.columns is None:
-        layer = keras.layers.Flatten(dtype="float32")
-    else:
-        layer = TableInputs.of(dataset.columns, dataset.table_statistics)
-    return keras.Model(inputs, layer(inputs))
 
 
 def _read(path, num_train):
