@@ -33,7 +33,7 @@ import numpy as np
 
 from benchmarks import log
 from benchmarks.contender import Contender, check_same_work
-from vicreg_keras.settings import ENCODERS
+from vicreg_keras.settings.recipe import ENCODERS
 
 PRECISIONS = ("float32", "bfloat16")
 IMAGE_SIDE = 32

@@ -9,9 +9,9 @@ import PIL.Image
 import pytest
 
 from vicreg_keras import cli
-from vicreg_keras import settings as options
 from vicreg_keras.errors import InputError
 from vicreg_keras.modes import MODES, all_options, unused
+from vicreg_keras.settings import DataOptions, options, recipe
 from vicreg_keras.workdir.run_folder import RunFolder
 
 TINY = [
@@ -192,7 +192,7 @@ def test_wrong_input_gives_one_line(arguments, part, run_main, tmp_path):
 
 def test_an_encoder_is_required(run_main, tmp_path):
     code, _, err = run_main("--mode=export", f"--workdir={tmp_path}")
-    assert_one_line(code, err, str(tmp_path), "Pretrain")
+    assert_one_line(code, err, str(tmp_path), "--mode=pretrain")
     code, _, err = run_main("--mode=linear_eval", f"--saved_model={tmp_path}")
     assert_one_line(code, err, "SavedModel")
 
@@ -221,11 +221,11 @@ def test_choices_are_those_of_the_library():
     def choices(of, name):
         return set(options.fields(of)[name].metadata["choices"]) - {"auto"}
 
-    assert set(options.ENCODERS) == set(encoders.ENCODERS)
-    assert set(options.IMAGE_VIEWS) == set(image_views.VIEWS)
-    assert set(options.TABLE_VIEWS) == set(table_views.TABLE_VIEWS)
-    assert choices(options.Settings, "optimizer") == set(optim.OPTIMIZERS)
-    assert choices(options.Settings, "precision") == set(POLICIES)
+    assert set(recipe.ENCODERS) == set(encoders.ENCODERS)
+    assert set(recipe.IMAGE_VIEWS) == set(image_views.VIEWS)
+    assert set(recipe.TABLE_VIEWS) == set(table_views.TABLE_VIEWS)
+    assert choices(recipe.Settings, "optimizer") == set(optim.OPTIMIZERS)
+    assert choices(recipe.Settings, "precision") == set(POLICIES)
     assert set(TFLITE_VARIANTS) == set(tflite.VARIANTS)
 
 
@@ -234,7 +234,7 @@ def _every_option():
     for mode, entry in MODES.items():
         for name in options.fields(entry.options):
             yield mode, name
-    for name in options.fields(options.Settings):
+    for name in options.fields(recipe.Settings):
         yield "pretrain", name
 
 
@@ -283,14 +283,14 @@ def test_a_flag_without_effect_is_refused(arguments, part):
 
 def test_flags_of_a_run_are_defaults_of_later_modes(tmp_path):
     run = RunFolder(tmp_path)
-    recipe = options.Settings(encoder="tiny", batch_size=64, crop_scale=(0.5, 1.0))
-    data = options.DataOptions(drop_columns=("Income, USD", "id"), dataset="csv:t.csv")
-    texts = options.to_flags(data, recipe)
+    given = recipe.Settings(encoder="tiny", batch_size=64, crop_scale=(0.5, 1.0))
+    data = DataOptions(drop_columns=("Income, USD", "id"), dataset="csv:t.csv")
+    texts = options.to_flags(data, given)
     run.check_flags({**texts, "mode": "pretrain", "workdir": str(tmp_path)})
     command = ["main.py", "--mode=spectrum", f"--workdir={tmp_path}"]
     request = cli.parse([*command, "--dataset=csv:other.csv"])
     assert request.mode == "spectrum"
-    assert request.settings == recipe
+    assert request.settings == given
     assert request.data == dataclasses.replace(data, dataset="csv:other.csv")
     # The recipe's own flag file may be given again, but no other value of the recipe.
     cli.parse([*command, f"--flagfile={run.flags}", "--mode=spectrum"])
@@ -301,7 +301,7 @@ def test_flags_of_a_run_are_defaults_of_later_modes(tmp_path):
             cli.parse([*command, *arguments])
     # A run repeats itself from its own file.
     again = cli.parse(["main.py", f"--flagfile={run.flags}"])
-    assert (again.settings, again.data) == (recipe, data)
+    assert (again.settings, again.data) == (given, data)
 
 
 @pytest.mark.parametrize(

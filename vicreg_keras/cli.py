@@ -19,14 +19,14 @@ from absl import flags, logging  # noqa: E402
 from vicreg_keras.errors import InputError  # noqa: E402
 from vicreg_keras.modes import MODES, all_options, unused  # noqa: E402
 from vicreg_keras.modes.help import help_text  # noqa: E402
-from vicreg_keras.settings import (  # noqa: E402
-    DataOptions,
-    Settings,
+from vicreg_keras.settings import DataOptions, Settings  # noqa: E402
+from vicreg_keras.settings.options import (  # noqa: E402
     check_given,
+    check_paths,
     fields,
-    item_types,
     kind_of,
 )
+from vicreg_keras.workdir.versions import saved_model_folder  # noqa: E402
 
 _FLAG_FILE = "flags.flags"
 
@@ -119,7 +119,6 @@ def parse(argv: Sequence[str]) -> Request:
         _from_flags(MODES[mode].options),
     )
     check_given((request.data, request.settings, request.options), given)
-    _check_folders(request)
     return request
 
 
@@ -178,8 +177,9 @@ def _from_flags(options: type) -> Any:
     values = {}
     for name in fields(options):
         value = flags.FLAGS[name].value
-        if kind_of(options, name)[0] is tuple and value is not None:
-            value = _tuple(name, value, item_types(options, name))
+        kind, items = kind_of(options, name)
+        if kind is tuple and value is not None:
+            value = _tuple(name, value, items)
         values[name] = value
     return options(**values)
 
@@ -198,30 +198,28 @@ def _tuple(name: str, texts: Sequence[str], types: Sequence[type]) -> tuple:
     return values
 
 
-def _check_folders(request: Request) -> None:
-    """Checks, before TensorFlow is loaded, that what is evaluated exists."""
-    workdir, needs = request.workdir, MODES[request.mode].needs
+def _check_paths(request: Request) -> None:
+    """Checks, before TensorFlow is loaded, that what the options name exists."""
+    check_paths(request.options)
+    needs, workdir = MODES[request.mode].needs, request.workdir
+    if needs == "runs":
+        return
     if needs == "recipe" and not workdir:
         raise InputError("Expected workdir=RUN, a folder for the run. Received: none.")
-    if needs != "encoder":
-        return
     folder = request.saved_model or workdir
     if not folder:
         raise InputError(
             "Expected workdir=RUN or saved_model=PATH with an encoder. Received: "
             "neither. Train one: --mode=pretrain --workdir=RUN."
         )
-    name = "saved_model" if request.saved_model else "workdir"
-    path = pathlib.Path(folder)
-    if not path.exists():
-        raise InputError(
-            f"Expected {name} to be a folder with an encoder. Received: {name}={path}, "
-            "which does not exist. Train one: --mode=pretrain --workdir=RUN."
-        )
+    if needs == "encoder" and not folder.endswith(".keras"):
+        saved_model_folder(folder)
+    request.data.check_path()
 
 
 def _run(request: Request, argv: Sequence[str]) -> int:
     """Runs a mode; returns the exit status."""
+    _check_paths(request)
     with _silent_stderr():
         import tensorflow as tf
     try:

@@ -1,6 +1,7 @@
 """Errors whose message is for the user."""
 
-from collections.abc import Iterable
+import importlib.util
+from collections.abc import Iterable, Mapping
 
 
 class InputError(ValueError):
@@ -26,4 +27,26 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
         known = ", ".join(choices)
         raise InputError(
             f"Expected {name} to be one of {known}. Received: {name}={value}."
+        )
+
+
+def check_packages(purpose: str, packages: Mapping[str, str]) -> None:
+    """Checks, before any work, that optional packages are installed.
+
+    Args:
+        purpose: What needs them.
+        packages: Names of the packages by the names of their modules.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    missing = [
+        package
+        for module, package in packages.items()
+        if importlib.util.find_spec(module) is None
+    ]
+    if missing:
+        raise InputError(
+            f"Expected the packages that {purpose} needs. Received: no "
+            f"{', '.join(missing)}. Run: pip install {' '.join(missing)}"
         )

@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 from keras import ops
 
+from vicreg_keras.settings import Settings
+
 
 def vicreg_loss(
     *embeddings: keras.KerasTensor, **weights: float
@@ -199,7 +201,7 @@ TERMS: dict[str, Callable[..., keras.KerasTensor]] = {
     "variance": _mean_variance_loss,
     "covariance": _pair_covariance_loss,
 }
-WEIGHTS = {"invariance_weight": 25.0, "variance_weight": 25.0, "covariance_weight": 1.0}
+WEIGHTS: dict[str, float] = Settings().group("loss")
 
 
 def _covariance_by_gram(centered: keras.KerasTensor) -> keras.KerasTensor:

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from vicreg_keras.evaluate import projection
 from vicreg_keras.evaluate.projection import project
 from vicreg_keras.modes.options import ClusterOptions
-from vicreg_keras.settings import fields
+from vicreg_keras.settings.options import fields
 
 
 def blobs(num_blobs, num_each=20, width=16, spread=0.08, seed=0):
@@ -43,7 +43,9 @@ def fake_umap(monkeypatch):
             calls.append(rows)
             return rows[:, :2].astype(np.float64)
 
-    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP))
+    monkeypatch.setitem(
+        sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP, __spec__="a stand-in")
+    )
     return calls
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.models import encoders
-from vicreg_keras.settings import parse_widths
+from vicreg_keras.settings.options import parse_widths
 
 
 def count(weights):

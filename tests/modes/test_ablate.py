@@ -22,29 +22,25 @@ SETTINGS = Settings(
 )
 
 
-VARIANTS = ablate.VARIANTS
-
-
 def test_grid_of_weights():
-    assert ablate.parse_grid(["25-50-1"]) == {
-        "25-50-1": {
-            "invariance_weight": 25.0,
-            "variance_weight": 50.0,
-            "covariance_weight": 1.0,
-        }
-    }
-    for text in ("25-50", "25-x-1", ""):
-        with pytest.raises(InputError, match="a weight of each term"):
-            ablate.parse_grid([text])
+    (variant,) = AblateOptions(weights_grid=("25-50-1",)).variants(SETTINGS).items()
+    changes = {"variance_weight": 50.0, "covariance_weight": 1.0}
+    assert variant == ("25-50-1", SETTINGS.replace(changes))
+    for text in ("25-50", "25-x-1", "25-nan-1", ""):
+        with pytest.raises(InputError, match="covariance_weight of every variant"):
+            AblateOptions(weights_grid=(text,))
 
 
-def test_every_term_has_a_variant_without_it():
-    assert ablate.VARIANTS == {
-        "full loss": {},
-        "no invariance": {"invariance_weight": 0.0},
-        "no variance": {"variance_weight": 0.0},
-        "no covariance": {"covariance_weight": 0.0},
+def test_every_term_of_the_recipe_has_a_variant_without_it():
+    assert AblateOptions().variants(SETTINGS) == {
+        "full loss": SETTINGS,
+        "no invariance": SETTINGS.replace({"invariance_weight": 0.0}),
+        "no variance": SETTINGS.replace({"variance_weight": 0.0}),
+        "no covariance": SETTINGS.replace({"covariance_weight": 0.0}),
     }
+    without = SETTINGS.replace({"covariance_weight": 0.0})
+    variants = AblateOptions().variants(without)
+    assert set(variants) == {"full loss", "no invariance", "no variance"}
 
 
 def test_embeddings_collapse_without_the_variance_term(
@@ -54,9 +50,10 @@ def test_embeddings_collapse_without_the_variance_term(
     monkeypatch.setattr(ablate, "open_dataset", lambda data, seed: digits)
 
     def ablate_variants(names, num_seeds):
-        variants = {name: VARIANTS[name] for name in names}
-        monkeypatch.setattr(ablate, "VARIANTS", variants)
         options = AblateOptions(ablate_seeds=num_seeds)
+        variants = options.variants(SETTINGS)
+        variants = {name: variants[name] for name in names}
+        monkeypatch.setattr(AblateOptions, "variants", lambda *_: variants)
         assert ablate.run(SETTINGS, DataOptions(), run, options) == 0
         return read_records(run, AblateRecord)[-1]
 

@@ -50,7 +50,7 @@ def test_embed_of_user_provided_images(run_mode, context, photos):
 
 
 def test_embed_refuses_what_it_cannot_write(run_mode, context, unlabeled):
-    with pytest.raises(ValueError, match=r"suffix \.npz or \.csv.*x\.txt"):
+    with pytest.raises(ValueError, match=r"end in \.npz or \.csv.*x\.txt"):
         run_mode("embed", context, output="x.txt")
     with pytest.raises(ValueError, match="Expected a labeled dataset"):
         run_mode("embed", unlabeled, head="linear")

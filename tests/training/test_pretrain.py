@@ -14,7 +14,8 @@ from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.evaluate.spectrum import spectrum
 from vicreg_keras.figures import run_figures
 from vicreg_keras.models.saved_encoder import load_encoder, variables_of
-from vicreg_keras.settings import Settings, option
+from vicreg_keras.settings import Settings
+from vicreg_keras.settings.options import option
 from vicreg_keras.training.build import build_encoder
 from vicreg_keras.training.checkpoints import trained_encoder
 from vicreg_keras.training.pretrain import pretrain

@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, check_packages
 from vicreg_keras.evaluate.features import check_representations
 from vicreg_keras.evaluate.normalization import l2_normalize
 
@@ -150,13 +150,9 @@ def _project(
         perplexity = min(_PERPLEXITY, max(1.0, (len(stacked) - 1) / 3))
         tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed)
         return tsne.fit_transform(stacked), {"perplexity": perplexity}
-    try:
-        from umap import UMAP
-    except ImportError as error:
-        raise InputError(
-            "Expected the package umap-learn for method=umap. Received: it cannot be "
-            f"imported ({error}). Run: pip install umap-learn"
-        ) from error
+    check_packages("method=umap", {"umap": "umap-learn"})
+    from umap import UMAP
+
     num_neighbors = min(_NUM_NEIGHBORS, len(stacked) - 1)
     # With a seed it runs in one thread whatever it is told, and warns if not told.
     umap = UMAP(n_neighbors=num_neighbors, random_state=seed, n_jobs=1)

@@ -3,7 +3,6 @@
 Needs the packages tf2onnx and onnxruntime, which nothing else here needs.
 """
 
-import importlib.util
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import check_packages
 from vicreg_keras.export.compare import FileEncoder
 from vicreg_keras.export.savedmodel import DEFAULT_SIGNATURE, write_default_signature
 
@@ -19,22 +18,7 @@ from vicreg_keras.export.savedmodel import DEFAULT_SIGNATURE, write_default_sign
 TOLERANCE, MIN_COSINE = 1e-4, 0.9999
 
 _OPSET = 17
-_PACKAGES = ("tf2onnx", "onnxruntime")
-
-
-def check_packages() -> None:
-    """Checks, before any work, that the packages are installed.
-
-    Raises:
-        InputError: If one is missing.
-    """
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"Expected the packages {' and '.join(_PACKAGES)} for ONNX files. "
-            f"Received: no {', '.join(missing)}. Install them (pip install "
-            f"{' '.join(missing)})."
-        )
+PACKAGES = {"tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"}
 
 
 def convert(encoder: Callable[..., Any], example_shape: Sequence[int]) -> bytes:
@@ -50,7 +34,7 @@ def convert(encoder: Callable[..., Any], example_shape: Sequence[int]) -> bytes:
     Raises:
         InputError: If a package is missing.
     """
-    check_packages()
+    check_packages("format=onnx", PACKAGES)
     import tf2onnx
 
     for name in ("tf2onnx", "tensorflow"):  # They report their own internals.

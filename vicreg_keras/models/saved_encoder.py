@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from vicreg_keras.errors import InputError
-from vicreg_keras.workdir.versions import version_numbers
+from vicreg_keras.workdir.versions import saved_model_folder
 
 
 def load_encoder(path: str | os.PathLike) -> keras.layers.Layer:
@@ -35,7 +35,7 @@ def load_encoder(path: str | os.PathLike) -> keras.layers.Layer:
     path = pathlib.Path(path)
     if path.suffix == ".keras":
         return _from_keras_file(path)
-    return SavedEncoder(str(_saved_model_folder(path)))
+    return SavedEncoder(str(saved_model_folder(path)))
 
 
 def variables_of(encoder: keras.layers.Layer) -> list[tf.Variable]:
@@ -163,18 +163,3 @@ def _from_keras_file(path):
     encoder = getattr(model, "encoder", model)
     encoder.trainable = False
     return encoder
-
-
-def _saved_model_folder(path: pathlib.Path) -> pathlib.Path:
-    """Returns the folder of `saved_model.pb`, from a run's, an encoder's or itself."""
-    folders = [path]
-    for parent in (path, path / "encoder"):
-        folders += [parent / str(n) for n in reversed(version_numbers(parent))]
-    for folder in folders:
-        if (folder / "saved_model.pb").is_file():
-            return folder
-    raise InputError(
-        "Expected the folder of a run, with encoder/1/saved_model.pb, or one of a "
-        f"SavedModel. Received: path={path}, which has none. Pretrain first, or name "
-        "the folder of a finished run."
-    )

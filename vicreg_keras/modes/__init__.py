@@ -12,7 +12,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 from vicreg_keras.modes import options
-from vicreg_keras.settings import DataOptions, Settings, fields
+from vicreg_keras.settings import DataOptions, Settings
+from vicreg_keras.settings.options import fields
 
 # Options of the recipe that an evaluation has a use for.
 _EVALUATION_SETTINGS = ("deterministic", "precision", "seed", "strategy")

@@ -1,13 +1,10 @@
 """The mode `ablate`: the loss with and without each of its terms, or by a grid."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from vicreg_keras.data.dataset import Dataset, open_dataset
-from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.collapse import diagnose_collapse
 from vicreg_keras.evaluate.features import require_class_names, require_test_split
 from vicreg_keras.evaluate.knn import knn_eval
@@ -17,7 +14,6 @@ from vicreg_keras.figures import text_table
 from vicreg_keras.figures.ablation import ablation
 from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.figures.style import save
-from vicreg_keras.losses import TERMS
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import AblateOptions
 from vicreg_keras.modes.pretrain import prepare_positives
@@ -31,12 +27,6 @@ from vicreg_keras.workdir.recipe import check_recipe
 from vicreg_keras.workdir.run_folder import RunFolder
 
 UNTRAINED = "untrained"
-
-# One term left out at a time: weights that replace the recipe's.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "full loss": {},
-    **{f"no {term}": {f"{term}_weight": 0.0} for term in TERMS},
-}
 
 
 def run(
@@ -59,8 +49,7 @@ def run(
     Raises:
         InputError: If the dataset has no labels or no test split, or see `pretrain`.
     """
-    grid = options.weights_grid
-    variants = parse_grid(grid) if grid else VARIANTS
+    variants = options.variants(settings)
     dataset = open_dataset(data, settings.seed)
     require_class_names(dataset)
     require_test_split(dataset)
@@ -68,10 +57,10 @@ def run(
     results: dict[str, tuple[AblationMetrics, ...]]
     results = {name: () for name in (*variants, UNTRAINED)}
     for seed in seeds:
-        seeded = dataclasses.replace(settings, seed=seed)
+        seeded = settings.replace({"seed": seed})
         untrained = Context(build_encoder(seeded, dataset), dataset, seed=seed)
-        for name, weights in variants.items():
-            variant = dataclasses.replace(seeded, **weights)
+        for name, variant in variants.items():
+            variant = variant.replace({"seed": seed})
             folder = f"{name.replace(' ', '_')}-seed{seed}"
             variant_run = RunFolder(run.path / "ablate" / folder)
             print(f"{name}, seed {seed}: {variant_run.path}", flush=True)
@@ -86,7 +75,7 @@ def run(
         split="test",
         seeds=seeds,
         epochs=settings.epochs,
-        variants=variants,
+        variants={name: one.group("loss") for name, one in variants.items()},
         results=results,
     )
     _print(record)
@@ -95,29 +84,6 @@ def run(
     save(ablation(results), path)
     print(f"A figure of it: {path}")
     return 0
-
-
-def parse_grid(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Returns the weights of variants by name.
-
-    Args:
-        texts: Texts such as `"25-25-1"`: the weights of the loss's terms in the order
-            of `losses.TERMS`.
-
-    Raises:
-        InputError: If one has not as many numbers as there are terms.
-    """
-    variants = {}
-    for text in texts:
-        try:
-            weights = zip(TERMS, map(float, text.split("-")), strict=True)
-            variants[text] = {f"{term}_weight": weight for term, weight in weights}
-        except ValueError as error:
-            raise InputError(
-                f"Expected a weight of each term ({', '.join(TERMS)}) for every "
-                f"variant, joined by hyphens. Received: weights_grid={text}."
-            ) from error
-    return variants
 
 
 def _train(

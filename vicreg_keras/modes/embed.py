@@ -6,7 +6,6 @@ import pathlib
 import numpy as np
 from scipy.special import softmax
 
-from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import EmbedOptions
@@ -30,11 +29,6 @@ def run(context: Context, options: EmbedOptions) -> None:
             are no labels for a head.
     """
     path = context.output(options.output, "representations.npz")
-    if path.suffix not in _WRITERS:
-        raise InputError(
-            f"Expected an output with the suffix {' or '.join(_WRITERS)}. Received: "
-            f"output={path}."
-        )
     class_names = context.class_names if options.head else context.dataset.class_names
     if options.input is None:
         splits = {name: getattr(context.dataset, name) for name in context.features}

@@ -59,8 +59,6 @@ def run(context: Context, options: ExportOptions) -> ExportRecord:
     """
     if options.head:
         require_class_names(context.dataset)
-    if "onnx" in options.format:
-        onnx.check_packages()
     folder = context.output(options.output, "")
     paths: dict[str, str] = {}
     files: list[_File] = []

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from vicreg_keras.modes import MODES, all_options, unused
-from vicreg_keras.settings import fields
+from vicreg_keras.settings.options import fields
 
 
 def help_text(argv: Sequence[str]) -> str:

@@ -2,8 +2,9 @@
 
 import dataclasses
 
-from vicreg_keras.errors import InputError
-from vicreg_keras.settings import check_options, option
+from vicreg_keras.errors import InputError, check_packages
+from vicreg_keras.settings import Settings
+from vicreg_keras.settings.options import Options, option
 
 # Names that the modes understand, checked before anything heavy is imported.
 FORMATS = ("savedmodel", "tflite", "onnx")
@@ -24,13 +25,8 @@ _INDEX = (
 _SEARCH_PARAMETERS = "Search parameters of the index, such as nprobe=16 or efSearch=64."
 
 
-class _Options:
-    def __post_init__(self):
-        check_options(self)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PretrainOptions(_Options):
+class PretrainOptions(Options):
     """Options of `--mode=pretrain` beside the recipe."""
 
     index: str = option("Flat", _INDEX, only_with={"positives": ("neighbors",)})
@@ -40,7 +36,7 @@ class PretrainOptions(_Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LinearEvalOptions(_Options):
+class LinearEvalOptions(Options):
     """Options of `--mode=linear_eval`."""
 
     protocol: str = option(
@@ -61,27 +57,28 @@ class LinearEvalOptions(_Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KnnEvalOptions(_Options):
+class KnnEvalOptions(Options):
     """`--mode=knn_eval` has no options of its own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RetrieveOptions(_Options):
+class RetrieveOptions(Options):
     """Options of `--mode=retrieve`."""
 
     query: str | None = option(
         None,
         "User-provided examples to find neighbors of: an image file, folder or glob, "
         "or a CSV, Parquet or npz file.",
+        exists=True,
     )
-    output: str | None = option(None, _OUTPUT)
+    output: str | None = option(None, _OUTPUT, suffixes=(".csv",))
     index: str = option("Flat", _INDEX)
     search_parameters: str | None = option(None, _SEARCH_PARAMETERS)
     num_neighbors: int = option(5, "Neighbors per query that are shown.", minimum=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClusterOptions(_Options):
+class ClusterOptions(Options):
     """Options of `--mode=cluster`."""
 
     num_clusters: int | None = option(
@@ -107,26 +104,30 @@ class ClusterOptions(_Options):
                 "Expected figure_inches to be WIDTH,HEIGHT. Received: figure_inches="
                 f"{','.join(map(str, self.figure_inches))}."
             )
+        if self.projection == "umap":
+            check_packages("projection=umap", {"umap": "umap-learn"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SpectrumOptions(_Options):
+class SpectrumOptions(Options):
     """`--mode=spectrum` has no options of its own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EmbedOptions(_Options):
+class EmbedOptions(Options):
     """Options of `--mode=embed`."""
 
     input: str | None = option(
-        None, "User-provided examples instead of the dataset's; see query."
+        None,
+        "User-provided examples instead of the dataset's; see query.",
+        exists=True,
     )
-    output: str | None = option(None, _OUTPUT)
+    output: str | None = option(None, _OUTPUT, suffixes=(".npz", ".csv"))
     head: str | None = option(None, _HEAD, choices=("linear",))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneOptions(_Options):
+class FinetuneOptions(Options):
     """Options of `--mode=finetune`."""
 
     label_fractions: tuple[float, ...] = option(
@@ -134,25 +135,18 @@ class FinetuneOptions(_Options):
         "Fractions of the training labels to train on, above 0.",
         minimum=0,
         maximum=1,
+        exclusive=("minimum",),
     )
     finetune_epochs: int = option(20, "Epochs of finetuning.", minimum=1)
 
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.label_fractions or 0 in self.label_fractions:
-            raise InputError(
-                "Expected label_fractions above 0. Received: label_fractions="
-                f"{','.join(map(str, self.label_fractions))}."
-            )
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(_Options):
+class EvaluateOptions(Options):
     """`--mode=evaluate` has no options of its own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExportOptions(_Options):
+class ExportOptions(Options):
     """Options of `--mode=export`."""
 
     format: tuple[str, ...] = option(
@@ -170,6 +164,9 @@ class ExportOptions(_Options):
     def __post_init__(self):
         super().__post_init__()
         formats = ",".join(self.format)
+        if "onnx" in self.format:
+            packages = {"tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"}
+            check_packages("format=onnx", packages)
         if self.head and "savedmodel" not in self.format:
             raise InputError(
                 "Expected format=savedmodel with a head: no other format holds it. "
@@ -183,7 +180,7 @@ class ExportOptions(_Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AblateOptions(_Options):
+class AblateOptions(Options):
     """Options of `--mode=ablate`."""
 
     ablate_seeds: int = option(
@@ -195,9 +192,43 @@ class AblateOptions(_Options):
         "25-25-1,25-50-1; by default the full loss and each term left out.",
     )
 
+    def __post_init__(self):
+        super().__post_init__()
+        self.variants(Settings())
+
+    def variants(self, settings: Settings) -> dict[str, Settings]:
+        """Returns the variants of a recipe, by name.
+
+        Args:
+            settings: The recipe; a term that it leaves out is not left out again.
+
+        Raises:
+            InputError: If `weights_grid` has something else than weights.
+        """
+        weights = settings.group("loss")
+        if self.weights_grid is None:
+            used = [name for name, weight in weights.items() if weight]
+            without = {
+                f"no {name.removesuffix('_weight')}": settings.replace({name: 0.0})
+                for name in used
+            }
+            return {"full loss": settings, **without}
+        variants = {}
+        for text in self.weights_grid:
+            try:
+                values = map(float, text.split("-"))
+                changes = dict(zip(weights, values, strict=True))
+                variants[text] = settings.replace(changes)
+            except ValueError as error:
+                raise InputError(
+                    f"Expected {', '.join(weights)} of every variant, joined by "
+                    f"hyphens. Received: weights_grid={text}."
+                ) from error
+        return variants
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchOptions(_Options):
+class SearchOptions(Options):
     """Options of `--mode=search`."""
 
     trials: int = option(40, "Trials in all.", minimum=1)
@@ -206,7 +237,7 @@ class SearchOptions(_Options):
         "Quality on the validation split that is maximized.",
         choices=("knn", "linear", "silhouette", "rankme"),
     )
-    space: str | None = option(None, "YAML file of the search space.")
+    space: str | None = option(None, "YAML file of the search space.", exists=True)
     search_seeds: int = option(
         5, "Seeds of the final comparison with the recipe.", minimum=1
     )
@@ -216,10 +247,12 @@ class SearchOptions(_Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ReportOptions(_Options):
+class ReportOptions(Options):
     """Options of `--mode=report`."""
 
-    runs: tuple[str, ...] = option((), "Folders of the runs that are compared.")
+    runs: tuple[str, ...] = option(
+        (), "Folders of the runs that are compared.", exists=True
+    )
     output: str | None = option(None, _OUTPUT)
 
     def __post_init__(self):
@@ -229,7 +262,7 @@ class ReportOptions(_Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions(_Options):
+class RunOptions(Options):
     """Options of every mode."""
 
     mode: str | None = option(None, "What to do; see above.", group="run")
@@ -241,7 +274,7 @@ class RunOptions(_Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EncoderOptions(_Options):
+class EncoderOptions(Options):
     """Options of the modes that evaluate or export an encoder."""
 
     saved_model: str | None = option(

@@ -29,7 +29,8 @@ from vicreg_keras.search.space import (
     read_space,
 )
 from vicreg_keras.search.study import Search
-from vicreg_keras.settings import DataOptions, Settings, to_flags
+from vicreg_keras.settings import DataOptions, Settings
+from vicreg_keras.settings.options import to_flags
 from vicreg_keras.workdir.files import write_text
 from vicreg_keras.workdir.run_folder import RunFolder, RunLockedError
 

@@ -18,7 +18,9 @@ from optuna.distributions import (
 )
 
 from vicreg_keras.errors import InputError
-from vicreg_keras.settings import TABLE_VIEWS, Settings, fields, kind_of, parse_widths
+from vicreg_keras.settings import Settings
+from vicreg_keras.settings.options import fields, kind_of, parse_widths
+from vicreg_keras.settings.recipe import TABLE_VIEWS
 from vicreg_keras.views import image_views, table_views
 
 Space = Mapping[str, BaseDistribution]

@@ -24,7 +24,8 @@ from vicreg_keras.evaluate.records import TrialRecord
 from vicreg_keras.search.objectives import OBJECTIVES
 from vicreg_keras.search.space import Space, apply, own_values, suggest
 from vicreg_keras.search.trial import Task, TrialCrash, run_task
-from vicreg_keras.settings import DataOptions, Settings, free_names, to_flags
+from vicreg_keras.settings import DataOptions, Settings
+from vicreg_keras.settings.options import free_names, to_flags
 from vicreg_keras.workdir.run_folder import RunFolder
 
 # Seconds; a trial without a heartbeat for the grace period is another process's.

@@ -1,12 +1,16 @@
 """Which dataset is read, and how it is split."""
 
 import dataclasses
+import pathlib
 
-from vicreg_keras.settings.options import check_options, option
+from vicreg_keras.errors import InputError
+from vicreg_keras.settings.options import Options, option
+
+PATH_SCHEMES = ("csv", "folder", "npz", "parquet")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataOptions:
+class DataOptions(Options):
     """Which dataset is read, and how it is split; see `load_dataset`."""
 
     dataset: str = option(
@@ -40,7 +44,7 @@ class DataOptions:
         "Fraction of the training split held out for validation.",
         minimum=0,
         maximum=1,
-        exclusive=True,
+        exclusive=("minimum", "maximum"),
         group="data",
     )
     memory_limit_gib: float = option(
@@ -51,5 +55,26 @@ class DataOptions:
         fixed=False,
     )
 
-    def __post_init__(self):
-        check_options(self)
+    def path(self, *, is_folder: bool = False) -> pathlib.Path:
+        """Returns the path that `dataset` names, as in `csv:PATH`.
+
+        Args:
+            is_folder: Whether it is a folder, rather than a file.
+
+        Raises:
+            InputError: If there is none.
+        """
+        scheme, _, location = self.dataset.partition(":")
+        path = pathlib.Path(location).expanduser()
+        if not location or not (path.is_dir() if is_folder else path.is_file()):
+            raise InputError(
+                f"Expected an existing {'folder' if is_folder else f'{scheme} file'}. "
+                f"Received: dataset={self.dataset!r}. Use {scheme}:PATH."
+            )
+        return path
+
+    def check_path(self) -> None:
+        """Checks that what `dataset` names exists, before anything is loaded."""
+        scheme = self.dataset.partition(":")[0]
+        if scheme in PATH_SCHEMES:
+            self.path(is_folder=scheme == "folder")

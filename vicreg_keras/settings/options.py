@@ -2,8 +2,10 @@
 
 import csv
 import dataclasses
+import glob
 import io
 import math
+import os
 import re
 import types
 import typing
@@ -19,11 +21,13 @@ def option(
     *,
     minimum: float | None = None,
     maximum: float | None = None,
-    exclusive: bool = False,
+    exclusive: Sequence[str] = (),
     choices: Sequence[str] | None = None,
     group: str = "training",
     only_with: Mapping[str, Sequence[Any]] | None = None,
     fixed: bool = True,
+    exists: bool = False,
+    suffixes: Sequence[str] = (),
 ) -> Any:
     """Returns a dataclass field that describes one option.
 
@@ -32,12 +36,14 @@ def option(
         help: One line for `--help`.
         minimum: Smallest value, or of each number of an interval.
         maximum: Largest value, likewise.
-        exclusive: Whether the bounds themselves are excluded.
+        exclusive: Which of `"minimum"` and `"maximum"` are themselves excluded.
         choices: All values there are; of a tuple, of each of its items.
         group: Heading in `--help`; `Settings.group` selects by it.
         only_with: Names of other options with the values beside which this one has
             an effect.
         fixed: Whether a run can only be continued with the same value.
+        exists: Whether the value is the path, or a glob, of something that is there.
+        suffixes: What a path may end in.
     """
     return dataclasses.field(
         default=default,
@@ -50,6 +56,8 @@ def option(
             "group": group,
             "only_with": dict(only_with or {}),
             "fixed": fixed,
+            "exists": exists,
+            "suffixes": tuple(suffixes),
         },
     )
 
@@ -59,40 +67,39 @@ def fields(options: Any) -> dict[str, dataclasses.Field]:
     return {field.name: field for field in dataclasses.fields(options)}
 
 
-def kind_of(options: Any, name: str) -> tuple[type, bool]:
-    """Returns an option's type and whether it may be `None`.
+def kind_of(options: Any, name: str) -> tuple[type, tuple[type, ...]]:
+    """Returns an option's type, and the types of its items if it is a tuple.
 
-    The type is `bool`, `int`, `float`, `str` or `tuple`; of a tuple see `item_types`.
+    The type is `bool`, `int`, `float`, `str` or `tuple`. An interval has two items, a
+    list has one.
     """
-    hint = typing.get_type_hints(_class_of(options))[name]
-    optional = isinstance(hint, types.UnionType)
-    if optional:
-        hint = next(one for one in typing.get_args(hint) if one is not types.NoneType)
-    return typing.get_origin(hint) or hint, optional
-
-
-def item_types(options: Any, name: str) -> tuple[type, ...]:
-    """Returns the types of a tuple's items: two of an interval, one of a list."""
-    hint = typing.get_type_hints(_class_of(options))[name]
+    owner = options if isinstance(options, type) else type(options)
+    hint = typing.get_type_hints(owner)[name]
     if isinstance(hint, types.UnionType):
         hint = next(one for one in typing.get_args(hint) if one is not types.NoneType)
-    return tuple(one for one in typing.get_args(hint) if one is not Ellipsis)
+    items = tuple(one for one in typing.get_args(hint) if one is not Ellipsis)
+    return typing.get_origin(hint) or hint, items
 
 
-def check_options(options: Any) -> None:
-    """Checks every value of an option dataclass against its bounds and choices.
+class Options:
+    """Base of the option dataclasses, which checks every value.
 
     Raises:
-        InputError: If a value is out of bounds, not finite or not among the choices.
+        InputError: If a value is out of bounds, not finite or not among the choices,
+            or if a path has another suffix.
     """
-    for name, field in fields(options).items():
-        value = getattr(options, name)
-        if value is None or not field.metadata:
-            continue
-        for item in value if isinstance(value, tuple) else (value,):
-            _check_value(name, value, item, field.metadata)
-        if kind_of(options, name)[0] is tuple and len(item_types(options, name)) == 2:
-            if len(value) != 2 or value[0] > value[1]:
+
+    def __post_init__(self):
+        for name, field in fields(self).items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if value == () and field.default != ():
+                raise InputError(f"Expected values of {name}. Received: none.")
+            for item in value if isinstance(value, tuple) else (value,):
+                _check_value(name, value, item, field.metadata)
+            _, items = kind_of(self, name)
+            if len(items) == 2 and (len(value) != 2 or value[0] > value[1]):
                 raise InputError(
                     f"Expected {name} to be an interval LOW,HIGH. "
                     f"Received: {name}={text_of(value)}."
@@ -122,6 +129,23 @@ def check_given(options: Sequence[Any], given: Iterable[str]) -> None:
                     f"Received: {name}={text_of(getattr(known[name], name))} with "
                     f"{other}={value}. Leave {name} out."
                 )
+
+
+def check_paths(options: Any) -> None:
+    """Checks that the paths and globs among the options are those of something.
+
+    Raises:
+        InputError: If one is not.
+    """
+    for name, field in fields(options).items():
+        value = getattr(options, name) if field.metadata["exists"] else ()
+        for path in value if isinstance(value, tuple) else (value,):
+            if path and not glob.glob(os.path.expanduser(path), recursive=True):
+                if not os.path.exists(path):  # Its name may have brackets.
+                    raise InputError(
+                        f"Expected {name} to be a path that exists. Received: "
+                        f"{name}={path}. Correct it."
+                    )
 
 
 def to_flags(*options: Any) -> dict[str, str]:
@@ -181,10 +205,6 @@ def parse_widths(text: str, name: str = "projector") -> tuple[int, ...]:
     return tuple(int(width) for width in text.split("-")) if text else ()
 
 
-def _class_of(options):
-    return options if isinstance(options, type) else type(options)
-
-
 def _check_value(name, value, item, metadata):
     received = f"Received: {name}={text_of(value)}."
     choices, low, high = (metadata[key] for key in ("choices", "minimum", "maximum"))
@@ -192,24 +212,30 @@ def _check_value(name, value, item, metadata):
         raise InputError(
             f"Expected {name} to be one of {', '.join(choices)}. {received}"
         )
+    if metadata["suffixes"] and not item.endswith(metadata["suffixes"]):
+        suffixes = " or ".join(metadata["suffixes"])
+        raise InputError(f"Expected {name} to end in {suffixes}. {received}")
     if isinstance(item, bool | str):
         return
     if not math.isfinite(item):
         raise InputError(f"Expected {name} to be a finite number. {received}")
-    below = low is not None and (item < low or (metadata["exclusive"] and item == low))
+    exclusive = metadata["exclusive"]
+    below = low is not None and (item < low or ("minimum" in exclusive and item == low))
     above = high is not None and (
-        item > high or (metadata["exclusive"] and item == high)
+        item > high or ("maximum" in exclusive and item == high)
     )
     if below or above:
-        raise InputError(f"Expected {name} {_bounds(metadata)}. {received}")
+        raise InputError(f"Expected {name} {_bounds(low, high, exclusive)}. {received}")
 
 
-def _bounds(metadata):
-    low, high = metadata["minimum"], metadata["maximum"]
+def _bounds(low, high, exclusive):
     if high is None:
-        return f"to be {'above' if metadata['exclusive'] else 'at least'} {low:g}"
-    brackets = "()" if metadata["exclusive"] else "[]"
-    return f"in {brackets[0]}{low:g}, {high:g}{brackets[1]}"
+        return f"to be {'above' if 'minimum' in exclusive else 'at least'} {low:.12g}"
+    start, end = (
+        "(" if "minimum" in exclusive else "[",
+        ")" if "maximum" in exclusive else "]",
+    )
+    return f"in {start}{low:.12g}, {high:.12g}{end}"
 
 
 def text_of(value: Any) -> str:

@@ -2,17 +2,16 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings.options import (
+    Options,
     check_given,
-    check_options,
     fields,
     option,
     parse_widths,
-    text_of,
 )
 
 ENCODERS = (
@@ -45,7 +44,7 @@ _TABLE_ENCODER = {"encoder": TABLE_ENCODERS}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Options):
     """The recipe of a run, without its data.
 
     Every attribute is an option of the command line, with the help, bounds and choices
@@ -90,10 +89,13 @@ class Settings:
         "Height and width of a view in pixels; by default the image's.", minimum=1
     )
     crop_scale: tuple[float, float] | None = _image_view(
-        "MIN,MAX area of a crop, as fractions of the image's.", minimum=0, maximum=1
+        "MIN,MAX area of a crop, as fractions of the image's.",
+        minimum=0,
+        maximum=1,
+        exclusive=("minimum",),
     )
     crop_ratio: tuple[float, float] | None = _image_view(
-        "MIN,MAX width / height of a crop.", minimum=0
+        "MIN,MAX width / height of a crop.", minimum=0, exclusive=("minimum",)
     )
     interpolation: str | None = _image_view(
         "Interpolation of crops.", choices=("bilinear", "bicubic")
@@ -247,15 +249,9 @@ class Settings:
     )
 
     def __post_init__(self):
-        check_options(self)
+        super().__post_init__()
         parse_widths(self.projector)
         parse_widths(self.mlp, "mlp")
-        for name in ("crop_scale", "crop_ratio"):
-            value = getattr(self, name)
-            if value is not None and value[0] <= 0:
-                raise InputError(
-                    f"Expected {name} to be above 0. Received: {name}={text_of(value)}."
-                )
         if (self.positives == "neighbors") != bool(self.neighbors_from):
             raise InputError(
                 "Expected positives=neighbors and neighbors_from=RUN (or input) "
@@ -269,6 +265,10 @@ class Settings:
         if self.warmup_epochs < self.epochs:
             return self.warmup_epochs
         return self.epochs / 10
+
+    def replace(self, changes: Mapping[str, Any]) -> "Settings":
+        """Returns the settings with other values, which are checked."""
+        return dataclasses.replace(self, **changes)
 
     def group(self, name: str) -> dict[str, Any]:
         """Returns the values of one group of options that are not `None`."""

@@ -6,7 +6,8 @@ from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.model import VICReg
 from vicreg_keras.models import encoders
 from vicreg_keras.models.table_encoder import make_table_encoder
-from vicreg_keras.settings import Settings, parse_widths
+from vicreg_keras.settings import Settings
+from vicreg_keras.settings.options import parse_widths
 from vicreg_keras.training import optim
 from vicreg_keras.views.image_views import make_views
 from vicreg_keras.views.table_views import make_table_views

@@ -14,7 +14,8 @@ from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.positives import nearest_others
 from vicreg_keras.models.saved_encoder import SavedEncoder, load_encoder
 from vicreg_keras.models.table_encoder import make_input_encoder
-from vicreg_keras.settings import INPUT, Settings
+from vicreg_keras.settings import Settings
+from vicreg_keras.settings.recipe import INPUT
 from vicreg_keras.workdir.files import write_file
 from vicreg_keras.workdir.run_folder import RunFolder
 

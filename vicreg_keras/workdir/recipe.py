@@ -1,6 +1,7 @@
 """The recipe that a run was started with, as a flag file in its folder."""
 
-from vicreg_keras.settings import DataOptions, Settings, free_names, to_flags
+from vicreg_keras.settings import DataOptions, Settings
+from vicreg_keras.settings.options import free_names, to_flags
 from vicreg_keras.workdir.run_folder import RunFolder
 
 

@@ -12,6 +12,8 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 
+from vicreg_keras.errors import InputError
+
 _UNFINISHED = ".unfinished-"
 
 
@@ -27,6 +29,27 @@ def newest_version(folder: str | os.PathLike) -> pathlib.Path | None:
     """Returns the folder of the version with the largest number, or `None`."""
     numbers = version_numbers(folder)
     return pathlib.Path(folder) / str(numbers[-1]) if numbers else None
+
+
+def saved_model_folder(path: str | os.PathLike) -> pathlib.Path:
+    """Returns the folder of the newest SavedModel.
+
+    Args:
+        path: The folder itself, one with numbered versions, or a run's.
+
+    Raises:
+        InputError: If there is none.
+    """
+    path = pathlib.Path(path)
+    candidates = path, newest_version(path), newest_version(path / "encoder")
+    for folder in candidates:
+        if folder is not None and (folder / "saved_model.pb").is_file():
+            return folder
+    raise InputError(
+        "Expected the folder of a run, with encoder/1/saved_model.pb, or one of a "
+        f"SavedModel. Received: path={path}, which has none. Train one: "
+        "mode=pretrain, or name another folder."
+    )
 
 
 def write_version(

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import pathlib
 from collections.abc import Iterable, Iterator
 
 import tqdm
@@ -51,26 +50,6 @@ def file_errors(name: str | os.PathLike, expected: str, remedy: str) -> Iterator
             f"Expected {expected}. Received: {name} ({reason[:200].rstrip('. ')}). "
             f"{remedy}."
         ) from error
-
-
-def existing_path(dataset: str, *, is_folder: bool = False) -> pathlib.Path:
-    """Returns the path of the dataset `scheme:PATH`.
-
-    Args:
-        dataset: The dataset's name.
-        is_folder: Whether the path is a folder's.
-
-    Raises:
-        InputError: If there is no such file or folder.
-    """
-    scheme, _, location = dataset.partition(":")
-    path = pathlib.Path(location).expanduser()
-    if not location or not (path.is_dir() if is_folder else path.is_file()):
-        raise InputError(
-            f"Expected an existing {'folder' if is_folder else f'{scheme} file'}. "
-            f"Received: {dataset=}. Use {scheme}:PATH."
-        )
-    return path
 
 
 def progress_bar(

@@ -11,7 +11,6 @@ from PIL import Image
 
 from vicreg_keras.data.sources.base import (
     Source,
-    existing_path,
     file_errors,
     progress_bar,
     quoted,
@@ -53,7 +52,7 @@ def load_folder(options: DataOptions) -> Source:
             if images differ in size and `image_size` is `None`; or if its splits do
             not have the same classes.
     """
-    root = existing_path(options.dataset, is_folder=True)
+    root = options.path(is_folder=True)
     folders = _split_folders(root)
     found = {split: _list_images(folder) for split, folder in folders.items()}
     classes = {split: _classes(folders[split], paths) for split, paths in found.items()}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.base import Source, existing_path, file_errors
+from vicreg_keras.data.sources.base import Source, file_errors
 from vicreg_keras.data.sources.images import as_rgb, resized
 from vicreg_keras.data.sources.table_columns import as_float32, check_columns
 from vicreg_keras.data.split import Split
@@ -60,7 +60,7 @@ def load_npz(options: DataOptions) -> Source:
     Raises:
         InputError: If there is no such file, or its arrays are not as above.
     """
-    path = existing_path(options.dataset)
+    path = options.path()
     arrays = _read_npz(path)
     # Of several keys of a split the first counts.
     keys = {split: keys for split, *keys in reversed(_KEYS) if keys[0] in arrays}

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.base import Source, existing_path, quoted
+from vicreg_keras.data.sources.base import Source, quoted
 from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.data.sources.table_columns import (
     as_float32,
@@ -48,7 +48,7 @@ def load_table(options: DataOptions) -> Source:
             identifier, of another type, or numbers with some text among them; or if a
             number is not finite in float32.
     """
-    path = existing_path(options.dataset)
+    path = options.path()
     file = TABLE_FILES[options.dataset.partition(":")[0]](path)
     columns, examples = _read_examples(file, _example_columns(file, options))
     check_columns(columns, examples, path)
