@@ -24,7 +24,7 @@ from vicreg_keras.losses import vicreg_loss
 from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.build import build_model
-from vicreg_keras.views.image_views import pair_options
+from vicreg_keras.views.named_views import pair_options
 
 
 def main():

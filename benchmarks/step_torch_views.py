@@ -30,7 +30,7 @@ class View:
     """Random views of a batch of images.
 
     Args:
-        plan: Has the options of `vicreg_keras.views.image_views`, by their names.
+        plan: Has the options of `vicreg_keras.views.named_views`, by their names.
         side: of the images, in pixels.
         new_side: of the views.
     """

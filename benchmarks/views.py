@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.log import commit, machine, markdown_table, report
-from vicreg_keras.views import image_views
+from vicreg_keras.views import named_views
 from vicreg_keras.views.view import View
 
 
@@ -36,10 +36,10 @@ def main():
     images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     images = tf.constant(images)
 
-    contenders = {name: seeded_pair(name, images) for name in image_views.VIEWS}
+    contenders = {name: seeded_pair(name, images) for name in named_views.VIEWS}
     contenders["cifar, 16 pixels"] = seeded_pair("cifar", images, crop_size=16)
     contenders["cifar, in tf.data"] = in_dataset(
-        images, image_views.make_views("cifar")
+        images, named_views.make_views("cifar")
     )
     contenders["keras-cv, in tf.data"] = in_dataset(
         images, keras_cv_pair(options.image_size)
@@ -56,7 +56,7 @@ def main():
 
 def seeded_pair(name: str, images: tf.Tensor, **overrides) -> Callable[[int], None]:
     """Returns a function that makes both views of a number of batches, one by one."""
-    first, second = image_views.make_views(name, **overrides)
+    first, second = named_views.make_views(name, **overrides)
 
     def run(num_batches: int):
         for step in range(num_batches):

@@ -216,14 +216,14 @@ def test_choices_are_those_of_the_library():
     from vicreg_keras.models import encoders
     from vicreg_keras.modes.options import TFLITE_VARIANTS
     from vicreg_keras.training import optim
-    from vicreg_keras.views import image_views, table_views
+    from vicreg_keras.views import named_views
 
     def choices(of, name):
         return set(options.fields(of)[name].metadata["choices"]) - {"auto"}
 
     assert set(recipe.ENCODERS) == set(encoders.ENCODERS)
-    assert set(recipe.IMAGE_VIEWS) == set(image_views.VIEWS)
-    assert set(recipe.TABLE_VIEWS) == set(table_views.TABLE_VIEWS)
+    assert set(recipe.IMAGE_VIEWS) == set(named_views.VIEWS)
+    assert set(recipe.TABLE_VIEWS) == set(named_views.TABLE_VIEWS)
     assert choices(recipe.Settings, "optimizer") == set(optim.OPTIMIZERS)
     assert choices(recipe.Settings, "precision") == set(POLICIES)
     assert set(TFLITE_VARIANTS) == set(tflite.VARIANTS)

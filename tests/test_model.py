@@ -11,7 +11,7 @@ from vicreg_keras import losses
 from vicreg_keras.model import VICReg
 from vicreg_keras.models import encoders
 from vicreg_keras.views.image_layers import RandomHorizontalFlip
-from vicreg_keras.views.image_views import make_views
+from vicreg_keras.views.named_views import make_views
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3)).astype("uint8")
 TERMS = {"loss", "invariance_loss", "variance_loss", "covariance_loss"}

@@ -18,7 +18,7 @@ from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.losses import vicreg_loss
 from vicreg_keras.training import optim
 from vicreg_keras.training.build import build_model
-from vicreg_keras.views.image_views import make_views
+from vicreg_keras.views.named_views import make_views
 
 FLAGS = pathlib.Path(__file__).resolve().parent.parent / "flags"
 STEPS_PER_EPOCH = 10

@@ -33,8 +33,7 @@ _MODULES = {
         "RandomResizedCrop",
         "RandomSolarization",
     ),
-    "views.image_views": ("VIEWS", "make_views"),
-    "views.table_views": ("TABLE_VIEWS", "make_table_views"),
+    "views.named_views": ("TABLE_VIEWS", "VIEWS", "make_table_views", "make_views"),
     "views.view": ("View",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -4,7 +4,7 @@ import pytest
 
 from vicreg_keras.settings import Settings
 from vicreg_keras.settings.recipe import IMAGE_VIEWS
-from vicreg_keras.views.image_views import VIEWS, make_views, pair_options
+from vicreg_keras.views.named_views import VIEWS, make_views, pair_options
 
 # The argument of each option, by the layers in their order.
 ARGUMENTS = (

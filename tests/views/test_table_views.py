@@ -6,7 +6,7 @@ import pytest
 from vicreg_keras.data.columns import Column, table_statistics
 from vicreg_keras.settings import Settings
 from vicreg_keras.settings.recipe import TABLE_VIEWS as NAMES
-from vicreg_keras.views.table_views import (
+from vicreg_keras.views.named_views import (
     TABLE_VIEWS,
     make_table_views,
     pair_options,

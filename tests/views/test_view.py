@@ -16,7 +16,7 @@ from vicreg_keras.views.image_layers import (
     RandomResizedCrop,
     RandomSolarization,
 )
-from vicreg_keras.views.image_views import make_views
+from vicreg_keras.views.named_views import make_views
 from vicreg_keras.views.view import View
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 12, 12, 3)).astype(np.uint8)

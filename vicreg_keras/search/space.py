@@ -21,7 +21,7 @@ from vicreg_keras.errors import InputError
 from vicreg_keras.settings import Settings
 from vicreg_keras.settings.options import fields, kind_of, parse_widths
 from vicreg_keras.settings.recipe import TABLE_VIEWS
-from vicreg_keras.views import image_views, table_views
+from vicreg_keras.views.named_views import pair_options
 
 Space = Mapping[str, BaseDistribution]
 
@@ -172,9 +172,8 @@ def own_values(settings: Settings, space: Space) -> dict[str, Any] | None:
 
 def _view_options(settings: Settings) -> dict[str, Any]:
     """Returns every option of the recipe's first view."""
-    if settings.views in TABLE_VIEWS:
-        return table_views.pair_options(settings.views, **settings.group("table views"))
-    return image_views.pair_options(settings.views, **settings.group("image views"))
+    group = "table views" if settings.views in TABLE_VIEWS else "image views"
+    return pair_options(settings.views, **settings.group(group))
 
 
 def _widths(name: str, text: str) -> dict[str, BaseDistribution]:

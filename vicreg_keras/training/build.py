@@ -9,8 +9,7 @@ from vicreg_keras.models.table_encoder import make_table_encoder
 from vicreg_keras.settings import Settings
 from vicreg_keras.settings.options import parse_widths
 from vicreg_keras.training import optim
-from vicreg_keras.views.image_views import make_views
-from vicreg_keras.views.table_views import make_table_views
+from vicreg_keras.views.named_views import make_table_views, make_views
 
 # Views of a table draw values of other examples from at most so many.
 _MAX_MARGINAL_EXAMPLES = 50_000

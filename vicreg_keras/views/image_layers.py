@@ -19,7 +19,7 @@ from keras_cv.layers import (
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.views import image_ops
-from vicreg_keras.views.seeded_layer import SeededLayer
+from vicreg_keras.views.view import SeededLayer
 
 
 class ImageLayer(SeededLayer, VectorizedBaseImageAugmentationLayer):

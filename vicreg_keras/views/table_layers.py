@@ -1,7 +1,5 @@
 """Random layers of tables: examples mixed, cropped, scaled, noisy, replaced, masked."""
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from typing import ClassVar
@@ -12,10 +10,7 @@ import tensorflow as tf
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.views import table_ops
-from vicreg_keras.views.seeded_layer import SeededLayer
-
-# Marginals are part of a layer's config, and so of every file it is saved in.
-MAX_MARGINALS = 4096
+from vicreg_keras.views.view import SeededLayer
 
 
 class TableLayer(SeededLayer):
@@ -35,20 +30,6 @@ class TableLayer(SeededLayer):
                 f"Received: examples.shape={tuple(shape)}. Give examples of the table "
                 "that the view was made for."
             )
-
-    def _column_array(
-        self, argument: str, value: Sequence | np.ndarray, dtype: type
-    ) -> np.ndarray:
-        """Returns one value per column, and takes their number for `num_columns`."""
-        array = np.array(value)
-        kind, is_valid = "True or False", array.dtype == bool
-        if dtype is float:
-            kind = "finite numbers of at least 0"
-            is_valid = bool(np.all(np.isfinite(array) & (array >= 0)))
-        is_valid = array.ndim == 1 and is_valid
-        self._check(is_valid, argument, array.tolist(), f"{kind}, one per column")
-        self.num_columns = len(array)
-        return array.astype(np.float32 if dtype is float else bool)
 
 
 @keras.saving.register_keras_serializable(package="vicreg_keras")
@@ -76,7 +57,8 @@ class Mixup(TableLayer):
         self.maximum = self._number("maximum", maximum, 1.0)
         self.categorical = None
         if categorical is not None:
-            self.categorical = self._column_array("categorical", categorical, bool)
+            self.categorical = np.asarray(categorical, bool)
+            self.num_columns = len(self.categorical)
 
     def augment(self, examples, seed):
         batch_size, num_columns = tf.shape(examples)[0], examples.shape[1]
@@ -169,7 +151,8 @@ class RandomNoise(TableLayer):
     def __init__(self, stddev: float, units: Sequence[float] | np.ndarray, **kwargs):
         super().__init__(**kwargs)
         self.stddev = self._number("stddev", stddev)
-        self.units = self._column_array("units", units, float)
+        self.units = np.asarray(units, np.float32)
+        self.num_columns = len(self.units)
 
     def augment(self, examples, seed):
         noise = self._normal(tf.shape(examples), seed)
@@ -183,7 +166,7 @@ class RandomCorruption(TableLayer):
     Args:
         probability: Probability that an entry is replaced, in `[0, 1]`.
         marginals: Examples whose values are drawn, categories and gaps like any other,
-            `(num_marginals, num_columns)`, at most `MAX_MARGINALS`.
+            `(num_marginals, num_columns)`; `None` where the probability is 0.
 
     Reference:
         See `table_ops.corrupt`.
@@ -194,27 +177,14 @@ class RandomCorruption(TableLayer):
     def __init__(self, probability: float, marginals: np.ndarray | None, **kwargs):
         super().__init__(**kwargs)
         self.probability = self._number("probability", probability, 1.0)
-        if marginals is not None or self.probability:
-            marginals = np.array(marginals, np.float32)
-            self._check(
-                marginals.ndim == 2 and 1 <= len(marginals) <= MAX_MARGINALS,
-                "marginals.shape",
-                marginals.shape,
-                f"(num_marginals, num_columns), num_marginals in [1, {MAX_MARGINALS}]",
-            )
-            self.num_columns = marginals.shape[1]
-        self.marginals = marginals
+        self.marginals = None
+        if marginals is not None:
+            self.marginals = np.asarray(marginals, np.float32)
+            self.num_columns = self.marginals.shape[1]
 
     def augment(self, examples, seed):
         draws = self._uniform([2, *tf.unstack(tf.shape(examples))], seed)
         return table_ops.corrupt(examples, self.marginals, draws, self.probability)
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "marginals": _to_text(self.marginals)}
-
-    @classmethod
-    def from_config(cls, config: dict) -> "RandomCorruption":
-        return cls(**{**config, "marginals": _from_text(config["marginals"])})
 
 
 @keras.saving.register_keras_serializable(package="vicreg_keras")
@@ -234,18 +204,3 @@ class RandomMasking(TableLayer):
     def augment(self, examples, seed):
         is_masked = self._uniform(tf.shape(examples), seed) < self.probability
         return tf.where(is_masked, math.nan, examples)
-
-
-def _to_text(marginals: np.ndarray | None) -> str | None:
-    # As a list, 4,096 examples of 100 columns take Keras seconds, and JSON has no NaN.
-    if marginals is None:
-        return None
-    file = io.BytesIO()
-    np.save(file, marginals, allow_pickle=False)
-    return base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def _from_text(text: str | None) -> np.ndarray | None:
-    if text is None:
-        return None
-    return np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False)

@@ -1,16 +1,151 @@
-"""A random view: layers in a row. Named pairs of views, built from options."""
+"""A random view: layers in a row, each of which draws from the seed of the call."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import inspect
+import math
+import numbers
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
-from vicreg_keras.errors import InputError, check_choice
-from vicreg_keras.views.seeded_layer import SeededLayer
+from vicreg_keras.errors import InputError
 
-# Options of the first and of the second view, by the pair's name.
-NamedPairs = Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]
+
+class SeededLayer(keras.layers.Layer):
+    """A layer whose output is a function of its inputs and a seed.
+
+    A layer folds its name into the seed, so its draws depend on no other layer. By
+    default the name is the class's in snake case, the same in every process.
+
+    The work always runs in a function compiled by XLA: the same seed then gives the
+    same output when the layer is called alone, inside `tf.data.Dataset.map` and inside
+    a larger `tf.function` (XLA's random stream is not that of TensorFlow's own
+    kernels), and it is several times faster. It computes in float32 whatever the dtype
+    policy.
+
+    Subclasses implement `augment`, and keep every argument of `__init__` in an
+    attribute of the same name, from which `get_config` reads it.
+
+    Call arguments:
+        inputs: Batch of examples, of any dtype.
+        seed: Stateless seed, `(2,)` integers. `None` draws one from TensorFlow's
+            global stream, which `keras.utils.set_random_seed` makes reproducible.
+        training: Whether to augment; otherwise see `without_randomness`.
+    """
+
+    # Values of arguments with which a layer changes nothing.
+    identity: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, name: str | None = None, **kwargs):
+        kwargs["dtype"] = "float32"
+        class_name = type(self).__name__
+        snake_case = re.sub("(?<!^)(?=[A-Z])", "_", class_name).lower()
+        super().__init__(name=name or snake_case, **kwargs)
+        self.built = True  # there is nothing to build
+        self._compiled = tf.function(self._run, jit_compile=True, autograph=False)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the layer changes nothing, so that a view can leave it out."""
+        values = {name: getattr(self, name) for name in self.identity}
+        return bool(values) and values == self.identity
+
+    def augment(self, inputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Returns a random variant of each example; is compiled by XLA.
+
+        Args:
+            inputs: Batch of examples in float32.
+            seed: `(2,)` int64.
+        """
+        raise NotImplementedError
+
+    def without_randomness(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns what takes the place of the output outside training: the inputs."""
+        return inputs
+
+    def check_shape(self, shape: Sequence[int | None]) -> None:
+        """Raises an InputError if inputs can't have this shape."""
+
+    def call(
+        self, inputs: tf.Tensor, seed: tf.Tensor | None = None, training: bool = True
+    ) -> tf.Tensor:
+        inputs = tf.convert_to_tensor(inputs)
+        self.check_shape(inputs.shape)
+        if not training:
+            return self.without_randomness(tf.cast(inputs, tf.float32))
+        if seed is None:
+            seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
+        return self._compiled(inputs, tf.cast(seed, tf.int64))
+
+    def compute_output_shape(self, input_shape: Sequence) -> tuple:
+        return tuple(input_shape)
+
+    def compute_output_spec(self, inputs, seed=None, training=True):
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), "float32")
+
+    def get_config(self) -> dict:
+        arguments = inspect.signature(type(self)).parameters
+        config = {key: getattr(self, key) for key in arguments if key != "kwargs"}
+        return {**super().get_config(), **keras.saving.serialize_keras_object(config)}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "SeededLayer":
+        return cls(**keras.saving.deserialize_keras_object(config))
+
+    def _run(self, inputs, seed):
+        return self.augment(tf.cast(inputs, tf.float32), seed)
+
+    # An algorithm by name, so that every device draws the same numbers.
+
+    def _uniform(self, shape: Sequence, seed: tf.Tensor) -> tf.Tensor:
+        """Returns the layer's draws, uniform in `[0, 1)`; to be called once."""
+        seed = self._own_seed(seed)
+        return tf.random.stateless_uniform(shape, seed, alg="philox")
+
+    def _normal(self, shape: Sequence, seed: tf.Tensor) -> tf.Tensor:
+        """Returns the layer's draws, standard normal; to be called once."""
+        seed = self._own_seed(seed)
+        return tf.random.stateless_normal(shape, seed, alg="philox")
+
+    def _own_seed(self, seed):
+        digest = tf.constant(zlib.crc32(self.name.encode()), tf.int64)
+        return tf.random.experimental.stateless_fold_in(seed, digest, alg="philox")
+
+    # Checks of arguments.
+
+    def _check(self, is_valid: bool, argument: str, value: Any, expected: str) -> Any:
+        if not is_valid:
+            raise InputError(
+                f"Expected {argument} of {self.name} to be {expected}. "
+                f"Received: {argument}={value!r}."
+            )
+        return value
+
+    def _number(self, argument: str, value: float, maximum: float = math.inf) -> float:
+        """Returns a finite number in `[0, maximum]`."""
+        is_valid = isinstance(value, numbers.Real) and 0 <= value <= maximum
+        bound = f"in [0, {maximum:g}]" if maximum < math.inf else "of at least 0"
+        is_valid = is_valid and value < math.inf
+        return float(self._check(is_valid, argument, value, f"a number {bound}"))
+
+    def _count(self, argument: str, value: int) -> int:
+        """Returns a whole number of at least 1."""
+        is_valid = isinstance(value, numbers.Integral) and value >= 1
+        expected = "a whole number of at least 1"
+        return int(self._check(is_valid, argument, value, expected))
+
+    def _interval(
+        self, argument: str, value: Sequence[float], maximum: float = math.inf
+    ) -> tuple[float, float]:
+        """Returns low and high, `0 < low <= high <= maximum`."""
+        low, high = value if isinstance(value, Sequence) and len(value) == 2 else (0, 0)
+        is_valid = 0 < low <= high <= maximum and high < math.inf
+        expected = f"two numbers, 0 < low <= high <= {maximum:g}"
+        self._check(is_valid, argument, value, expected)
+        return float(low), float(high)
 
 
 @keras.saving.register_keras_serializable(package="vicreg_keras")
@@ -63,38 +198,5 @@ class View(SeededLayer):
             input_shape = layer.compute_output_shape(input_shape)
         return tuple(input_shape)
 
-    def get_config(self) -> dict:
-        layers = [keras.saving.serialize_keras_object(layer) for layer in self.layers]
-        return {**super().get_config(), "layers": layers}
-
-    @classmethod
-    def from_config(cls, config: dict) -> "View":
-        layers = map(keras.saving.deserialize_keras_object, config["layers"])
-        return cls(**{**config, "layers": list(layers)})
-
     def _active(self):
         return [layer for layer in self.layers if not layer.is_identity]
-
-
-def choose_options(
-    pairs: NamedPairs, name: str, options: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns all options of a named pair's first view and of its second.
-
-    Args:
-        pairs: Named pairs.
-        name: A key of `pairs`.
-        options: Values that replace those of both views, where they are not `None`.
-
-    Raises:
-        InputError: If the name or an option is unknown.
-    """
-    check_choice("name", name, pairs)
-    first, second = pairs[name]
-    for key, value in options.items():
-        if key not in first:
-            raise InputError(
-                f"Expected options among {', '.join(first)}. Received: {key}={value}."
-            )
-    given = {key: value for key, value in options.items() if value is not None}
-    return {**first, **given}, {**second, **given}
