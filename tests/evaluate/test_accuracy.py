@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vicreg_keras.evaluate.accuracy import (
-    check_features,
+    check_splits,
     log_loss,
     top1_and_top5,
     top_k_accuracy,
@@ -56,19 +56,22 @@ def test_top5_is_none_where_it_is_always_right():
 
 
 def test_features_are_checked():
-    def check(rows, labels, **settings):
+    def check(rows, labels):
         features = Features(np.array(rows, np.float32), labels)
-        return check_features("test", features, num_classes=2, **settings)
+        return check_splits(2, test=features)
 
-    assert check([[1, 2], [3, 4]], np.array([0, 1]), width=2).tolist() == [0, 1]
+    good = Features(np.array([[1, 2], [3, 4]], np.float32), np.array([0, 1]))
+    first, second = check_splits(2, train=good, test=good)
+    assert first.tolist() == second.tolist() == [0, 1]
     with pytest.raises(ValueError, match="labels for test.*None"):
         check([[1, 2]], None)
     with pytest.raises(ValueError, match="N above 0"):
         check(np.zeros((0, 2)), np.array([], int))
     with pytest.raises(ValueError, match="one per label"):
         check([[1, 2]], np.array([0, 1]))
-    with pytest.raises(ValueError, match="test.* 3 wide"):
-        check([[1, 2]], np.array([0]), width=3)
+    with pytest.raises(ValueError, match="test.* 2 wide"):
+        narrow = Features(good.representations[:, :1], good.labels)
+        check_splits(2, train=good, test=narrow)
     with pytest.raises(ValueError, match="finite test.* 1 of 2"):
         check([[1, np.nan], [3, 4]], np.array([0, 1]))
     for label in (-1, 2):

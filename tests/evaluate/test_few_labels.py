@@ -6,12 +6,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from vicreg_keras.evaluate.features import Features
-from vicreg_keras.evaluate.few_labels import (
-    draw_labeled,
-    few_label_probe,
-    frozen_probe,
-)
-from vicreg_keras.evaluate.linear_probe import REGULARIZATIONS
+from vicreg_keras.evaluate.few_labels import draw_labeled, few_label_probe
+from vicreg_keras.evaluate.linear_probe import REGULARIZATIONS, linear_probe
 from vicreg_keras.evaluate.sampling import draw_balanced
 
 
@@ -81,7 +77,7 @@ def test_bad_draws_are_refused():
 
 def test_probe_is_logistic_regression_on_the_drawn_labels():
     train, validation, test = blobs(240, 0), blobs(60, 1), blobs(90, 2)
-    result = frozen_probe(
+    result = linear_probe(
         train, validation, test, num_classes=6, label_fraction=0.1, seed=5
     )
     # Directly, with scikit-learn.
@@ -108,7 +104,7 @@ def test_probe_is_logistic_regression_on_the_drawn_labels():
     assert metrics.top1 == pytest.approx(correct[best], abs=0.02)
     assert metrics.top1 > 0.8
     assert settings.num_train == 24
-    assert (settings.label_fraction, settings.seed) == (0.1, 5)
+    assert settings.label_fraction == 0.1
     assert settings.converged
 
 
@@ -116,7 +112,7 @@ def test_probe_gets_better_with_labels_and_is_a_function_of_its_seed():
     splits = blobs(600, 0), blobs(60, 1), blobs(300, 2)
 
     def probe(**settings):
-        return frozen_probe(*splits, num_classes=6, **settings)
+        return linear_probe(*splits, num_classes=6, **settings)
 
     few, all_of_them = probe(label_fraction=0.01), probe(label_fraction=1.0)
     assert few.settings.num_train == 6
@@ -130,7 +126,7 @@ def test_test_labels_choose_nothing():
     train, validation, test = blobs(240, 0), blobs(60, 1), blobs(90, 2)
     wrong = Features(test.representations, np.roll(test.labels, 1))
     first, second = (
-        frozen_probe(train, validation, part, num_classes=6, label_fraction=0.2)
+        linear_probe(train, validation, part, num_classes=6, label_fraction=0.2)
         for part in (test, wrong)
     )
     assert first.settings == second.settings
@@ -142,15 +138,15 @@ def test_bad_input_of_the_probe_is_refused():
     settings = {"num_classes": 6, "label_fraction": 0.5}
     nan = Features(np.full((2, 6), np.nan, np.float32), np.array([0, 1]))
     with pytest.raises(ValueError, match="finite test"):
-        frozen_probe(train, validation, nan, **settings)
+        linear_probe(train, validation, nan, **settings)
     unlabeled = Features(validation.representations, None)
     with pytest.raises(ValueError, match="labels for validation"):
-        frozen_probe(train, unlabeled, test, **settings)
+        linear_probe(train, unlabeled, test, **settings)
     narrow = Features(test.representations[:, :3], test.labels)
     with pytest.raises(ValueError, match="6 wide"):
-        frozen_probe(train, validation, narrow, **settings)
+        linear_probe(train, validation, narrow, **settings)
     with pytest.raises(ValueError, match="label_fraction=2"):
-        frozen_probe(train, validation, test, num_classes=6, label_fraction=2)
+        linear_probe(train, validation, test, num_classes=6, label_fraction=2)
 
 
 def few_labels(train, test, **settings):

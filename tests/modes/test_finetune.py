@@ -10,8 +10,8 @@ import tensorflow as tf
 from vicreg_keras.data.dataset import Split, load_dataset
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate import finetune
-from vicreg_keras.evaluate.few_labels import frozen_probe
 from vicreg_keras.evaluate.finetune import FinetuneRecord
+from vicreg_keras.evaluate.linear_probe import linear_probe
 from vicreg_keras.evaluate.records import read_records
 from vicreg_keras.models.encoders import make_encoder
 from vicreg_keras.modes.context import Context
@@ -87,13 +87,14 @@ def test_table_numbers_and_picture(digits, tmp_path, capsys):
             np.testing.assert_array_equal(variable.numpy(), value)
     for results in (record.finetuned, record.scratch, record.frozen):
         assert [result.settings.num_train for result in results] == [26, 647]
+    for results in (record.finetuned, record.scratch):
         assert {result.settings.seed for result in results} == {4}
     for tuned, scratch in zip(record.finetuned, record.scratch, strict=True):
         # The same protocol on the same images, from other weights.
         assert tuned.metrics.validation_log_loss != scratch.metrics.validation_log_loss
         assert tuned.settings == scratch.settings
     splits = [context.features[name] for name in ("train", "validation", "test")]
-    assert record.frozen[0] == frozen_probe(
+    assert record.frozen[0] == linear_probe(
         *splits, num_classes=10, label_fraction=0.02, seed=4
     )
     assert (record.mode, record.split, record.seed) == ("finetune", "test", 4)

@@ -11,7 +11,7 @@ import pytest
 from vicreg_keras.evaluate.clustering import ClusterRecord, cluster_eval
 from vicreg_keras.evaluate.collapse import diagnose_collapse
 from vicreg_keras.evaluate.features import Features
-from vicreg_keras.evaluate.few_labels import few_label_probe, frozen_probe
+from vicreg_keras.evaluate.few_labels import few_label_probe
 from vicreg_keras.evaluate.finetune import (
     FinetuneMetrics,
     FinetuneRecord,
@@ -155,7 +155,7 @@ def _finetune_record(splits, common):
     """Accuracies of frozen probes, which stand for those of fine-tuning as well."""
     num_classes = common["num_classes"]
     frozen = [
-        frozen_probe(*splits, num_classes=num_classes, label_fraction=part)
+        linear_probe(*splits, num_classes=num_classes, label_fraction=part)
         for part in (0.1, 1.0)
     ]
     arms = {}

@@ -18,10 +18,14 @@ class ClassificationMetrics:
     Attributes:
         top1: Top-1 accuracy in [0, 1].
         top5: Top-5 accuracy in [0, 1], or `None` for fewer than six classes.
+        validation_top1: Top-1 accuracy in [0, 1] of the chosen setting on the
+            validation split, before any training on that split; `None` where nothing
+            was chosen.
     """
 
     top1: float
     top5: float | None = None
+    validation_top1: float | None = None
 
 
 class ClassificationFields(RecordFields):
@@ -116,24 +120,27 @@ def check_splits(num_classes: int, **splits: Features) -> list[np.ndarray]:
 
     Args:
         num_classes: Labels must be in `[0, num_classes)`.
-        **splits: Labeled features by the split's name; the first one is trained on and
-            must have two classes or more.
+        **splits: Representations `(N, D)` and labels `(N,)` by the split's name.
 
     Returns:
         Labels of each split.
 
     Raises:
-        InputError: As `check_features`, if widths differ, or there is one class only.
+        InputError: If labels are missing or out of range, there is no example, a value
+            is NaN or infinite, or widths differ.
     """
-    labels: list[np.ndarray] = []
+    all_labels: list[np.ndarray] = []
     width = None
-    for name, features in splits.items():
-        labels.append(
-            check_features(name, features, num_classes=num_classes, width=width)
-        )
-        width = features.representations.shape[1]
-    check_two_classes(labels[0])
-    return labels
+    for name, (representations, labels) in splits.items():
+        all_labels.append(check_labels(name, labels, num_classes=num_classes))
+        check_representations(name, representations, width=width)
+        width = representations.shape[1]
+        if len(representations) != len(all_labels[-1]):
+            raise ValueError(
+                f"Expected {name} representations of shape ({len(all_labels[-1])}, D), "
+                f"one per label. Received: shape={representations.shape}"
+            )
+    return all_labels
 
 
 def check_two_classes(labels: np.ndarray) -> None:
@@ -143,34 +150,6 @@ def check_two_classes(labels: np.ndarray) -> None:
             "Expected training examples of at least two classes. Received: only label "
             f"{labels[0]}. There is nothing to tell apart."
         )
-
-
-def check_features(
-    name: str, features: Features, *, num_classes: int, width: int | None = None
-) -> np.ndarray:
-    """Checks labeled features of one split.
-
-    Args:
-        name: Description of them in messages.
-        features: Representations `(N, D)` and labels `(N,)`.
-        num_classes: Labels must be in `[0, num_classes)`.
-        width: Expected `D`, or `None` for any.
-
-    Returns:
-        The labels.
-
-    Raises:
-        InputError: If labels are missing or out of range, there is no example, or a
-            value is NaN or infinite.
-    """
-    labels = check_labels(name, features.labels, num_classes=num_classes)
-    check_representations(name, features.representations, width=width)
-    if len(features.representations) != len(labels):
-        raise ValueError(
-            f"Expected {name} representations of shape ({len(labels)}, D), one per "
-            f"label. Received: shape={features.representations.shape}"
-        )
-    return labels
 
 
 def check_labels(

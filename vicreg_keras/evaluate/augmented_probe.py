@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,13 +12,12 @@ from vicreg_keras.data.dataset import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.accuracy import (
     ClassificationMetrics,
-    check_features,
     check_labels,
+    check_splits,
     top1_and_top5,
     top_k_accuracy,
 )
 from vicreg_keras.evaluate.features import Encoder, Features
-from vicreg_keras.evaluate.linear_heads import LinearHeads
 from vicreg_keras.views.image_layers import RandomHorizontalFlip, RandomResizedCrop
 from vicreg_keras.views.view import View
 
@@ -25,7 +25,8 @@ from vicreg_keras.views.view import View
 LEARNING_RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 BATCH_SIZE = 256
-WEIGHT_DECAY = 1e-6
+MOMENTUM = 0.9
+WEIGHT_DECAY = 1e-6  # Of each parameter, biases included.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,11 +34,9 @@ class AugmentedProbeMetrics(ClassificationMetrics):
     """Accuracies of a linear head trained on random crops.
 
     Attributes:
-        validation_top1: Accuracy on the validation split in [0, 1].
         train_loss: Mean training loss of the last epoch.
     """
 
-    validation_top1: float
     train_loss: float
 
 
@@ -113,13 +112,11 @@ def augmented_probe(
         so there is no resizing by 256 / 224 before a center crop.
     """
     check_labels("train", train.labels, num_classes=num_classes)
-    validation_labels = check_features(
-        "validation", validation, num_classes=num_classes
+    validation_labels, test_labels = check_splits(
+        num_classes, validation=validation, test=test
     )
     width = validation.representations.shape[1]
-    test_labels = check_features("test", test, num_classes=num_classes, width=width)
-
-    heads = LinearHeads(width, num_classes, LEARNING_RATES, WEIGHT_DECAY, seed)
+    heads = LinearHeads(width, num_classes, LEARNING_RATES, seed)
     losses = _train_heads(heads, encoder, train, epochs, seed)
     scores = heads.scores(validation.representations)
     accuracies = {
@@ -152,7 +149,7 @@ def crop_and_flip() -> View:
 
 
 def _train_heads(
-    heads: LinearHeads, encoder: Encoder, train: Split, epochs: int, seed: int
+    heads: "LinearHeads", encoder: Encoder, train: Split, epochs: int, seed: int
 ) -> np.ndarray:
     """Trains all heads; the mean loss of each over the last epoch, `(heads,)`."""
     batch_size = min(BATCH_SIZE, train.num_examples)
@@ -180,3 +177,77 @@ def _train_heads(
         for step in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
             losses += train_step(*next(batches), tf.constant(step), decay)
     return losses.numpy() / steps_per_epoch
+
+
+class LinearHeads:
+    """Linear classifiers on the same representations, one per learning rate.
+
+    They are trained at once by SGD, as PyTorch has it. All start with the same weights,
+    from N(0, 0.01^2), and biases of 0. Their losses are summed, so the gradient of each
+    one is as if it were alone.
+
+    Args:
+        width: Width of the representations.
+        num_classes: Labels are in `[0, num_classes)`.
+        learning_rates: Peak learning rate of each head.
+        seed: Seed of the initial weights.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_classes: int,
+        learning_rates: Sequence[float],
+        seed: int,
+    ):
+        num_heads = len(learning_rates)
+        start = tf.random.stateless_normal(
+            (width, 1, num_classes), seed=(seed, 0), stddev=0.01
+        )
+        self.num_classes, self.num_heads = num_classes, num_heads
+        self._rates = tf.constant(learning_rates, tf.float32)[:, tf.newaxis]
+        self._weights = tf.Variable(tf.tile(start, (1, num_heads, 1)))
+        self._biases = tf.Variable(tf.zeros((num_heads, num_classes)))
+        self._variables = (self._weights, self._biases)
+        self._velocities = [tf.Variable(tf.zeros_like(v)) for v in self._variables]
+
+    def logits(self, representations: tf.Tensor) -> tf.Tensor:
+        """Returns `(N, heads, classes)` logits of `(N, D)` representations."""
+        num_columns = self.num_heads * self.num_classes
+        flat = tf.reshape(self._weights, (-1, num_columns))  # (D, heads * classes)
+        logits = tf.matmul(representations, flat)
+        return tf.reshape(logits, (-1, self.num_heads, self.num_classes)) + self._biases
+
+    def update(
+        self, representations: tf.Tensor, labels: tf.Tensor, decay: tf.Tensor
+    ) -> tf.Tensor:
+        """Takes one step of SGD with momentum.
+
+        Args:
+            representations: `(N, D)` float32.
+            labels: `(N,)` integers.
+            decay: Factor of the learning rates.
+
+        Returns:
+            Mean softmax cross-entropy of each head before the step, `(heads,)`.
+        """
+        with tf.GradientTape() as tape:
+            logits = self.logits(representations)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                labels=tf.repeat(labels[:, tf.newaxis], self.num_heads, axis=1),
+                logits=logits,
+            )
+            losses = tf.reduce_mean(losses, axis=0)
+            total = tf.reduce_sum(losses)
+        gradients = tape.gradient(total, self._variables)
+        for variable, velocity, gradient in zip(
+            self._variables, self._velocities, gradients, strict=True
+        ):
+            gradient += WEIGHT_DECAY * variable
+            velocity.assign(MOMENTUM * velocity + gradient)
+            variable.assign_sub(decay * self._rates * velocity)
+        return losses
+
+    def scores(self, representations: np.ndarray) -> np.ndarray:
+        """Returns `(N, heads, classes)` logits of an array of representations."""
+        return self.logits(tf.constant(representations, tf.float32)).numpy()

@@ -1,4 +1,4 @@
-"""Linear probes on a part of the labels.
+"""Which labels are used where not all are, and linear probes on a few of them.
 
 The same examples, drawn by the same seed, serve every protocol that is compared.
 """
@@ -14,15 +14,8 @@ from vicreg_keras.evaluate.accuracy import (
     check_splits,
     check_two_classes,
     top1_and_top5,
-    top_k_accuracy,
 )
 from vicreg_keras.evaluate.features import Features
-from vicreg_keras.evaluate.linear_probe import (
-    LinearProbeMetrics,
-    LinearProbeResult,
-    LinearProbeSettings,
-    choose_regularization,
-)
 from vicreg_keras.evaluate.logistic import Problem, mean_and_std
 from vicreg_keras.evaluate.sampling import draw_balanced
 
@@ -120,6 +113,7 @@ def few_label_probe(
             out of range, a value is not finite, or widths differ.
     """
     labels, test_labels = check_splits(num_classes, train=train, test=test)
+    check_two_classes(labels)
     counts = np.bincount(labels)
     smallest = counts[counts > 0].min()
     if smallest < labels_per_class:
@@ -151,67 +145,6 @@ def few_label_probe(
             labels_per_class=labels_per_class,
             draws=tuple(draws),
             C_chosen_by="fixed" if labels_per_class == 1 else "cross-validation",
-        ),
-    )
-
-
-def frozen_probe(
-    train: Features,
-    validation: Features,
-    test: Features,
-    *,
-    num_classes: int,
-    label_fraction: float,
-    seed: int = 0,
-) -> LinearProbeResult:
-    """Measures the accuracy of logistic regression on the labels that `finetune` uses.
-
-    Columns are standardized with the mean and standard deviation of all training
-    representations, which needs no labels. C is chosen by log loss on the validation
-    split, which is not trained on.
-
-    Args:
-        train: Labeled features of the training split, in its order.
-        validation: Labeled features; C is chosen on them.
-        test: Labeled features.
-        num_classes: Labels are in `[0, num_classes)`.
-        label_fraction: See `draw_labeled`.
-        seed: Seed of the labeled examples.
-
-    Returns:
-        Metrics and settings.
-
-    Raises:
-        InputError: If labels are missing or out of range, there are fewer than two
-            classes, a value is not finite, widths differ, or the fraction is out of
-            range.
-    """
-    splits = {"train": train, "validation": validation, "test": test}
-    labels, validation_labels, test_labels = check_splits(num_classes, **splits)
-    picks = draw_labeled(labels, label_fraction, seed)
-    mean, scale = mean_and_std(train.representations)
-    labeled_inputs, validation_inputs, test_inputs = (
-        (representations - mean) / scale
-        for representations in (
-            train.representations[picks],
-            validation.representations,
-            test.representations,
-        )
-    )
-    problem = Problem(labeled_inputs, labels[picks])
-    fit, _ = choose_regularization(problem, validation_inputs, validation_labels)
-    validation_scores = fit.scores(validation_inputs, num_classes)
-    return LinearProbeResult(
-        LinearProbeMetrics(
-            **top1_and_top5(fit.scores(test_inputs, num_classes), test_labels),
-            validation_top1=top_k_accuracy(validation_scores, validation_labels, 1),
-        ),
-        LinearProbeSettings(
-            C=fit.C,
-            converged=fit.converged,
-            num_train=len(picks),
-            label_fraction=label_fraction,
-            seed=seed,
         ),
     )
 

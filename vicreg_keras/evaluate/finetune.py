@@ -5,6 +5,7 @@ training from scratch.
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 import keras
@@ -12,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.data.dataset import Dataset, Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.accuracy import (
     ClassificationMetrics,
@@ -22,15 +23,17 @@ from vicreg_keras.evaluate.accuracy import (
     top1_and_top5,
     top_k_accuracy,
 )
-from vicreg_keras.evaluate.augmented_probe import crop_and_flip
-from vicreg_keras.evaluate.classifier import Classifier
+from vicreg_keras.evaluate.augmented_probe import MOMENTUM, crop_and_flip
 from vicreg_keras.evaluate.features import (
     SPLITS,
+    compile_encoder,
     require_class_names,
     require_test_split,
 )
 from vicreg_keras.evaluate.few_labels import draw_labeled
 from vicreg_keras.evaluate.linear_probe import LinearProbeResult
+from vicreg_keras.training.optim import make_optimizer, warmup_cosine
+from vicreg_keras.views.view import View
 
 # Of the encoder and of the new layer. The first is the authors' for 1 % of ImageNet;
 # the second is for weights that have more to learn, such as untrained ones.
@@ -47,12 +50,10 @@ class FinetuneMetrics(ClassificationMetrics):
     """Accuracies of a network trained on a part of the labels.
 
     Attributes:
-        validation_top1: Accuracy on the validation split in [0, 1].
         validation_log_loss: Log loss on the validation split, in nats.
         train_loss: Mean training loss of the last epoch.
     """
 
-    validation_top1: float
     validation_log_loss: float
     train_loss: float
 
@@ -172,17 +173,17 @@ def finetune(
     steps_per_epoch = labeled.num_examples // batch_size
     num_steps = max(epochs * steps_per_epoch, MIN_STEPS)
 
-    classifier = Classifier(encoder, dataset, num_steps, seed)
-    train_step = classifier.make_train_step(crop_and_flip(), batch_size)
+    # Each iteration begins anew: all pairs see the same images in the same order.
+    batches = labeled.labeled_training_batches(batch_size, seed=seed).take(num_steps)
+    classifier = _Classifier(encoder, dataset, num_steps, seed)
+    train_step = classifier.make_train_step(crop_and_flip(), batches.element_spec)
     initial_state = classifier.state()
     trials = []
     with tqdm(total=len(LEARNING_RATES) * num_steps, unit=" steps", delay=3) as bar:
         for rates in LEARNING_RATES:
             classifier.set_state(initial_state)
-            # Begun anew: every pair sees the same images in the same order.
-            batches = labeled.labeled_training_batches(batch_size, seed=seed)
             losses = []
-            for step, batch in enumerate(batches.take(num_steps)):
+            for step, batch in enumerate(batches):
                 losses.append(train_step(*batch, tf.constant(step), tf.constant(rates)))
                 bar.update()
             scores = classifier.scores(dataset.validation)
@@ -219,3 +220,93 @@ def finetune(
             seed=seed,
         ),
     )
+
+
+class _Classifier:
+    """An encoder with a new linear layer, and the step that trains both.
+
+    Args:
+        encoder: Trained in place.
+        dataset: Determines the number of classes and the images' shape.
+        num_steps: Length of the learning rates' schedule.
+        seed: Seed of the layer's initial weights, and of the views.
+    """
+
+    def __init__(
+        self, encoder: keras.Model, dataset: Dataset, num_steps: int, seed: int
+    ):
+        initializer = keras.initializers.RandomNormal(stddev=0.01, seed=seed)
+        head = keras.layers.Dense(
+            dataset.num_classes, kernel_initializer=initializer, dtype="float32"
+        )
+        head.build(encoder.output_shape)
+        # SGD's step is proportional to the gradient: with a peak of 1, a gradient
+        # times a learning rate is a learning rate of one variable.
+        optimizer = make_optimizer(
+            "sgd", warmup_cosine(1.0, num_steps), momentum=MOMENTUM
+        )
+        if encoder.compute_dtype == "float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer.build(encoder.trainable_variables + head.trainable_variables)
+        self._encoder, self._head, self._optimizer = encoder, head, optimizer
+        self._variables = [*encoder.variables, *head.variables, *optimizer.variables]
+        self._seed = seed
+        # Traced here, since TensorFlow warns of functions that are traced at a call
+        # again and again, as happens where many encoders are trained.
+        self._classify = compile_encoder(
+            self._logits, dataset.example_shape
+        ).get_concrete_function()
+
+    def make_train_step(
+        self, view: View, batch_spec: Sequence[tf.TensorSpec]
+    ) -> Callable[..., tf.Tensor]:
+        """Returns a `tf.function` that trains on a batch and returns its mean loss.
+
+        It is called with images and labels, the number of the step and the two peak
+        learning rates.
+        """
+        trained = [self._encoder.trainable_variables, self._head.trainable_variables]
+        rate_spec = tf.TensorSpec((2,), tf.float32)
+
+        # Not compiled by XLA: on a CPU that makes convolutions several times slower.
+        @tf.function(
+            # A batch of known size lets a view be compiled for it.
+            input_signature=[*batch_spec, tf.TensorSpec((), tf.int32), rate_spec],
+            jit_compile=False,
+        )
+        def train_step(images, labels, step, rates):
+            crops = view(images, seed=tf.stack([self._seed, step]))
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(
+                    tf.nn.sparse_softmax_cross_entropy_with_logits(
+                        labels=labels, logits=self._logits(crops, training=True)
+                    )
+                )
+                scaled = self._optimizer.scale_loss(loss)
+            of_encoder, of_head = tape.gradient(scaled, trained)
+            gradients = [rates[0] * gradient for gradient in of_encoder]
+            gradients += [rates[1] * gradient for gradient in of_head]
+            variables = [*trained[0], *trained[1]]
+            self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return loss
+
+        return train_step
+
+    def scores(self, split: Split) -> np.ndarray:
+        """Returns `(N, classes)` logits of plain examples, in inference mode."""
+        return np.concatenate(
+            [self._classify(images).numpy() for images in split.batches(256)]
+        )
+
+    def state(self) -> list[np.ndarray]:
+        """Returns copies of all variables, the optimizer's included."""
+        return [variable.numpy() for variable in self._variables]
+
+    def set_state(self, state: list[np.ndarray]) -> None:
+        """Assigns to all variables what `state` returned."""
+        for variable, value in zip(self._variables, state, strict=True):
+            variable.assign(value)
+
+    def _logits(self, images, training):
+        representations = self._encoder(images, training=training)
+        return self._head(tf.cast(representations, tf.float32))

@@ -10,7 +10,7 @@ import numpy as np
 
 from vicreg_keras.evaluate.accuracy import (
     ClassificationMetrics,
-    check_features,
+    check_splits,
     top1_and_top5,
     top_k_accuracy,
 )
@@ -23,18 +23,6 @@ PUBLISHED_K, PUBLISHED_TEMPERATURE = 20, 0.07
 # Grid that is tried on the validation split.
 NUM_NEIGHBORS = (1, 5, 10, 20, 50, 100, 200)
 TEMPERATURES = (0.03, 0.07, 0.2)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class KnnMetrics(ClassificationMetrics):
-    """Accuracies in [0, 1], see `knn_accuracy` and `knn_eval`.
-
-    Attributes:
-        validation_top1: Of the chosen setting, on the validation split; `None` where
-            nothing was chosen.
-    """
-
-    validation_top1: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +46,7 @@ class KnnSettings:
 class KnnResult:
     """Accuracy of the weighted kNN classifier, and how it was measured."""
 
-    metrics: KnnMetrics
+    metrics: ClassificationMetrics
     settings: KnnSettings
 
 
@@ -112,12 +100,12 @@ def knn_accuracy(
         Discrimination", CVPR 2018, section 3.4; k = 20 as in DINO (Caron et al.,
         ICCV 2021) and in solo-learn's `WeightedKNNClassifier` at commit 9187ea3.
     """
-    _check(num_classes, train=train, test=test)
-    k = min(k, len(train.labels))
+    _, labels = check_splits(num_classes, train=train, test=test)
+    k = min(k, len(train.representations))
     votes = _votes(*_nearest(train, test, k), temperature, num_classes)
     return KnnResult(
-        KnnMetrics(**top1_and_top5(votes, test.labels)),
-        KnnSettings(k, temperature, len(test.labels), num_classes),
+        ClassificationMetrics(**top1_and_top5(votes, labels)),
+        KnnSettings(k, temperature, len(labels), num_classes),
     )
 
 
@@ -145,14 +133,15 @@ def knn_eval(
         InputError: If labels are missing or out of range, a value is not finite, or the
             widths differ.
     """
-    _check(num_classes, train=train, validation=validation, test=test)
-    counts = sorted({min(k, len(train.labels)) for k in NUM_NEIGHBORS})
+    splits = {"train": train, "validation": validation, "test": test}
+    train_labels, validation_labels, _ = check_splits(num_classes, **splits)
+    counts = sorted({min(k, len(train_labels)) for k in NUM_NEIGHBORS})
     # One search serves all: the nearest 5 are the first of the nearest 200.
     similarities, labels = _nearest(train, validation, counts[-1])
     accuracies = {}
     for k, temperature in itertools.product(counts, TEMPERATURES):
         votes = _votes(similarities[:, :k], labels[:, :k], temperature, num_classes)
-        accuracies[k, temperature] = top_k_accuracy(votes, validation.labels, 1)
+        accuracies[k, temperature] = top_k_accuracy(votes, validation_labels, 1)
 
     def preference(setting):
         k, temperature = setting
@@ -171,12 +160,6 @@ def knn_eval(
     )
     metrics = dataclasses.replace(result.metrics, validation_top1=accuracies[best])
     return KnnResult(metrics, result.settings)
-
-
-def _check(num_classes: int, **splits: Features) -> None:
-    width = splits["train"].representations.shape[1]
-    for name, features in splits.items():
-        check_features(name, features, num_classes=num_classes, width=width)
 
 
 def _nearest(

@@ -1,4 +1,4 @@
-"""Linear evaluation on cached representations: logistic regression from all labels.
+"""Linear evaluation on cached representations: logistic regression.
 
 The regularization is chosen by log loss on the validation split; test labels only score
 the result. Log loss rather than accuracy, since a small split has too few errors to
@@ -13,10 +13,12 @@ import numpy as np
 from vicreg_keras.evaluate.accuracy import (
     ClassificationMetrics,
     check_splits,
+    check_two_classes,
     top1_and_top5,
     top_k_accuracy,
 )
 from vicreg_keras.evaluate.features import Features
+from vicreg_keras.evaluate.few_labels import draw_labeled
 from vicreg_keras.evaluate.logistic import Logistic, Problem, mean_and_std
 
 # Values of C, from strong to weak regularization.
@@ -47,14 +49,14 @@ class FittedHead(NamedTuple):
     """A linear head, and how it was chosen.
 
     Attributes:
-        head: Fitted on the training and validation splits together.
+        head: The linear head.
         C: The chosen inverse regularization, as scikit-learn's `LogisticRegression`
             has it.
         log_losses: Mean log loss in nats on the validation split of each C that was
             tried, from strong to weak regularization.
         validation_top1: Accuracy on the validation split in [0, 1], of the chosen fit
             on training examples alone.
-        converged: Whether both fits converged.
+        converged: Whether the chosen and the final fit converged.
     """
 
     head: LinearHead
@@ -62,18 +64,6 @@ class FittedHead(NamedTuple):
     log_losses: dict[float, float]
     validation_top1: float
     converged: bool
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LinearProbeMetrics(ClassificationMetrics):
-    """Accuracies of logistic regression.
-
-    Attributes:
-        validation_top1: Accuracy on the validation split in [0, 1], of the chosen fit
-            on training examples alone.
-    """
-
-    validation_top1: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,21 +75,19 @@ class LinearProbeSettings:
         converged: Whether the chosen and the final fit converged.
         num_train: Labeled training examples.
         label_fraction: Part of the training examples that are labeled, in (0, 1].
-        seed: Seed that chose that part, if it is one.
     """
 
     C: float
     converged: bool
     num_train: int
     label_fraction: float = 1.0
-    seed: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class LinearProbeResult:
-    """Result of `linear_probe` or `few_labels.frozen_probe`."""
+    """Result of `linear_probe`."""
 
-    metrics: LinearProbeMetrics
+    metrics: ClassificationMetrics
     settings: LinearProbeSettings
 
 
@@ -110,6 +98,8 @@ def linear_probe(
     *,
     num_classes: int,
     fitted: FittedHead | None = None,
+    label_fraction: float | None = None,
+    seed: int = 0,
 ) -> LinearProbeResult:
     """Measures the test accuracy of the linear head that `fit_head` returns.
 
@@ -119,38 +109,52 @@ def linear_probe(
         test: Labeled features. A class without a training example is always missed.
         num_classes: Labels are in `[0, num_classes)`.
         fitted: What `fit_head` returned for these, if it is known already.
+        label_fraction: Trains on the labels that `finetune` uses, this part of those of
+            the training split; see `draw_labeled`. `None` trains on all of them, and in
+            the end on those of the validation split, too.
+        seed: Seed of the labeled examples.
 
     Returns:
         Metrics and settings.
 
     Raises:
-        InputError: As `fit_head`.
+        InputError: As `fit_head`, or if the fraction is out of range.
     """
     splits = {"train": train, "validation": validation, "test": test}
-    *_, test_labels = check_splits(num_classes, **splits)
+    train_labels, _, test_labels = check_splits(num_classes, **splits)
+    labeled = None
+    if label_fraction is not None:
+        labeled = draw_labeled(train_labels, label_fraction, seed)
     if fitted is None:
-        fitted = fit_head(train, validation, num_classes=num_classes)
+        fitted = fit_head(train, validation, num_classes=num_classes, labeled=labeled)
     scores = fitted.head.scores(test.representations)
     return LinearProbeResult(
-        LinearProbeMetrics(
+        ClassificationMetrics(
             **top1_and_top5(scores, test_labels),
             validation_top1=fitted.validation_top1,
         ),
         LinearProbeSettings(
             C=fitted.C,
             converged=fitted.converged,
-            num_train=len(train.representations),
+            num_train=len(train_labels if labeled is None else labeled),
+            label_fraction=1.0 if label_fraction is None else label_fraction,
         ),
     )
 
 
-def fit_head(train: Features, validation: Features, *, num_classes: int) -> FittedHead:
+def fit_head(
+    train: Features,
+    validation: Features,
+    *,
+    num_classes: int,
+    labeled: np.ndarray | None = None,
+) -> FittedHead:
     """Fits multinomial logistic regression, its regularization chosen on validation.
 
-    Every column is standardized with the training split's mean and standard deviation;
-    nothing is whitened, so C means the same as in scikit-learn after its
-    `StandardScaler`. The best fit is repeated on training and validation examples
-    together, standardized in the same way.
+    Every column is standardized with the training split's mean and standard deviation,
+    which needs no labels; nothing is whitened, so C means the same as in scikit-learn
+    after its `StandardScaler`. With all labels the best fit is repeated on training and
+    validation examples together, standardized in the same way.
 
     The optimization is convex and starts at zero: there is no randomness, and no seed.
 
@@ -158,6 +162,7 @@ def fit_head(train: Features, validation: Features, *, num_classes: int) -> Fitt
         train: Labeled features, at least two classes.
         validation: Labeled features held out of training; C is chosen on them.
         num_classes: Labels are in `[0, num_classes)`.
+        labeled: Indices of the training examples to fit; `None` for all.
 
     Returns:
         The head, and how it was chosen.
@@ -169,32 +174,39 @@ def fit_head(train: Features, validation: Features, *, num_classes: int) -> Fitt
     train_labels, validation_labels = check_splits(
         num_classes, train=train, validation=validation
     )
+    check_two_classes(train_labels)
     num_train = len(train_labels)
-    # One array, standardized in place; the training part is a view of its start.
+    # One array, standardized in place; its parts are views.
     inputs = np.concatenate(
         [train.representations, validation.representations], dtype=np.float32
     )
     mean, scale = mean_and_std(inputs[:num_train])
     inputs -= mean
     inputs /= scale
+    train_inputs, validation_inputs = np.split(inputs, [num_train])
 
-    problem = Problem(inputs[:num_train], train_labels)
-    held_out = inputs[num_train:], validation_labels
-    fit, log_losses = choose_regularization(problem, *held_out)
-    labels = np.concatenate([train_labels, validation_labels])
-    final = Problem(inputs, labels, problem).fit(fit.C, fit)
+    if labeled is None:
+        problem = Problem(train_inputs, train_labels)
+    else:
+        problem = Problem(train_inputs[labeled], train_labels[labeled])
+    fit, log_losses = _choose_regularization(
+        problem, validation_inputs, validation_labels
+    )
+    final = fit
+    if labeled is None:
+        labels = np.concatenate([train_labels, validation_labels])
+        final = Problem(inputs, labels).fit(fit.C, fit)
+    validation_scores = fit.scores(validation_inputs, num_classes)
     return FittedHead(
         LinearHead(mean, scale, *final.coefficients(num_classes)),
         C=fit.C,
         log_losses=log_losses,
-        validation_top1=top_k_accuracy(
-            fit.scores(held_out[0], num_classes), validation_labels, 1
-        ),
+        validation_top1=top_k_accuracy(validation_scores, validation_labels, 1),
         converged=fit.converged and final.converged,
     )
 
 
-def choose_regularization(
+def _choose_regularization(
     problem: Problem, inputs: np.ndarray, labels: np.ndarray
 ) -> tuple[Logistic, dict[float, float]]:
     """Chooses C by log loss on validation examples.

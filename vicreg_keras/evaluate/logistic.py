@@ -110,15 +110,11 @@ class Problem:
     Args:
         inputs: `(N, D)` float32, standardized.
         labels: `(N,)` integers, at least two classes.
-        first: The problem of the first of these inputs, whose second moments are not
-            computed again.
     """
 
     # Coefficients are `(D + 1, K)` float64, the biases last.
 
-    def __init__(
-        self, inputs: np.ndarray, labels: np.ndarray, first: "Problem | None" = None
-    ):
+    def __init__(self, inputs: np.ndarray, labels: np.ndarray):
         self.classes, self.targets = np.unique(labels, return_inverse=True)
         self.basis = None
         with _BLAS.limit(limits=None if _is_large(inputs) else 1):
@@ -127,13 +123,7 @@ class Problem:
                 # span the problem is the same, and smaller.
                 self.basis = np.linalg.qr(inputs.T)[0]  # (D, N)
                 inputs = inputs @ self.basis
-            if first is None or first.basis is not None:
-                self.second_moments = _second_moments(inputs)
-            else:
-                share = len(first.inputs) / len(inputs)
-                self.second_moments = share * first.second_moments
-                others = _second_moments(inputs[len(first.inputs) :])
-                self.second_moments += (1 - share) * others
+            self.second_moments = _second_moments(inputs)
         self.inputs: np.ndarray = inputs
 
     def path(self, values: Iterable[float]) -> Iterator[Logistic]:
@@ -302,7 +292,7 @@ def _second_moments(inputs: np.ndarray) -> np.ndarray:
         part = inputs[first : first + 4096]
         part = np.pad(part, ((0, 0), (0, 1)), constant_values=1)
         total += part.T @ part
-    return total / max(len(inputs), 1)
+    return total / len(inputs)
 
 
 def _norm(gradient: np.ndarray) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import hypergeom
 from tqdm import tqdm
 
-from vicreg_keras.evaluate.accuracy import check_features
+from vicreg_keras.evaluate.accuracy import check_splits
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.index_comparison import IndexMetrics
@@ -112,9 +112,7 @@ def retrieval_eval(
         InputError: If labels are missing or out of range, a value is not finite, or the
             widths differ.
     """
-    check_features("database", database, num_classes=num_classes)
-    width = database.representations.shape[1]
-    check_features("queries", queries, num_classes=num_classes, width=width)
+    check_splits(num_classes, database=database, queries=queries)
     counts = np.array(sorted({min(k, len(database.labels)) for k in KS}))
 
     num_relevant = np.bincount(database.labels, minlength=num_classes)[queries.labels]

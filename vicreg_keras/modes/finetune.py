@@ -2,14 +2,14 @@
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.features import SPLITS
-from vicreg_keras.evaluate.few_labels import draw_labeled, frozen_probe
+from vicreg_keras.evaluate.few_labels import draw_labeled
 from vicreg_keras.evaluate.finetune import (
     MIN_STEPS,
     FinetuneRecord,
     FinetuneResult,
     finetune,
 )
-from vicreg_keras.evaluate.linear_probe import LinearProbeResult
+from vicreg_keras.evaluate.linear_probe import LinearProbeResult, linear_probe
 from vicreg_keras.figures.label_efficiency import ARMS, label_efficiency
 from vicreg_keras.figures.style import save
 from vicreg_keras.figures.text_table import format_table, percent
@@ -50,7 +50,7 @@ def run(context: Context, options: FinetuneOptions) -> FinetuneRecord:
     trained: dict[str, list[FinetuneResult]] = {"pretrained": [], "untrained": []}
     for fraction in options.label_fractions:
         count = len(draw_labeled(dataset.train.labels, fraction, seed))
-        probe = frozen_probe(
+        probe = linear_probe(
             *(context.features[name] for name in SPLITS),
             num_classes=num_classes,
             label_fraction=fraction,
