@@ -310,7 +310,15 @@ def test_flags_of_a_run_are_defaults_of_later_modes(tmp_path):
         ["--help"],
         ["--mode=linear_eval", "--workdir=none"],
         ["--mode=pretrain", "--workdir=run", "--epochs=-1"],
+        ["--mode=pretrain", "--workdir=run", "--epochs=1.5"],
+        ["--mode=pretrain", "--workdir=run", "--dataset=folder:/nowhere"],
         ["--mode=cluster", "--probe_epochs=5"],
+        ["--mode=cluster", "--saved_model=/nowhere"],
+        ["--mode=retrieve", "--saved_model=/nowhere", "--query=/nowhere"],
+        ["--mode=retrieve", "--saved_model=/nowhere", "--output=a.png"],
+        ["--mode=ablate", "--workdir=run", "--weights_grid=25-25"],
+        ["--mode=search", "--workdir=run", "--space=/nowhere.yaml"],
+        ["--mode=report", "--runs=/nowhere"],
     ],
     ids=" ".join,
 )
@@ -326,6 +334,16 @@ def test_what_needs_no_data_is_answered_without_tensorflow(arguments):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout or len(result.stderr.splitlines()) == 1
+
+
+def test_a_value_of_another_type_is_refused_in_words(run_main):
+    for flag, kind in (
+        ("--epochs=1.5", "a whole number"),
+        ("--momentum=fast", "a number"),
+        ("--clip=maybe", "true or false"),
+    ):
+        code, _, err = run_main("--mode=pretrain", flag)
+        assert_one_line(code, err, f"Expected {kind}. Received: {flag}.")
 
 
 def test_help_lists_the_flags_of_one_mode(run_main):

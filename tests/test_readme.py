@@ -7,6 +7,9 @@ import shlex
 
 import pytest
 
+from vicreg_keras.data.dataset import DATASETS
+from vicreg_keras.modes import MODES
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 
@@ -85,6 +88,14 @@ def test_commands_parse(arguments, parse_flags, tmp_path, monkeypatch):
     # A recipe that a run wrote says which mode it is of.
     rest = [a for a in arguments if not a.startswith("--flagfile=runs/")]
     parse_flags(rest if len(rest) == len(arguments) else ["--mode=pretrain", *rest])
+
+
+def test_every_mode_and_dataset_is_documented():
+    for path in (README, ROOT / "docs" / "modes.md"):
+        missing = [mode for mode in MODES if f"`{mode}`" not in TEXTS[path]]
+        assert not missing, path.name
+    text = TEXTS[ROOT / "docs" / "datasets.md"]
+    assert not [name for name in DATASETS if not re.search(rf"\b{name}\b", text)]
 
 
 TARGETS = {target for text in TEXTS.values() for target in make_targets(text)}

@@ -29,6 +29,7 @@ from vicreg_keras.settings.options import (  # noqa: E402
 from vicreg_keras.workdir.versions import saved_model_folder  # noqa: E402
 
 _FLAG_FILE = "flags.flags"
+_KINDS = {"bool": "true or false", "float": "a number", "int": "a whole number"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,6 +294,10 @@ def _fail(error: Exception) -> int:
     """Prints an error in one line, with flags in place of arguments; returns 1."""
     logging.debug("Caused by:", exc_info=True)  # With --verbosity=1.
     message = " ".join(str(error).split())
+    if illegal := re.match(r"flag --(\w+)=(.*?): ", message):
+        name, value = illegal.groups()
+        if expected := _KINDS.get(flags.FLAGS[name].flag_type()):
+            message = f"Expected {expected}. Received: --{name}={value}."
     for name in flags.FLAGS:
         # A name of one word is an argument only where it has a value.
         end = r"\b" if "_" in name else "(?==)"

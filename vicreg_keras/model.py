@@ -145,10 +145,10 @@ class VICReg(keras.Model):
             positives: Examples that every second view is of, if it is of others.
         """
         sources = (images, images if positives is None else positives)
-        views = []
+        seed, views = tf.cast(seed, tf.int64), []
         for i in range(self.num_views):
-            # Each view folds its own number into the seed.
-            own = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int64), i)
+            # Each view folds its own number into the seed, alike on every device.
+            own = tf.random.experimental.stateless_fold_in(seed, i, alg="philox")
             views.append(_view(self.augmenter[i % 2], sources[i % 2], own))
         return tuple(views)
 
