@@ -93,8 +93,8 @@ class TableInputs(layers.Layer):
         self._categories = [
             (i, count) for i, count in enumerate(num_categories) if count
         ]
-        self._mean = np.float32(mean)[self._numbers]
-        self._std = np.float32(std)[self._numbers]
+        self._mean = np.array(mean, np.float32)[self._numbers]
+        self._std = np.array(std, np.float32)[self._numbers]
 
     @classmethod
     def of(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.data.sources.conftest import LETTERS, NUMBERS, csv_of, read_csv
 from vicreg_keras.data.dataset import load_dataset
-from vicreg_keras.data.sources import table_files
+from vicreg_keras.data.sources import tables
 from vicreg_keras.errors import InputError
 
 
@@ -116,7 +116,7 @@ def test_broken_csv(tmp_path, text, options, message):
 
 
 def test_mistakes_and_ragged_rows_are_counted_over_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_files, "_BLOCK_BYTES", 256)
+    monkeypatch.setattr(tables, "_BLOCK_BYTES", 256)
     lines = ["a,b"] + [f"{i},{i}" for i in range(500)]
     lines[401] = "400,x"
     with pytest.raises(ValueError, match="'b', as in 99.8 %.*'x' in row/400"):

@@ -10,7 +10,7 @@ import pytest
 from tests.data.sources.conftest import LETTERS, NUM_ROWS, NUMBERS, csv_of, read_csv
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.dataset import load_dataset
-from vicreg_keras.data.sources import table_files
+from vicreg_keras.data.sources import tables
 from vicreg_keras.data.sources.tables import load_table
 from vicreg_keras.settings import DataOptions
 
@@ -59,7 +59,7 @@ def test_categories(tmp_path, cells, categories, codes):
 
 
 def test_the_last_block_may_decide_what_a_column_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_files, "_BLOCK_BYTES", 256)
+    monkeypatch.setattr(tables, "_BLOCK_BYTES", 256)
     cells = ["1"] * 150 + [""] * 150 + ["high", "low"] * 50
     text = "a,b\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells))
     source = read_csv(tmp_path / "a.csv", text)

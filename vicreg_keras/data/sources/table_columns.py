@@ -30,10 +30,10 @@ _NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity|nan))$"
 _TEXT_TYPES = (pa.float64(), pa.bool_(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 
 
-def infer_column(
-    name: str, cells: pa.ChunkedArray, path: pathlib.Path
+def read_column(
+    name: str, cells: pa.ChunkedArray, path: pathlib.Path, known: Column | None = None
 ) -> tuple[Column, np.ndarray]:
-    """Infers what a column of the training data holds.
+    """Reads the cells of a column: numbers, or categories.
 
     Text is categories, sorted, unless all of it is numbers, `true` and `false`, or
     times as ISO 8601 writes them. Times are days since 1970, which float32 holds to
@@ -41,27 +41,43 @@ def infer_column(
 
     Args:
         name: The column's name.
-        cells: All of its cells.
+        cells: All of its cells, text or of a type of their own.
         path: The file, for the message.
+        known: The training data's column, which these cells are parsed as; other
+            categories than its own are missing. `None` infers what the column holds.
 
     Returns:
-        The column, and its values, float64 `(num_examples,)`. A column of categories
-        may have too many of them: see `check_categories`.
+        The column, and its values, float32 `(num_examples,)`. An inferred column may
+        have too many categories: see `check_columns`.
 
     Raises:
-        InputError: If it has a type that is neither numbers, times nor text, or if
-            nearly all cells are numbers and some are text.
+        InputError: If the cells have a type that is neither numbers, times nor text;
+            if some are text and the column is one of numbers, or nearly all others
+            are numbers; or if a number is not finite in float32.
     """
-    values = _parse_numbers(name, cells, path)
-    if values is not None:
-        return Column(name), values
-    text = strip_text(cells)
-    like_numbers = pa.compute.match_substring_regex(text, _NUMBER)
-    fraction = pa.compute.mean(like_numbers.cast(pa.int8())).as_py()
-    if _NUMBER_FRACTION < fraction < 1:
-        raise _text_error(name, text, path, f"{100 * fraction:.1f} % of the cells")
-    categories = tuple(sorted(text.unique().drop_null().to_pylist()))
-    return Column(name, categories), _codes(text, categories)
+    categories = None if known is None else known.categories
+    if categories is None:
+        values = _parse_numbers(name, cells, path)
+        if values is not None:
+            return Column(name), as_float32(values, path, name)
+    text = strip_text(cells.cast(pa.string()))
+    if categories is None:
+        like_numbers = pa.compute.match_substring_regex(text, _NUMBER)
+        fraction = pa.compute.mean(like_numbers.cast(pa.int8())).as_py()
+        if known is not None or _NUMBER_FRACTION < fraction < 1:
+            row = pa.compute.index(like_numbers, False).as_py()
+            others = "the training data"
+            if known is None:
+                others = f"{100 * fraction:.1f} % of the cells"
+            raise InputError(
+                f"Expected numbers (or true, false or times) in column {name!r}, as in "
+                f"{others}. Received: {path} with {text[row].as_py()[:40]!r} in "
+                f"row/{row}, counted from 0. Correct or empty such cells, or train "
+                f"with drop_columns={name}."
+            )
+        categories = tuple(sorted(text.unique().drop_null().to_pylist()))
+    codes = pa.compute.index_in(text, value_set=pa.array(categories, pa.string()))
+    return Column(name, categories), _float64(codes).astype(np.float32)
 
 
 def check_columns(
@@ -95,31 +111,6 @@ def check_columns(
             f"Received: {path} with {', '.join(problems.values())}. Leave such columns "
             f"out, of a csv or parquet file by drop_columns={','.join(problems)}."
         )
-
-
-def parse_column(
-    column: Column, cells: pa.ChunkedArray, path: pathlib.Path
-) -> np.ndarray:
-    """Parses the cells of a column that the training data has.
-
-    Args:
-        column: The training data's column. Other categories than its own are missing.
-        cells: All of the cells, text or of a type of their own.
-        path: The file, for the message.
-
-    Returns:
-        float64 `(num_examples,)`.
-
-    Raises:
-        InputError: If it is a column of numbers, and these cells are not all numbers,
-            all `true` and `false`, or all times.
-    """
-    if column.categories is not None:
-        return _codes(strip_text(cells.cast(pa.string())), column.categories)
-    values = _parse_numbers(column.name, cells, path)
-    if values is None:
-        raise _text_error(column.name, strip_text(cells), path, "the training data")
-    return values
 
 
 def as_float32(values: np.ndarray, where: str | pathlib.Path, name: str) -> np.ndarray:
@@ -176,11 +167,6 @@ def _parse_numbers(
     return None
 
 
-def _codes(text: pa.ChunkedArray, categories: Sequence[str]) -> np.ndarray:
-    names = pa.array(categories, pa.string())
-    return _float64(pa.compute.index_in(text, value_set=names))
-
-
 def _float64(cells: pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_temporal(cells.type):
         # Nanoseconds are cut off, which Arrow does not do unasked.
@@ -188,19 +174,6 @@ def _float64(cells: pa.ChunkedArray) -> np.ndarray:
         times = cells.cast(pa.timestamp("us"), safe=unit != "ns")
         return _float64(times.cast(pa.int64())) / _MICROSECONDS_PER_DAY
     return cells.cast(pa.float64(), safe=False).to_numpy()
-
-
-def _text_error(
-    name: str, text: pa.ChunkedArray, path: pathlib.Path, others: str
-) -> InputError:
-    like_numbers = pa.compute.match_substring_regex(text, _NUMBER)
-    row = pa.compute.index(like_numbers, False).as_py()
-    return InputError(
-        f"Expected numbers (or true, false or times) in column {name!r}, as in "
-        f"{others}. Received: {path} with {text[row].as_py()[:40]!r} in row/{row}, "
-        f"counted from 0. Correct or empty such cells, or train with "
-        f"drop_columns={name}."
-    )
 
 
 def _is_text(kind: pa.DataType) -> bool:

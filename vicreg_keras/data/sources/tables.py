@@ -1,27 +1,45 @@
 """Tables in CSV and Parquet files, and user-provided examples."""
 
+import collections
 import contextlib
 import difflib
 import pathlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.dataset
+from tqdm.utils import CallbackIOWrapper
 
-from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.base import Source, quoted
+from vicreg_keras.data.columns import MISSING, Column
+from vicreg_keras.data.sources.base import (
+    Source,
+    file_errors,
+    progress_bar,
+    quoted,
+)
 from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.data.sources.table_columns import (
-    as_float32,
     check_columns,
-    infer_column,
-    parse_column,
+    read_column,
     strip_text,
 )
-from vicreg_keras.data.sources.table_files import TABLE_FILES, TableFile
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
+
+_BLOCK_BYTES = 4 * 2**20
+# What is expected of a file of each kind, and what to do about another.
+_EXPECTED = {
+    "csv": (
+        "comma-separated text in UTF-8, below a header, with as many cells in each "
+        "line as there, and an end to each double quote",
+        "Correct the file, or save it anew as CSV in UTF-8, uncompressed",
+    ),
+    "parquet": ("a readable parquet file", "Write the file again"),
+}
 
 
 def load_table(options: DataOptions) -> Source:
@@ -49,14 +67,13 @@ def load_table(options: DataOptions) -> Source:
             number is not finite in float32.
     """
     path = options.path()
-    file = TABLE_FILES[options.dataset.partition(":")[0]](path)
-    columns, examples = _read_examples(file, _example_columns(file, options))
+    file = _TableFile(path, options.dataset.partition(":")[0])
+    columns, examples = file.read(_example_columns(file, options), known={})
     check_columns(columns, examples, path)
     labels = class_names = None
     if options.label_column is not None:
-        ((name, cells),) = file.columns([options.label_column])
-        labels, class_names = _classes(name, cells, path)
-    split = _make_split(examples, labels)
+        labels, class_names = file.read_classes(options.label_column)
+    split = Split(examples, labels, _row_names(examples))
     return Source(split, class_names=class_names, columns=columns)
 
 
@@ -79,16 +96,17 @@ def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Split:
     """
     path = pathlib.Path(pattern).expanduser()
     kind = path.suffix.removeprefix(".")
-    if kind not in (*TABLE_FILES, "npz") or not path.is_file():
+    if kind not in (*_EXPECTED, "npz") or not path.is_file():
         raise InputError(
             "Expected a file that ends in .csv, .parquet or .npz, with the columns of "
             f"the training data. Received: {pattern}. Correct the path."
         )
-    names = [column.name for column in columns]
+    known = {column.name: column for column in columns}
     if kind != "npz":
-        file = TABLE_FILES[kind](path)
-        _check_names(path, file.types, names, "of the training data")
-        return _make_split(_read_examples(file, names, columns)[1])
+        file = _TableFile(path, kind)
+        _check_columns_exist(path, file.names, known, "of the training data")
+        _, examples = file.read(list(known), known)
+        return Split(examples, None, _row_names(examples))
     source = load_npz(DataOptions(dataset=f"npz:{path}"))
     if source.columns is None:
         raise InputError(
@@ -96,63 +114,174 @@ def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Split:
             "instead. Save a matrix under the key 'examples'."
         )
     found = [column.name for column in source.columns]
-    _check_names(path, found, names, "of the training data")
-    indices = [found.index(name) for name in names]
+    _check_columns_exist(path, found, known, "of the training data")
+    indices = [found.index(name) for name in known]
     return Split(source.train.read()[:, indices], None, source.train.names)
 
 
-def _make_split(examples: np.ndarray, labels: np.ndarray | None = None) -> Split:
-    return Split(examples, labels, [f"row/{i}" for i in range(len(examples))])
+class _TableFile:
+    """A CSV file, all of whose columns are text, or a Parquet file.
 
+    Args:
+        path: The file.
+        kind: `"csv"` or `"parquet"`.
 
-def _read_examples(
-    file: TableFile, names: Sequence[str], known: Sequence[Column] = ()
-) -> tuple[tuple[Column, ...], np.ndarray]:
-    """The columns `names`, and float32 `(num_examples, num_columns)`.
+    Attributes:
+        path: The file.
+        names: The names of the columns, in the file's order.
 
-    Columns that are not known from training are inferred.
+    Raises:
+        InputError: If it is not such a file.
     """
-    columns: list[Column] = []
-    examples = np.empty((0, len(names)), np.float32)
-    by_name = {column.name: column for column in known}
-    for name, cells in file.columns(names):
-        if not columns:
-            examples = np.empty((len(cells), len(names)), np.float32)
-        if name in by_name:
-            column = by_name[name]
-            values = parse_column(column, cells, file.path)
-        else:
-            column, values = infer_column(name, cells, file.path)
-        examples[:, len(columns)] = as_float32(values, file.path, name)
-        columns.append(column)
-    if not len(examples):
+
+    def __init__(self, path: pathlib.Path, kind: str):
+        self.path = path
+        self._expected = _EXPECTED[kind]
+        with file_errors(path, *self._expected):
+            # A CSV file is in memory from here on; a path is of a Parquet file.
+            source = _read_csv(path) if kind == "csv" else str(path)
+            self._file = pa.dataset.dataset(source)
+        self.names = self._file.schema.names
+        counts = collections.Counter(self.names)
+        bad = [name for name, count in counts.items() if not name or count > 1]
+        if bad:
+            raise InputError(
+                f"Expected a header that names each column once. Received: {path} with "
+                f"{quoted(bad)}. Name the columns; pandas writes its row numbers "
+                "without a name, unless index=False."
+            )
+
+    def read(
+        self, names: Sequence[str], known: Mapping[str, Column]
+    ) -> tuple[tuple[Column, ...], np.ndarray]:
+        """Reads one column after the other.
+
+        Args:
+            names: The columns to read, at least one.
+            known: The training data's columns; what others hold is inferred.
+
+        Returns:
+            The columns, and float32 examples `(num_examples, num_columns)`.
+
+        Raises:
+            InputError: If there is no row, or a cell can't be used.
+        """
+        columns: list[Column] = []
+        examples = None
+        for name in progress_bar(f"Reading {self.path}", " columns", len(names), names):
+            column, values = read_column(
+                name, self._cells(name), self.path, known.get(name)
+            )
+            if examples is None:
+                examples = np.empty((len(values), len(names)), np.float32)
+            examples[:, len(columns)] = values
+            columns.append(column)
+        if not len(examples):
+            raise InputError(
+                "Expected at least one row below the header. Received: "
+                f"{self.path} with none. Add examples."
+            )
+        return tuple(columns), examples
+
+    def read_classes(self, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Reads a column of classes.
+
+        Returns:
+            Labels `(num_examples,)`, and the names of the classes that they number.
+
+        Raises:
+            InputError: If a cell is no class, or most classes have a single example.
+        """
+        where = f"{self.path}, column {name!r}"
+        cells = strip_text(self._cells(name))
+        values = cells.cast(pa.string()).to_numpy()
+        bad = cells.is_null().to_numpy()
+        if not (pa.types.is_boolean(cells.type) or pa.types.is_temporal(cells.type)):
+            with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                values = cells.cast(pa.float64()).to_numpy()
+                # Above 2**53 a float64 no longer tells whole numbers apart.
+                bad = (np.abs(values) > 2**53) | (values != np.round(values))
+        if bad.any():
+            row = int(bad.argmax())
+            raise InputError(
+                "Expected a class in every row: text or a whole number. Received: "
+                f"{where} with {bad.sum():,} others, the first {values[row]} in "
+                f"row/{row}, counted from 0. Correct these rows, or use another "
+                "label_column."
+            )
+        classes, labels = np.unique(values, return_inverse=True)
+        if 2 * len(classes) > max(len(labels), 20):
+            raise InputError(
+                f"Expected labels that several examples share. Received: {where} with "
+                f"{len(classes):,} values in {len(labels):,} rows. Use another "
+                "label_column."
+            )
+        if values.dtype == np.float64:
+            classes = classes.astype(np.int64)
+        return labels, tuple(map(str, classes))
+
+    def _cells(self, name: str) -> pa.ChunkedArray:
+        with file_errors(self.path, *self._expected):
+            return self._file.to_table(columns=[name]).column(name)
+
+
+def _read_csv(path: pathlib.Path) -> pa.Table:
+    """All columns as text, null for missing values."""
+    # One thread: only then do the parser's messages name lines.
+    read = pa.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
+    parse = pa.csv.ParseOptions(newlines_in_values=True)
+    with pa.csv.open_csv(pa.OSFile(str(path)), read, parse) as reader:
+        header = reader.schema.names
+    names = [name.strip() for name in header]
+    # UTF-16 text can be valid UTF-8, with null characters.
+    if any("\0" in name for name in names):
+        raise ValueError("null characters in the header")
+    if len(names) == 1 and re.search(r"[;\t|]", names[0]):
         raise InputError(
-            "Expected at least one row below the header. Received: "
-            f"{file.path} with none. Add examples."
+            f"Expected cells separated by commas. Received: {path} with the header "
+            f"{names[0]!r}. Save it with commas."
         )
-    return tuple(columns), examples
+    convert = pa.csv.ConvertOptions(
+        column_types=dict.fromkeys(header, pa.string()),
+        null_values=list(MISSING),
+        strings_can_be_null=True,
+    )
+    num_bytes = path.stat().st_size
+    with open(path, "rb") as file, progress_bar(f"Reading {path}", "B", num_bytes) as p:
+        table = pa.csv.read_csv(
+            CallbackIOWrapper(p.update, file), read, parse, convert
+        ).rename_columns(names)
+    # To the parser, a quote that is not closed ends where the file does.
+    end = table.column(len(names) - 1)[-1].as_py() if len(table) else None
+    if "\n" in (end or "") and not path.read_bytes().rstrip().endswith(b'"'):
+        raise ValueError("a double quote without its end")
+    return table
 
 
-def _example_columns(file: TableFile, options: DataOptions) -> list[str]:
+def _row_names(examples: np.ndarray) -> list[str]:
+    return [f"row/{i}" for i in range(len(examples))]
+
+
+def _example_columns(file: _TableFile, options: DataOptions) -> list[str]:
     """The columns that an example is made of."""
     label, dropped = options.label_column, options.drop_columns
     named = dropped if label is None else (label, *dropped)
-    _check_names(
-        file.path, file.types, named, "that label_column and drop_columns name"
+    _check_columns_exist(
+        file.path, file.names, named, "that label_column and drop_columns name"
     )
-    names = [name for name in file.types if name not in named]
+    names = [name for name in file.names if name not in named]
     if label in dropped or not names:
         raise InputError(
             "Expected a label_column that is not dropped, and at least one column "
             f"beside those left out. Received: label_column={label!r}, drop_columns="
-            f"{list(dropped)}, {file.path} with columns {quoted(file.types)}. Drop "
+            f"{list(dropped)}, {file.path} with columns {quoted(file.names)}. Drop "
             "fewer."
         )
     return names
 
 
-def _check_names(
-    path: pathlib.Path, found: Iterable[str], wanted: Iterable[str], which: str
+def _check_columns_exist(
+    path: pathlib.Path, found: Sequence[str], wanted: Iterable[str], which: str
 ) -> None:
     missing = [name for name in wanted if name not in found]
     if missing:
@@ -164,35 +293,3 @@ def _check_names(
             f"Expected the columns {which}. Received: {path} without "
             f"{quoted(missing)}; {hint}. Correct the names."
         )
-
-
-def _classes(
-    name: str, cells: pa.ChunkedArray, path: pathlib.Path
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels `(num_examples,)` and the names of the classes that they number."""
-    where = f"{path}, column {name!r}"
-    cells = strip_text(cells)
-    values = cells.cast(pa.string()).to_numpy()
-    bad = cells.is_null().to_numpy()
-    if not (pa.types.is_boolean(cells.type) or pa.types.is_temporal(cells.type)):
-        with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            values = cells.cast(pa.float64()).to_numpy()
-            # Above 2**53 a float64 no longer tells whole numbers apart.
-            bad = (np.abs(values) > 2**53) | (values != np.round(values))
-    if bad.any():
-        row = int(bad.argmax())
-        raise InputError(
-            "Expected a class in every row: text or a whole number. Received: "
-            f"{where} with {bad.sum():,} others, the first {values[row]} in row/{row}, "
-            "counted from 0. Correct these rows, or use another label_column."
-        )
-    classes, labels = np.unique(values, return_inverse=True)
-    if 2 * len(classes) > max(len(labels), 20):
-        raise InputError(
-            f"Expected labels that several examples share. Received: {where} with "
-            f"{len(classes):,} values in {len(labels):,} rows. Use another "
-            "label_column."
-        )
-    if values.dtype == np.float64:
-        classes = classes.astype(np.int64)
-    return labels, tuple(map(str, classes))
