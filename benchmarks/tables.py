@@ -28,8 +28,8 @@ from vicreg_keras.evaluate.clustering import cluster_eval
 from vicreg_keras.evaluate.features import Features, extract_features, input_features
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.figures import text_table
-from vicreg_keras.modes.pretrain import run_pretrain
 from vicreg_keras.training.checkpoints import trained_encoder
+from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.workdir.run_folder import RunFolder
 
 RECIPES = {
@@ -78,7 +78,7 @@ def run(name: str, seed: int) -> dict[str, dict[str, float]]:
         dataset = open_dataset(request.data, seed)
         quiet, folder = io.StringIO(), RunFolder(folder)
         with contextlib.redirect_stderr(quiet), contextlib.redirect_stdout(quiet):
-            run_pretrain(request.settings, dataset, folder)
+            pretrain(request.settings, dataset, folder)
         encoder = trained_encoder(request.settings, dataset, folder)
     learned = {
         split: extract_features(encoder, getattr(dataset, split), verbose=0)

@@ -1,20 +1,22 @@
 """What is said, watched and saved while a model trains."""
 
+import io
 import math
 import os
 import signal
-import sys
 import types
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tqdm import tqdm
 
 from vicreg_keras.errors import NonFiniteLossError
 from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.model import VICReg
 from vicreg_keras.models import encoders
+from vicreg_keras.settings import Settings
 from vicreg_keras.training import callbacks
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -43,100 +45,124 @@ def stand_in(step=0):
     """What the callbacks need to know of a model."""
     return types.SimpleNamespace(
         step=tf.Variable(step, dtype=tf.int64),
-        loss_weights={"variance_weight": 25.0},
         stop_training=False,
     )
 
 
-def make_progress(total_steps=8, epochs=2, model=None):
-    progress = callbacks.Progress(32, total_steps, epochs)
-    progress.set_model(model or stand_in())
-    return progress
+def make_monitor(folder, *, scorer=None, model=None, stopwatch=None, **recipe):
+    settings = Settings(**{"batch_size": 32, "epochs": 2, "seed": 7} | recipe)
+    monitor = callbacks.Monitor(
+        RunFolder(folder),
+        settings,
+        "digits",
+        stopwatch or callbacks.Stopwatch(),
+        tqdm(total=8, disable=True),
+        scorer,
+    )
+    monitor.set_model(model or stand_in())
+    return monitor
 
 
-def run_epoch(progress, clock, epoch=0, logs=GOOD):
+def run_epoch(monitor, clock, epoch=0, logs=GOOD):
     """Four steps, half a second each but the first; then a slow validation."""
-    progress.on_epoch_begin(epoch)
     clock.now += 20
-    progress.on_train_batch_end(0, dict(logs))
+    monitor.on_train_batch_end(0, dict(logs))
     for batch in range(1, 4):
         clock.now += 0.5
-        progress.on_train_batch_end(batch, dict(logs))
-    progress.on_test_begin()
+        monitor.on_train_batch_end(batch, dict(logs))
     clock.now += 100
     logs = dict(logs)
-    progress.on_epoch_end(epoch, logs)
+    monitor.on_epoch_end(epoch, logs)
     return logs
 
 
-def test_progress_prints_one_line_an_epoch(clock, capsys):
-    logs = run_epoch(make_progress(), clock)
+def test_monitor_prints_one_line_an_epoch(clock, capsys, tmp_path):
+    logs = run_epoch(make_monitor(tmp_path), clock)
     captured = capsys.readouterr()
     assert captured.out == ""
     # Neither the first step, which compiles, nor validation counts for the pace.
     assert captured.err == (
-        "epoch 1/2 [==========..........] 64 images/s  00:02 left  "
-        "loss 12.5, invariance 0.25, embedding_std 0.5\n"
+        "epoch 1/2, 64 images/s, loss 12.5, invariance 0.25, embedding_std 0.5\n"
     )
     assert logs["images_per_second"] == pytest.approx(64)
 
 
-def test_progress_goes_on_from_the_models_step(clock, capsys):
-    progress = make_progress(model=stand_in(step=4))
-    run_epoch(progress, clock, epoch=1, logs={**GOOD, "val_loss": 13, "knn_top1": 0.5})
+def test_monitor_prints_validation_and_scores(clock, capsys, tmp_path):
+    monitor = make_monitor(tmp_path)
+    run_epoch(monitor, clock, epoch=1, logs={**GOOD, "val_loss": 13, "knn_top1": 0.5})
     line = capsys.readouterr().err
-    assert line.startswith("epoch 2/2 [====================] 64 images/s  00:00 left")
+    assert line.startswith("epoch 2/2, 64 images/s")
     assert line.endswith("embedding_std 0.5, val 13, knn_top1 0.5\n")
 
 
-@pytest.mark.parametrize(
-    ("total_steps", "left"),
-    [(64, "00:30"), (204, "01:40"), (15_004, "2:05:00")],
-)
-def test_progress_prints_the_time_left(clock, capsys, total_steps, left):
-    run_epoch(make_progress(total_steps), clock)
-    assert f"  {left} left  " in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("is_terminal", "interval"), [(False, 30), (True, 1)])
-def test_progress_within_an_epoch(clock, capsys, monkeypatch, is_terminal, interval):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
-    progress = make_progress(total_steps=1000)
-    progress.on_epoch_begin(0)
-    for batch in range(4 * interval + 1):
-        clock.now += 0.5
-        progress.on_train_batch_end(batch, dict(GOOD))
-    text = capsys.readouterr().err
-    assert text.count("64 images/s") == 2
-    assert text.count("loss 12.500") == 2
-    # A terminal's line is rewritten, another place gets whole lines.
-    assert text.count("\r\033[K") == (2 if is_terminal else 0)
-    assert text.count("\n") == (0 if is_terminal else 2)
+def test_bar_counts_steps_and_shows_the_loss(clock, tmp_path):
+    monitor = make_monitor(tmp_path)
+    monitor._bar = tqdm(total=8, initial=4, file=io.StringIO())
+    run_epoch(monitor, clock)
+    assert monitor._bar.n == 8 and "loss=12.500" in str(monitor._bar)
 
 
 @pytest.mark.parametrize(("std", "collapsed"), [(0.0099, True), (0.0101, False)])
-def test_collapse_is_reported(clock, capsys, std, collapsed):
-    run_epoch(make_progress(), clock, logs={**GOOD, "embedding_std": std})
+def test_collapse_is_reported(clock, capsys, tmp_path, std, collapsed):
+    run_epoch(make_monitor(tmp_path), clock, logs={**GOOD, "embedding_std": std})
     text = capsys.readouterr().err
     assert ("Collapse" in text) is collapsed
     assert (f"standard deviation is {std:.2g} (below 0.01)" in text) is collapsed
     assert ("The variance term prevents this; its weight is 25." in text) is collapsed
 
 
+@pytest.mark.parametrize(("rank", "collapsed"), [(1.5, True), (300.0, False)])
+def test_dimensional_collapse_is_reported(clock, capsys, tmp_path, rank, collapsed):
+    scores = {
+        "embedding_effective_rank": rank,
+        "embedding_possible_rank": 512,
+        "embedding_std_mean": 1.0,
+        "embedding_relative_variance": 0.5,
+    }
+    run_epoch(make_monitor(tmp_path), clock, logs={**GOOD, **scores})
+    text = capsys.readouterr().err
+    assert ("Dimensional collapse. The embeddings vary in" in text) is collapsed
+
+
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_non_finite_loss_ends_the_epoch(clock, loss):
+def test_non_finite_loss_ends_the_run_at_once(clock, loss, tmp_path):
+    monitor = make_monitor(tmp_path, model=stand_in(step=4))
+    monitor.on_train_batch_end(0, dict(GOOD))
     message = f"finite loss. Received: loss={loss} at step 4. Lower learning_rate"
     with pytest.raises(NonFiniteLossError, match=message):
-        run_epoch(make_progress(), clock, logs={**GOOD, "loss": loss})
+        monitor.on_train_batch_end(1, {**GOOD, "loss": loss})
 
 
-def test_non_finite_loss_is_found_within_an_epoch(clock):
-    progress = make_progress(total_steps=1000)
-    progress.on_epoch_begin(0)
-    progress.on_train_batch_end(0, dict(GOOD))
-    clock.now += 31
-    with pytest.raises(NonFiniteLossError, match="loss=nan at step 2"):
-        progress.on_train_batch_end(1, {**GOOD, "loss": math.nan})
+@pytest.mark.parametrize(
+    ("every", "epochs", "scored"),
+    [(1, 3, [0, 1, 2]), (2, 5, [1, 3, 4]), (2, 4, [1, 3]), (9, 3, [2])],
+)
+def test_scores_every_few_epochs_and_at_the_end(clock, every, epochs, scored, tmp_path):
+    options = {"epochs": epochs, "score_every": every}
+    monitor = make_monitor(tmp_path, scorer=lambda: {"knn_top1": 0.5}, **options)
+    logs = [run_epoch(monitor, clock, epoch) for epoch in range(epochs)]
+    assert [epoch for epoch in range(epochs) if "knn_top1" in logs[epoch]] == scored
+
+
+def test_record_has_step_and_minutes_of_the_whole_run(clock, tmp_path):
+    stopwatch = callbacks.Stopwatch()
+    stopwatch.saved.assign(2.0)
+    monitor = make_monitor(
+        tmp_path, model=stand_in(step=40), stopwatch=stopwatch, epochs=9
+    )
+    monitor.on_train_batch_end(0, dict(GOOD))
+    clock.now += 90
+    logs = {**GOOD, "loss": np.float32(12.5), "knn_bank": 5000}
+    monitor.on_epoch_end(3, logs)
+    (record,) = read_records(RunFolder(tmp_path), PretrainRecord)
+    assert record == PretrainRecord(
+        dataset="digits",
+        seed=7,
+        epoch=4,
+        step=40,
+        minutes=pytest.approx(3.5),
+        metrics={**GOOD, "knn_bank": 5000.0},
+    )
 
 
 class Saves(list):
@@ -170,14 +196,6 @@ def test_saves_when_the_minutes_have_passed_and_not_the_same_step_twice(clock):
     assert saves == [2]
     saver.on_epoch_end(1, dict(GOOD))
     assert saves == [2, 3]
-
-
-def test_non_finite_state_is_not_saved(clock):
-    saver, saves = make_checkpoints(minutes=10)
-    clock.now += 601
-    with pytest.raises(NonFiniteLossError, match="loss=nan at step 1"):
-        take_step(saver, {**GOOD, "loss": math.nan})
-    assert saves == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -215,47 +233,8 @@ def test_stopwatch_goes_on_from_what_was_saved(clock):
     assert stopwatch.minutes() == pytest.approx(1.5)
     other = callbacks.Stopwatch()
     other.saved.assign(stopwatch.saved)
-    other.start()
     clock.now += 30
     assert other.minutes() == pytest.approx(2.0)
-
-
-@pytest.mark.parametrize(
-    ("every", "epochs", "scored"),
-    [(1, 3, [0, 1, 2]), (2, 5, [1, 3, 4]), (2, 4, [1, 3]), (9, 3, [2])],
-)
-def test_score_every_few_epochs_and_at_the_end(every, epochs, scored, capsys):
-    scores = callbacks.Scores(lambda: ({"knn_top1": 0.5}, "Look!"), every, epochs)
-    found = []
-    for epoch in range(epochs):
-        logs = dict(GOOD)
-        scores.on_epoch_end(epoch, logs)
-        if logs == {**GOOD, "knn_top1": 0.5}:
-            found.append(epoch)
-        else:
-            assert logs == GOOD
-    assert found == scored
-    assert capsys.readouterr().err == "Look!\n" * len(scored)
-
-
-def test_metrics_logger_adds_step_and_minutes_of_the_whole_run(clock, tmp_path):
-    run = RunFolder(tmp_path)
-    stopwatch = callbacks.Stopwatch()
-    stopwatch.saved.assign(2.0)
-    stopwatch.start()
-    logger = callbacks.MetricsLogger(run, stopwatch, "digits", seed=7)
-    logger.set_model(stand_in(step=40))
-    clock.now += 90
-    logger.on_epoch_end(3, {"loss": np.float32(12.5), "knn_bank": 5000})
-    (record,) = read_records(run, PretrainRecord)
-    assert record == PretrainRecord(
-        dataset="digits",
-        seed=7,
-        epoch=4,
-        step=40,
-        minutes=pytest.approx(3.5),
-        metrics={"loss": 12.5, "knn_bank": 5000.0},
-    )
 
 
 class Noise(keras.layers.Layer):
@@ -292,7 +271,8 @@ def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
     saver = callbacks.SaveState(manager, stopwatch)
     run = RunFolder(tmp_path)
     handler = signal.getsignal(signal.SIGTERM)
-    with saver, pytest.raises(callbacks.Stopped):
+    bar = tqdm(total=3 * STEPS_PER_EPOCH)
+    with bar, saver, pytest.raises(callbacks.Stopped):
         model.fit(
             tf.data.Dataset.from_tensor_slices(images).batch(BATCH_SIZE).repeat(),
             epochs=3,
@@ -302,9 +282,14 @@ def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
             verbose=0,
             callbacks=[
                 SignalAt(STEPS_PER_EPOCH + 2),
-                callbacks.Scores(lambda: ({"knn_top1": 0.5}, None), 1, 3),
-                callbacks.Progress(BATCH_SIZE, 3 * STEPS_PER_EPOCH, 3),
-                callbacks.MetricsLogger(run, stopwatch, "noise", seed=0),
+                callbacks.Monitor(
+                    run,
+                    Settings(batch_size=BATCH_SIZE, epochs=3, score_every=1),
+                    "noise",
+                    stopwatch,
+                    bar,
+                    lambda: {"knn_top1": 0.5},
+                ),
                 saver,
             ],
         )
@@ -319,9 +304,10 @@ def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
     assert 0 < record.minutes < 10
     names = {"loss", "val_loss", "embedding_std", "learning_rate"}
     assert names <= set(record.metrics)
-    line = capsys.readouterr().err.splitlines()[0]
-    assert line.startswith("epoch 1/3 [=======.............] ")
-    assert "images/s" in line and "left" in line and "knn_top1 0.5" in line
+    lines = capsys.readouterr().err.splitlines()
+    (line,) = (line for line in lines if line.startswith("epoch "))
+    assert line.startswith("epoch 1/3, ")
+    assert "images/s" in line and "knn_top1 0.5" in line
 
     saved = [variable.numpy() for variable in model.variables]
     for variable in model.variables:

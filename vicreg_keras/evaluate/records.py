@@ -3,8 +3,8 @@
 A record names what it is of and holds results, which keep metrics (numbers to compare)
 apart from settings (how they were made). The records of an evaluation are next to it:
 `linear_eval.LinearEvalRecord`, `finetune.FinetuneRecord`, `knn.KnnEvalRecord`,
-`retrieval.RetrieveRecord`, `positives.CompareRecord`, `clustering.ClusterRecord`,
-`spectrum.SpectrumRecord`.
+`retrieval.RetrieveRecord`, `clustering.ClusterRecord`, `spectrum.SpectrumRecord`; of
+pretraining with neighbors `training.positives.PositivesRecord`.
 """
 
 import dataclasses

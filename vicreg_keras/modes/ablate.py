@@ -12,15 +12,12 @@ from vicreg_keras.evaluate.records import AblateRecord, AblationMetrics, to_json
 from vicreg_keras.evaluate.spectrum import spectrum
 from vicreg_keras.figures import text_table
 from vicreg_keras.figures.ablation import ablation
-from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.figures.style import save
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import AblateOptions
-from vicreg_keras.modes.pretrain import prepare_positives
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.training.build import build_encoder
 from vicreg_keras.training.checkpoints import trained_encoder
-from vicreg_keras.training.positives import neighbor_source
 from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.training.scores import embedding_diagnosis
 from vicreg_keras.workdir.recipe import check_recipe
@@ -93,10 +90,7 @@ def _train(
     run.create()
     with run.lock():
         check_recipe(run, settings, data)
-        source = neighbor_source(settings, dataset)
-        positives = prepare_positives(source, run, settings) if source else None
-        result = pretrain(settings, dataset, run, positives=positives)
-    draw_run(run)
+        result = pretrain(settings, dataset, run)
     if result.stopped_by:
         return None
     # In the run's own precision, as the untrained encoder.

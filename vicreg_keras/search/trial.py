@@ -29,12 +29,10 @@ from vicreg_keras.evaluate.features import compile_encoder, extract_features
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_probe import linear_probe
 from vicreg_keras.evaluate.records import from_json, to_json
-from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.hardware.precision import POLICIES, choose_precision
 from vicreg_keras.search.objectives import OBJECTIVES, make_score
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.training.checkpoints import trained_encoder
-from vicreg_keras.training.positives import find_positives, neighbor_source
 from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.workdir.files import write_text
 from vicreg_keras.workdir.recipe import check_recipe
@@ -166,20 +164,10 @@ def train(task: Task, report: Report) -> Result:
     reports = keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
     with run.lock():
         check_recipe(run, settings, task.data)
-        source = neighbor_source(settings, dataset)
-        positives = None
-        if source is not None:
-            positives = find_positives(source, run, settings.num_positives)
         try:
             trained = pretrain(
-                settings,
-                dataset,
-                run,
-                positives,
-                extra_callbacks=[reports],
-                export=False,
+                settings, dataset, run, extra_callbacks=[reports], export=False
             )
-            draw_run(run)
             if trained.stopped_by:
                 raise KeyboardInterrupt
             encoder = trained_encoder(settings, dataset, run)

@@ -1,4 +1,4 @@
-"""Callbacks of pretraining: progress, scores, records and checkpoints."""
+"""Callbacks of pretraining: progress, records and checkpoints."""
 
 import math
 import signal
@@ -13,120 +13,9 @@ from tqdm import tqdm
 from vicreg_keras.errors import NonFiniteLossError
 from vicreg_keras.evaluate.collapse import COLLAPSED_STD
 from vicreg_keras.evaluate.records import PretrainRecord, to_json
+from vicreg_keras.settings import Settings
+from vicreg_keras.training.scores import diagnose_embeddings
 from vicreg_keras.workdir.run_folder import RunFolder
-
-
-class Progress(keras.callbacks.Callback):
-    """Prints epoch, images per second, time left and the terms of the loss.
-
-    On a terminal one line is rewritten every second; elsewhere a line is printed at
-    most every half minute, and one per epoch.
-
-    Args:
-        batch_size: Examples per step.
-        total_steps: Steps of the whole run.
-        epochs: Epochs of the whole run.
-
-    Raises:
-        NonFiniteLossError: While fitting, when the loss is no longer finite.
-    """
-
-    def __init__(self, batch_size: int, total_steps: int, epochs: int):
-        super().__init__()
-        self._batch_size = batch_size
-        self._total_steps = total_steps
-        self._epochs = epochs
-        self._interval = 1.0 if sys.stderr.isatty() else 30.0
-        self._step = None
-        self._seconds_per_step = None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._step = int(self.model.step.numpy())
-        self._epoch = epoch
-        # The first step of an epoch, which compiles or refills buffers, is not timed.
-        self._timed_step = self._timed_at = None
-        self._shown_at = time.monotonic()
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._step += 1
-        now = time.monotonic()
-        if self._timed_step is None:
-            self._timed_step, self._timed_at = self._step, now
-        elif now - self._shown_at >= self._interval:
-            self._update_speed(now)
-            self._shown_at = now
-            self._show(f"loss {_finite_loss(logs, self._step):.3f}")
-
-    def on_test_begin(self, logs=None):
-        # Validation is not timed.
-        self._update_speed(time.monotonic())
-
-    def on_epoch_end(self, epoch, logs=None):
-        _finite_loss(logs, self._step)
-        if self._seconds_per_step:
-            logs["images_per_second"] = self._batch_size / self._seconds_per_step
-        terms = [name for name in logs if name.endswith("_loss") and "val" not in name]
-        watched = ("embedding_std", "val_loss", "knn_top1", "effective_rank")
-        names = ["loss", *terms, *(name for name in watched if name in logs)]
-        metrics = (f"{name.removesuffix('_loss')} {logs[name]:.4g}" for name in names)
-        self._show(", ".join(metrics), end="\n")
-        threshold = COLLAPSED_STD["embedding"]
-        if logs["embedding_std"] < threshold:
-            weight = self.model.loss_weights["variance_weight"]
-            _say(
-                f"Collapse: the embeddings' standard deviation is "
-                f"{logs['embedding_std']:.2g} (below {threshold}), so all examples "
-                "have the same embedding and nothing is learned. The variance term "
-                f"prevents this; its weight is {weight:g}."
-            )
-
-    def _update_speed(self, now):
-        if self._timed_step is not None and self._step > self._timed_step:
-            seconds = now - self._timed_at
-            self._seconds_per_step = seconds / (self._step - self._timed_step)
-
-    def _show(self, text, end=""):
-        speed = ""
-        if self._seconds_per_step:
-            seconds = self._seconds_per_step * (self._total_steps - self._step)
-            speed = (
-                f"{self._batch_size / self._seconds_per_step:,.0f} images/s  "
-                f"{tqdm.format_interval(seconds)} left  "
-            )
-        bar = "=" * round(20 * self._step / self._total_steps)
-        line = f"epoch {self._epoch + 1}/{self._epochs} [{bar:.<20}] {speed}{text}"
-        if sys.stderr.isatty():
-            print(f"\r\033[K{line}", end=end, file=sys.stderr, flush=True)
-        else:
-            _say(line)
-
-
-class Scores(keras.callbacks.Callback):
-    """Adds scores of the encoder to the logs of some epochs.
-
-    Args:
-        scorer: See `scores.make_scorer`.
-        every: Epochs between two scores; the last epoch is scored, too.
-        epochs: Epochs of the whole run.
-    """
-
-    def __init__(
-        self,
-        scorer: Callable[[], tuple[dict[str, float], str | None]],
-        every: int,
-        epochs: int,
-    ):
-        super().__init__()
-        self._scorer = scorer
-        self._every = every
-        self._epochs = epochs
-
-    def on_epoch_end(self, epoch, logs=None):
-        if (epoch + 1) % self._every == 0 or epoch + 1 == self._epochs:
-            metrics, message = self._scorer()
-            logs.update(metrics)
-            if message is not None:
-                _say(message)
 
 
 class Stopwatch(tf.Module):
@@ -139,38 +28,88 @@ class Stopwatch(tf.Module):
     def __init__(self):
         super().__init__()
         self.saved = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        self.start()
-
-    def start(self) -> None:
-        """Continues, from now, from the minutes in `saved`."""
-        self._start = time.monotonic() - 60 * float(self.saved.numpy())
+        self._read_at = time.monotonic()
 
     def minutes(self) -> float:
         """Returns the minutes so far, which are assigned to `saved`, too."""
-        self.saved.assign((time.monotonic() - self._start) / 60)
+        now = time.monotonic()
+        self.saved.assign_add((now - self._read_at) / 60)
+        self._read_at = now
         return float(self.saved.numpy())
 
 
-class MetricsLogger(keras.callbacks.Callback):
-    """Adds a `PretrainRecord` to a run's `metrics.jsonl` after every epoch.
+class Monitor(keras.callbacks.Callback):
+    """Shows progress, and adds a `PretrainRecord` to `metrics.jsonl` after every epoch.
+
+    Images per second and, every few epochs, scores of the encoder are added to the
+    epoch's logs, for the callbacks after it.
 
     Args:
         run: Folder of the run.
-        stopwatch: Stopwatch of the whole run.
+        settings: Recipe of the run.
         dataset: Name of the dataset.
-        seed: Seed of the run.
+        stopwatch: Stopwatch of the whole run.
+        bar: Progress bar over the steps of the whole run.
+        scorer: See `scores.make_scorer`; `None` for no scores.
+
+    Raises:
+        NonFiniteLossError: While fitting, when the loss is no longer finite.
     """
 
-    def __init__(self, run: RunFolder, stopwatch: Stopwatch, dataset: str, seed: int):
+    def __init__(
+        self,
+        run: RunFolder,
+        settings: Settings,
+        dataset: str,
+        stopwatch: Stopwatch,
+        bar: tqdm,
+        scorer: Callable[[], dict[str, float]] | None = None,
+    ):
         super().__init__()
         self._run = run
+        self._settings = settings
+        self._dataset = dataset
         self._stopwatch = stopwatch
-        self._fields = {"dataset": dataset, "seed": seed}
+        self._bar = bar
+        self._scorer = scorer
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise NonFiniteLossError(
+                f"Expected a finite loss. Received: loss={logs['loss']} at step "
+                f"{int(self.model.step.numpy())}. Lower learning_rate, raise "
+                "warmup_epochs or use precision=float32; the last checkpoint is from "
+                "before."
+            )
+        if batch == 0:
+            # The first step of an epoch compiles or refills buffers: it is not timed.
+            self._timed_from = time.monotonic()
+        self._timed_steps = batch
+        self._timed_seconds = time.monotonic() - self._timed_from
+        self._bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
+        self._bar.update()
 
     def on_epoch_end(self, epoch, logs=None):
+        epoch += 1
+        settings, text = self._settings, f"epoch {epoch}/{self._settings.epochs}"
+        if self._timed_steps:
+            num_images = settings.batch_size * self._timed_steps
+            logs["images_per_second"] = num_images / self._timed_seconds
+            text += f", {logs['images_per_second']:,.0f} images/s"
+        if self._scorer is not None:
+            if epoch % settings.score_every == 0 or epoch == settings.epochs:
+                logs.update(self._scorer())
+        terms = [name for name in logs if name.endswith("_loss") and "val" not in name]
+        watched = ("embedding_std", "val_loss", "knn_top1", "effective_rank")
+        for name in ["loss", *terms, *(name for name in watched if name in logs)]:
+            text += f", {name.removesuffix('_loss')} {logs[name]:.4g}"
+        tqdm.write(text, file=sys.stderr)
+        if warning := _collapse_warning(logs, settings.variance_weight):
+            tqdm.write(warning, file=sys.stderr)
         record = PretrainRecord(
-            **self._fields,
-            epoch=epoch + 1,
+            dataset=self._dataset,
+            seed=settings.seed,
+            epoch=epoch,
             step=int(self.model.step.numpy()),
             minutes=self._stopwatch.minutes(),
             metrics={name: float(value) for name, value in logs.items()},
@@ -185,6 +124,7 @@ class Stopped(Exception):  # noqa: N818  Not an error.
 class SaveState(keras.callbacks.Callback):
     """Saves the whole state after every epoch, in between, and on a signal.
 
+    It comes after `Monitor`, which does not let a loss that is not finite be saved.
     Also a context manager: inside it SIGINT and SIGTERM end training after the current
     step, with everything saved.
 
@@ -198,8 +138,6 @@ class SaveState(keras.callbacks.Callback):
 
     Raises:
         Stopped: While fitting, after a signal, when everything is saved.
-        NonFiniteLossError: While fitting, instead of saving within an epoch, when the
-            loss is no longer finite.
     """
 
     def __init__(
@@ -230,8 +168,6 @@ class SaveState(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         is_due = time.monotonic() - self._saved_at > self._seconds
         if is_due or self.stopped_by is not None:
-            # No run can be continued from a state whose loss is not finite.
-            _finite_loss(logs, int(self.model.step.numpy()))
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -252,16 +188,16 @@ class SaveState(keras.callbacks.Callback):
             raise Stopped
 
 
-def _finite_loss(logs, step):
-    loss = float(logs["loss"])
-    if not math.isfinite(loss):
-        raise NonFiniteLossError(
-            f"Expected a finite loss. Received: loss={loss} at step {step}. Lower "
-            "learning_rate, raise warmup_epochs or use precision=float32; the last "
-            "checkpoint is from before."
+def _collapse_warning(logs, variance_weight):
+    threshold = COLLAPSED_STD["embedding"]
+    if logs["embedding_std"] < threshold:
+        return (
+            f"Collapse: the embeddings' standard deviation is "
+            f"{logs['embedding_std']:.2g} (below {threshold}), so all examples have "
+            "the same embedding and nothing is learned. The variance term prevents "
+            f"this; its weight is {variance_weight:g}."
         )
-    return loss
-
-
-def _say(line):
-    print(line, file=sys.stderr, flush=True)
+    diagnosis = diagnose_embeddings(logs)
+    if diagnosis is not None and diagnosis.state == "dimensional collapse":
+        return f"Dimensional collapse. {diagnosis.text}"
+    return None

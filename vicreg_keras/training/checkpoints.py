@@ -1,5 +1,7 @@
 """The state of a run in its checkpoints: restored whole, or its weights alone."""
 
+import contextlib
+
 import keras
 import tensorflow as tf
 
@@ -10,8 +12,6 @@ from vicreg_keras.settings import Settings
 from vicreg_keras.training.build import build_encoder
 from vicreg_keras.training.callbacks import Stopwatch
 from vicreg_keras.workdir.run_folder import RunFolder
-
-_UNREADABLE = (ValueError, AssertionError, tf.errors.OpError)
 
 
 def restore(
@@ -36,19 +36,14 @@ def restore(
     )
     manager = tf.train.CheckpointManager(checkpoint, run.checkpoints, max_to_keep=2)
     if manager.latest_checkpoint:
-        try:
+        hint = "Delete it to continue from the one before, or choose another workdir."
+        expected = "a whole checkpoint of this recipe"
+        with _unreadable_is_an_input_error(expected, manager.latest_checkpoint, hint):
             checkpoint.restore(manager.latest_checkpoint).assert_consumed()
-        except _UNREADABLE as error:
-            raise InputError(
-                "Expected a whole checkpoint of this recipe. Received: "
-                f"{manager.latest_checkpoint} ({_first_line(error)}). Delete it to "
-                "continue from the one before, or choose another workdir."
-            ) from error
     elif init_from is not None:
         # Neither the step nor the optimizer's state.
         parts = {"encoder": model.encoder, "projector": model.projector}
         _load_weights(RunFolder(init_from), **parts)
-    stopwatch.start()
     return manager
 
 
@@ -77,16 +72,19 @@ def _load_weights(run, **parts):
             "Expected an earlier run with a checkpoint. Received: "
             f"{run.path}. Give the workdir of a run."
         )
-    model = tf.train.Checkpoint(**parts)
+    checkpoint = tf.train.Checkpoint(model=tf.train.Checkpoint(**parts))
+    expected = f"an earlier run with the same {' and '.join(parts)}"
+    with _unreadable_is_an_input_error(expected, run.path, "Choose another run."):
+        status = checkpoint.restore(path).expect_partial()
+        status.assert_existing_objects_matched()
+
+
+@contextlib.contextmanager
+def _unreadable_is_an_input_error(expected, path, hint):
     try:
-        status = tf.train.Checkpoint(model=model).restore(path)
-        status.expect_partial().assert_existing_objects_matched()
-    except _UNREADABLE as error:
+        yield
+    except (ValueError, AssertionError, tf.errors.OpError) as error:
+        cause = str(error).strip().splitlines()[0]
         raise InputError(
-            f"Expected an earlier run with the same {' and '.join(parts)}. Received: "
-            f"{run.path} ({_first_line(error)})."
+            f"Expected {expected}. Received: {path} ({cause}). {hint}"
         ) from error
-
-
-def _first_line(error):
-    return str(error).strip().splitlines()[0]

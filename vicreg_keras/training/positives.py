@@ -1,108 +1,195 @@
-"""Neighbors of the training examples, which pretraining takes as positives."""
+"""Nearest neighbors of the training examples, which pretraining takes as positives."""
 
 import dataclasses
 import zipfile
+from typing import ClassVar
 
-import keras
 import numpy as np
+from tqdm import tqdm
 
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.feature_cache import FeatureCache
-from vicreg_keras.evaluate.features import check_example_shape, input_size_problem
+from vicreg_keras.evaluate.features import (
+    check_example_shape,
+    input_features,
+    input_size_problem,
+)
 from vicreg_keras.evaluate.index import NeighborIndex
-from vicreg_keras.evaluate.positives import nearest_others
-from vicreg_keras.models.saved_encoder import SavedEncoder, load_encoder
-from vicreg_keras.models.table_encoder import make_input_encoder
+from vicreg_keras.evaluate.records import Record, to_json
+from vicreg_keras.figures.text_table import percent
+from vicreg_keras.models.saved_encoder import load_encoder
 from vicreg_keras.settings import Settings
 from vicreg_keras.settings.recipe import INPUT
 from vicreg_keras.workdir.files import write_file
 from vicreg_keras.workdir.run_folder import RunFolder
 
+_BLOCK_SIZE = 4096  # Queries between two updates of the progress bar.
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class NeighborSource:
-    """An encoder whose representations tell which training examples are near.
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PositivesRecord(Record):
+    """Neighbors that pretraining takes as positives.
 
     Attributes:
-        name: Path of an earlier run, or "the raw input".
-        encoder: That run's encoder, or a model that only scales the input.
-        dataset: Dataset whose training split is searched.
-        run: Folder of the earlier run, or `None`.
+        neighbors_from: Name of the source that they were found with.
+        index: FAISS factory string of the index that found them.
+        search_parameters: Search parameters of that index, or `None`.
+        num_train: Training examples.
+        num_positives: Neighbors of each.
+        same_class: Fraction of them that are of the example's own class, or `None`
+            without labels.
+        same_class_by_chance: The same of examples drawn at random.
     """
 
-    name: str
-    encoder: SavedEncoder | keras.Model
-    dataset: Dataset
-    run: RunFolder | None = None
+    mode: ClassVar[str] = "positives"
+    neighbors_from: str
+    index: str
+    search_parameters: str | None
+    num_train: int
+    num_positives: int
+    same_class: float | None = None
+    same_class_by_chance: float | None = None
 
 
-def neighbor_source(settings: Settings, dataset: Dataset) -> NeighborSource | None:
-    """Returns what positives are found with, or `None` if no positives are wanted.
-
-    Args:
-        settings: Recipe of the run that is to be trained.
-        dataset: Dataset that it is to be trained on.
-
-    Raises:
-        InputError: If the earlier run has no encoder, or one for examples of another
-            shape, or the input is too large to search.
-    """
-    if settings.neighbors_from is None:
-        return None
-    if settings.neighbors_from == INPUT:
-        if reason := input_size_problem(dataset):
-            raise InputError(
-                "Expected neighbors_from=RUN for so much data. Received: "
-                f"neighbors_from={INPUT}, {reason}. Train a run on it first."
-            )
-        return NeighborSource("the raw input", make_input_encoder(dataset), dataset)
-    run = RunFolder(settings.neighbors_from)
-    encoder = load_encoder(run.path)
-    check_example_shape(encoder, dataset.example_shape)
-    return NeighborSource(str(run.path), encoder, dataset, run)
-
-
-def find_positives(
-    source: NeighborSource,
+def prepare_positives(
+    settings: Settings,
+    dataset: Dataset,
     run: RunFolder,
-    num_positives: int,
     *,
     index: str = "Flat",
     search_parameters: str | None = None,
-) -> np.ndarray:
-    """Returns the nearest training examples of each one, without itself.
+) -> np.ndarray | None:
+    """Finds the positives of a run, and prints and logs what they are.
 
-    They are saved in the new run's `positives.npz`. A run with a checkpoint continues
-    with those it was started with, whatever has become of the earlier run since.
+    They are saved in the run's `positives.npz`. A run with a checkpoint continues with
+    those it was started with, whatever has become of the earlier run since.
 
     Args:
-        source: See `neighbor_source`.
-        run: Folder of the new run.
-        num_positives: Neighbors of each example.
+        settings: Recipe of the run.
+        dataset: Dataset that it is trained on.
+        run: Folder of the run.
         index: FAISS factory string of the index that is searched.
         search_parameters: Search parameters of the index, or `None` for its defaults.
 
     Returns:
-        int32 array of shape `(num_train, num_positives)`, the nearest first.
+        int32 array of shape `(num_train, num_positives)`, the nearest first; `None` if
+        the recipe has no neighbors as positives.
 
     Raises:
-        InputError: If there is no such index, or the file of a run that has a
-            checkpoint is lost or was made from other data.
+        InputError: If the earlier run has no encoder, or one for examples of another
+            shape; if the input is too large to search; if there is no such index; or if
+            the file of a run that has a checkpoint is lost or of other data.
     """
+    if settings.neighbors_from is None:
+        return None
     path = run.path / "positives.npz"
     if any(run.checkpoints.glob("*.index")):
-        return _read(path, source.dataset.train.num_examples)
-    folder = source.run.features / "encoder" if source.run else None
-    features = FeatureCache(source.encoder, source.dataset, folder)
-    representations = features["train"].representations
-    built = NeighborIndex.build(
-        representations, factory_string=index, search_parameters=search_parameters
+        positives = _read(path, dataset.train.num_examples)
+    else:
+        representations = _representations(settings.neighbors_from, dataset)
+        built = NeighborIndex.build(
+            representations, factory_string=index, search_parameters=search_parameters
+        )
+        positives = nearest_others(built, representations, settings.num_positives)
+        with write_file(path) as file:
+            np.savez(file, positives=positives)
+    same, chance = _same_class(dataset.train.labels, positives)
+    is_input = settings.neighbors_from == INPUT
+    record = PositivesRecord(
+        dataset=dataset.name,
+        seed=settings.seed,
+        neighbors_from="the raw input" if is_input else settings.neighbors_from,
+        index=index,
+        search_parameters=search_parameters,
+        num_train=len(positives),
+        num_positives=positives.shape[1],
+        same_class=same,
+        same_class_by_chance=chance,
     )
-    positives = nearest_others(built, representations, num_positives)
-    with write_file(path) as file:
-        np.savez(file, positives=positives)
+    text = (
+        f"Second views are of the {record.num_positives} nearest of "
+        f"{record.num_train:,} training examples, according to {record.neighbors_from}"
+    )
+    if same is not None:
+        text += (
+            f"; {percent(same)} % of them are of the example's own class "
+            f"({percent(chance)} % by chance)"
+        )
+    print(f"{text}.")
+    run.append_metrics(to_json(record))
     return positives
+
+
+def nearest_others(
+    index: NeighborIndex, representations: np.ndarray, k: int
+) -> np.ndarray:
+    """Finds the nearest other examples of every example.
+
+    Args:
+        index: An index of the representations.
+        representations: `(N, D)` representations of the examples, at least two.
+        k: Neighbors per example, at least 1; all others where there are fewer.
+
+    Returns:
+        int32 `(N, min(k, N - 1))`, numbers of examples, the nearest first. Where an
+        approximate index finds fewer, those that it found are repeated.
+
+    Raises:
+        InputError: If there are fewer than two examples, or an approximate index finds
+            no neighbor of an example.
+
+    Reference:
+        Neighbors as positives: Dwibedi et al., "With a Little Help from My Friends",
+        ICCV 2021, there from a queue that training itself fills.
+    """
+    num_examples = len(representations)
+    if num_examples < 2:
+        raise InputError(
+            f"Expected at least two examples. Received: {num_examples} of them. A "
+            "single one has no neighbor."
+        )
+    k = min(k, num_examples - 1)
+    neighbors = np.empty((num_examples, k), np.int32)
+    for start in tqdm(range(0, num_examples, _BLOCK_SIZE), unit="block", delay=3):
+        block = representations[start : start + _BLOCK_SIZE]
+        # More than are needed: an approximate index may find fewer.
+        _, found = index.search(block, 2 * (k + 1))
+        for number, candidates in enumerate(found, start):
+            others = candidates[(candidates >= 0) & (candidates != number)]
+            if not len(others):
+                raise InputError(
+                    "Expected neighbors of every example from the index. Received: "
+                    f"none of example {number} from index={index.factory_string}. Use "
+                    "index=Flat, or other search_parameters."
+                )
+            neighbors[number] = np.resize(others, k)
+    return neighbors
+
+
+def _representations(neighbors_from: str, dataset: Dataset) -> np.ndarray:
+    """Returns training representations of an earlier run, or the scaled input."""
+    if neighbors_from != INPUT:
+        run = RunFolder(neighbors_from)
+        encoder = load_encoder(run.path)
+        check_example_shape(encoder, dataset.example_shape)
+        cache = FeatureCache(encoder, dataset, run.features / "encoder")
+        return cache["train"].representations
+    if reason := input_size_problem(dataset):
+        raise InputError(
+            "Expected neighbors_from=RUN for so much data. Received: "
+            f"neighbors_from={INPUT}, {reason}. Train a run on it first."
+        )
+    return input_features(dataset, "train").representations
+
+
+def _same_class(labels, positives):
+    """Returns the share of neighbors of the same class, and that by chance."""
+    if labels is None:
+        return None, None
+    same = np.mean(labels[positives] == labels[:, None])
+    # For information: nothing is trained on labels.
+    return float(same), float(np.square(np.bincount(labels) / len(labels)).sum())
 
 
 def _read(path, num_train):

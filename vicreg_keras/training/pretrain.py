@@ -10,16 +10,19 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.export.savedmodel import export_savedmodel
+from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.hardware import distribute
 from vicreg_keras.settings import Settings
 from vicreg_keras.training import callbacks
 from vicreg_keras.training.build import build_encoder, build_model
 from vicreg_keras.training.checkpoints import restore
+from vicreg_keras.training.positives import prepare_positives
 from vicreg_keras.training.scores import make_scorer
 from vicreg_keras.workdir.run_folder import RunFolder
 from vicreg_keras.workdir.versions import newest_version
@@ -44,34 +47,30 @@ def pretrain(
     settings: Settings,
     dataset: Dataset,
     run: RunFolder,
-    positives: np.ndarray | None = None,
     *,
+    index: str = "Flat",
+    search_parameters: str | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
     export: bool = True,
 ) -> PretrainResult:
-    """Trains a run, or continues it, and exports its encoder as a SavedModel.
+    """Trains a run, or continues it, draws it, and exports its encoder.
 
     Args:
         settings: Recipe of the run.
         dataset: Its training split is trained on, its validation split is watched.
         run: Folder of the run. If it holds a checkpoint, training continues from there
             to `settings.epochs`.
-        positives: See `Split.training_pairs`; given if `settings.positives` is
-            `"neighbors"`, and only then.
+        index: See `prepare_positives`.
+        search_parameters: See `prepare_positives`.
         extra_callbacks: Called before the usual callbacks, so that what they add to an
             epoch's logs is recorded with it.
         export: Whether the encoder is written as a SavedModel, which takes seconds.
 
     Raises:
-        InputError: If settings and data don't fit, or a checkpoint can't be read.
+        InputError: If settings and data don't fit, or a checkpoint can't be read; see
+            also `prepare_positives`.
         NonFiniteLossError: If the loss is no longer finite.
     """
-    if (settings.positives == "neighbors") != (positives is not None):
-        raise ValueError(
-            "Expected neighbors to train on with positives='neighbors', and only "
-            f"then. Received: positives={settings.positives!r} and "
-            f"{'none' if positives is None else 'some'}."
-        )
     settings = settings.for_examples(dataset.example_shape)
     num_examples = dataset.train.num_examples
     steps_per_epoch = num_examples // settings.batch_size
@@ -82,6 +81,15 @@ def pretrain(
             f"({num_examples} examples). Received: batch_size={settings.batch_size}. "
             f"Use batch_size={fitting} or less."
         )
+    if settings.fitting_warmup_epochs < settings.warmup_epochs:
+        print(
+            f"The warm-up is shortened to {settings.fitting_warmup_epochs:g} epochs: "
+            f"warmup_epochs={settings.warmup_epochs:g} is not shorter than "
+            f"epochs={settings.epochs}."
+        )
+    positives = prepare_positives(
+        settings, dataset, run, index=index, search_parameters=search_parameters
+    )
     with distribute.make_strategy(settings.strategy).scope():
         model = build_model(settings, dataset, steps_per_epoch)
     stopwatch = callbacks.Stopwatch()
@@ -95,20 +103,18 @@ def pretrain(
         print(f"Continuing {run.path} at {place}.", file=sys.stderr, flush=True)
     saver = callbacks.SaveState(manager, stopwatch, settings.checkpoint_minutes)
     if step < total_steps:
-        watching = [
-            callbacks.Progress(settings.batch_size, total_steps, settings.epochs),
-            callbacks.MetricsLogger(run, stopwatch, dataset.name, settings.seed),
-            keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
-        ]
+        interval = 1 if sys.stderr.isatty() else 30
+        bar = tqdm(total=total_steps, initial=step, unit=" steps", mininterval=interval)
+        scorer = None
         if settings.score_every:
             scorer = make_scorer(model, dataset, settings.seed)
-            scores = callbacks.Scores(scorer, settings.score_every, settings.epochs)
-            # First, so that the others see its metrics.
-            watching.insert(0, scores)
+        monitor = callbacks.Monitor(run, settings, dataset.name, stopwatch, bar, scorer)
+        tensorboard = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
         # The saver comes last: when it ends the run, all else is written.
-        every = [*extra_callbacks, *watching, saver]
-        with saver, contextlib.suppress(callbacks.Stopped):
+        every = [*extra_callbacks, monitor, tensorboard, saver]
+        with bar, saver, contextlib.suppress(callbacks.Stopped):
             _fit(model, settings, dataset, positives, every)
+    draw_run(run)
     encoder = None
     if export and saver.stopped_by is None:
         encoder = _export(model, settings, dataset, run, step)

@@ -1,6 +1,6 @@
 """Ranks and, with labels, kNN accuracy of an encoder while it trains."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -22,11 +22,12 @@ from vicreg_keras.workdir.run_folder import RunFolder
 # At most so many examples: the scores are for watching, not results.
 _MAX_BANK, _MAX_QUERIES = 5000, 2000
 _MAX_EMBEDDINGS = 2000
+_RANKS = ("rankme", "effective_rank", "alpha", "std_mean")
 
 
 def make_scorer(
     model: VICReg, dataset: Dataset, seed: int
-) -> Callable[[], tuple[dict[str, float], str | None]]:
+) -> Callable[[], dict[str, float]]:
     """Returns a function that scores a model as it is at the time of the call.
 
     Args:
@@ -36,8 +37,7 @@ def make_scorer(
         seed: Seed of the random subsets.
 
     Returns:
-        A function without arguments that returns metrics by name, and a sentence if
-        the embeddings have collapsed to few dimensions.
+        A function without arguments that returns metrics by name.
     """
     random = np.random.default_rng(seed)
     encode = compile_encoder(model.encoder, dataset.example_shape)
@@ -46,16 +46,15 @@ def make_scorer(
 
     def score():
         features = extract_features(encode, bank, verbose=0)
-        representations = features.representations
-        ranks = spectrum(representations)
-        names = ("rankme", "effective_rank", "alpha", "std_mean")
-        # Alpha has no value where there are few dimensions.
-        scores = {name: getattr(ranks, name) for name in names}
-        scores = {name: value for name, value in scores.items() if value is not None}
-        vectors = _embeddings(model, representations[:_MAX_EMBEDDINGS])
-        embeddings = spectrum(vectors)
-        for name in COLLAPSE_METRICS:
-            scores[f"embedding_{name}"] = getattr(embeddings, name)
+        ranks = spectrum(features.representations)
+        embeddings = spectrum(_embeddings(model, features.representations))
+        scores = {
+            **{name: getattr(ranks, name) for name in _RANKS},
+            **{
+                f"embedding_{name}": getattr(embeddings, name)
+                for name in COLLAPSE_METRICS
+            },
+        }
         if features.labels is not None:
             knn = knn_accuracy(
                 features,
@@ -63,13 +62,25 @@ def make_scorer(
                 num_classes=dataset.num_classes,
             )
             scores |= {"knn_top1": knn.metrics.top1, "knn_bank": bank.num_examples}
-        diagnosis = diagnose_collapse(embeddings, kind="embedding")
-        # Collapse to one point is reported after every epoch.
-        if diagnosis.state == "dimensional collapse":
-            return scores, f"Dimensional collapse. {diagnosis.text}"
-        return scores, None
+        # Alpha has no value where there are few dimensions.
+        return {name: value for name, value in scores.items() if value is not None}
 
     return score
+
+
+def diagnose_embeddings(metrics: Mapping[str, float]) -> Diagnosis | None:
+    """Returns whether embeddings have collapsed, according to an epoch's metrics.
+
+    Args:
+        metrics: Metrics of a `PretrainRecord`.
+
+    Returns:
+        See `evaluate.collapse.diagnose_collapse`; `None` without scores.
+    """
+    if f"embedding_{COLLAPSE_METRICS[0]}" not in metrics:
+        return None
+    values = (metrics[f"embedding_{name}"] for name in COLLAPSE_METRICS)
+    return diagnose_collapse(CollapseMetrics(*values), kind="embedding")  # type: ignore[arg-type]
 
 
 def embedding_diagnosis(run: RunFolder) -> Diagnosis | None:
@@ -79,17 +90,15 @@ def embedding_diagnosis(run: RunFolder) -> Diagnosis | None:
         run: Folder of a run.
 
     Returns:
-        See `evaluate.collapse.diagnose_collapse`; `None` without scores.
+        See `diagnose_embeddings`.
     """
-    for record in reversed(read_records(run, PretrainRecord)):
-        if f"embedding_{COLLAPSE_METRICS[0]}" in record.metrics:
-            values = (record.metrics[f"embedding_{name}"] for name in COLLAPSE_METRICS)
-            metrics = CollapseMetrics(*values)  # type: ignore[arg-type]
-            return diagnose_collapse(metrics, kind="embedding")
-    return None
+    records = reversed(read_records(run, PretrainRecord))
+    found = (diagnose_embeddings(record.metrics) for record in records)
+    return next(filter(None, found), None)
 
 
 def _embeddings(model, representations):
+    representations = representations[:_MAX_EMBEDDINGS]
     if model.projector is None:
         return representations
     embeddings = model.projector(representations, training=False)

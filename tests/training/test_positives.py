@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vicreg_keras.evaluate.index import NeighborIndex
-from vicreg_keras.evaluate.positives import nearest_others, shared_neighbors
+from vicreg_keras.training.positives import nearest_others
 
 
 def on_a_circle(num_rows):
@@ -13,9 +13,8 @@ def on_a_circle(num_rows):
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
-def nearest(rows, k, num_examples=None, **options):
-    index = NeighborIndex.build(rows, **options)
-    return nearest_others(index, rows[:num_examples], k)
+def nearest(rows, k):
+    return nearest_others(NeighborIndex.build(rows), rows, k)
 
 
 def test_neighbors_on_a_circle():
@@ -39,15 +38,6 @@ def test_no_example_is_its_own_neighbor_among_duplicates():
     assert not (found == own).any()
     # All 29 others at distance 0 come before any other.
     np.testing.assert_array_equal(found // 30, np.broadcast_to(own // 30, found.shape))
-
-
-def test_vectors_behind_the_examples_are_passed_over():
-    # Thirty times as many rows behind, all of them nearer than any example.
-    examples = on_a_circle(8)
-    rows = np.concatenate([examples, np.repeat(examples, 30, axis=0)])
-    found = nearest(rows, 2, num_examples=8)
-    for i, pair in enumerate(found):
-        assert set(pair) == {(i - 1) % 8, (i + 1) % 8}
 
 
 def test_k_is_at_most_the_number_of_others():
@@ -92,10 +82,3 @@ def test_neighbors_are_repeated_where_an_index_finds_too_few(monkeypatch):
 def test_single_example_is_refused():
     with pytest.raises(ValueError, match="at least two examples. Received: 1"):
         nearest(on_a_circle(1), 2)
-
-
-def test_shared_neighbors_do_not_depend_on_order():
-    first = np.array([[1, 2], [0, 2], [0, 1], [4, 5]])
-    assert shared_neighbors(first, first[:, ::-1]) == 1.0
-    assert shared_neighbors(first, first + 10) == 0.0
-    assert shared_neighbors(first, np.array([[2, 9], [8, 9], [1, 0], [7, 4]])) == 0.5
