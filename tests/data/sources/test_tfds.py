@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vicreg_keras.data.dataset import load_dataset
-from vicreg_keras.data.sources import images, tfds_builder
+from vicreg_keras.data.sources import images
 from vicreg_keras.data.sources import tfds as source
 
 CIFAR_DIR = pathlib.Path(__file__).parents[4] / "shared" / "data" / "tfds"
@@ -75,12 +75,11 @@ def test_pillow_and_tensorflow_datasets_decode_the_same_pixels(
 ):
     files = []
 
-    def decode_into(images, pool, some, names, image_size):
+    def decode_images(some, names, image_shape, image_size):
         files.extend(names)
-        return images_decode_into(images, pool, some, names, image_size)
+        return images.decode_images(some, names, image_shape, image_size)
 
-    images_decode_into = source.decode_into
-    monkeypatch.setattr(source, "decode_into", decode_into)
+    monkeypatch.setattr(source, "decode_images", decode_images)
     loaded = load_dataset(
         "tiny_colors", data_dir=str(colored_dir), image_size=image_size
     )
@@ -195,7 +194,7 @@ def test_missing_dataset_without_a_network_names_three_remedies(tmp_path, monkey
         raise socket.gaierror("Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
-    monkeypatch.setattr(tfds_builder.urllib.request, "getproxies", dict)
+    monkeypatch.setattr(source.urllib.request, "getproxies", dict)
     ways = "the data_dir that.*network.*dataset=digits"
     with pytest.raises(ValueError, match=ways) as error:
         load_dataset("mnist", data_dir=str(tmp_path))

@@ -16,7 +16,7 @@ from vicreg_keras.data.sources.base import (
     quoted,
 )
 from vicreg_keras.data.sources.images import IMAGE, FileExamples, check_same_size
-from vicreg_keras.data.split import Examples, Split
+from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
 
@@ -28,7 +28,6 @@ _SPLIT_FOLDERS = {
     "val": "validation",
     "validation": "validation",
 }
-_CHUNK = 512  # Images decoded at a time.
 
 
 def load_folder(options: DataOptions) -> Source:
@@ -72,9 +71,8 @@ def load_folder(options: DataOptions) -> Source:
     labeled = class_names != (".",)
     splits = {}
     for split, paths in found.items():
-        examples: Examples = FileExamples(paths, shape, options.image_size)
-        if in_memory:
-            examples = _read_all(examples, f"Decoding {root} {split}")
+        files = FileExamples(paths, shape, options.image_size)
+        examples = files.read_all(f"Decoding {root} {split}") if in_memory else files
         labels = np.searchsorted(class_names, classes[split]) if labeled else None
         names = [path.relative_to(root).as_posix() for path in paths]
         splits[split] = Split(examples, labels, names)
@@ -181,12 +179,3 @@ def _common_shape(
         if image_size is None:
             check_same_size(first, (height, width, 3), path)
     return first if image_size is None else (image_size, image_size, 3)
-
-
-def _read_all(examples: Examples, description: str) -> np.ndarray:
-    array = np.empty(examples.shape, examples.dtype)
-    with progress_bar(description, " images", len(array)) as progress:
-        for indices in np.array_split(np.arange(len(array)), len(array) // _CHUNK + 1):
-            array[indices] = examples[indices]
-            progress.update(len(indices))
-    return array

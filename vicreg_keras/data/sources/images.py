@@ -9,11 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
-from vicreg_keras.data.sources.base import file_errors
+from vicreg_keras.data.sources.base import file_errors, progress_bar
 from vicreg_keras.errors import InputError
 
 # What is expected of an image file, and what to do about another.
 IMAGE = ("a readable JPEG or PNG image", "Replace or remove this file")
+# Images that are decoded at a time where all are wanted.
+CHUNK = 512
+_POOL = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 
 
 class FileExamples:
@@ -33,15 +36,22 @@ class FileExamples:
     ):
         self._paths = paths
         self._image_size = image_size
-        self._pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
         self.shape = (len(paths), *image_shape)
         self.dtype = np.dtype(np.uint8)
 
-    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+    def __getitem__(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the decoded images at `indices`."""
         paths = [self._paths[i] for i in indices]
-        images = np.empty((len(paths), *self.shape[1:]), np.uint8)
-        decode_into(images, self._pool, paths, paths, self._image_size)
+        return decode_images(paths, paths, self.shape[1:], self._image_size)
+
+    def read_all(self, description: str) -> np.ndarray:
+        """Returns all images; a progress bar has the description."""
+        images = np.empty(self.shape, self.dtype)
+        with progress_bar(description, " images", len(images)) as progress:
+            for start in range(0, len(images), CHUNK):
+                end = min(start + CHUNK, len(images))
+                images[start:end] = self[range(start, end)]
+                progress.update(end - start)
         return images
 
 
@@ -74,34 +84,37 @@ def decode_image(
         return np.asarray(_fit(image, image_size))
 
 
-def decode_into(
-    images: np.ndarray,
-    pool: concurrent.futures.ThreadPoolExecutor,
+def decode_images(
     files: Sequence[str | os.PathLike | io.BytesIO],
     names: Sequence[str | os.PathLike],
+    image_shape: Sequence[int],
     image_size: int | None,
-) -> None:
-    """Decodes files into an array, on all threads of a pool.
+) -> np.ndarray:
+    """Decodes files on all cores.
 
     Args:
-        images: uint8 `(num_files, height, width, 3)` to write to.
-        pool: Threads to decode on.
         files: Paths, or file objects with the encoded bytes.
         names: What to call each in a message.
+        image_shape: `(height, width, 3)` of every decoded image.
         image_size: See `load_dataset`.
+
+    Returns:
+        uint8 `(num_files, height, width, 3)`.
 
     Raises:
         InputError: If a file cannot be decoded, or has another size.
     """
+    images = np.empty((len(files), *image_shape), np.uint8)
     num_threads = os.cpu_count() or 1
 
     def decode_every(start):  # One task per thread: one per image would cost more.
         for i in range(start, len(files), num_threads):
             image = decode_image(files[i], names[i], image_size)
-            check_same_size(images.shape[1:], image.shape, names[i])
+            check_same_size(image_shape, image.shape, names[i])
             images[i] = image
 
-    list(pool.map(decode_every, range(num_threads)))  # Raises what a thread raised.
+    list(_POOL.map(decode_every, range(num_threads)))  # Raises what a thread raised.
+    return images
 
 
 def check_same_size(

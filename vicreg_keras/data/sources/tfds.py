@@ -1,26 +1,27 @@
 """Image datasets of tensorflow-datasets."""
 
-import concurrent.futures
+import difflib
 import io
 import math
 import os
 import pathlib
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+import socket
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vicreg_keras.data.sources.base import Source, file_errors, progress_bar
-from vicreg_keras.data.sources.images import decode_image, decode_into
-from vicreg_keras.data.sources.tfds_builder import feature_keys, prepared_builder
+from vicreg_keras.data.sources.images import CHUNK, decode_image, decode_images
 from vicreg_keras.data.split import Split
+from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
-
-_CHUNK = 512  # Images decoded at a time.
 
 
 def load_tfds(options: DataOptions, *, other_names: Sequence[str]) -> Source:
@@ -40,7 +41,7 @@ def load_tfds(options: DataOptions, *, other_names: Sequence[str]) -> Source:
         InputError: If the name is unknown, the dataset cannot be downloaded or read,
             or it is not one of uint8 images.
     """
-    builder = prepared_builder(options.dataset, options.data_dir, other_names)
+    builder = _prepared_builder(options.dataset, options.data_dir, other_names)
     reader = _Reader(builder, options.image_size)
     shapes = {
         split: (builder.info.splits[split].num_examples, *reader.image_shape)
@@ -57,10 +58,48 @@ def load_tfds(options: DataOptions, *, other_names: Sequence[str]) -> Source:
         else:
             images, labels = _cached(folder / "cache", shape, split, reader)
         # A split without labels has -1 throughout, e.g. ImageNet's test images.
-        if split == "train" or labels is None or np.all(labels >= 0):
+        if split == "train" or reader.class_names is None or np.all(labels >= 0):
             names = [f"{split}/{i}" for i in range(len(images))]
+            labels = labels if reader.class_names else None
             splits[split] = Split(images, labels, names)
     return Source(**splits, class_names=reader.class_names, columns=None)
+
+
+def _prepared_builder(
+    location: str, data_dir: str | None, other_names: Sequence[str]
+) -> "tfds.core.DatasetBuilder":
+    """Finds a dataset's builder; its files are downloaded where they are missing."""
+    # Imported here: it takes seconds on some machines, and only this source needs it.
+    import tensorflow_datasets as tfds
+
+    start = re.split("[:/]", location)[0]
+    known = [*other_names, *tfds.list_builders()]
+    near = difflib.get_close_matches(start, known, n=5)
+    expected = (
+        f"one of {', '.join(other_names)} (as in folder:PATH), or a dataset that "
+        "tensorflow-datasets can build"
+    )
+    received = f"dataset={location!r}; near names are {', '.join(near) or 'none'}"
+    with file_errors(received, expected, "Correct its name or version"):
+        builder = tfds.builder(location, data_dir=data_dir)
+    if not builder.is_prepared():
+        with file_errors(
+            f"data_dir={data_dir!r}",
+            f"{location!r} to be prepared, or a network to download it",
+            "Use the data_dir that has it, connect to a network, or use "
+            "dataset=digits, which needs none",
+        ):
+            _check_network(builder)
+            builder.download_and_prepare()
+    return builder
+
+
+def _check_network(builder: "tfds.core.DatasetBuilder") -> None:
+    """Fails at once where a download would retry for minutes before it fails."""
+    own = type(builder).__module__.startswith("tensorflow_datasets.")
+    if own and not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        if not urllib.request.getproxies():  # A proxy resolves names by itself.
+            socket.getaddrinfo("storage.googleapis.com", 443)
 
 
 class _Reader:
@@ -76,53 +115,49 @@ class _Reader:
         self.name = builder.info.full_name
         self._builder = builder
         self._image_size = image_size
-        self._image_key, self._label_key = feature_keys(builder.info)
+        self._image_key, self._label_key = _feature_keys(builder.info)
         features = dict(builder.info.features)
         labels = features.get(self._label_key)
         self.class_names = tuple(labels.names) if labels else None
-        height, width, _ = features[self._image_key].shape
+        feature = features[self._image_key]
+        height, width, _ = feature.shape
         if image_size is not None:
             height = width = image_size
         elif height is None or width is None:
-            encoded, _ = next(self._chunks("train", decoded=False))
-            first = decode_image(io.BytesIO(encoded[0]), "train/0")
+            chunk = next(self._chunks("train", decoded=False))
+            first = decode_image(io.BytesIO(chunk[self._image_key][0]), "train/0")
             height, width, _ = first.shape
         self.image_shape = (height, width, 3)
-
-    def read_into(self, images: np.ndarray, split: str) -> np.ndarray | None:
-        """Writes the images of a split into an array; returns the labels."""
-        feature = self._builder.info.features[self._image_key]
         # PNGs of the size that is wanted are left to tensorflow-datasets, which is
         # several times as fast as Pillow; where nothing is said, arrays became PNGs.
-        decoded = (
-            feature.encoding_format in (None, "png")
-            and feature.shape == self.image_shape
-        )
-        description = f"{self._builder.info.name} {split}"
-        labels, done = [], 0
-        with (
-            concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
-            progress_bar(f"Decoding {description}", " images", len(images)) as progress,
-        ):
-            for some, some_labels in self._chunks(split, decoded):
-                target = images[done : done + len(some)]
-                if decoded:
-                    target[:] = some
-                else:
-                    names = [f"{description}/{done + i}" for i in range(len(some))]
-                    files = list(map(io.BytesIO, some))
-                    decode_into(target, pool, files, names, self._image_size)
-                done += len(some)
-                labels.append(some_labels)
-                progress.update(len(some))
-        if self._label_key is None or not labels:
-            return None
-        return np.concatenate(labels).astype(np.int64)
+        is_png = feature.encoding_format in (None, "png")
+        self._is_decoded = is_png and feature.shape == self.image_shape
 
-    def _chunks(
-        self, split: str, decoded: bool
-    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Chunks of images, encoded unless `decoded`, and of labels, in file order."""
+    def read_into(self, images: np.ndarray, split: str) -> np.ndarray:
+        """Writes the images of a split into an array; returns the labels, or -1."""
+        description = f"{self._builder.info.name} {split}"
+        labels, start = np.full(len(images), -1), 0
+        with progress_bar(
+            f"Decoding {description}", " images", len(images)
+        ) as progress:
+            for chunk in self._chunks(split, self._is_decoded):
+                some = chunk[self._image_key]
+                end = start + len(some)
+                if not self._is_decoded:
+                    names = [f"{description}/{i}" for i in range(start, end)]
+                    files = list(map(io.BytesIO, some))
+                    some = decode_images(
+                        files, names, self.image_shape, self._image_size
+                    )
+                images[start:end] = some
+                if self._label_key is not None:
+                    labels[start:end] = chunk[self._label_key]
+                start = end
+                progress.update(len(some))
+        return labels
+
+    def _chunks(self, split: str, decoded: bool) -> Iterator[Mapping[str, np.ndarray]]:
+        """Chunks of labels and of images, encoded unless `decoded`, in file order."""
         import tensorflow as tf
         import tensorflow_datasets as tfds
 
@@ -146,48 +181,68 @@ class _Reader:
             f"whole files of {self.name!r}",
             "Remove this folder, to have it prepared anew",
         ):
-            for chunk in dataset.batch(_CHUNK).as_numpy_iterator():
-                yield chunk[self._image_key], chunk.get(self._label_key)
+            yield from dataset.batch(CHUNK).as_numpy_iterator()
+
+
+def _feature_keys(info: "tfds.core.DatasetInfo") -> tuple[str, str | None]:
+    """Finds the image feature and, if there is one, the label feature."""
+    import tensorflow_datasets as tfds
+
+    features = dict(info.features) if hasattr(info.features, "keys") else {}
+    supervised = info.supervised_keys or (None, None)
+
+    def key_of(kind, preferred):
+        keys = [key for key, value in features.items() if isinstance(value, kind)]
+        if preferred in keys:
+            return preferred
+        return keys[0] if len(keys) == 1 else None
+
+    image_key = key_of(tfds.features.Image, supervised[0])
+    label_key = key_of(tfds.features.ClassLabel, supervised[1])
+    train = info.splits.get("train")
+    is_usable = image_key is not None and features[image_key].np_dtype == np.uint8
+    if not is_usable or train is None or not train.num_examples:
+        raise InputError(
+            "Expected a dataset with a `train` split and one uint8 image per example. "
+            f"Received: dataset={info.full_name!r} with features {sorted(features)} "
+            f"and splits {sorted(info.splits)}. Use another one."
+        )
+    return image_key, label_key
 
 
 def _cached(
-    folder: pathlib.Path, shape: tuple[int, ...], split: str, reader: _Reader
-) -> tuple[np.ndarray, np.ndarray | None]:
+    cache: pathlib.Path, shape: tuple[int, ...], split: str, reader: _Reader
+) -> tuple[np.ndarray, np.ndarray]:
     """Images, memory-mapped, and labels, decoded the first time."""
     size = "x".join(map(str, shape[:3]))
-    stem = f"{reader.name.replace('/', '-')}-{split}-{size}"
-    files = [folder / f"{stem}-{kind}.npy" for kind in ("labels", "images")]
-    if not files[1].exists():
+    folder = cache / f"{reader.name.replace('/', '-')}-{split}-{size}"
+    if not folder.exists():
         with file_errors(
-            folder,
+            cache,
             "room for images larger than the memory limit",
             "Use another data_dir or a larger memory_limit_gib",
         ):
-            _write_cache(files, shape, split, reader)
-    labels = np.load(files[0], allow_pickle=False)
-    images = np.load(files[1], mmap_mode="r", allow_pickle=False)
-    return images, labels if len(labels) else None
+            _write_cache(folder, shape, split, reader)
+    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    return images, np.load(folder / "labels.npy", allow_pickle=False)
 
 
 def _write_cache(
-    files: Sequence[pathlib.Path], shape: tuple[int, ...], split: str, reader: _Reader
+    folder: pathlib.Path, shape: tuple[int, ...], split: str, reader: _Reader
 ) -> None:
-    folder = files[0].parent
-    folder.mkdir(parents=True, exist_ok=True)
-    # A mapped file that meets a full disk kills the process without a word.
-    if shutil.disk_usage(folder).free < math.prod(shape):
-        raise OSError(f"it has less than {math.prod(shape) / 2**30:.1f} GiB free")
-    # Written aside and renamed, images last: what has its name is complete.
-    aside = [folder / f".{file.stem}.{os.getpid()}.npy" for file in files]
+    # Written aside and renamed: what has its name is complete.
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    aside.mkdir(parents=True)
     try:
+        # A mapped file that meets a full disk kills the process without a word.
+        if shutil.disk_usage(aside).free < math.prod(shape):
+            raise OSError(f"it has less than {math.prod(shape) / 2**30:.1f} GiB free")
         images = np.lib.format.open_memmap(
-            aside[1], mode="w+", dtype=np.uint8, shape=shape
+            aside / "images.npy", mode="w+", dtype=np.uint8, shape=shape
         )
-        labels = reader.read_into(images, split)
+        np.save(aside / "labels.npy", reader.read_into(images, split))
         images.flush()
-        np.save(aside[0], np.empty(0, np.int64) if labels is None else labels)
-        for written, file in zip(aside, files, strict=True):
-            os.replace(written, file)
+        if not folder.exists():  # Another process may have been faster.
+            os.rename(aside, folder)
     finally:
-        for written in aside:
-            written.unlink(missing_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
