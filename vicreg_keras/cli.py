@@ -1,6 +1,5 @@
 """The command line: flags generated from the options, and errors in one line."""
 
-import contextlib
 import dataclasses
 import importlib
 import os
@@ -17,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from absl import flags, logging  # noqa: E402
 
 from vicreg_keras.errors import InputError  # noqa: E402
+from vicreg_keras.hardware.stderr import silent_stderr  # noqa: E402
 from vicreg_keras.modes import MODES, all_options, unused  # noqa: E402
 from vicreg_keras.modes.help import help_text  # noqa: E402
 from vicreg_keras.settings import DataOptions, Settings  # noqa: E402
@@ -221,7 +221,7 @@ def _check_paths(request: Request) -> None:
 def _run(request: Request, argv: Sequence[str]) -> int:
     """Runs a mode; returns the exit status."""
     _check_paths(request)
-    with _silent_stderr():
+    with silent_stderr():
         import tensorflow as tf
     try:
         module = importlib.import_module(f"vicreg_keras.modes.{request.mode}")
@@ -306,20 +306,6 @@ def _fail(error: Exception) -> int:
         message = f"{message.rstrip('. ')}. See --help."
     print(f"main.py: {message}", file=sys.stderr)
     return 1
-
-
-@contextlib.contextmanager
-def _silent_stderr():
-    """Drops what C++ writes to stderr, past every log level, as TensorFlow starts."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 define_flags()

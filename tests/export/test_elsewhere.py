@@ -9,6 +9,7 @@ import sysconfig
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 from vicreg_keras import load_encoder
 from vicreg_keras.evaluate.features import compile_encoder
@@ -103,25 +104,17 @@ def test_openvino_gives_the_same(version):
 
 
 def test_warm_up_asks_every_signature_once(version):
-    requests = warmup.read_requests(version)
-    assert [r.model_spec.signature_name for r in requests] == [
-        "serving_default",
-        "serving_bytes",
-    ]
-    assert [list(request.inputs) for request in requests] == [
-        ["image"],
-        ["image_bytes"],
-    ]
-    warmup.replay(version, tf.saved_model.load(str(version)).signatures)
-
-
-def test_a_warm_up_that_fails_is_noticed(version, encoder, tmp_path, monkeypatch):
-    def make_requests(signatures, shape, make=warmup.make_requests):
-        requests = make(signatures, shape)
-        requests[1].inputs["image_bytes"].string_val[:] = [b"no image"]
-        return requests
-
-    monkeypatch.setattr(warmup, "make_requests", make_requests)
-    with pytest.raises(Exception, match="JPEG or PNG"):
-        export_savedmodel(encoder, tmp_path, SHAPE)
-    assert list(tmp_path.iterdir()) == []
+    """As TensorFlow Serving does, which does not load a model whose warm-up fails."""
+    records = tf.data.TFRecordDataset(str(version / warmup.FILE)).as_numpy_iterator()
+    logs = map(prediction_log_pb2.PredictionLog.FromString, records)
+    requests = [log.predict_log.request for log in logs]
+    names = [request.model_spec.signature_name for request in requests]
+    assert names == ["serving_default", "serving_bytes"]
+    inputs = [list(request.inputs) for request in requests]
+    assert inputs == [["image"], ["image_bytes"]]
+    loaded = tf.saved_model.load(str(version))
+    for request in requests:
+        ((name, tensor),) = request.inputs.items()
+        signature = loaded.signatures[request.model_spec.signature_name]
+        outputs = signature(**{name: tf.constant(tf.make_ndarray(tensor))})
+        assert outputs["representation"].shape == (1, 32)

@@ -175,8 +175,8 @@ def test_other_numbers_are_refused_and_earlier_versions_stay(
     monkeypatch.setattr(
         savedmodel,
         "_check",
-        lambda encoder, path, shape, head, columns: check(
-            other, path, shape, other_head, columns
+        lambda encoder, loaded, examples, encoded, head: check(
+            other, loaded, examples, encoded, other_head
         ),
     )
     with pytest.raises(FloatingPointError, match="values. Received: a difference"):

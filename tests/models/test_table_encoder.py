@@ -55,7 +55,7 @@ def test_an_encoder_takes_raw_rows(widths, tmp_path):
     saved = load_encoder(export_savedmodel(encoder, tmp_path / "run", (4,)))
     np.testing.assert_allclose(saved(ROWS), rows, rtol=1e-5, atol=1e-6)
     file = TFLiteEncoder(convert(encoder, (4,), VARIANTS["float32"]))
-    np.testing.assert_allclose(file.run(ROWS), rows, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(file(ROWS), rows, rtol=1e-5, atol=1e-6)
 
 
 def test_one_kind_of_column_is_enough():

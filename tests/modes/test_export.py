@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.evaluate.records import (
     ExportedFile,
     ExportRecord,
@@ -92,9 +91,10 @@ def test_accuracy_is_that_of_the_written_file(run_export, context):
     """Measured again, from the file that was written."""
     record = run_export(context, format=("tflite",), quantization=("int8",))
     content = (context.run.path / "tflite" / "1" / "int8.tflite").read_bytes()
-    rows = extract_features(tflite.TFLiteEncoder(content), context.dataset.test)
-    scores = context.head.scores(rows.representations)
-    accuracy = np.mean(scores.argmax(axis=1) == rows.labels)
+    test = context.dataset.test
+    representations = compare.represent(tflite.TFLiteEncoder(content), test)
+    scores = context.head.scores(representations)
+    accuracy = np.mean(scores.argmax(axis=1) == test.labels)
     assert record.files[1].linear_top1 == pytest.approx(accuracy)
 
 
@@ -131,13 +131,13 @@ def test_a_file_that_differs_leaves_earlier_versions(
     run_export, limit, context, monkeypatch
 ):
     run_export(context, format=("tflite",), quantization=("float32",))
-    real = tflite.TFLiteEncoder.run
+    real = tflite.TFLiteEncoder.__call__
 
     def other(self, examples):
         outputs = real(self, examples)
         return outputs * 1.001 if limit == "tolerance" else outputs[:, ::-1]
 
-    monkeypatch.setattr(tflite.TFLiteEncoder, "run", other)
+    monkeypatch.setattr(tflite.TFLiteEncoder, "__call__", other)
     name, expected = {
         "tolerance": ("float32", r"1e-05 of the largest.*Received: .*, 0\.00"),
         "cosine": ("int8", "cosines of 0.95 or more.*Received: 0.[0-8]|-0"),
@@ -149,14 +149,14 @@ def test_a_file_that_differs_leaves_earlier_versions(
     assert len(context.run.read_metrics("export")) == 1
 
 
-class Constant:
-    """An encoder whose representations have one value."""
+class Constant(compare.FileEncoder):
+    """A file whose representations have one value."""
 
     def __init__(self, value):
         self.value = value
 
-    def __call__(self, images, training):
-        return tf.fill((tf.shape(images)[0], 32), self.value)
+    def __call__(self, examples):
+        return np.full((len(examples), 32), self.value, np.float32)
 
 
 def test_constant_and_not_finite_representations_are_refused(context):
@@ -165,7 +165,7 @@ def test_constant_and_not_finite_representations_are_refused(context):
         comparison.differences(Constant(np.nan))
     assert comparison.differences(Constant(0.0)).min_cosine == 0
     with pytest.raises(InputError, match="Received: 0.000000"):
-        comparison.measure("a", Constant(0.0), min_cosine=0.5)
+        comparison.measure("a", 1, Constant(0.0), compare.Variant("zeros", 0.5))
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,17 @@
-"""Exported files beside their encoder: differences, accuracy, size and time."""
+"""Exported files beside their encoder: differences, size and time."""
 
+import dataclasses
 import statistics
 import timeit
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.features import compile_encoder, extract_features
+from vicreg_keras.evaluate.features import check_representations, compile_encoder
 from vicreg_keras.evaluate.records import Differences, ExportedFile
 from vicreg_keras.models.saved_encoder import variables_of
 
@@ -21,26 +21,42 @@ _NUM_WARMUP_CALLS = 10
 _NUM_COMPARED_EXAMPLES = 256
 _BATCH_SIZE = 32
 
-Encoder = Callable[..., Any]
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A kind of exported file, and how far it may be from the encoder.
+
+    Attributes:
+        description: A few words.
+        min_cosine: Smallest cosine between representations of the file and of the
+            encoder, for any example.
+        tolerance: Largest difference over the encoder's largest value, or `None`.
+        calibrated: Whether the range of each layer's output is taken from examples,
+            so that it is computed in int8.
+    """
+
+    description: str
+    min_cosine: float
+    tolerance: float | None = None
+    calibrated: bool = False
 
 
 class FileEncoder:
-    """An exported file, called like any other encoder."""
+    """An exported file, called with NumPy arrays.
 
-    def __call__(self, examples: Any, training: bool = False) -> tf.Tensor:
+    Attributes:
+        input_dtype: NumPy's name of the input's type, or `None`.
+        output_dtype: NumPy's name of the output's type, or `None`.
+    """
+
+    input_dtype: str | None = None
+    output_dtype: str | None = None
+
+    def __call__(self, examples: np.ndarray) -> np.ndarray:
         """Returns float32 representations `(N, dim)` of examples.
 
         Args:
             examples: `(N, height, width, 3)` in [0, 255], or `(N, num_columns)`.
-            training: Not used; a file is never trained.
-        """
-        return tf.numpy_function(self.run, [examples], tf.float32)
-
-    def run(self, examples: np.ndarray) -> np.ndarray:
-        """Returns representations as a call does, from NumPy to NumPy.
-
-        Args:
-            examples: See `__call__`.
         """
         raise NotImplementedError
 
@@ -51,54 +67,63 @@ class Comparison:
     Args:
         encoder: The encoder that files are compared with.
         dataset: Dataset of the examples.
+
+    Attributes:
+        own: Size and time of the encoder itself.
     """
 
-    def __init__(self, encoder: Encoder, dataset: Dataset):
+    def __init__(self, encoder: Callable[..., Any], dataset: Dataset):
         count = min(_NUM_COMPARED_EXAMPLES, dataset.validation.num_examples)
         self._split = dataset.validation.take(range(count))
         encode = compile_encoder(encoder, dataset.example_shape)
-        self._expected = represent(encode, self._split)
+
+        def run(examples):
+            return encode(examples).numpy()
+
+        self._expected = represent(run, self._split)
+        weights = [variable.numpy() for variable in variables_of(encoder)]
+        self.own = ExportedFile(
+            file="the encoder",
+            num_bytes=sum(array.nbytes for array in weights),
+            milliseconds=self._milliseconds(run),
+        )
 
     def measure(
-        self,
-        file: str,
-        encoder: FileEncoder,
-        *,
-        min_cosine: float,
-        tolerance: float | None = None,
-        **facts: Any,
+        self, file: str, num_bytes: int, encoder: FileEncoder, variant: Variant
     ) -> ExportedFile:
         """Returns an exported file's time and differences, and checks these.
 
         Args:
             file: Its name.
+            num_bytes: Its size.
             encoder: Runs the file.
-            min_cosine: Smallest cosine allowed of an example's two representations.
-            tolerance: Largest difference allowed, over the encoder's largest value.
-            **facts: Other attributes of the result.
+            variant: How far it may be from the encoder.
 
         Raises:
             InputError: If the file is farther from the encoder.
         """
         differences = self.differences(encoder)
         share = differences.max_difference / max(differences.max_value, 1e-12)
-        is_near = tolerance is None or share <= tolerance
-        if not (is_near and differences.min_cosine >= min_cosine):
+        is_near = variant.tolerance is None or share <= variant.tolerance
+        if not (is_near and differences.min_cosine >= variant.min_cosine):
             raise InputError(
                 f"Expected {file} to give the encoder's values: cosines of "
-                f"{min_cosine} or more, differences of {tolerance or 1:g} of the "
-                f"largest value or less. Received: {differences.min_cosine:.6f}, "
-                f"{share:.3g}. Earlier versions were left as they are; leave it out."
+                f"{variant.min_cosine} or more, differences of "
+                f"{variant.tolerance or 1:g} of the largest value or less. Received: "
+                f"{differences.min_cosine:.6f}, {share:.3g}. Earlier versions were "
+                "left as they are; leave it out."
             )
-        example = self._split.read([0])
         return ExportedFile(
             file=file,
-            milliseconds=_milliseconds(lambda: encoder.run(example)),
+            num_bytes=num_bytes,
+            milliseconds=self._milliseconds(encoder),
+            description=variant.description,
+            input_dtype=encoder.input_dtype,
+            output_dtype=encoder.output_dtype,
             differences=differences,
-            **facts,
         )
 
-    def differences(self, encoder: Encoder) -> Differences:
+    def differences(self, encoder: FileEncoder) -> Differences:
         """Returns how far an exported file is from the encoder.
 
         Args:
@@ -119,34 +144,25 @@ class Comparison:
             num_examples=len(expected),
         )
 
-
-def measure_encoder(encoder: Encoder, dataset: Dataset) -> ExportedFile:
-    """Returns size and time of the encoder itself.
-
-    Args:
-        encoder: The encoder.
-        dataset: Dataset of the example that it is timed on.
-    """
-    encode = compile_encoder(encoder, dataset.example_shape)
-    example = dataset.validation.read([0])
-    return ExportedFile(
-        file="the encoder",
-        num_bytes=sum(variable.numpy().nbytes for variable in variables_of(encoder)),
-        milliseconds=_milliseconds(lambda: encode(example).numpy()),
-    )
+    def _milliseconds(self, run):
+        """Median time of one example."""
+        example = self._split.read([0])
+        num_calls = _NUM_WARMUP_CALLS + NUM_TIMED_CALLS
+        times = timeit.repeat(lambda: run(example), number=1, repeat=num_calls)
+        return 1000 * statistics.median(times[_NUM_WARMUP_CALLS:])
 
 
-def represent(encoder: Encoder, split: Split) -> np.ndarray:
+def represent(run: Callable[[np.ndarray], np.ndarray], split: Split) -> np.ndarray:
     """Returns a split's representations `(N, dim)`, in small batches.
 
     Args:
-        encoder: Runs an exported file, or is the encoder itself.
+        run: A `FileEncoder`, or the encoder from array to array.
         split: A split of a dataset.
+
+    Raises:
+        InputError: If a representation is not finite.
     """
-    features = extract_features(encoder, split, batch_size=_BATCH_SIZE, verbose=0)
-    return features.representations
-
-
-def _milliseconds(call):
-    times = timeit.repeat(call, number=1, repeat=_NUM_WARMUP_CALLS + NUM_TIMED_CALLS)
-    return 1000 * statistics.median(times[_NUM_WARMUP_CALLS:])
+    batches = split.batches(_BATCH_SIZE).as_numpy_iterator()
+    representations = np.concatenate([run(examples) for examples in batches])
+    check_representations("exported", representations)
+    return representations

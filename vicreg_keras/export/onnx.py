@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from vicreg_keras.errors import check_packages
-from vicreg_keras.export.compare import FileEncoder
+from vicreg_keras.export.compare import FileEncoder, Variant
 from vicreg_keras.export.savedmodel import DEFAULT_SIGNATURE, write_default_signature
 
-# Largest difference from the encoder over its largest value, and smallest cosine.
-TOLERANCE, MIN_COSINE = 1e-4, 0.9999
+VARIANTS = {"encoder": Variant("ONNX", 0.9999, tolerance=1e-4)}
 
 _OPSET = 17
 PACKAGES = {"tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"}
@@ -66,9 +65,6 @@ class OnnxEncoder(FileEncoder):
 
     Args:
         content: Content of the file.
-
-    Attributes:
-        example_shape: Shape of one example.
     """
 
     def __init__(self, content: bytes):
@@ -77,11 +73,10 @@ class OnnxEncoder(FileEncoder):
         self._session = onnxruntime.InferenceSession(
             content, providers=["CPUExecutionProvider"]
         )
-        (self._input,) = self._session.get_inputs()
-        self.example_shape = tuple(self._input.shape[1:])
 
-    def run(self, examples: np.ndarray) -> np.ndarray:
-        (representations,) = self._session.run(None, {self._input.name: examples})
+    def __call__(self, examples: np.ndarray) -> np.ndarray:
+        (spec,) = self._session.get_inputs()
+        (representations,) = self._session.run(None, {spec.name: examples})
         return representations
 
 

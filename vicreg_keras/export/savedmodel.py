@@ -8,16 +8,17 @@ import dataclasses
 import json
 import os
 import pathlib
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from scipy.special import softmax
 
 from vicreg_keras.data.columns import Column
+from vicreg_keras.evaluate.features import compile_encoder
 from vicreg_keras.evaluate.linear_probe import LinearHead
+from vicreg_keras.evaluate.normalization import l2_normalize
 from vicreg_keras.export import warmup
 from vicreg_keras.export.image_bytes import decode_images
 from vicreg_keras.export.table_cells import decode_cells, encode_cells
@@ -89,77 +90,41 @@ def export_savedmodel(
             f"Expected a name for each of the head's {len(head.biases)} classes. "
             f"Received: {class_names}."
         )
-    encode = make_encode(encoder, example_shape)
-    signatures = _make_signatures(encode, example_shape, head, class_names, columns)
+    inputs = _make_inputs(example_shape, columns)
+    encode = compile_encoder(encoder, example_shape, tf.float32)
+    signatures = _make_signatures(encode, inputs, head, class_names)
+    examples = _make_examples(example_shape, columns)
+    # By the inputs' names, as a program gives them to a signature.
+    encoded = {one.spec.name: one.encode(examples) for one in inputs.values()}
     texts = {
         CLASS_NAMES_FILE: "".join(f"{name}\n" for name in class_names or ()),
         RECIPE_FILE: recipe,
         COLUMNS_FILE: columns
         and json.dumps([dataclasses.asdict(one) for one in columns], indent=2) + "\n",
     }
-    texts = {name: text for name, text in texts.items() if text}
-    requests = warmup.make_requests(signatures, example_shape)
 
     def write(version):
-        with tempfile.TemporaryDirectory() as assets:
-            paths = [pathlib.Path(assets) / name for name in texts]
-            for path in paths:
-                path.write_text(texts[path.name], encoding="utf-8")
-            write_module(version, encoder, encode, signatures, paths)
-        warmup.write_requests(version, requests)
-        loaded = tf.saved_model.load(str(version))
-        _check(encoder, loaded, example_shape, head, columns)
-        warmup.replay(version, loaded.signatures)
+        _save(version, encoder, encode, signatures)
+        for name, text in texts.items():
+            if text:
+                (version / "assets" / name).write_text(text, encoding="utf-8")
+        warmup.write_requests(version, signatures, encoded)
+        _check(encoder, tf.saved_model.load(str(version)), examples, encoded, head)
 
     return write_version(folder, write)
 
 
-def input_spec(example_shape: Sequence[int]) -> tf.TensorSpec:
-    """Returns the signatures' input: `image`, uint8, or `row`, float32."""
-    if len(example_shape) == 3:
-        return tf.TensorSpec((None, *example_shape), tf.uint8, name="image")
-    return tf.TensorSpec((None, *example_shape), tf.float32, name="row")
-
-
-def make_encode(encoder: Function, example_shape: Sequence[int]) -> Function:
-    """Returns a `tf.function` from float32 examples to float32 representations.
+def input_spec(
+    example_shape: Sequence[int], dtype: tf.DType | None = None
+) -> tf.TensorSpec:
+    """Returns the signatures' input: `image`, uint8, or `row`, float32.
 
     Args:
-        encoder: See `export_savedmodel`.
-        example_shape: Likewise.
+        example_shape: See `export_savedmodel`.
+        dtype: Another type than these.
     """
-    spec = input_spec(example_shape)
-    spec = tf.TensorSpec(spec.shape, tf.float32, name=spec.name)
-
-    # Without XLA, which programs that read the file may not have.
-    @tf.function(input_signature=[spec], jit_compile=False)
-    def encode(examples):
-        return tf.cast(encoder(examples, training=False), tf.float32)
-
-    return encode
-
-
-def write_module(
-    path: str | os.PathLike,
-    encoder: Function,
-    encode: Function,
-    signatures: Mapping[str, Function],
-    assets: Sequence[pathlib.Path] = (),
-) -> None:
-    """Writes a SavedModel of some functions of an encoder.
-
-    Args:
-        path: Folder of the SavedModel.
-        encoder: The encoder, whose variables are saved along.
-        encode: What `make_encode` returned of it.
-        signatures: `tf.function`s by name.
-        assets: Files to copy.
-    """
-    module = tf.Module()
-    module.encoder_variables = variables_of(encoder)
-    module.encode = encode
-    module.files = [tf.saved_model.Asset(str(file)) for file in assets]
-    tf.saved_model.save(module, str(path), signatures=dict(signatures))
+    kind = ("image", tf.uint8) if len(example_shape) == 3 else ("row", tf.float32)
+    return tf.TensorSpec((None, *example_shape), dtype or kind[1], name=kind[0])
 
 
 def write_default_signature(
@@ -179,19 +144,54 @@ def write_default_signature(
     Returns:
         Name, shape and type of the input.
     """
-    spec = input_spec(example_shape)
-    spec = tf.TensorSpec(spec.shape, dtype or spec.dtype, name=spec.name)
-    encode = make_encode(encoder, example_shape)
+    spec = input_spec(example_shape, dtype)
+    encode = compile_encoder(encoder, example_shape, tf.float32)
 
     @tf.function(input_signature=[spec], jit_compile=False)
     def serve(examples):
         return {"representation": encode(tf.cast(examples, tf.float32))}
 
-    write_module(path, encoder, encode, {DEFAULT_SIGNATURE: serve})
+    _save(path, encoder, encode, {DEFAULT_SIGNATURE: serve})
     return spec
 
 
-def _make_signatures(encode, example_shape, head, class_names, columns):
+def _save(path, encoder, encode, signatures):
+    """Writes `tf.function`s by name, with the variables of the encoder."""
+    module = tf.Module()
+    module.encoder_variables = variables_of(encoder)
+    module.encode = encode
+    tf.saved_model.save(module, str(path), signatures=signatures)
+
+
+class _Input(NamedTuple):
+    """An input of signatures: how examples are decoded from it, and encoded for it."""
+
+    spec: tf.TensorSpec
+    decode: Function
+    encode: Function
+
+
+def _make_inputs(example_shape, columns):
+    """Each kind of input by the suffix of its signatures' names."""
+    spec = input_spec(example_shape)
+    # Servers don't check the shape, and the network would take another.
+    inputs = {"": _Input(spec, lambda x: tf.ensure_shape(x, spec.shape), tf.constant)}
+    if len(example_shape) == 3:
+        inputs["_bytes"] = _Input(
+            tf.TensorSpec((None,), tf.string, name="image_bytes"),
+            lambda content: decode_images(content, example_shape),
+            lambda images: tf.stack([tf.io.encode_png(image) for image in images]),
+        )
+    if columns is not None:
+        inputs["_cells"] = _Input(
+            tf.TensorSpec((None, len(columns)), tf.string, name="cells"),
+            lambda cells: decode_cells(cells, columns),
+            lambda rows: tf.constant(encode_cells(rows, columns)),
+        )
+    return inputs
+
+
+def _make_signatures(encode, inputs, head, class_names):
     """`tf.function`s by name: each kind of output from each kind of input."""
 
     def represent(examples):
@@ -208,22 +208,13 @@ def _make_signatures(encode, example_shape, head, class_names, columns):
         names = tf.gather(tf.constant(list(class_names)), order)
         return {"class_names": names, "probabilities": probabilities}
 
-    spec = input_spec(example_shape)
-    # Servers don't check the shape, and the network would take another.
-    inputs = {"": (spec, lambda examples: tf.ensure_shape(examples, spec.shape))}
-    if len(example_shape) == 3:
-        image_bytes = tf.TensorSpec((None,), tf.string, name="image_bytes")
-        inputs["_bytes"] = image_bytes, lambda x: decode_images(x, example_shape)
-    if columns is not None:
-        cells = tf.TensorSpec((None, len(columns)), tf.string, name="cells")
-        inputs["_cells"] = cells, lambda x: decode_cells(x, columns)
     outputs = {"serving": represent}
     if head is not None:
         outputs["classify"] = classify
     signatures = {
-        f"{name}{suffix}": _make_signature(spec, decode, answer)
+        f"{name}{suffix}": _make_signature(one.spec, one.decode, answer)
         for name, answer in outputs.items()
-        for suffix, (spec, decode) in inputs.items()
+        for suffix, one in inputs.items()
     }
     return {DEFAULT_SIGNATURE: signatures.pop("serving"), **signatures}
 
@@ -239,32 +230,32 @@ def _make_signature(spec, decode, answer):
     return signature
 
 
-def _check(encoder, loaded, example_shape, head, columns):
+def _check(encoder, loaded, examples, encoded, head):
     """Compares every signature of a loaded SavedModel with the encoder."""
-    examples = _examples(example_shape, columns)
     representations = encoder(tf.constant(examples), training=False)
     representations = np.asarray(representations, np.float32)
-    lengths = np.linalg.norm(representations, axis=1, keepdims=True)
     expected = {
         "representation": representations,
-        "unit_representation": representations / np.where(lengths > 0, lengths, 1),
+        "unit_representation": l2_normalize(representations),
     }
     if head is not None:
         logits = head.scores(representations).astype(np.float64)
         expected["probabilities"] = -np.sort(-softmax(logits, axis=1), axis=1)
     for name, signature in loaded.signatures.items():
-        inputs = tf.constant(examples)
-        if name.endswith("_bytes"):
-            inputs = tf.stack([tf.io.encode_png(image) for image in examples])
-        if name.endswith("_cells"):
-            inputs = tf.constant(encode_cells(examples, columns))
         (argument,) = signature.structured_input_signature[1]
-        outputs = signature(**{argument: inputs})
+        outputs = signature(**{argument: encoded[argument]})
         for output in set(outputs) & set(expected):
-            _compare(f"{name}'s {output}", outputs[output].numpy(), expected[output])
+            difference = np.abs(outputs[output].numpy() - expected[output]).max()
+            max_value = np.abs(expected[output]).max()
+            if not difference <= _TOLERANCE * max(max_value, 1e-12):
+                raise FloatingPointError(
+                    "Expected the written SavedModel to give the encoder's values. "
+                    f"Received: a difference of {difference:.3g} in {name}'s {output}, "
+                    f"whose largest value is {max_value:.3g}. Nothing was replaced."
+                )
 
 
-def _examples(example_shape, columns):
+def _make_examples(example_shape, columns):
     """Noise as examples, and random codes of categories."""
     random = np.random.default_rng(0)
     shape = (_NUM_CHECKED_EXAMPLES, *example_shape)
@@ -274,14 +265,3 @@ def _examples(example_shape, columns):
         if column.categories is not None:
             examples[:, number] %= len(column.categories)
     return examples
-
-
-def _compare(what, received, expected):
-    difference = np.abs(received - expected).max()
-    max_value = np.abs(expected).max()
-    if not difference <= _TOLERANCE * max(max_value, 1e-12):
-        raise FloatingPointError(
-            "Expected the written SavedModel to give the encoder's values. Received: "
-            f"a difference of {difference:.3g} in {what}, whose largest value is "
-            f"{max_value:.3g}. Nothing was replaced."
-        )

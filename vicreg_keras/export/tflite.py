@@ -4,54 +4,43 @@ There are five variants, from the encoder's own values to integers throughout, e
 the difference from the encoder that it may have.
 """
 
-import contextlib
 import dataclasses
 import os
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from vicreg_keras.errors import InputError
-from vicreg_keras.export.compare import FileEncoder
+from vicreg_keras.export.compare import FileEncoder, Variant
 from vicreg_keras.export.savedmodel import DEFAULT_SIGNATURE, write_default_signature
+from vicreg_keras.hardware.stderr import silent_stderr
 
 
 @dataclasses.dataclass(frozen=True)
-class Variant:
-    """Arithmetic of a TFLite file, and how far it may be from the encoder.
+class TFLiteVariant(Variant):
+    """Arithmetic of a TFLite file.
 
     Attributes:
-        description: A few words.
-        min_cosine: Smallest cosine between representations of the file and of the
-            encoder, for any example.
-        tolerance: Largest difference over the encoder's largest value, or `None`.
         optimized: Whether weights are smaller than float32.
         half: Whether weights are float16.
-        calibrated: Whether the range of each layer's output is taken from examples,
-            so that it is computed in int8.
         integer_only: Whether nothing is computed in floating point: pixels are uint8,
             representations int8.
     """
 
-    description: str
-    min_cosine: float
-    tolerance: float | None = None
     optimized: bool = True
     half: bool = False
-    calibrated: bool = False
     integer_only: bool = False
 
 
 VARIANTS = {
-    "float32": Variant("as it is", 0.9999, tolerance=1e-5, optimized=False),
-    "float16": Variant("weights in float16", 0.9999, half=True),
-    "dynamic_range": Variant("weights in int8", 0.99),
-    "int8": Variant("weights and layers in int8", 0.95, calibrated=True),
-    "int8_only": Variant(
+    "float32": TFLiteVariant("as it is", 0.9999, tolerance=1e-5, optimized=False),
+    "float16": TFLiteVariant("weights in float16", 0.9999, half=True),
+    "dynamic_range": TFLiteVariant("weights in int8", 0.99),
+    "int8": TFLiteVariant("weights and layers in int8", 0.95, calibrated=True),
+    "int8_only": TFLiteVariant(
         "int8, nothing in floating point", 0.95, calibrated=True, integer_only=True
     ),
 }
@@ -60,7 +49,7 @@ VARIANTS = {
 def convert(
     encoder: Callable[..., Any],
     example_shape: Sequence[int],
-    variant: Variant,
+    variant: TFLiteVariant,
     examples: np.ndarray | None = None,
 ) -> bytes:
     """Returns the content of a TFLite file.
@@ -78,7 +67,7 @@ def convert(
     Raises:
         InputError: If TensorFlow can't convert this encoder.
     """
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, silent_stderr():
         # The input of integers is quantized like any layer's: a cast would be left.
         dtype = tf.float32 if variant.integer_only else None
         spec = write_default_signature(folder, encoder, example_shape, dtype)
@@ -117,29 +106,26 @@ class TFLiteEncoder(FileEncoder):
 
     Args:
         content: Content of the file.
-        num_threads: Threads that it runs on; by default as many as there are cores.
 
     Attributes:
-        example_shape: Shape of one example.
         input_dtype: NumPy's name of the input's type.
         output_dtype: NumPy's name of the output's type.
     """
 
-    def __init__(self, content: bytes, *, num_threads: int | None = None):
+    def __init__(self, content: bytes):
         from ai_edge_litert.interpreter import Interpreter
 
-        with _quiet():
+        with silent_stderr():
             self._interpreter = Interpreter(
-                model_content=content, num_threads=num_threads or os.cpu_count()
+                model_content=content, num_threads=os.cpu_count()
             )
             self._interpreter.allocate_tensors()
         (self._input,) = self._interpreter.get_input_details()
         (self._output,) = self._interpreter.get_output_details()
-        self.example_shape = tuple(self._input["shape_signature"][1:].tolist())
         self.input_dtype = np.dtype(self._input["dtype"]).name
         self.output_dtype = np.dtype(self._output["dtype"]).name
 
-    def run(self, examples: np.ndarray) -> np.ndarray:
+    def __call__(self, examples: np.ndarray) -> np.ndarray:
         interpreter, index = self._interpreter, self._input["index"]
         shape = interpreter.get_input_details()[0]["shape"]
         if tuple(shape) != examples.shape:
@@ -163,17 +149,3 @@ def _quantize(examples, details):
     limits = np.iinfo(dtype)
     rounded = np.rint(examples.astype(np.float32) / scale) + zero_point
     return np.clip(rounded, limits.min, limits.max).astype(dtype)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Drops what converter and runtime write to stderr, from C++ as well."""
-    stderr = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            os.dup2(nowhere.fileno(), 2)
-            yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)

@@ -5,10 +5,8 @@ import functools
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
-
-import numpy as np
 
 from vicreg_keras.evaluate.accuracy import top_k_accuracy
 from vicreg_keras.evaluate.features import (
@@ -20,7 +18,8 @@ from vicreg_keras.evaluate.features import (
 )
 from vicreg_keras.evaluate.knn import knn_accuracy, knn_eval
 from vicreg_keras.evaluate.records import ExportedFile, ExportRecord, to_json
-from vicreg_keras.export import compare, onnx, tflite
+from vicreg_keras.export import onnx, tflite
+from vicreg_keras.export.compare import Comparison, FileEncoder, Variant, represent
 from vicreg_keras.export.savedmodel import (
     CLASS_NAMES_FILE,
     RECIPE_FILE,
@@ -34,6 +33,23 @@ from vicreg_keras.modes.options import ExportOptions
 from vicreg_keras.report.tables import describe_files
 from vicreg_keras.workdir.versions import write_version
 
+
+class _Format(NamedTuple):
+    """A format of files: its variants by name, what converts, and what runs a file."""
+
+    variants: Mapping[str, Variant]
+    convert: Callable[..., bytes]
+    encoder: Callable[[bytes], FileEncoder]
+
+
+_FORMATS = {
+    "tflite": _Format(tflite.VARIANTS, tflite.convert, tflite.TFLiteEncoder),
+    "onnx": _Format(
+        onnx.VARIANTS,
+        lambda encoder, shape, *_: onnx.convert(encoder, shape),
+        onnx.OnnxEncoder,
+    ),
+}
 # Half precision and 8 bits are too coarse for the values of a table.
 _TABLE_VARIANTS = ("float32", "dynamic_range")
 _NUM_CALIBRATION_EXAMPLES = 300
@@ -61,20 +77,21 @@ def run(context: Context, options: ExportOptions) -> ExportRecord:
         require_class_names(context.dataset)
     folder = context.output(options.output, "")
     paths: dict[str, str] = {}
-    files: list[_File] = []
     if "savedmodel" in options.format:
         version = _export_savedmodel(context, folder / "encoder", options)
         paths["savedmodel"] = str(version)
-    for name, convert in (("tflite", _convert_tflite), ("onnx", _convert_onnx)):
-        if name in options.format:
-            converted = list(convert(context, options))
-            write = functools.partial(_write_files, converted)
-            paths[name] = str(write_version(folder / name, write))
-            print(f"Compared with the encoder, and written: {paths[name]}")
-            files += converted
-    if not files:
+    formats = [name for name in _FORMATS if name in options.format]
+    if not formats:
         return ExportRecord(**context.record_fields, paths=paths)
-    evaluated = _add_accuracies(context, files)
+    comparison = Comparison(context.encoder, context.dataset)
+    files: list[_File] = []
+    for name in formats:
+        converted = list(_convert(context, options, comparison, name))
+        write = functools.partial(_write_files, converted)
+        paths[name] = str(write_version(folder / name, write))
+        print(f"Compared with the encoder, and written: {paths[name]}")
+        files += converted
+    evaluated = _add_accuracies(context, comparison.own, files)
     record = ExportRecord(**context.record_fields, paths=paths, files=tuple(evaluated))
     caption, lines = describe_files(record)
     print(f"{caption} {os.cpu_count()} threads.\n{format_table(lines)}")
@@ -119,56 +136,32 @@ class _File(NamedTuple):
     """A converted file: its content, what runs it, and what is known of it."""
 
     content: bytes
-    encoder: compare.FileEncoder
+    encoder: FileEncoder
     facts: ExportedFile
 
 
-def _convert_tflite(context: Context, options: ExportOptions) -> Iterator[_File]:
-    names = options.quantization
-    if names is None:
-        is_table = context.dataset.columns is not None
-        names = _TABLE_VARIANTS if is_table else tuple(tflite.VARIANTS)
-    comparison = compare.Comparison(context.encoder, context.dataset)
-    for name in names:
-        print(f"Writing {name}.tflite...", flush=True)
-        variant = tflite.VARIANTS[name]
-        examples = _calibration_examples(context) if variant.calibrated else None
-        content = tflite.convert(
-            context.encoder, context.dataset.example_shape, variant, examples
-        )
-        encoder = tflite.TFLiteEncoder(content)
-        facts = comparison.measure(
-            f"{name}.tflite",
-            encoder,
-            tolerance=variant.tolerance,
-            min_cosine=variant.min_cosine,
-            num_bytes=len(content),
-            description=variant.description,
-            input_dtype=encoder.input_dtype,
-            output_dtype=encoder.output_dtype,
-        )
+def _convert(
+    context: Context, options: ExportOptions, comparison: Comparison, name: str
+) -> Iterator[_File]:
+    """Converts to each variant of a format that is asked for."""
+    format = _FORMATS[name]
+    chosen = tuple(format.variants)
+    if name == "tflite" and options.quantization is not None:
+        chosen = options.quantization
+    elif name == "tflite" and context.dataset.columns is not None:
+        chosen = _TABLE_VARIANTS
+    for variant_name in chosen:
+        file, variant = f"{variant_name}.{name}", format.variants[variant_name]
+        print(f"Writing {file}...", flush=True)
+        examples = None
+        if variant.calibrated:
+            train, size = context.dataset.train, _NUM_CALIBRATION_EXAMPLES
+            examples = train.sample(size, context.seed).read()
+        shape = context.dataset.example_shape
+        content = format.convert(context.encoder, shape, variant, examples)
+        encoder = format.encoder(content)
+        facts = comparison.measure(file, len(content), encoder, variant)
         yield _File(content, encoder, facts)
-
-
-def _convert_onnx(context: Context, options: ExportOptions) -> Iterator[_File]:
-    print("Writing encoder.onnx...", flush=True)
-    content = onnx.convert(context.encoder, context.dataset.example_shape)
-    encoder = onnx.OnnxEncoder(content)
-    facts = compare.Comparison(context.encoder, context.dataset).measure(
-        "encoder.onnx",
-        encoder,
-        tolerance=onnx.TOLERANCE,
-        min_cosine=onnx.MIN_COSINE,
-        num_bytes=len(content),
-        description="ONNX",
-    )
-    yield _File(content, encoder, facts)
-
-
-def _calibration_examples(context: Context) -> np.ndarray:
-    train = context.dataset.train
-    order = np.random.default_rng(context.seed).permutation(train.num_examples)
-    return train.read(np.sort(order[:_NUM_CALIBRATION_EXAMPLES]))
 
 
 def _write_files(files: Sequence[_File], version: pathlib.Path) -> None:
@@ -179,38 +172,41 @@ def _write_files(files: Sequence[_File], version: pathlib.Path) -> None:
     (version / "files.json").write_text(f"{facts}\n")
 
 
-def _add_accuracies(context: Context, files: Sequence[_File]) -> list[ExportedFile]:
+def _add_accuracies(
+    context: Context, own: ExportedFile, files: Sequence[_File]
+) -> list[ExportedFile]:
     """Returns the encoder itself and then the files, with accuracies if labeled.
 
     Only test examples go through a file. Linear head and neighbors remain the
     encoder's, as an index that a computer built may be searched from a telephone.
     """
     dataset = context.dataset
-    own = compare.measure_encoder(context.encoder, dataset)
-    evaluated = [own, *(file.facts for file in files)]
+    facts = [own, *(file.facts for file in files)]
     if dataset.num_classes is None or dataset.test is None:
-        return evaluated
+        return facts
     splits = [context.features[name] for name in SPLITS]
     bank, test = concatenate_features(splits[:2]), splits[2]
     chosen = knn_eval(*splits, num_classes=dataset.num_classes).settings
-    for number, one in enumerate(evaluated):
-        features = test
-        if number > 0:
-            print(f"{one.file}: test examples through it...", flush=True)
-            encoder = files[number - 1].encoder
-            features = Features(compare.represent(encoder, dataset.test), test.labels)
-        scores = context.head.scores(features.representations)
+    representations = [test.representations]
+    for file in files:
+        print(f"{file.facts.file}: test examples through it...", flush=True)
+        representations.append(represent(file.encoder, dataset.test))
+    evaluated = []
+    for one, vectors in zip(facts, representations, strict=True):
         knn = knn_accuracy(
             bank,
-            features,
+            Features(vectors, test.labels),
             num_classes=dataset.num_classes,
             k=chosen.k,
             temperature=chosen.temperature,
         )
-        evaluated[number] = dataclasses.replace(
-            one,
-            linear_top1=top_k_accuracy(scores, test.labels, 1),
-            knn_top1=knn.metrics.top1,
-            num_test=len(test.labels),
+        linear_top1 = top_k_accuracy(context.head.scores(vectors), test.labels, 1)
+        evaluated.append(
+            dataclasses.replace(
+                one,
+                linear_top1=linear_top1,
+                knn_top1=knn.metrics.top1,
+                num_test=len(vectors),
+            )
         )
     return evaluated
