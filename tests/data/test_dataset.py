@@ -112,21 +112,6 @@ def test_resumed_pairs_equal_uninterrupted_ones():
     assert pairs_of(split, 4, positives, 15, seed=2) != whole
 
 
-@pytest.mark.parametrize(
-    ("positives", "message"),
-    [
-        (np.zeros((5, 1), int), r"Expected positives of shape \(6, k\)"),
-        (np.zeros((6, 0), int), "k above 0"),
-        (np.zeros(6, int), "k above 0"),
-        (np.full((6, 2), 6), r"in \[0, 6\)"),
-        (np.full((6, 2), -1), "from -1 to 0"),
-    ],
-)
-def test_positives_of_other_examples_are_refused(positives, message):
-    with pytest.raises(ValueError, match=message):
-        numbered_split(6).training_pairs(2, positives, seed=0)
-
-
 def test_far_start_step_is_immediate():
     start = time.monotonic()
     dataset = numbered_split(26).training_batches(4, seed=1, start_step=10**9)

@@ -24,37 +24,24 @@ from vicreg_keras.data.sources import bundled, folder, npz, tables, tfds
 from vicreg_keras.data.sources.base import Source
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
-from vicreg_keras.settings import DataOptions
+from vicreg_keras.settings.data import PATH_SCHEMES, DataOptions
 
 _MAX_STATISTICS_EXAMPLES = 200_000
 _TEST_FRACTION = 0.2
 _TEST_SEED = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Loader:
-    """How the datasets of one scheme are loaded.
+# A loader, and the options that have an effect on it beside those of every dataset.
+Loader = tuple[Callable[[DataOptions], Source], tuple[str, ...]]
 
-    Attributes:
-        load: The function from options to the source.
-        options: Names of the options of `load_dataset` that have an effect beside
-            those that every dataset has.
-        needs_location: Whether the name is `scheme:location`, rather than the scheme.
-    """
-
-    load: Callable[[DataOptions], Source]
-    options: tuple[str, ...] = ()
-    needs_location: bool = True
-
-
-_TABLE_FILE = Loader(tables.load_table, ("label_column", "drop_columns"))
-_BUNDLED_TABLE = Loader(bundled.load_bundled_table, needs_location=False)
+_TABLE_FILE = (tables.load_table, ("label_column", "drop_columns"))
+_BUNDLED_TABLE: Loader = (bundled.load_bundled_table, ())
 # By the scheme of a name, which is `scheme` or `scheme:location`. Any other name is
 # one of tensorflow-datasets.
-DATASETS = {
-    "digits": Loader(bundled.load_digits, ("image_size",), needs_location=False),
-    "folder": Loader(folder.load_folder, ("image_size",)),
-    "npz": Loader(npz.load_npz, ("image_size",)),
+DATASETS: dict[str, Loader] = {
+    "digits": (bundled.load_digits, ("image_size",)),
+    "folder": (folder.load_folder, ("image_size",)),
+    "npz": (npz.load_npz, ("image_size",)),
     "csv": _TABLE_FILE,
     "parquet": _TABLE_FILE,
     "digits_table": _BUNDLED_TABLE,
@@ -62,10 +49,12 @@ DATASETS = {
     "wine": _BUNDLED_TABLE,
     "iris": _BUNDLED_TABLE,
 }
-_TFDS = Loader(
+_TFDS = (
     functools.partial(tfds.load_tfds, other_names=tuple(DATASETS)),
     ("data_dir", "image_size"),
 )
+# The options that some datasets refuse.
+_OPTIONS = {name for _, names in (*DATASETS.values(), _TFDS) for name in names}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,15 +135,7 @@ class Dataset:
 
 
 def load_dataset(
-    name: str,
-    *,
-    data_dir: str | None = None,
-    image_size: int | None = None,
-    validation_fraction: float = 0.1,
-    seed: int = 0,
-    memory_limit_gib: float = 4.0,
-    label_column: str | None = None,
-    drop_columns: Sequence[str] = (),
+    name: str, *, seed: int = 0, drop_columns: Sequence[str] = (), **options
 ) -> Dataset:
     """Loads a dataset by its name.
 
@@ -170,22 +151,26 @@ def load_dataset(
             `"wine"`, `"iris"` for tables (see `data.sources`); or the name of an image
             dataset of tensorflow-datasets, e.g. `"cifar10"`, `"name/config"`,
             `"name:version"`.
-        data_dir: Folder where tensorflow-datasets keeps its datasets, and, under
-            `cache/`, those larger than the memory limit, decoded. `None`: its own
-            default. For its datasets only.
-        image_size: Height and width in pixels that every image is resized to: the
-            shorter side is resized (antialiased bilinear), the longer one is cropped
-            about its center. `None`: sizes are kept, and must all be equal. For
-            images only.
-        validation_fraction: Fraction of the training examples held out, in `(0, 1)`.
-        seed: Which examples are held out for `validation`.
-        memory_limit_gib: Decoded images up to this size, in GiB, are held in memory;
-            above it files are decoded when they are read, and datasets of
-            tensorflow-datasets are decoded once into a memory-mapped file. An npz file
-            cannot be mapped: it is always loaded whole, and so are tables.
-        label_column: Column of a CSV or Parquet file that holds the classes: text,
-            whose classes are sorted, or whole numbers. `None`: no labels.
+        seed: Which examples are held out for `validation`, at least 0.
         drop_columns: Columns of a CSV or Parquet file to leave out.
+        **options: The other options of a dataset:
+
+            - `data_dir` (`None`): Folder where tensorflow-datasets keeps its datasets,
+              and, under `cache/`, those larger than the memory limit, decoded. `None`:
+              its own default. For its datasets only.
+            - `image_size` (`None`): Height and width in pixels that every image is
+              resized to: the shorter side is resized (antialiased bilinear), the longer
+              one is cropped about its center. `None`: sizes are kept, and must all be
+              equal. For images only.
+            - `validation_fraction` (0.1): Fraction of the training examples held out,
+              in `(0, 1)`.
+            - `memory_limit_gib` (4.0): Decoded images up to this size, in GiB, are held
+              in memory; above it files are decoded when they are read, and datasets of
+              tensorflow-datasets are decoded once into a memory-mapped file. An npz
+              file cannot be mapped: it is always loaded whole, and so are tables.
+            - `label_column` (`None`): Column of a CSV or Parquet file that holds the
+              classes: text, whose classes are sorted, or whole numbers. `None`: no
+              labels.
 
     Returns:
         A `Dataset` with the same examples in the same order whichever way it is held.
@@ -195,16 +180,10 @@ def load_dataset(
             effect on such a dataset, or a file does not exist or has other content
             than is expected.
     """
-    options = DataOptions(
-        dataset=name,
-        data_dir=data_dir,
-        label_column=label_column,
-        drop_columns=tuple(drop_columns),
-        image_size=image_size,
-        validation_fraction=validation_fraction,
-        memory_limit_gib=memory_limit_gib,
+    dropped = tuple(drop_columns)
+    return open_dataset(
+        DataOptions(dataset=name, drop_columns=dropped, **options), seed
     )
-    return open_dataset(options, seed)
 
 
 def open_dataset(options: DataOptions, seed: int) -> Dataset:
@@ -237,17 +216,17 @@ def open_dataset(options: DataOptions, seed: int) -> Dataset:
 def _load_source(options: DataOptions) -> Source:
     name = options.dataset
     scheme, _, location = name.partition(":")
-    loader = DATASETS.get(scheme, _TFDS)
-    if location and not loader.needs_location:
+    load, known_options = DATASETS.get(scheme, _TFDS)
+    if location and scheme in DATASETS and scheme not in PATH_SCHEMES:
         raise InputError(
             f"Expected `{scheme}` alone. Received: dataset={name!r}. Use "
             f"dataset={scheme}."
         )
-    for option in ("data_dir", "image_size", "label_column", "drop_columns"):
+    for option in sorted(_OPTIONS.difference(known_options)):
         value = getattr(options, option)
-        if value and option not in loader.options:
+        if value:
             raise InputError(
                 f"Expected no {option} for dataset={name}. Received: {option}="
                 f"{value!r}. Leave {option} out."
             )
-    return loader.load(options)
+    return load(options)

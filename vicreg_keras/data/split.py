@@ -1,12 +1,17 @@
 """`Split`: examples with labels and names, read by index and as `tf.data` batches."""
 
+import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from vicreg_keras.data.pipeline import read_batches, training_order
+from vicreg_keras.errors import InputError
+
+# Batches that are read at once, and batches that wait ready beyond these.
+_MAX_READERS, _BATCHES_AHEAD = 16, 4
 
 
 class Examples(Protocol):
@@ -125,7 +130,9 @@ class Split:
             A finite dataset of arrays `(batch, *example_shape)`, of known cardinality.
         """
         indices = tf.data.Dataset.range(self.num_examples).batch(batch_size)
-        return read_batches(indices, lambda some: [self.read(some)], [self._spec(None)])
+        return _read_batches(
+            indices, lambda some: [self.read(some)], [self._spec(None)]
+        )
 
     def training_batches(
         self, batch_size: int, *, seed: int, start_step: int = 0
@@ -149,12 +156,7 @@ class Split:
             InputError: If `batch_size` is not in `[1, num_examples]`.
             ValueError: If `start_step` is negative, or `seed` not in `[0, 2**32)`.
         """
-        return self._training_pipeline(
-            lambda step, indices: [self.read(indices)],
-            [self._spec(batch_size)],
-            seed,
-            start_step,
-        )
+        return self._training_pipeline(batch_size, seed, start_step)
 
     def labeled_training_batches(
         self, batch_size: int, *, seed: int, start_step: int = 0
@@ -178,12 +180,9 @@ class Split:
                 "Expected a split with labels. Received: labels=None. "
                 "Use `training_batches`, or a dataset with labels."
             )
-        return self._training_pipeline(
-            lambda step, indices: [self.read(indices), self.labels[indices]],
-            [self._spec(batch_size), tf.TensorSpec((batch_size,), tf.int64)],
-            seed,
-            start_step,
-        )
+        spec = tf.TensorSpec((batch_size,), tf.int64)
+        labels = (lambda step, indices: self.labels[indices], spec)
+        return self._training_pipeline(batch_size, seed, start_step, labels)
 
     def training_pairs(
         self,
@@ -205,29 +204,16 @@ class Split:
         Returns:
             An infinite dataset of `{"images": ..., "positives": ...}`, each
             `(batch_size, *example_shape)`.
-
-        Raises:
-            ValueError: See `training_batches`; and if `positives` has another shape or
-                an entry that is no example's index.
         """
-        positives = np.asarray(positives)
-        shape, end = positives.shape, self.num_examples
-        low, high = positives.min(initial=0), positives.max(initial=0)
-        is_valid = len(shape) == 2 and shape[0] == end and shape[1] > 0
-        if not is_valid or low < 0 or high >= end:
-            raise ValueError(
-                f"Expected positives of shape ({end}, k), k above 0, in [0, {end}). "
-                f"Received: {shape=}, from {low} to {high}."
-            )
 
-        def read(step, indices):
+        def read_positives(step, indices):
             # Longer than an epoch's seed, and so another stream.
             random = np.random.RandomState([seed, *divmod(step, 2**32), 1])
-            chosen = random.randint(shape[1], size=batch_size)
-            return [self.read(indices), self.read(positives[indices, chosen])]
+            chosen = random.randint(positives.shape[1], size=batch_size)
+            return self.read(positives[indices, chosen])
 
         pairs = self._training_pipeline(
-            read, [self._spec(batch_size)] * 2, seed, start_step
+            batch_size, seed, start_step, (read_positives, self._spec(batch_size))
         )
         return pairs.map(
             lambda images, positives: {"images": images, "positives": positives}
@@ -235,23 +221,108 @@ class Split:
 
     def _training_pipeline(
         self,
-        read: Callable[[int, np.ndarray], Sequence[np.ndarray]],
-        specs: Sequence[tf.TensorSpec],
+        batch_size: int,
         seed: int,
         start_step: int,
+        *others: tuple[Callable[[int, np.ndarray], np.ndarray], tf.TensorSpec],
     ) -> tf.data.Dataset:
-        """Endless batches of what `read` gives for a step and its shuffled indices."""
-        indices_of = training_order(self.num_examples, specs[0].shape[0], seed)
+        """Endless shuffled batches of examples, and of others beside them.
+
+        The order is a pure function of `(seed, step)`, so that a run continued at a
+        step reads exactly the batches an uninterrupted run would have read.
+
+        Args:
+            batch_size: Examples per batch.
+            seed: Seed of the order.
+            start_step: The first batch's step.
+            *others: What to read for a step and its examples' indices, and its spec.
+        """
+        indices_of = _training_order(self.num_examples, batch_size, seed)
         if start_step < 0 or not 0 <= seed < 2**32:
             raise ValueError(
                 "Expected a step of at least 0 and a seed of at least 0 and below "
                 f"2**32. Received: {start_step=}, {seed=}."
             )
-        return read_batches(
-            tf.data.Dataset.counter(start=start_step),
-            lambda step: read(int(step), indices_of(int(step))),
-            specs,
-        )
+
+        def read(key):
+            step = int(key)
+            indices = indices_of(step)
+            return [self.read(indices), *(one(step, indices) for one, _ in others)]
+
+        specs = [self._spec(batch_size), *(spec for _, spec in others)]
+        return _read_batches(tf.data.Dataset.counter(start=start_step), read, specs)
 
     def _spec(self, batch_size: int | None) -> tf.TensorSpec:
         return tf.TensorSpec((batch_size, *self.example_shape), self._examples.dtype)
+
+
+def _training_order(
+    num_examples: int, batch_size: int, seed: int
+) -> Callable[[int], np.ndarray]:
+    """Returns the function from a step to the indices `(batch_size,)` of its batch.
+
+    Args:
+        num_examples: Number of examples; each epoch is a new shuffle of them.
+        batch_size: Examples per batch; what does not fill one is left out of an epoch.
+        seed: Seed of the shuffles, in `[0, 2**32)`.
+
+    Raises:
+        InputError: If `batch_size` is not in `[1, num_examples]`.
+    """
+    if not 1 <= batch_size <= num_examples:
+        raise InputError(
+            "Expected a batch of at least one example, and no more than the training "
+            f"split has ({num_examples} examples). Received: {batch_size=}. Use "
+            "another batch_size."
+        )
+    steps_per_epoch = num_examples // batch_size
+
+    # Not tf.random.experimental.index_shuffle, which needs no array: its orders
+    # under consecutive keys are measurably not independent. RandomState's stream
+    # is frozen by numpy: the same order under any version.
+    @functools.lru_cache(maxsize=2)  # Threads may be in two epochs at once.
+    def order_of(epoch):
+        return np.random.RandomState([seed, epoch]).permutation(num_examples)
+
+    def indices_of(step):
+        epoch, batch = divmod(step, steps_per_epoch)
+        return order_of(epoch)[batch * batch_size : (batch + 1) * batch_size]
+
+    return indices_of
+
+
+def _read_batches(
+    keys: tf.data.Dataset,
+    read: Callable[[np.ndarray], Sequence[np.ndarray]],
+    specs: Sequence[tf.TensorSpec],
+) -> tf.data.Dataset:
+    """Returns the arrays that a function gives for each key.
+
+    Args:
+        keys: Integers: training steps, or the indices of each batch.
+        read: The function, called on several threads at once.
+        specs: Shapes and types of its arrays.
+
+    Returns:
+        A dataset in the order of `keys`, of arrays or of tuples of them.
+    """
+    types = [spec.dtype for spec in specs]
+
+    # In Python, as a gather in the graph would need a copy of the whole array, and
+    # costs as much: a batch of 32-pixel images is a tenth of a millisecond.
+    def batch_of(key):
+        arrays = tf.numpy_function(read, [key], types, stateful=False)
+        batch = [
+            tf.ensure_shape(array, spec.shape)
+            for array, spec in zip(arrays, specs, strict=True)
+        ]
+        return tuple(batch) if len(batch) > 1 else batch[0]
+
+    # Autotuning would choose these two numbers, and make the end of a fit wait for it:
+    # 8 to 15 seconds in some of the fits measured (benchmarks/LOG.md, 2026-11-23, how
+    # fast do rows train without autotuning).
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    threads = min(os.cpu_count(), _MAX_READERS)
+    dataset = keys.map(batch_of, num_parallel_calls=threads, deterministic=True)
+    return dataset.prefetch(_BATCHES_AHEAD).with_options(options)
