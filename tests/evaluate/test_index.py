@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from vicreg_keras.evaluate import index as module
-from vicreg_keras.evaluate import index_factory
 from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.normalization import l2_normalize
 
@@ -128,25 +126,6 @@ def test_number_of_threads_is_restored():
     assert faiss.omp_get_max_threads() == before
 
 
-def test_training_uses_a_sample_of_many_vectors(monkeypatch):
-    monkeypatch.setattr(index_factory, "_NUM_TRAINING_VECTORS", 50)
-    monkeypatch.setattr(index_factory, "_TRAINING_VECTORS_PER_CELL", 20)
-    seen = []
-    train = faiss.IndexIVFFlat.train
-    monkeypatch.setattr(
-        faiss.IndexIVFFlat,
-        "train",
-        lambda self, rows: (seen.append(len(rows)), train(self, rows)),
-    )
-    rows = clustered(300)
-    index = NeighborIndex.build(
-        rows, factory_string="IVF4,Flat", search_parameters="nprobe=4"
-    )
-    assert seen == [80]
-    assert index.num_vectors == 300
-    np.testing.assert_array_equal(index.search(rows, 1)[1][:, 0], range(300))
-
-
 @pytest.mark.parametrize(
     ("factory_string", "default"),
     [
@@ -167,18 +146,6 @@ def test_default_search_parameters_are_set(factory_string, default):
         assert index.faiss_index.hnsw.efSearch == 32
     if factory_string.endswith("RFlat"):
         assert index.faiss_index.k_factor == 4
-
-
-@pytest.mark.parametrize("factory_string", ["IVF16,Flat", "HNSW16"])
-def test_many_queries_find_what_each_finds_alone(factory_string, monkeypatch):
-    random = np.random.default_rng(3)
-    rows = random.normal(size=(2000, 12))
-    queries = random.normal(size=(1100, 12))
-    index = NeighborIndex.build(rows, factory_string=factory_string)
-    at_once = index.search(queries, 4)
-    monkeypatch.setattr(module, "_MIN_SORTED_QUERIES", 10**9)
-    for found, alone in zip(at_once, index.search(queries, 4), strict=True):
-        np.testing.assert_array_equal(found, alone)
 
 
 def test_more_cells_find_more():

@@ -6,7 +6,7 @@ inference mode and is never changed.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -33,8 +33,7 @@ class Features(NamedTuple):
     """
 
     representations: np.ndarray
-    # Any stands for None: an evaluation of labels checks once that there are some.
-    labels: np.ndarray | Any
+    labels: np.ndarray | None
 
 
 def concatenate_features(parts: Sequence[Features]) -> Features:
@@ -154,7 +153,7 @@ def input_size_problem(dataset: Dataset) -> str | None:
 
 def compile_encoder(
     encoder: Encoder,
-    example_shape: tuple[int | None, ...],
+    example_shape: Sequence[int | None],
     dtype: tf.DType | None = None,
 ) -> "tf.types.experimental.PolymorphicFunction":
     """Returns one `tf.function` of float32 representations in inference mode.

@@ -30,10 +30,6 @@ from vicreg_keras.workdir.versions import newest_version, version_numbers, write
 _INDEX_FILE = "index.faiss"
 _ENTRIES_FILE = "entries.json"
 
-# As many queries at once are worth sorting, by the nearest of so many of them.
-_MIN_SORTED_QUERIES = 1024
-_NUM_LANDMARKS = 256
-
 
 @dataclasses.dataclass(eq=False)
 class NeighborIndex:
@@ -95,10 +91,7 @@ class NeighborIndex:
     @property
     def num_bytes(self) -> int:
         """Size of the index as FAISS writes it, about what it takes in memory."""
-        sizes = []
-        writer = faiss.PyCallbackIOWriter(lambda part: sizes.append(len(part)))
-        faiss.write_index(self.faiss_index, writer)
-        return sum(sizes)
+        return len(faiss.serialize_index(self.faiss_index))
 
     @classmethod
     def build(
@@ -207,14 +200,7 @@ class NeighborIndex:
         check_representations("queries", queries, width=self.width)
         vectors = l2_normalize(queries)
         k = min(k, self.num_vectors)
-        if len(vectors) < _MIN_SORTED_QUERIES or self.factory_string == "Flat":
-            squares, neighbors = self.faiss_index.search(vectors, k)
-        else:
-            order = _neighbors_in_turn(vectors)
-            back = np.argsort(order)
-            squares, neighbors = (
-                found[back] for found in self.faiss_index.search(vectors[order], k)
-            )
+        squares, neighbors = self.faiss_index.search(vectors, k)
         cells = faiss.try_extract_index_ivf(self.faiss_index)
         (short,) = np.nonzero((neighbors < 0).any(axis=1))
         if cells is not None and len(short):
@@ -276,14 +262,3 @@ class NeighborIndex:
                 f"Expected a saved index that can be read. Received: folder={folder}, "
                 f"whose version {version.name} cannot ({reason(error)}). Build it anew."
             ) from error
-
-
-def _neighbors_in_turn(vectors: np.ndarray) -> np.ndarray:
-    """Returns an order in which queries that are near each other follow each other.
-
-    An approximate index reads the same cells or edges for such queries, and finds
-    them in the processor's cache: on two cores that was 1.2 to 1.5 times as fast.
-    """
-    numbers = np.linspace(0, len(vectors) - 1, _NUM_LANDMARKS).astype(np.int64)
-    nearest = np.argmax(vectors @ vectors[numbers].T, axis=1)
-    return np.argsort(nearest, kind="stable")

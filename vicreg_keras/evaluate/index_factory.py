@@ -8,20 +8,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.sampling import draw
-
-# More vectors than these teach FAISS's k-means and PCA little, and take longer. Each
-# cell of an inverted file needs some.
-_NUM_TRAINING_VECTORS = 2**17
-_TRAINING_VECTORS_PER_CELL = 64
 
 # Candidates that a graph keeps, and candidates per neighbor that are compared again by
 # their vectors: FAISS's own 16 and 1 find fewer (benchmarks/retrieval.py).
 _EF_SEARCH = 32
 _REFINE_FACTOR = 4
-# With fewer values, k-means on one thread is faster than threads that wait for each
-# other.
-_MIN_VALUES_OF_THREADS = 2**22
 
 
 def build_index(vectors: np.ndarray, factory_string: str) -> faiss.Index:
@@ -41,9 +32,17 @@ def build_index(vectors: np.ndarray, factory_string: str) -> faiss.Index:
             "Expected a FAISS index such as Flat, IVF256,Flat or HNSW32. Received: "
             f"index={factory_string!r} ({reason(error)})."
         ) from error
+    cells = faiss.try_extract_index_ivf(index)
+    for part in (cells, getattr(cells or index, "pq", None)):
+        if part is not None:
+            # FAISS warns on the terminal below 39 vectors per centroid, once for each
+            # k-means. The recall of such an index is measured, not guessed.
+            part.cp.min_points_per_centroid = 1
+    # The edges of a graph depend on which vector comes first.
+    is_graph = "HNSW" in factory_string or "NSG" in factory_string
     try:
-        with threadpool_limits(_max_threads(vectors, factory_string), "openmp"):
-            _train(index, vectors)
+        with threadpool_limits(1 if is_graph else None, "openmp"):
+            index.train(vectors)
             index.add(vectors)
         # Some that can be built cannot search, such as one without cells.
         index.search(vectors[:1], 1)
@@ -80,25 +79,3 @@ def reason(error: Exception) -> str:
     """Returns an error's message on one line, without the place in FAISS's source."""
     text = " ".join(str(error).split())
     return re.sub(r"^Error in .* at \S+:\d+: (Error: )?('.*' failed: )?", "", text)
-
-
-def _train(index: faiss.Index, vectors: np.ndarray) -> None:
-    """Trains k-means and PCA on the vectors, or on a sample of many."""
-    cells = faiss.try_extract_index_ivf(index)
-    num_cells = 0 if cells is None else cells.nlist
-    codes = getattr(index if cells is None else cells, "pq", None)
-    for part in (cells, codes):
-        if part is not None:
-            # FAISS warns on the terminal below 39 vectors per centroid, once for each
-            # k-means. The recall of such an index is measured, not guessed.
-            part.cp.min_points_per_centroid = 1
-    size = max(_NUM_TRAINING_VECTORS, _TRAINING_VECTORS_PER_CELL * num_cells)
-    if len(vectors) > size:
-        vectors = vectors[draw(len(vectors), size, seed=0)]
-    index.train(vectors)
-
-
-def _max_threads(vectors: np.ndarray, factory_string: str) -> int | None:
-    """One thread for graphs, whose edges depend on which vector comes first."""
-    is_graph = "HNSW" in factory_string or "NSG" in factory_string
-    return 1 if is_graph or vectors.size < _MIN_VALUES_OF_THREADS else None

@@ -100,12 +100,13 @@ def knn_accuracy(
         Discrimination", CVPR 2018, section 3.4; k = 20 as in DINO (Caron et al.,
         ICCV 2021) and in solo-learn's `WeightedKNNClassifier` at commit 9187ea3.
     """
-    _, labels = check_splits(num_classes, train=train, test=test)
-    k = min(k, len(train.representations))
-    votes = _votes(*_nearest(train, test, k), temperature, num_classes)
+    train_labels, test_labels = check_splits(num_classes, train=train, test=test)
+    k = min(k, len(train_labels))
+    similarities, found = _nearest(train, test, k)
+    votes = _votes(similarities, train_labels[found], temperature, num_classes)
     return KnnResult(
-        ClassificationMetrics(**top1_and_top5(votes, labels)),
-        KnnSettings(k, temperature, len(labels), num_classes),
+        ClassificationMetrics(**top1_and_top5(votes, test_labels)),
+        KnnSettings(k, temperature, len(test_labels), num_classes),
     )
 
 
@@ -137,7 +138,8 @@ def knn_eval(
     train_labels, validation_labels, _ = check_splits(num_classes, **splits)
     counts = sorted({min(k, len(train_labels)) for k in NUM_NEIGHBORS})
     # One search serves all: the nearest 5 are the first of the nearest 200.
-    similarities, labels = _nearest(train, validation, counts[-1])
+    similarities, found = _nearest(train, validation, counts[-1])
+    labels = train_labels[found]
     accuracies = {}
     for k, temperature in itertools.product(counts, TEMPERATURES):
         votes = _votes(similarities[:, :k], labels[:, :k], temperature, num_classes)
@@ -165,11 +167,10 @@ def knn_eval(
 def _nearest(
     train: Features, queries: Features, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns similarities and labels of the nearest examples, `(num_queries, k)`."""
+    """Returns similarities and numbers of the nearest examples, `(num_queries, k)`."""
     index = faiss.IndexFlatIP(train.representations.shape[1])
     index.add(l2_normalize(train.representations))
-    similarities, found = index.search(l2_normalize(queries.representations), k)
-    return similarities, train.labels[found]
+    return index.search(l2_normalize(queries.representations), k)
 
 
 def _votes(

@@ -33,15 +33,12 @@ class RetrievalMetrics:
         recall: By `k`, the share of all relevant examples among the `k` nearest.
         hit_rate: By `k`, whether any of the `k` nearest is relevant.
         mean_average_precision: Mean of the average precision.
-        average_precision_by_class: The same of each class's queries; `None` for a class
-            without queries.
     """
 
     precision: dict[int, float]
     recall: dict[int, float]
     hit_rate: dict[int, float]
     mean_average_precision: float
-    average_precision_by_class: dict[int, float | None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,28 +109,34 @@ def retrieval_eval(
         InputError: If labels are missing or out of range, a value is not finite, or the
             widths differ.
     """
-    check_splits(num_classes, database=database, queries=queries)
-    counts = np.array(sorted({min(k, len(database.labels)) for k in KS}))
-
-    num_relevant = np.bincount(database.labels, minlength=num_classes)[queries.labels]
-    average_precision, found, hits = _rank_all(database, queries, counts)
+    database_labels, labels = check_splits(
+        num_classes, database=database, queries=queries
+    )
+    counts = np.array(sorted({min(k, len(database_labels)) for k in KS}))
+    # Sorted by class, so that what is relevant to a query is side by side.
+    order = np.argsort(database_labels, kind="stable")
+    starts = np.searchsorted(database_labels[order], labels)
+    ends = np.searchsorted(database_labels[order], labels, side="right")
+    vectors = l2_normalize(database.representations)[order]
+    average_precision, found, hits = _rank_all(
+        vectors, queries.representations, starts, ends, counts
+    )
     if index is not None:
-        found = _found_by_index(index, database, queries, counts)
+        _, neighbors = index.search(queries.representations, int(counts[-1]))
+        relevant = database_labels[neighbors] == labels[:, np.newaxis]
+        relevant &= neighbors >= 0  # -1 stands for none.
+        found = np.cumsum(relevant, axis=1)[:, counts - 1]
         hits = (found > 0).astype(np.float64)
 
     def by_k(values):
         means = values.mean(axis=0)
         return {int(k): float(mean) for k, mean in zip(counts, means, strict=True)}
 
-    by_class: dict[int, float | None] = dict.fromkeys(range(num_classes))
-    for label in np.unique(queries.labels):
-        by_class[int(label)] = float(average_precision[queries.labels == label].mean())
     return RetrievalMetrics(
         precision=by_k(found / counts),
-        recall=by_k(found / np.maximum(num_relevant, 1)[:, np.newaxis]),
+        recall=by_k(found / np.maximum(ends - starts, 1)[:, np.newaxis]),
         hit_rate=by_k(hits),
         mean_average_precision=float(average_precision.mean()),
-        average_precision_by_class=by_class,
     )
 
 
@@ -152,29 +155,26 @@ def pick_queries(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _rank_all(
-    database: Features, queries: Features, counts: np.ndarray
+    vectors: np.ndarray,
+    queries: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    counts: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns average precision `(Q,)`, and found and hits at each count `(Q, K)`."""
-    # Sorted by class, so that what is relevant to a query is side by side.
-    order = np.argsort(database.labels, kind="stable")
-    vectors = l2_normalize(database.representations)[order]
-    starts = np.searchsorted(database.labels[order], queries.labels)
-    ends = np.searchsorted(database.labels[order], queries.labels, side="right")
+    """Returns average precision `(Q,)`, and found and hits at each count `(Q, K)`.
 
-    num_queries = len(queries.labels)
+    To query `i` the vectors from `starts[i]` to before `ends[i]` are relevant.
+    """
     block = max(1, _BLOCK_VALUES // len(vectors))
-    average_precision = np.zeros(num_queries)
-    found, hits = np.zeros((2, num_queries, len(counts)))
-    with tqdm(total=num_queries, unit="query", delay=3) as progress:
-        for first in range(0, num_queries, block):
-            part = queries.representations[first : first + block]
-            cosines = l2_normalize(part) @ vectors.T  # (block, N)
-            for number, every in enumerate(cosines, start=first):
-                relevant = np.sort(every[starts[number] : ends[number]])
-                every.sort()
-                average_precision[number] = _average_precision(every, relevant)
-                found[number], hits[number] = _at_counts(every, relevant, counts)
-            progress.update(len(cosines))
+    average_precision = np.zeros(len(queries))
+    found, hits = np.zeros((2, len(queries), len(counts)))
+    for first in tqdm(range(0, len(queries), block), unit=" blocks", delay=3):
+        cosines = l2_normalize(queries[first : first + block]) @ vectors.T  # (block, N)
+        for number, every in enumerate(cosines, start=first):
+            relevant = np.sort(every[starts[number] : ends[number]])
+            every.sort()
+            average_precision[number] = _average_precision(every, relevant)
+            found[number], hits[number] = _at_counts(every, relevant, counts)
     return average_precision, found, hits
 
 
@@ -210,13 +210,3 @@ def _at_counts(
         drawn = tied[luck], relevant_tied[luck], positions[luck]
         hits[luck] = 1 - hypergeom.pmf(0, *drawn)
     return found, hits
-
-
-def _found_by_index(
-    index: NeighborIndex, database: Features, queries: Features, counts: np.ndarray
-) -> np.ndarray:
-    """Returns relevant examples among the first that an index finds, `(Q, K)`."""
-    _, neighbors = index.search(queries.representations, int(counts[-1]))
-    relevant = database.labels[neighbors] == queries.labels[:, np.newaxis]
-    relevant &= neighbors >= 0  # -1 stands for none.
-    return np.cumsum(relevant, axis=1)[:, counts - 1]

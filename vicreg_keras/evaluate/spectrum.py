@@ -1,7 +1,7 @@
 """Ranks, eigenvalues and spread of representations or embeddings, without labels."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import entr
@@ -21,9 +21,6 @@ _MIN_FITTED = 10
 
 # A dimension is dead whose standard deviation is under this share of the mean one.
 _DEAD_FRACTION = 0.01
-
-# How many values are held in float64 at a time, beside the Gram matrix: 64 MiB.
-_BLOCK_VALUES = 2**23
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,20 +109,25 @@ def spectrum(vectors: np.ndarray) -> SpectrumMetrics:
         equation but in `stringer_get_powerlaw` of kumarkrishna/fastssl at commit
         82fc4b5 and its calls.
     """
-    vectors = np.asarray(vectors)
+    vectors = np.asarray(vectors, np.float64)
     check_representations("measured", vectors, min_count=2)
     num_examples, width = vectors.shape
     possible_rank = min(num_examples - 1, width)
 
-    mean, variances = _mean_and_variance(vectors)
+    # From the first vector, so that the mean of a constant dimension is exact and its
+    # variance zero, however large the constant.
+    mean = vectors[0] + (vectors - vectors[0]).mean(axis=0)
+    centered = vectors - mean
+    variances = np.square(centered).mean(axis=0)
     total = variances.sum()
     mean_square = total + mean @ mean
     stds = np.sqrt(variances * (num_examples / (num_examples - 1)))
 
-    eigenvalues = _eigenvalues(vectors, mean)[:possible_rank]
+    eigenvalues = _squared_singular_values(centered)[:possible_rank]
     eigenvalues /= eigenvalues.sum() or 1.0
     # Differs from the covariance's by the mean, which is not subtracted.
-    singular_values = np.sqrt(_eigenvalues(vectors, np.zeros(width)))
+    singular_values = np.sqrt(_squared_singular_values(vectors))
+    alpha, alpha_scale, alpha_range = _power_law(eigenvalues)
     return SpectrumMetrics(
         effective_rank=_rank(eigenvalues),
         possible_rank=possible_rank,
@@ -133,40 +135,21 @@ def spectrum(vectors: np.ndarray) -> SpectrumMetrics:
         relative_variance=float(total / mean_square) if mean_square else 0.0,
         rankme=_rank(singular_values, _RANKME_EPSILON),
         dead_dimensions=int((stds <= _DEAD_FRACTION * stds.mean()).sum()),
-        **_power_law(eigenvalues),
+        alpha=alpha,
+        alpha_scale=alpha_scale,
+        alpha_range=alpha_range,
         eigenvalues=tuple(eigenvalues.tolist()),
     )
 
 
-def _mean_and_variance(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean and variance (with N) of every dimension."""
-    blocks = _blocks(vectors)
-    # Taken from the first vector, so that the mean of a constant dimension is exact and
-    # its variance zero, however large the constant.
-    first = vectors[0].astype(np.float64)
-    shift = sum((vectors[block] - first).sum(axis=0) for block in blocks)
-    mean = first + shift / len(vectors)
-    squares = sum(np.square(vectors[block] - mean).sum(axis=0) for block in blocks)
-    return mean, squares / len(vectors)
-
-
-def _eigenvalues(vectors: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """Returns squared singular values of `vectors - origin`, descending."""
-    tall = vectors.shape[0] >= vectors.shape[1]
-    long = vectors if tall else vectors.T
-    gram = np.zeros((min(vectors.shape),) * 2)
-    for part in _blocks(long):
-        block = long[part] - (origin if tall else origin[part, np.newaxis])
-        gram += block.T @ block
+def _squared_singular_values(vectors: np.ndarray) -> np.ndarray:
+    """Returns squared singular values, descending."""
+    is_tall = vectors.shape[0] >= vectors.shape[1]
+    gram = vectors.T @ vectors if is_tall else vectors @ vectors.T
     values = np.linalg.eigvalsh(gram)[::-1]
     # A zero eigenvalue is computed as a small one of either sign.
-    floor = values[0] * len(long) * np.finfo(np.float64).eps
+    floor = values[0] * max(vectors.shape) * np.finfo(np.float64).eps
     return np.where(values > floor, values, 0.0)
-
-
-def _blocks(array: np.ndarray) -> list[slice]:
-    step = max(1, _BLOCK_VALUES // array.shape[1])
-    return [slice(start, start + step) for start in range(0, len(array), step)]
 
 
 def _rank(values: np.ndarray, epsilon: float = 0.0) -> float:
@@ -176,18 +159,16 @@ def _rank(values: np.ndarray, epsilon: float = 0.0) -> float:
     return float(np.exp(entr(values / values.sum() + epsilon).sum()))
 
 
-def _power_law(eigenvalues: np.ndarray) -> dict[str, Any]:
-    """Returns alpha and what belongs to it, see `SpectrumMetrics`."""
+def _power_law(
+    eigenvalues: np.ndarray,
+) -> tuple[float, float, tuple[int, int]] | tuple[None, None, None]:
+    """Returns alpha, its scale and its range, see `SpectrumMetrics`."""
     # The second half of a spectrum bends down: it ends with the examples or the width.
     last = min(_LAST_FITTED, int(np.count_nonzero(eigenvalues)) // 2)
     if last - _FIRST_FITTED + 1 < _MIN_FITTED:
-        return dict.fromkeys(("alpha", "alpha_scale", "alpha_range"))
+        return None, None, None
     index = np.arange(_FIRST_FITTED, last + 1)
     logarithms = np.log(index), np.log(eigenvalues[index - 1])
     # polyfit weighs residuals before they are squared.
     slope, intercept = np.polyfit(*logarithms, 1, w=1 / np.sqrt(index))
-    return {
-        "alpha": float(-slope),
-        "alpha_scale": float(np.exp(intercept)),
-        "alpha_range": (_FIRST_FITTED, last),
-    }
+    return float(-slope), float(np.exp(intercept)), (_FIRST_FITTED, last)

@@ -200,11 +200,11 @@ def _add_accuracies(
             k=chosen.k,
             temperature=chosen.temperature,
         )
-        linear_top1 = top_k_accuracy(context.head.scores(vectors), test.labels, 1)
+        scores = context.head.scores(vectors)
         evaluated.append(
             dataclasses.replace(
                 one,
-                linear_top1=linear_top1,
+                linear_top1=top_k_accuracy(scores, dataset.test.labels, 1),
                 knn_top1=knn.metrics.top1,
                 num_test=len(vectors),
             )
