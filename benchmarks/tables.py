@@ -55,7 +55,7 @@ def main():
         seconds = (time.monotonic() - start) / options.seeds
         for what in runs[0]:
             cells = [text([one[what][metric] for one in runs]) for metric in METRICS]
-            cells[-1] = text_table.mean_percent([one[what]["kNN"] for one in runs])
+            cells[-1] = text_table.mean_and_std([one[what]["kNN"] for one in runs])
             lines.append((f"{name}, {what}", *cells, f"{seconds:.0f}"))
     setting = (
         f"{machine()}; commit {commit()}; test split, mean and standard deviation over "

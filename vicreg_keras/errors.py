@@ -13,8 +13,8 @@ class InputError(ValueError):
     """
 
 
-class NonFiniteLossError(InputError, FloatingPointError):
-    """Training produced a loss that is NaN or infinite."""
+class NonFiniteError(InputError, FloatingPointError):
+    """Training produced a loss or representations that are NaN or infinite."""
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> None:

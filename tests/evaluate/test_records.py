@@ -10,9 +10,9 @@ from vicreg_keras.evaluate.finetune import FinetuneRecord
 from vicreg_keras.evaluate.linear_eval import LinearEvalRecord
 from vicreg_keras.evaluate.records import (
     AblateRecord,
-    AblationMetrics,
     ExportRecord,
     PretrainRecord,
+    RecipeMetrics,
     SearchRecord,
     from_json,
     read_records,
@@ -32,8 +32,13 @@ def epoch(number, **metrics):
 
 
 def test_nested_records_survive_json():
-    metrics = AblationMetrics(
-        linear_top1=0.5, knn_top1=1.0, effective_rank=2.5, rankme=3.0, state="healthy"
+    metrics = RecipeMetrics(
+        seed=0,
+        linear_top1=0.5,
+        knn_top1=1.0,
+        effective_rank=2.5,
+        rankme=3.0,
+        state="healthy",
     )
     record = AblateRecord(
         dataset="digits",

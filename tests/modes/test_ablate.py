@@ -1,11 +1,14 @@
 """The mode ablate: each variant is trained once, and they differ."""
 
+import pathlib
+
 import pytest
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.records import AblateRecord, read_records
 from vicreg_keras.modes import ablate
 from vicreg_keras.modes.options import AblateOptions
+from vicreg_keras.search import compare, trial
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -47,7 +50,15 @@ def test_embeddings_collapse_without_the_variance_term(
     digits, tmp_path, capsys, monkeypatch
 ):
     run = RunFolder(tmp_path)
-    monkeypatch.setattr(ablate, "open_dataset", lambda data, seed: digits)
+
+    def train_here(task, report):
+        pathlib.Path(task.folder).mkdir(parents=True, exist_ok=True)
+        return trial.train(task, report)
+
+    # Without processes of their own, which would read another dataset.
+    monkeypatch.setattr(compare, "run_task", train_here)
+    for module in (ablate, trial):
+        monkeypatch.setattr(module, "open_dataset", lambda data, seed: digits)
 
     def ablate_variants(names, num_seeds):
         options = AblateOptions(ablate_seeds=num_seeds)
@@ -73,6 +84,7 @@ def test_embeddings_collapse_without_the_variance_term(
     assert sorted(runs) == [
         *("full_loss-seed0", "full_loss-seed1"),
         *("no_variance-seed0", "no_variance-seed1"),
+        *("untrained-seed0", "untrained-seed1"),
     ]
     flags = runs["no_variance-seed1"].read_flags()
     assert (flags["seed"], flags["variance_weight"]) == ("1", "0.0")
@@ -81,6 +93,15 @@ def test_embeddings_collapse_without_the_variance_term(
     again = ablate_variants(("full loss",), 1).results
     assert again["full loss"] == results["full loss"][:1]
     assert runs["full_loss-seed0"].read_metrics("pretrain") == logged
+
+
+def test_interrupted_ablation_has_its_own_status(digits, tmp_path, monkeypatch):
+    def interrupted(task, report):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "run_task", interrupted)
+    run = RunFolder(tmp_path)
+    assert ablate.run(SETTINGS, DataOptions(), run, AblateOptions()) == 130
 
 
 def test_data_without_labels_is_refused(unlabeled, tmp_path, monkeypatch):

@@ -3,14 +3,15 @@
 import dataclasses
 import pathlib
 
+import matplotlib
 import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from vicreg_keras import load_dataset
 from vicreg_keras.data.dataset import Dataset, Split
+from vicreg_keras.evaluate.records import RecipeMetrics
 from vicreg_keras.search import compare, study
-from vicreg_keras.search.trial import Result
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -78,7 +79,7 @@ class Trainings:
     Attributes:
         tasks: What was asked for.
         score: Function of a folder's name and settings.
-        ends: Results and exceptions in place of a score, by the place among the tasks.
+        ends: Exceptions in place of a score, by the place among the tasks.
         accuracies: Test accuracies of every run.
     """
 
@@ -95,10 +96,8 @@ class Trainings:
     def __call__(self, task, report):
         end = self.ends.get(len(self.tasks))
         self.tasks.append(task)
-        if isinstance(end, BaseException):
-            raise end
         if end is not None:
-            return end
+            raise end
         folder = pathlib.Path(task.folder)
         for name in ("checkpoints", "figures"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -106,7 +105,16 @@ class Trainings:
         for epoch in range(1, task.settings.epochs):
             due = task.score_every and epoch % task.score_every == 0
             report(epoch, score if due else None)
-        return Result(score=score, **(self.accuracies if task.test else {}))
+        accuracies = self.accuracies if task.test else {}
+        seed = task.settings.seed
+        return RecipeMetrics(seed=seed, validation_score=score, **accuracies)
+
+
+@pytest.fixture(autouse=True)
+def _matplotlib_style():
+    """Optuna's plots change it."""
+    with matplotlib.rc_context():
+        yield
 
 
 @pytest.fixture

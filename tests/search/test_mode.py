@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from tests.search.conftest import DATA, SETTINGS
-from vicreg_keras.errors import NonFiniteLossError
+from vicreg_keras.errors import NonFiniteError
 from vicreg_keras.evaluate.records import RecipeMetrics, SearchRecord, read_records
 from vicreg_keras.modes import search as mode
 from vicreg_keras.modes.options import SearchOptions
 from vicreg_keras.search import compare
-from vicreg_keras.search.trial import Result
 from vicreg_keras.workdir.run_folder import RunFolder
 
 
@@ -30,7 +29,8 @@ def test_test_split_is_read_at_the_end_only(trainings, tmp_path, capsys):
     record = search(folder, trials=3, trial_epochs=1)
     assert trainings.folders == [
         *("0000", "0001", "0002"),
-        *("default-seed1", "best-seed1", "default-seed2", "best-seed2"),
+        *("default_recipe-seed1", "best_recipe-seed1"),
+        *("default_recipe-seed2", "best_recipe-seed2"),
     ]
     tasks = trainings.tasks
     assert [task.test for task in tasks] == [False] * 3 + [True] * 4
@@ -64,7 +64,7 @@ def test_data_without_labels_has_no_accuracy(trainings, tmp_path, capsys):
         assert {run.linear_top1 for run in record.results["best recipe"]} == {None}
         assert record.comparison.compared_by == f"validation {objective}"
         out = capsys.readouterr().out
-        assert f"validation {objective}" in out and "test linear" not in out
+        assert f"validation {objective}" in out
 
 
 def test_interrupted_search_has_its_own_status(trainings, tmp_path):
@@ -73,10 +73,11 @@ def test_interrupted_search_has_its_own_status(trainings, tmp_path):
     assert mode.run(SETTINGS, DATA, RunFolder(tmp_path / "run"), options) == 130
 
 
-def test_diverged_comparison_is_an_error(trainings, tmp_path):
-    trainings.ends = {1: Result(diverged=True)}
-    with pytest.raises(NonFiniteLossError, match="default-seed1"):
+def test_diverged_comparison_is_an_error(trainings, tmp_path, capsys):
+    trainings.ends = {1: NonFiniteError("loss=nan")}
+    with pytest.raises(NonFiniteError, match="loss=nan"):
         search(tmp_path / "search", trials=1)
+    assert capsys.readouterr().out.strip().endswith("default_recipe-seed1")
 
 
 def metrics(**values):
@@ -133,7 +134,7 @@ def test_best_recipe_runs_as_it_is(run_main, tmp_path):
     arguments = ("--mode=search", *RECIPE, f"--workdir={folder}", f"--space={space}")
     code, out, err = run_main(*arguments, "--trials=1", "--search_seeds=1")
     assert code == 0, err
-    assert out.startswith("trial 0, knn ") and "00:00 left" in out
+    assert out.startswith("trial 0, knn ")
     assert "one seed does not tell" in out or "does not beat" in out
     best = (folder / "best.flags").read_text()
     assert "# Trial 0 of a search by knn on the validation split: " in best

@@ -13,9 +13,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from tests.search.conftest import SETTINGS
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, NonFiniteError
 from vicreg_keras.search import study
-from vicreg_keras.search.trial import Result, TrialCrash
+from vicreg_keras.search.trial import TrialCrash
 from vicreg_keras.workdir.run_folder import RunFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -38,10 +38,10 @@ def test_same_command_continues_the_search(trainings, open_search, tmp_path, cap
     # The first trial is the recipe itself.
     assert params(again)[0] == {"learning_rate": 1e-3, "projector": "8-8"}
     assert lines[0].startswith("trial 0, knn 0.10, best 0.10 (trial 0), ")
-    assert lines[0].endswith(" left")
+    assert lines[0].endswith(" s")
     rates = [one["learning_rate"] for one in params(again)]
     assert len(set(rates)) == 6
-    assert again.best().number == rates.index(max(rates))
+    assert study.number_of(again.best()) == rates.index(max(rates))
     # A search that was never interrupted tries the same.
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -82,7 +82,7 @@ def test_trial_worse_than_the_median_is_pruned(trainings, open_search, capsys):
 
 
 def test_divergence_and_crash_end_a_trial_only(trainings, open_search, capsys):
-    trainings.ends = {1: Result(diverged=True), 2: TrialCrash("killed by SIGKILL")}
+    trainings.ends = {1: NonFiniteError("loss=nan"), 2: TrialCrash("killed by SIGKILL")}
     search = open_search()
     search.optimize(4)
     states = [trial.state.name for trial in search.study.trials]
@@ -141,7 +141,7 @@ PROCESS = """
 import dataclasses, time
 from tests.search.conftest import DATA, SETTINGS, SPACE
 from vicreg_keras.search import study
-from vicreg_keras.search.trial import Result
+from vicreg_keras.evaluate.records import RecipeMetrics
 from vicreg_keras.workdir.run_folder import RunFolder
 study.HEARTBEAT_INTERVAL, study.GRACE_PERIOD = 1, 3
 {quick}
@@ -154,7 +154,7 @@ search.optimize({trials})
 QUICK = """
 def run_task(task, report):
     time.sleep(0.3)
-    return Result(score=task.settings.learning_rate)
+    return RecipeMetrics(seed=0, validation_score=task.settings.learning_rate)
 study.run_task = run_task
 """
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.search.conftest import DATA, SETTINGS
-from vicreg_keras.errors import InputError, NonFiniteLossError
+from vicreg_keras.errors import InputError, NonFiniteError
+from vicreg_keras.evaluate.records import RecipeMetrics
 from vicreg_keras.search import trial
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -37,11 +38,12 @@ def test_reports_and_result_are_read(run_program):
     reports = []
     result = run_program(
         'print(\'{"epoch": 1, "score": null}\')\n'
-        'print(\'{"epoch": 2, "score": 0.5}\')\nprint(\'{"score": 0.75}\')',
+        'print(\'{"epoch": 2, "score": 0.5}\')\n'
+        'print(\'{"metrics": {"seed": 3, "rankme": 0.75}}\')',
         lambda *report: reports.append(report),
     )
     assert reports == [(1, None), (2, 0.5)]
-    assert result == trial.Result(score=0.75)
+    assert result == RecipeMetrics(seed=3, rankme=0.75)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, InputError])
@@ -66,6 +68,7 @@ def test_training_is_stopped_and_waited_for(error, run_program, tmp_path):
         ("import os; os.kill(os.getpid(), 9)", trial.TrialCrash, "ended with -9"),
         ("1 / 0", trial.TrialCrash, "ended with 1, see .*trial.log"),
         ('print(\'{"error": "Expected more"}\')', InputError, "Expected more"),
+        ('print(\'{"diverged": "loss=nan"}\')', NonFiniteError, "loss=nan"),
     ],
 )
 def test_failures_are_told_apart(program, error, message, run_program, tmp_path):
@@ -82,13 +85,17 @@ def test_a_process_trains_and_evaluates(tmp_path):
     assert [epoch for epoch, _ in reports] == [1, 2]
     assert 0.1 < reports[0][1] <= 1 and reports[1][1] is None
     assert all(
-        0.1 < x <= 1 for x in (result.score, result.linear_top1, result.knn_top1)
+        0.1 < x <= 1
+        for x in (result.validation_score, result.linear_top1, result.knn_top1)
     )
     records = RunFolder(task.folder).read_metrics("pretrain")
     assert len(records) == 2
+    assert result.effective_rank > 1 and 0 < result.embedding_std < 2
+    assert (RunFolder(task.folder).encoder / "1").exists()
     # The same again only evaluates.
     again = trial.run_task(dataclasses.replace(task, test=False), ignore)
-    assert again == trial.Result(score=result.score)
+    assert again.validation_score == result.validation_score
+    assert again.linear_top1 is None
     assert RunFolder(task.folder).read_metrics("pretrain") == records
 
 
@@ -98,14 +105,12 @@ def test_unusable_data_is_an_input_error(tmp_path):
         trial.run_task(make_task(tmp_path / "run", data=data), ignore)
 
 
-def test_divergence_is_a_result(tmp_path, monkeypatch):
-    def pretrain(*args, **options):
-        raise NonFiniteLossError("loss=nan")
-
-    monkeypatch.setattr(trial, "pretrain", pretrain)
-    (tmp_path / "run").mkdir()
-    result = trial.train(make_task(tmp_path / "run"), ignore)
-    assert result == trial.Result(diverged=True)
+def test_untrained_encoder_is_evaluated_without_training(tmp_path):
+    task = make_task(tmp_path / "run", objective=None, test=True, untrained=True)
+    result = trial.train(task, ignore)
+    assert 0.1 < result.linear_top1 <= 1 and result.rankme > 1
+    assert result.validation_score is None and result.embedding_std is None
+    assert not (tmp_path / "run").exists()
 
 
 def test_every_run_has_the_same_neighbors(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from tqdm import tqdm
 
-from vicreg_keras.errors import NonFiniteLossError
+from vicreg_keras.errors import NonFiniteError
 from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.model import VICReg
 from vicreg_keras.models import encoders
@@ -129,7 +129,7 @@ def test_non_finite_loss_ends_the_run_at_once(clock, loss, tmp_path):
     monitor = make_monitor(tmp_path, model=stand_in(step=4))
     monitor.on_train_batch_end(0, dict(GOOD))
     message = f"finite loss. Received: loss={loss} at step 4. Lower learning_rate"
-    with pytest.raises(NonFiniteLossError, match=message):
+    with pytest.raises(NonFiniteError, match=message):
         monitor.on_train_batch_end(1, {**GOOD, "loss": loss})
 
 

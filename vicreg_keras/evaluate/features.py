@@ -13,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from vicreg_keras.data.dataset import Dataset, Split
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, NonFiniteError
 from vicreg_keras.models.table_encoder import make_input_encoder
 
 Encoder = Callable[..., tf.Tensor]
@@ -226,7 +226,8 @@ def check_representations(
         width: Expected `D`, or `None` for any.
 
     Raises:
-        InputError: If the shape is another, or a value is NaN or infinite.
+        InputError: If the shape is another.
+        NonFiniteError: If a value is NaN or infinite.
     """
     shape = np.shape(representations)
     if len(shape) != 2 or shape[0] < min_count or not shape[1]:
@@ -241,7 +242,7 @@ def check_representations(
         )
     finite = np.isfinite(representations).all(axis=1)
     if not finite.all():
-        raise InputError(
+        raise NonFiniteError(
             f"Expected finite {name} representations. Received: NaN or infinity in "
             f"{(~finite).sum()} of {len(finite)}, the first at index "
             f"{finite.argmin()}. The training of the encoder has diverged; use an "

@@ -143,25 +143,29 @@ class ExportRecord(Record):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AblationMetrics:
-    """Test accuracies and ranks of one run of an ablation.
+class RecipeMetrics:
+    """What a recipe gives, trained from one seed.
 
     Attributes:
-        linear_top1: Linear accuracy in [0, 1].
-        knn_top1: kNN accuracy in [0, 1].
-        effective_rank: Effective rank of validation representations.
-        rankme: RankMe of validation representations.
-        state: State that `diagnose_collapse` gives the representations.
+        seed: Seed of the run.
+        validation_score: Objective of a search, or `None`.
+        linear_top1: Test accuracy in [0, 1], or `None` without labels or test split.
+        knn_top1: Test accuracy in [0, 1], likewise.
+        effective_rank: Effective rank of validation representations, or `None`.
+        rankme: RankMe of validation representations, or `None`.
+        state: State that `diagnose_collapse` gives them, or `None`.
         embedding_std: Mean standard deviation of validation embeddings after the last
             epoch; `None` for an untrained encoder.
         embedding_state: State of the embeddings in training, likewise.
     """
 
-    linear_top1: float
-    knn_top1: float
-    effective_rank: float
-    rankme: float
-    state: str
+    seed: int
+    validation_score: float | None = None
+    linear_top1: float | None = None
+    knn_top1: float | None = None
+    effective_rank: float | None = None
+    rankme: float | None = None
+    state: str | None = None
     embedding_std: float | None = None
     embedding_state: str | None = None
 
@@ -183,43 +187,7 @@ class AblateRecord(Record):
     seeds: tuple[int, ...]
     epochs: int
     variants: dict[str, dict[str, float]]
-    results: dict[str, tuple[AblationMetrics, ...]]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrialRecord:
-    """A trial of a search.
-
-    Attributes:
-        number: From 0 on.
-        state: `"complete"`, `"pruned"`, `"diverged"`, `"fail"` or `"running"`.
-        value: Objective, or `None` where there is none.
-        values: Values of the options that the search varies, by name.
-        seconds: Duration, or `None`.
-    """
-
-    number: int
-    state: str
-    value: float | None = None
-    values: dict[str, Any]  # Options are of several types.
-    seconds: float | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RecipeMetrics:
-    """A recipe trained from one seed.
-
-    Attributes:
-        seed: Seed of the run.
-        validation_score: Objective of the search, on the validation split.
-        linear_top1: Test accuracy in [0, 1], or `None` without labels or test split.
-        knn_top1: Test accuracy in [0, 1], likewise.
-    """
-
-    seed: int
-    validation_score: float
-    linear_top1: float | None = None
-    knn_top1: float | None = None
+    results: dict[str, tuple[RecipeMetrics, ...]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,17 +214,14 @@ class SearchRecord(Record):
     """A search over recipes, and its best recipe beside the default one.
 
     Attributes:
-        objective: Name of the objective.
-        split: Split of the objective.
+        objective: Name of the objective, which is of the validation split.
+        num_trials: Number of trials.
         best_trial: Number of the best trial.
         best_value: Its objective.
         best_values: Its values of the varied options, by name.
-        default_values: Values of the default recipe.
         epochs: Epochs of the compared runs.
         trial_epochs: Epochs of a trial.
         seeds: Seeds of the compared runs.
-        space: Range of each varied option.
-        trials: All trials.
         results: By the recipe's name, one for each seed.
         comparison: The best recipe against the default one.
         earlier_comparisons: How often this search had been compared before.
@@ -264,16 +229,13 @@ class SearchRecord(Record):
 
     mode: ClassVar[str] = "search"
     objective: str
-    split: str
+    num_trials: int
     best_trial: int
     best_value: float
     best_values: dict[str, Any]  # Options are of several types.
-    default_values: dict[str, Any]
     epochs: int
     trial_epochs: int
     seeds: tuple[int, ...]
-    space: dict[str, Any]
-    trials: tuple[TrialRecord, ...]
     results: dict[str, tuple[RecipeMetrics, ...]]
     comparison: Comparison
     earlier_comparisons: int = 0

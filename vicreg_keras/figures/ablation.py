@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from vicreg_keras.evaluate.records import AblationMetrics
+from vicreg_keras.evaluate.records import RecipeMetrics
 from vicreg_keras.figures.style import BLUE, GRAY, VERMILION, new_figure
 
 
-def ablation(results: Mapping[str, Sequence[AblationMetrics]]) -> Figure:
+def ablation(results: Mapping[str, Sequence[RecipeMetrics]]) -> Figure:
     """Draws linear and kNN accuracy of each variant: bars for means, dots for seeds.
 
     Args:

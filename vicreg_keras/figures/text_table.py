@@ -35,7 +35,18 @@ def percent(value: float | None, std: float | None = None) -> str:
     return text if std is None else f"{text} ± {100 * std:.2f}"
 
 
-def mean_percent(values: Sequence[float]) -> str:
-    """Returns the mean of shares in percent, and the standard deviation of several."""
-    std = statistics.stdev(values) if len(values) > 1 else None
-    return percent(statistics.fmean(values), std)
+def mean_and_std(values: Sequence[float], form: str = ".2f", scale: float = 100) -> str:
+    """Returns the mean of values, and the standard deviation of several.
+
+    Args:
+        values: By default shares, which are shown in percent; for none of them the
+            text is `"-"`.
+        form: Format of a number.
+        scale: Factor of mean and deviation.
+    """
+    if not values:
+        return "-"
+    text = f"{scale * statistics.fmean(values):{form}}"
+    if len(values) > 1:
+        text += f" ± {scale * statistics.stdev(values):{form}}"
+    return text

@@ -27,7 +27,7 @@ def run(
 
     Raises:
         InputError: See `training.pretrain.pretrain`.
-        NonFiniteLossError: If the loss is no longer finite.
+        NonFiniteError: If the loss is no longer finite.
     """
     folder.create()
     with folder.lock():

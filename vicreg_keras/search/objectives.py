@@ -1,20 +1,17 @@
 """Objectives of a search: the quality of an encoder on the validation split."""
 
 import dataclasses
-import functools
-import statistics
-from collections.abc import Callable
-
-import keras
+from collections.abc import Callable, Mapping, Sequence
 
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate import sampling
 from vicreg_keras.evaluate.clustering import cluster_eval
-from vicreg_keras.evaluate.features import Features, compile_encoder, extract_features
+from vicreg_keras.evaluate.features import Encoder, Features, extract_features
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.linear_probe import fit_head
 from vicreg_keras.evaluate.spectrum import spectrum
+from vicreg_keras.figures.text_table import mean_and_std
 
 # Examples of a score in training, at most: it decides whether to go on.
 _QUICK_TRAIN, _QUICK_VALIDATION = 5000, 2000
@@ -25,37 +22,47 @@ class Objective:
     """What a search maximizes.
 
     Attributes:
-        title: What is measured, with its unit.
+        title: What is measured.
         labeled: Whether it needs labels and training representations.
-        score: Function of training features (`None` if not `labeled`), validation
-            features and their dataset.
+        measure: Function of features by split and of their dataset, whose training and
+            validation splits it reads, and no other.
     """
 
     title: str
     labeled: bool
-    score: Callable[[Features | None, Features, Dataset], float]
+    measure: Callable[[Mapping[str, Features], Dataset], float]
 
-    def text(self, *scores: float) -> str:
-        """Returns a score, or mean and deviation of several; accuracy in percent."""
-        scale, digits = (100, ".2f") if self.labeled else (1, ".4g")
-        text = f"{scale * statistics.fmean(scores):{digits}}"
-        if len(scores) > 1:
-            text += f" ± {scale * statistics.stdev(scores):{digits}}"
-        return text
+    def score(self, encoder: Encoder, dataset: Dataset) -> float:
+        """Returns the score of an encoder; see `extract_features`."""
+        splits = {"validation": dataset.validation}
+        if self.labeled:
+            splits["train"] = dataset.train
+        features = {
+            name: extract_features(encoder, split, verbose=0)
+            for name, split in splits.items()
+        }
+        return float(self.measure(features, dataset))
+
+    def text(self, scores: Sequence[float]) -> str:
+        """Returns the mean of scores and their deviation; accuracy in percent."""
+        form, scale = (".2f", 100) if self.labeled else (".4g", 1)
+        return mean_and_std(scores, form, scale)
 
 
-def _knn(train, validation, dataset):
+def _knn(features, dataset):
+    train, validation = features["train"], features["validation"]
     result = knn_accuracy(train, validation, num_classes=dataset.num_classes)
     return result.metrics.top1
 
 
-def _linear(train, validation, dataset):
+def _linear(features, dataset):
     # Of the fit on training labels, before it is refitted on both splits.
-    fitted = fit_head(train, validation, num_classes=dataset.num_classes)
-    return fitted.validation_top1
+    train, validation = features["train"], features["validation"]
+    return fit_head(train, validation, num_classes=dataset.num_classes).validation_top1
 
 
-def _silhouette(train, validation, dataset):
+def _silhouette(features, dataset):
+    validation = features["validation"]
     try:
         clustering = cluster_eval(
             validation,
@@ -69,15 +76,15 @@ def _silhouette(train, validation, dataset):
     return -1.0 if silhouette is None else silhouette
 
 
-def _rankme(train, validation, dataset):
-    return spectrum(validation.representations).rankme
+def _rankme(features, dataset):
+    return spectrum(features["validation"].representations).rankme
 
 
 OBJECTIVES = {
-    "knn": Objective("kNN accuracy, validation split, percent", True, _knn),
-    "linear": Objective("linear accuracy, validation split, percent", True, _linear),
-    "silhouette": Objective("silhouette, validation split", False, _silhouette),
-    "rankme": Objective("RankMe, validation split", False, _rankme),
+    "knn": Objective("kNN accuracy on the validation split", True, _knn),
+    "linear": Objective("linear accuracy on the validation split", True, _linear),
+    "silhouette": Objective("silhouette of the validation split", False, _silhouette),
+    "rankme": Objective("RankMe of the validation split", False, _rankme),
 }
 
 
@@ -105,41 +112,16 @@ def check_objective(name: str, dataset: Dataset) -> None:
         )
 
 
-def make_score(
-    objective: Objective, dataset: Dataset, *, quick: bool = False, seed: int = 0
-) -> Callable[[keras.Model], float]:
-    """Returns a function from an encoder to its score.
-
-    The function raises `FloatingPointError` if representations are not finite.
+def quick_subset(dataset: Dataset, seed: int) -> Dataset:
+    """Returns random parts of training and validation split, for scores in training.
 
     Args:
-        objective: What is measured.
-        dataset: Its training and validation splits are read, and no other.
-        quick: Whether to read random subsets of them only.
-        seed: Seed of the subsets.
+        dataset: The dataset.
+        seed: Seed of the draws.
     """
     train, validation = dataset.train, dataset.validation
-    if quick:
-        train = _subset(train, _QUICK_TRAIN, seed)
-        validation = _subset(validation, _QUICK_VALIDATION, seed)
-    splits = [train, validation] if objective.labeled else [validation]
-
-    @functools.lru_cache(maxsize=1)  # The same encoder is scored several times.
-    def compiled(encoder):
-        return compile_encoder(encoder, dataset.example_shape)
-
-    def score(encoder):
-        encode = compiled(encoder)
-        try:
-            features = [extract_features(encode, split, verbose=0) for split in splits]
-        except ValueError as error:
-            # What a diverged training gives.
-            raise FloatingPointError(str(error)) from error
-        train_features = features[0] if objective.labeled else None
-        return float(objective.score(train_features, features[-1], dataset))
-
-    return score
-
-
-def _subset(split, size, seed):
-    return split.take(sampling.draw(split.num_examples, size, seed))
+    few = sampling.draw(train.num_examples, _QUICK_TRAIN, seed)
+    fewer = sampling.draw(validation.num_examples, _QUICK_VALIDATION, seed)
+    return dataclasses.replace(
+        dataset, train=train.take(few), validation=validation.take(fewer)
+    )

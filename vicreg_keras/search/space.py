@@ -16,6 +16,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.trial import TrialState
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings import Settings
@@ -161,12 +162,16 @@ def own_values(settings: Settings, space: Space) -> dict[str, Any] | None:
     """
     view = _view_options(settings)
     values = {}
-    for name, distribution in space.items():
+    for name in space:
         value = view.get(name, getattr(settings, name))
-        value = _text(value) if _kind(name) is tuple else value
-        if not _contains(distribution, value):
-            return None
-        values[name] = value
+        values[name] = _text(value) if _kind(name) is tuple else value
+    try:
+        # It checks that the distributions contain the values.
+        optuna.create_trial(
+            state=TrialState.WAITING, params=values, distributions=dict(space)
+        )
+    except ValueError:
+        return None
     return values
 
 
@@ -253,11 +258,3 @@ def _value(name: str, value: Any) -> Any:
 
 def _text(pair: Sequence[float]) -> str:
     return ",".join(str(float(number)) for number in pair)
-
-
-def _contains(distribution: BaseDistribution, value: Any) -> bool:
-    if isinstance(distribution, CategoricalDistribution):
-        return value in distribution.choices
-    steps = (value - distribution.low) / (distribution.step or 1)
-    on_grid = distribution.step is None or abs(steps - round(steps)) < 1e-9
-    return distribution.low <= value <= distribution.high and on_grid

@@ -19,14 +19,14 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
-from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.records import TrialRecord
+from vicreg_keras.errors import InputError, NonFiniteError
+from vicreg_keras.figures.style import save
 from vicreg_keras.search.objectives import OBJECTIVES
 from vicreg_keras.search.space import Space, apply, own_values, suggest
 from vicreg_keras.search.trial import Task, TrialCrash, run_task
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.settings.options import free_names, to_flags
-from vicreg_keras.workdir.run_folder import RunFolder
+from vicreg_keras.workdir.run_folder import RunFolder, check_unchanged
 
 # Seconds; a trial without a heartbeat for the grace period is another process's.
 HEARTBEAT_INTERVAL, GRACE_PERIOD = 10, 60
@@ -70,34 +70,37 @@ class Search:
         self.settings = dataclasses.replace(self.settings, score_every=0)
         self.study = self._open()
 
-    def best(self) -> TrialRecord | None:
-        """Returns the best trial that was trained to its end, or `None`."""
-        complete = [one for one in self.records() if one.state == "complete"]
-        return max(complete, key=lambda one: (one.value, -one.number), default=None)
+    def trials(self) -> dict[int, FrozenTrial]:
+        """Returns the last try of each trial, by the trial's number."""
+        tries = self.study.get_trials(deepcopy=False)
+        return {number_of(one): one for one in tries}
 
-    def records(self) -> tuple[TrialRecord, ...]:
-        """Returns a record of each trial; its last try counts."""
-        records = {
-            number_of(trial): TrialRecord(
-                number=number_of(trial),
-                state=trial.user_attrs.get("outcome", trial.state.name.lower()),
-                value=None if trial.state == TrialState.FAIL else trial.value,
-                values=trial.params,
-                seconds=trial.duration.total_seconds() if trial.duration else None,
+    def best(self) -> FrozenTrial:
+        """Returns the best trial that was trained to its end.
+
+        Raises:
+            InputError: If there is none.
+        """
+        best = self._best()
+        if best is None:
+            raise InputError(
+                "Expected a trial that is trained to its end. Received: none of "
+                f"{len(self.trials())}. Raise trials, or narrow space."
             )
-            for trial in self.study.get_trials(deepcopy=False)
-        }
-        return tuple(records[number] for number in sorted(records))
+        return best
 
-    def importances(self) -> dict[str, float]:
-        """Returns the importance of each option; none if all trials are alike."""
-        if len({one.value for one in self._trials(TrialState.COMPLETE)}) < 2:
-            return {}
-        return optuna.importance.get_param_importances(self.study)
-
-    def space_json(self) -> dict[str, str]:
-        """Returns the space as JSON can hold it."""
-        return {name: distribution_to_json(one) for name, one in self.space.items()}
+    def draw(self) -> None:
+        """Draws the trials' scores and, where they differ, which options mattered."""
+        plots, title = optuna.visualization.matplotlib, OBJECTIVES[self.objective].title
+        axes = plots.plot_optimization_history(self.study, target_name=title)
+        drawn = {"search_history": axes}
+        complete = self.study.get_trials(states=(TrialState.COMPLETE,))
+        if len({one.value for one in complete}) > 1:
+            drawn["search_importance"] = plots.plot_param_importances(self.study)
+        for name, axes in drawn.items():
+            axes.figure.set_size_inches(9, 4)
+            axes.figure.set_layout_engine("constrained")
+            save(axes.figure, self.run.figures / f"{name}.png")
 
     def optimize(self, num_trials: int) -> None:
         """Runs trials until there are so many, and waits for those of other processes.
@@ -112,22 +115,24 @@ class Search:
                 the trial.
             InputError: If a trial can't be trained with this data or folder.
         """
-        is_waiting = False
-        while True:
-            optuna.storages.fail_stale_trials(self.study)
-            trials = self.study.get_trials(deepcopy=False)
-            left = num_trials - len({number_of(one) for one in trials})
-            if left > 0 or self._trials(TrialState.WAITING):
-                self._run_trial(num_trials)
-                continue
-            running = self._trials(TrialState.RUNNING)
-            if not running:
-                return
-            if not is_waiting:
-                numbers = ", ".join(str(number_of(one)) for one in running)
-                print(f"Waiting for trials of other processes: {numbers}.", flush=True)
-                is_waiting = True
-            time.sleep(1)
+        with tqdm(total=num_trials, unit=" trials") as bar:
+            while True:
+                optuna.storages.fail_stale_trials(self.study)
+                states = [one.state for one in self.trials().values()]
+                bar.update(sum(state.is_finished() for state in states) - bar.n)
+                if len(states) < num_trials or TrialState.WAITING in states:
+                    self.study.optimize(
+                        self._try,
+                        n_trials=1,
+                        catch=(TrialCrash,),
+                        callbacks=[self._after_trial],
+                    )
+                elif TrialState.RUNNING in states:
+                    if not bar.desc:
+                        bar.set_description("waiting for trials of other processes")
+                    time.sleep(1)
+                else:
+                    return
 
     def _open(self) -> optuna.Study:
         study = optuna.create_study(
@@ -138,15 +143,7 @@ class Search:
             pruner=optuna.pruners.MedianPruner(_NUM_UNPRUNED_TRIALS),
         )
         identity = self._identity()
-        earlier = study.user_attrs.get("identity", identity)
-        for name in sorted({*identity, *earlier}):
-            before, now = earlier.get(name), identity.get(name)
-            if before != now:
-                raise InputError(
-                    f"Expected the search that {self.run.path} was started with "
-                    f"({name}={before}). Received: {name}={now}. Choose another "
-                    "workdir, or give the same value to continue."
-                )
+        check_unchanged(self.run.path, study.user_attrs.get("identity", {}), identity)
         study.set_user_attr("identity", identity)
         own = own_values(self.settings, self.space)
         if own is not None and not study.get_trials(deepcopy=False):
@@ -175,36 +172,32 @@ class Search:
     def _identity(self) -> dict[str, str]:
         """Returns what makes the search what it is."""
         options = (self.data, self.settings)
+        space = {name: distribution_to_json(one) for name, one in self.space.items()}
         free = free_names(*options)
         return {
             **{k: v for k, v in to_flags(*options).items() if k not in free},
             "trial_epochs": str(self.settings.epochs),
             "objective": self.objective,
-            "space": json.dumps(self.space_json(), sort_keys=True),
+            "space": json.dumps(space, sort_keys=True),
         }
 
-    def _run_trial(self, num_trials: int) -> None:
-        numbers = []
-
-        def objective(trial):
-            numbers.append(trial.number)
-            return self._train(trial)
-
+    def _try(self, trial: optuna.Trial) -> float:
         try:
-            self.study.optimize(objective, n_trials=1, catch=(TrialCrash,))
+            return self._train(trial)
+        except NonFiniteError as error:
+            # Pruned rather than failed: the sampler learns from it.
+            trial.set_user_attr("outcome", "diverged")
+            raise optuna.TrialPruned from error
         except (KeyboardInterrupt, InputError):
-            for number in numbers:
-                # The trial is put back, to be continued.
-                RetryHeartbeatStaleTrialCallback()(self.study, self._trial(number))
+            # The trial is put back, to be continued.
+            put_back = RetryHeartbeatStaleTrialCallback()
+            put_back(self.study, self.study.trials[trial.number])
             raise
-        self._remove_large_folders()
-        number = number_of(self._trial(numbers[0]))
-        print(self._line(number, num_trials), flush=True)
 
     def _train(self, trial: optuna.Trial) -> float:
         # Seeded by the trial: a search that was interrupted tries the same as one that
         # was not, and no two processes try the same.
-        earlier = self.study.get_trials(deepcopy=False)[: trial.number]
+        earlier = self.study.trials[: trial.number]
         index = len({number_of(one) for one in earlier})
         self.study.sampler = optuna.samplers.TPESampler(
             seed=(self.settings.seed + 1000003 * index) % 2**32
@@ -219,55 +212,40 @@ class Search:
                 raise optuna.TrialPruned
 
         task = Task(
-            folder=str(self._folder(number_of(self._trial(trial.number)))),
+            folder=str(self._folder(number_of(self.study.trials[trial.number]))),
             settings=settings,
             data=self.data,
             split_seed=self.settings.seed,
             objective=self.objective,
             score_every=-(-settings.epochs // _MAX_SCORES),
         )
-        result = run_task(task, report)
-        if result.diverged:
-            # Pruned rather than failed: the sampler learns from it.
-            trial.set_user_attr("outcome", "diverged")
-            raise optuna.TrialPruned
-        return result.score
+        return run_task(task, report).validation_score
 
-    def _remove_large_folders(self) -> None:
-        best = self.best()
-        for one in self.records():
-            if one.state not in ("running", "waiting") and one != best:
+    def _after_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Prints a trial's outcome, and leaves large folders to the best one alone."""
+        number, best = number_of(trial), self._best()
+        best_number = best and number_of(best)
+        for other, one in self.trials().items():
+            if one.state.is_finished() and other != best_number:
                 for name in _LARGE_FOLDERS:
-                    shutil.rmtree(self._folder(one.number) / name, ignore_errors=True)
+                    shutil.rmtree(self._folder(other) / name, ignore_errors=True)
+        text = OBJECTIVES[self.objective].text
+        outcome = trial.user_attrs.get("outcome", trial.state.name.lower())
+        if outcome == "complete":
+            outcome = f"{self.objective} {text([trial.value])}"
+        elif outcome == "fail":
+            outcome = f"failed, see {self._folder(number) / 'trial.log'}"
+        so_far = f"{text([best.value])} (trial {best_number})" if best else "none yet"
+        seconds = trial.duration.total_seconds()
+        tqdm.write(f"trial {number}, {outcome}, best {so_far}, {seconds:.1f} s")
+
+    def _best(self) -> FrozenTrial | None:
+        complete = self.study.get_trials(states=(TrialState.COMPLETE,))
+        return max(complete, key=lambda one: one.value, default=None)
 
     def _folder(self, number: int) -> pathlib.Path:
         """Returns the folder of a trial; all its tries have the same."""
         return self.run.path / "trials" / f"{number:04d}"
-
-    def _trial(self, number: int) -> FrozenTrial:
-        return self.study.get_trials(deepcopy=False)[number]
-
-    def _trials(self, state: TrialState) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=(state,))
-
-    def _line(self, number: int, num_trials: int) -> str:
-        """Returns a finished trial's outcome, the best so far, and the time left."""
-        trials = {one.number: one for one in self.records()}
-        trial, best = trials[number], self.best()
-        text = OBJECTIVES[self.objective].text
-        outcome = trial.state
-        if outcome == "complete":
-            outcome = f"{self.objective} {text(trial.value)}"
-        elif outcome == "fail":
-            outcome = f"failed, see {self._folder(number) / 'trial.log'}"
-        so_far = f"{text(best.value)} (trial {best.number})" if best else "none yet"
-        ended = [one.seconds for one in trials.values() if one.seconds is not None]
-        num_processes = len(self._trials(TrialState.RUNNING)) + 1
-        left = max(num_trials - len(ended), 0) * sum(ended) / len(ended) / num_processes
-        return (
-            f"trial {number}, {outcome}, best {so_far}, {trial.seconds:.1f} s, "
-            f"{tqdm.format_interval(left)} left"
-        )
 
 
 def number_of(trial: FrozenTrial) -> int:

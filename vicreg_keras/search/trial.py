@@ -1,39 +1,45 @@
-"""One training of a search, in a process of its own.
+"""One training of a recipe, in a process of its own.
 
     python -m vicreg_keras.search.trial TASK.json
 
-A process for each training frees all its memory, and a crash ends one trial only. It
+A process for each training frees all its memory, and a crash ends one training only. It
 writes lines of JSON to stdout, one for each epoch and the result; progress and errors
 are in `trial.log`. It stops, with everything saved, when its stdin is closed: it does
-not outlive a search that is killed.
+not outlive a program that is killed.
 """
 
+import contextlib
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 import vicreg_keras
 from vicreg_keras.data.dataset import Dataset, open_dataset
-from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.features import compile_encoder, extract_features
+from vicreg_keras.errors import InputError, NonFiniteError
+from vicreg_keras.evaluate.collapse import diagnose_collapse
+from vicreg_keras.evaluate.feature_cache import FeatureCache
+from vicreg_keras.evaluate.features import SPLITS, compile_encoder
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_probe import linear_probe
-from vicreg_keras.evaluate.records import from_json, to_json
+from vicreg_keras.evaluate.records import RecipeMetrics, from_json, to_json
+from vicreg_keras.evaluate.spectrum import spectrum
 from vicreg_keras.hardware.precision import POLICIES, choose_precision
-from vicreg_keras.search.objectives import OBJECTIVES, make_score
+from vicreg_keras.search.objectives import OBJECTIVES, quick_subset
 from vicreg_keras.settings import DataOptions, Settings
+from vicreg_keras.training.build import build_encoder
 from vicreg_keras.training.checkpoints import trained_encoder
 from vicreg_keras.training.pretrain import pretrain
+from vicreg_keras.training.scores import embedding_diagnosis
 from vicreg_keras.workdir.files import write_text
 from vicreg_keras.workdir.recipe import check_recipe
 from vicreg_keras.workdir.run_folder import RunFolder
@@ -51,44 +57,40 @@ class Task:
         settings: The recipe.
         data: The dataset.
         split_seed: Seed of the dataset's splits.
-        objective: A key of `OBJECTIVES`.
+        objective: A key of `OBJECTIVES`, or `None`.
         score_every: Epochs between two scores in training; 0 for none.
-        test: Whether to evaluate on the test split, where there is one with labels.
+        test: Whether the run is to be compared: its encoder is exported, its ranks are
+            measured and, with labels, its accuracies on the test split.
+        untrained: Whether the encoder is evaluated as it is before training.
     """
 
     folder: str
     settings: Settings
     data: DataOptions
     split_seed: int
-    objective: str
+    objective: str | None = None
     score_every: int = 0
     test: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a training gave.
-
-    Attributes:
-        score: Objective of the trained encoder, or `None` without one.
-        linear_top1: Test accuracy in [0, 1], or `None`.
-        knn_top1: Test accuracy in [0, 1], or `None`.
-        diverged: Whether loss or representations became NaN or infinite.
-        error: Message of an error in what the user gave, or `None`.
-    """
-
-    score: float | None = None
-    linear_top1: float | None = None
-    knn_top1: float | None = None
-    diverged: bool = False
-    error: str | None = None
+    untrained: bool = False
 
 
 class TrialCrash(RuntimeError):
     """The process of a training ended without a result, for example out of memory."""
 
 
-def run_task(task: Task, report: Report) -> Result:
+@contextlib.contextmanager
+def training_elsewhere() -> Iterator[None]:
+    """Leaves GPUs to the processes of trainings, and lets SIGTERM end like Ctrl-C."""
+    with contextlib.suppress(RuntimeError):  # In a process that has used a GPU.
+        tf.config.set_visible_devices([], "GPU")
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def run_task(task: Task, report: Report) -> RecipeMetrics:
     """Trains and evaluates in a new process.
 
     Args:
@@ -98,6 +100,7 @@ def run_task(task: Task, report: Report) -> Result:
 
     Raises:
         InputError: If settings, data and folder don't fit.
+        NonFiniteError: If the training diverges.
         TrialCrash: If the process ends without a result.
     """
     folder = pathlib.Path(task.folder)
@@ -106,7 +109,6 @@ def run_task(task: Task, report: Report) -> Result:
     write_text(path, json.dumps(to_json(task)))
     root = str(pathlib.Path(vicreg_keras.__file__).parents[1])
     places = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    result = None
     with (
         open(log, "a") as log_file,
         subprocess.Popen(
@@ -116,28 +118,28 @@ def run_task(task: Task, report: Report) -> Result:
             stderr=log_file,
             text=True,
             env=os.environ | {"PYTHONPATH": places},
-            # Ctrl-C is for the search, which then stops the training.
+            # Ctrl-C is for this process, which then stops the training.
             start_new_session=True,
         ) as process,
     ):
         try:
             for line in process.stdout:
-                message = json.loads(line)
-                if "epoch" in message:
-                    report(message["epoch"], message["score"])
-                else:
-                    result = from_json(Result, message)
+                match json.loads(line):
+                    case {"epoch": epoch, "score": score}:
+                        report(epoch, score)
+                    case {"metrics": metrics}:
+                        return from_json(RecipeMetrics, metrics)
+                    case {"diverged": message}:
+                        raise NonFiniteError(message)
+                    case {"error": message}:
+                        raise InputError(message)
         finally:
             process.stdin.close()
             process.wait()
-    if result is None:
-        raise TrialCrash(f"A training ended with {process.returncode}, see {log}.")
-    if result.error:
-        raise InputError(result.error)
-    return result
+    raise TrialCrash(f"A training ended with {process.returncode}, see {log}.")
 
 
-def train(task: Task, report: Report) -> Result:
+def train(task: Task, report: Report) -> RecipeMetrics:
     """Trains and evaluates in this process.
 
     Args:
@@ -147,49 +149,69 @@ def train(task: Task, report: Report) -> Result:
     Raises:
         InputError: If settings, data and folder don't fit.
         KeyboardInterrupt: If a signal stopped the training.
+        NonFiniteError: If loss or representations become NaN or infinite.
     """
     settings, run = task.settings, RunFolder(task.folder)
     dataset = open_dataset(task.data, task.split_seed)
-    objective = OBJECTIVES[task.objective]
-    quick = make_score(objective, dataset, quick=True, seed=settings.seed)
-
-    def on_epoch_end(epoch, logs):
-        done, score = epoch + 1, None
-        is_due = task.score_every and done % task.score_every == 0
-        # A loss that is not finite ends the run right after this.
-        if is_due and done < settings.epochs and math.isfinite(float(logs["loss"])):
-            score = logs["search_score"] = quick(reports.model.encoder)
-        report(done, score)
-
-    reports = keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
+    if task.untrained:
+        return _evaluate(task, build_encoder(settings, dataset), dataset)
     with run.lock():
         check_recipe(run, settings, task.data)
-        try:
-            trained = pretrain(
-                settings, dataset, run, extra_callbacks=[reports], export=False
-            )
-            if trained.stopped_by:
-                raise KeyboardInterrupt
-            encoder = trained_encoder(settings, dataset, run)
-            score = make_score(objective, dataset)(encoder)
-        except FloatingPointError:
-            return Result(diverged=True)
-    result = Result(score=score)
-    return _evaluate(result, encoder, dataset) if task.test else result
+        reports = _Reports(task, dataset, report)
+        trained = pretrain(
+            settings, dataset, run, extra_callbacks=[reports], export=task.test
+        )
+        if trained.stopped_by:
+            raise KeyboardInterrupt
+        # In the run's own precision, as the untrained encoder.
+        metrics = _evaluate(task, trained_encoder(settings, dataset, run), dataset)
+    diagnosis = embedding_diagnosis(run)
+    return dataclasses.replace(
+        metrics,
+        embedding_std=trained.metrics.get("val_embedding_std"),
+        embedding_state=diagnosis.state if diagnosis else None,
+    )
 
 
-def _evaluate(result: Result, encoder: keras.Model, dataset: Dataset) -> Result:
-    """Returns the result with test accuracies, where there are labels to have them."""
-    num_classes = dataset.num_classes
-    if num_classes is None or dataset.test is None:
-        return result
-    encode = compile_encoder(encoder, dataset.example_shape)
-    splits = (dataset.train, dataset.validation, dataset.test)
-    features = [extract_features(encode, split, verbose=0) for split in splits]
-    linear = linear_probe(*features, num_classes=num_classes)
-    knn = knn_eval(*features, num_classes=num_classes)
-    linear_top1, knn_top1 = linear.metrics.top1, knn.metrics.top1
-    return dataclasses.replace(result, linear_top1=linear_top1, knn_top1=knn_top1)
+class _Reports(keras.callbacks.Callback):
+    """Reports every epoch of a task, and scores the encoder after some."""
+
+    def __init__(self, task: Task, dataset: Dataset, report: Report):
+        super().__init__()
+        self._task = task
+        self._dataset = quick_subset(dataset, task.settings.seed)
+        self._report = report
+
+    def on_train_begin(self, logs=None):
+        shape = self._dataset.example_shape
+        self._encode = compile_encoder(self.model.encoder, shape)
+
+    def on_epoch_end(self, epoch, logs=None):
+        task, done, score = self._task, epoch + 1, None
+        is_due = task.score_every and done % task.score_every == 0
+        if is_due and done < task.settings.epochs:
+            score = OBJECTIVES[task.objective].score(self._encode, self._dataset)
+            logs["search_score"] = score
+        self._report(done, score)
+
+
+def _evaluate(task: Task, encoder: keras.Model, dataset: Dataset) -> RecipeMetrics:
+    features, num_classes = FeatureCache(encoder, dataset), dataset.num_classes
+    metrics: dict[str, Any] = {}
+    if task.objective is not None:
+        score = OBJECTIVES[task.objective].measure(features, dataset)
+        metrics["validation_score"] = float(score)
+    if task.test:
+        ranks = spectrum(features["validation"].representations)
+        metrics["effective_rank"] = ranks.effective_rank
+        metrics["rankme"] = ranks.rankme
+        metrics["state"] = diagnose_collapse(ranks, kind="representation").state
+    if task.test and num_classes is not None and dataset.test is not None:
+        splits = [features[name] for name in SPLITS]
+        linear = linear_probe(*splits, num_classes=num_classes)
+        metrics["linear_top1"] = linear.metrics.top1
+        metrics["knn_top1"] = knn_eval(*splits, num_classes=num_classes).metrics.top1
+    return RecipeMetrics(seed=task.settings.seed, **metrics)
 
 
 def _main() -> int:
@@ -199,21 +221,21 @@ def _main() -> int:
     keras.mixed_precision.set_dtype_policy(POLICIES[precision])
     if task.settings.deterministic:
         tf.config.experimental.enable_op_determinism()
-    # Lines that libraries print are not for the search.
+    # Lines that libraries print are not for the parent.
     messages, sys.stdout = sys.stdout, sys.stderr
 
-    def send(message):
+    def send(**message):
         print(json.dumps(message), file=messages, flush=True)
 
     try:
-        result = train(
-            task, lambda epoch, score: send({"epoch": epoch, "score": score})
-        )
+        metrics = train(task, lambda epoch, score: send(epoch=epoch, score=score))
+        send(metrics=to_json(metrics))
     except KeyboardInterrupt:
         return 130
+    except NonFiniteError as error:
+        send(diverged=str(error))
     except (InputError, OSError) as error:
-        result = Result(error=str(error))
-    send(to_json(result))
+        send(error=str(error))
     return 0
 
 

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
-from vicreg_keras.errors import NonFiniteLossError
+from vicreg_keras.errors import NonFiniteError
 from vicreg_keras.evaluate.collapse import COLLAPSED_STD
 from vicreg_keras.evaluate.records import PretrainRecord, to_json
 from vicreg_keras.settings import Settings
@@ -53,7 +53,7 @@ class Monitor(keras.callbacks.Callback):
         scorer: See `scores.make_scorer`; `None` for no scores.
 
     Raises:
-        NonFiniteLossError: While fitting, when the loss is no longer finite.
+        NonFiniteError: While fitting, when the loss is no longer finite.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Monitor(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if not math.isfinite(logs["loss"]):
-            raise NonFiniteLossError(
+            raise NonFiniteError(
                 f"Expected a finite loss. Received: loss={logs['loss']} at step "
                 f"{int(self.model.step.numpy())}. Lower learning_rate, raise "
                 "warmup_epochs or use precision=float32; the last checkpoint is from "

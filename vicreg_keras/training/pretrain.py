@@ -69,7 +69,7 @@ def pretrain(
     Raises:
         InputError: If settings and data don't fit, or a checkpoint can't be read; see
             also `prepare_positives`.
-        NonFiniteLossError: If the loss is no longer finite.
+        NonFiniteError: If the loss is no longer finite.
     """
     settings = settings.for_examples(dataset.example_shape)
     num_examples = dataset.train.num_examples

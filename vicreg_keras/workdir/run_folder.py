@@ -106,16 +106,8 @@ class RunFolder:
         Raises:
             InputError: If the run was started with others.
         """
-        started = any(self.checkpoints.glob("*.index"))
-        earlier = self.read_flags() if started else {}
-        for name in sorted({*earlier, *flags} - set(may_change)) if earlier else ():
-            before, now = (values.get(name, "none") for values in (earlier, flags))
-            if before != now:
-                raise InputError(
-                    f"Expected the recipe that {self.path} was started with "
-                    f"({name}={before}). Received: {name}={now}. Choose another "
-                    "workdir, or give the same value to continue that run."
-                )
+        if any(self.checkpoints.glob("*.index")):
+            check_unchanged(self.path, self.read_flags(), flags, may_change)
         lines = [f"--{name}={value}\n" for name, value in sorted(flags.items())]
         write_text(self.flags, "".join(lines))
 
@@ -180,6 +172,33 @@ class RunFolder:
         if self.metrics.exists():
             lines = (json.dumps(record) + "\n" for record in records)
             write_text(self.metrics, "".join(lines))
+
+
+def check_unchanged(
+    path: pathlib.Path,
+    earlier: Mapping[str, str],
+    flags: Mapping[str, str],
+    may_change: Iterable[str] = (),
+) -> None:
+    """Checks that what is in a folder is continued with the same values.
+
+    Args:
+        path: The folder.
+        earlier: Values by name that it was started with; none for a new folder.
+        flags: Values by name to continue with.
+        may_change: Names whose values may differ.
+
+    Raises:
+        InputError: If another value differs.
+    """
+    for name in sorted({*earlier, *flags} - set(may_change)) if earlier else ():
+        before, now = (values.get(name, "none") for values in (earlier, flags))
+        if before != now:
+            raise InputError(
+                f"Expected what {path} was started with ({name}={before}). Received: "
+                f"{name}={now}. Choose another workdir, or give the same value to "
+                "continue."
+            )
 
 
 def _commit() -> str | None:
