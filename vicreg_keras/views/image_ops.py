@@ -168,19 +168,10 @@ def _apply_rows_and_columns(
         rows: `(batch, new_height, height)`.
         columns: `(batch, new_width, width)`.
     """
-    height, width = height_and_width(images)
-    channels = images.shape[-1]
-    new_height, new_width = tf.shape(rows)[1], tf.shape(columns)[1]
-    lines = tf.transpose(images, [0, 1, 3, 2])
-    lines = tf.reshape(lines, [-1, height, channels * width])
-    lines = tf.matmul(rows, lines)  # (batch, new_height, channels * width)
-    lines = tf.reshape(lines, [-1, new_height * channels, width])
-    lines = tf.matmul(lines, columns, transpose_b=True)
-    lines = tf.reshape(lines, [-1, new_height, channels, new_width])
-    result = tf.transpose(lines, [0, 1, 3, 2])
-    return tf.ensure_shape(
-        result, [images.shape[0], rows.shape[1], columns.shape[1], channels]
-    )
+    planes = tf.transpose(images, [0, 3, 1, 2])  # (batch, channels, height, width)
+    planes = tf.matmul(rows[:, None], planes)
+    planes = tf.matmul(planes, columns[:, None], transpose_b=True)
+    return tf.transpose(planes, [0, 2, 3, 1])
 
 
 def _resampling(
