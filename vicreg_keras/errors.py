@@ -1,7 +1,9 @@
 """Errors whose message is for the user."""
 
+import contextlib
 import importlib.util
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 
 
 class InputError(ValueError):
@@ -50,3 +52,24 @@ def check_packages(purpose: str, packages: Mapping[str, str]) -> None:
             f"Expected the packages that {purpose} needs. Received: no "
             f"{', '.join(missing)}. Run: pip install {' '.join(missing)}"
         )
+
+
+@contextlib.contextmanager
+def file_errors(name: str | os.PathLike, expected: str, remedy: str) -> Iterator[None]:
+    """Turns whatever a library raises for a bad file into an `InputError`.
+
+    Args:
+        name: The file, as the message names it.
+        expected: What is valid.
+        remedy: What to do.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # Libraries raise many kinds: SyntaxError, KeyError, ...
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"Expected {expected}. Received: {name} ({reason[:200].rstrip('. ')}). "
+            f"{remedy}."
+        ) from error

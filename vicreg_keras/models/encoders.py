@@ -12,21 +12,18 @@ import numpy as np
 from keras import layers
 
 from vicreg_keras.errors import InputError, check_choice
-from vicreg_keras.models.blocks import (
-    HE_FAN_OUT,
-    basic_block,
-    batch_norm,
-    bottleneck_block,
-    conv,
-    norm_gelu,
-    norm_relu,
-)
-from vicreg_keras.models.layers import Conv2D, Gelu
+from vicreg_keras.hardware import distribute
+from vicreg_keras.models.layers import BatchNormalization, Conv2D, Gelu
 
 # ImageNet's statistics of pixels in [0, 255], with which the authors normalize.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
+# torchvision's initialization of ResNets.
+_HE_FAN_OUT = {
+    "class_name": "VarianceScaling",
+    "config": {"scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal"},
+}
 # PyTorch's initialization of dense layers.
 _TORCH_DENSE = {
     "class_name": "VarianceScaling",
@@ -150,10 +147,75 @@ def make_projector(representation_dim: int, widths: Sequence[int]) -> keras.Mode
             name=f"dense_{i}",
         )(x)
         if not is_last:
-            x = batch_norm(x, f"norm_{i}")
+            x = _batch_norm(x, f"norm_{i}")
             x = layers.Activation("relu", name=f"relu_{i}")(x)
     outputs = layers.Activation("linear", dtype="float32", name="embedding")(x)
     return keras.Model(inputs, outputs, name="projector")
+
+
+def _conv(x, width, kernel_size, name, stride=1):
+    """A convolution without bias, padded on both sides as PyTorch pads."""
+    options = {"use_bias": False, "kernel_initializer": _HE_FAN_OUT, "name": name}
+    if stride == 1:
+        return Conv2D(width, kernel_size, padding="same", **options)(x)
+    if kernel_size > 1:
+        x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
+    return Conv2D(width, kernel_size, strides=stride, **options)(x)
+
+
+def _batch_norm(x, name, **options):
+    """Batch norm, whose statistics replicas share where there are several."""
+    return BatchNormalization(
+        # PyTorch's defaults.
+        momentum=0.9,
+        epsilon=1e-5,
+        synchronized=distribute.num_replicas() > 1,
+        name=name,
+        **options,
+    )(x)
+
+
+def _conv_relu(x, width, kernel_size, name, stride=1):
+    """A convolution, batch norm and ReLU."""
+    x = _batch_norm(_conv(x, width, kernel_size, name, stride), f"{name}_norm")
+    return layers.Activation("relu", name=f"{name}_relu")(x)
+
+
+def _conv_gelu(x, width, name, pooled=False):
+    """A 3 x 3 convolution, batch norm and GELU; the map is pooled before the norm."""
+    x = _conv(x, width, 3, name)
+    if pooled:
+        x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
+    return Gelu(name=f"{name}_gelu")(_batch_norm(x, f"{name}_norm"))
+
+
+def _basic_block(x, width, stride, name):
+    """The residual block of ResNet-18 and ResNet-34."""
+    shortcut = _shortcut(x, width, stride, name)
+    x = _conv_relu(x, width, 3, f"{name}_1", stride)
+    return _join(_conv(x, width, 3, f"{name}_2"), shortcut, name)
+
+
+def _bottleneck_block(x, width, stride, name):
+    """The residual block of ResNet-50, four times as wide at its end."""
+    shortcut = _shortcut(x, 4 * width, stride, name)
+    x = _conv_relu(x, width, 1, f"{name}_1")
+    x = _conv_relu(x, width, 3, f"{name}_2", stride)
+    return _join(_conv(x, 4 * width, 1, f"{name}_3"), shortcut, name)
+
+
+def _shortcut(x, width, stride, name):
+    if stride == 1 and x.shape[-1] == width:
+        return x
+    x = _conv(x, width, 1, f"{name}_shortcut", stride)
+    return _batch_norm(x, f"{name}_shortcut_norm")
+
+
+def _join(x, shortcut, name):
+    # A block starts as the identity: its last scale is zero, as in the authors' code.
+    x = _batch_norm(x, f"{name}_last_norm", gamma_initializer="zeros")
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
 def _resnet(block, depths):
@@ -161,9 +223,9 @@ def _resnet(block, depths):
 
     def build(x, stem, **_):
         if stem == "cifar":
-            x = norm_relu(conv(x, 64, 3, "stem"), "stem")
+            x = _conv_relu(x, 64, 3, "stem")
         else:
-            x = norm_relu(conv(x, 64, 7, "stem", stride=2), "stem")
+            x = _conv_relu(x, 64, 7, "stem", stride=2)
             # After a ReLU, zeros pad a maximum as well as minus infinity would.
             x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
             x = layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
@@ -186,14 +248,12 @@ def _convnet(widths):
     """
 
     def build(x, **_):
-        x = Conv2D(widths[0], 2, name="stem", kernel_initializer=HE_FAN_OUT)(x)
+        x = Conv2D(widths[0], 2, name="stem", kernel_initializer=_HE_FAN_OUT)(x)
         x = Gelu(name="stem_gelu")(x)
         for stage, width in enumerate(widths[1:], start=1):
             name = f"stage{stage}"
-            x = conv(x, width, 3, f"{name}_1")
-            x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
-            x = norm_gelu(x, f"{name}_1")
-            x = norm_gelu(conv(x, width, 3, f"{name}_2"), f"{name}_2")
+            x = _conv_gelu(x, width, f"{name}_1", pooled=True)
+            x = _conv_gelu(x, width, f"{name}_2")
         return x
 
     return build
@@ -213,7 +273,7 @@ def _whitened(widths, residual_stages):
     """
 
     def build(x, whitening, **_):
-        filters, initializer = _WHITENING_FILTERS, HE_FAN_OUT
+        filters, initializer = _WHITENING_FILTERS, _HE_FAN_OUT
         if whitening is not None:
             filters = whitening.shape[-1]
             initializer = keras.initializers.Constant(whitening)
@@ -229,11 +289,9 @@ def _whitened(widths, residual_stages):
         maps = []
         for stage, width in enumerate(widths, start=1):
             name = f"stage{stage}"
-            x = conv(x, width, 3, f"{name}_1")
-            x = layers.MaxPooling2D(2, name=f"{name}_pool")(x)
-            x = norm_gelu(x, f"{name}_1")
+            x = _conv_gelu(x, width, f"{name}_1", pooled=True)
             if stage in residual_stages:
-                y = norm_gelu(conv(x, width, 3, f"{name}_2"), f"{name}_2")
+                y = _conv_gelu(x, width, f"{name}_2")
                 x = layers.Add(name=f"{name}_add")([x, y])
             maps.append(x)
         return maps[-2:]
@@ -243,18 +301,18 @@ def _whitened(widths, residual_stages):
 
 def _tiny(x, **_):
     """Builds two convolutions, for tests and first trials."""
-    x = norm_relu(conv(x, 16, 3, "stage1"), "stage1")
+    x = _conv_relu(x, 16, 3, "stage1")
     x = layers.MaxPooling2D(2, name="stage1_pool")(x)
-    return norm_relu(conv(x, 32, 3, "stage2"), "stage2")
+    return _conv_relu(x, 32, 3, "stage2")
 
 
 # Builders by name: functions of normalized images, `stem` and `whitening` that return
 # a map, or several maps to be pooled and concatenated.
 ENCODERS = {
     "convnet": _convnet((24, 64, 256, 512)),
-    "resnet18": _resnet(basic_block, (2, 2, 2, 2)),
-    "resnet34": _resnet(basic_block, (3, 4, 6, 3)),
-    "resnet50": _resnet(bottleneck_block, (3, 4, 6, 3)),
+    "resnet18": _resnet(_basic_block, (2, 2, 2, 2)),
+    "resnet34": _resnet(_basic_block, (3, 4, 6, 3)),
+    "resnet50": _resnet(_bottleneck_block, (3, 4, 6, 3)),
     "small": _convnet((32, 128, 256)),
     "tiny": _tiny,
     "whitened4": _whitened((64, 256, 256), residual_stages=()),

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.workdir.versions import saved_model_folder
 
 
@@ -33,9 +33,14 @@ def load_encoder(path: str | os.PathLike) -> keras.layers.Layer:
             `row` to `representation`.
     """
     path = pathlib.Path(path)
-    if path.suffix == ".keras":
-        return _from_keras_file(path)
-    return SavedEncoder(str(saved_model_folder(path)))
+    if path.suffix != ".keras":
+        return SavedEncoder(str(saved_model_folder(path)))
+    expected = "a .keras file of a VICReg model or an encoder"
+    with file_errors(path, expected, "Save it with `model.save`"):
+        model = keras.saving.load_model(path, compile=False)
+    encoder = getattr(model, "encoder", model)
+    encoder.trainable = False
+    return encoder
 
 
 def variables_of(encoder: keras.layers.Layer) -> list[tf.Variable]:
@@ -78,7 +83,9 @@ class SavedEncoder(keras.layers.Layer):
 
     def __init__(self, folder: str, **kwargs):
         super().__init__(**{"autocast": False, "trainable": False, **kwargs})
-        loaded = _load(folder)
+        expected = "a SavedModel that TensorFlow can read"
+        with file_errors(folder, expected, "Write it anew"):
+            loaded = tf.saved_model.load(folder)
         signature = loaded.signatures.get("serving_default")
         inputs = {} if signature is None else signature.structured_input_signature[1]
         outputs = {} if signature is None else signature.structured_outputs
@@ -140,26 +147,3 @@ def _cast(images, dtype):
         images = tf.round(images)
         images = tf.maximum(tf.minimum(images, float(dtype.max)), float(dtype.min))
     return tf.cast(images, dtype)
-
-
-def _load(path):
-    try:
-        return tf.saved_model.load(path)
-    except (OSError, tf.errors.OpError) as error:
-        raise InputError(
-            f"Expected a SavedModel that TensorFlow can read. Received: path={path}, "
-            f"which it cannot: {error}. Write it anew."
-        ) from error
-
-
-def _from_keras_file(path):
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"Expected a .keras file of a VICReg model or an encoder. Received: {path} "
-            f"({' '.join(str(error).split())[:200]}). Save it with `model.save`."
-        ) from error
-    encoder = getattr(model, "encoder", model)
-    encoder.trainable = False
-    return encoder

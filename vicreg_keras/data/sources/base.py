@@ -1,15 +1,12 @@
-"""What all loaders share: `Source`, errors of a file, a progress bar."""
+"""What all loaders share: `Source`, a progress bar, names in messages."""
 
-import contextlib
 import dataclasses
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import tqdm
 
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.split import Split
-from vicreg_keras.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,27 +26,6 @@ class Source:
     test: Split | None = None
     class_names: tuple[str, ...] | None = None
     columns: tuple[Column, ...] | None = None
-
-
-@contextlib.contextmanager
-def file_errors(name: str | os.PathLike, expected: str, remedy: str) -> Iterator[None]:
-    """Turns whatever a library raises for a bad file into an `InputError`.
-
-    Args:
-        name: The file, as the message names it.
-        expected: What is valid.
-        remedy: What to do.
-    """
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # Libraries raise many kinds: SyntaxError, KeyError, ...
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(
-            f"Expected {expected}. Received: {name} ({reason[:200].rstrip('. ')}). "
-            f"{remedy}."
-        ) from error
 
 
 def progress_bar(

@@ -11,13 +11,12 @@ from PIL import Image
 
 from vicreg_keras.data.sources.base import (
     Source,
-    file_errors,
     progress_bar,
     quoted,
 )
 from vicreg_keras.data.sources.images import IMAGE, FileExamples, check_same_size
 from vicreg_keras.data.split import Split
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.settings import DataOptions
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")

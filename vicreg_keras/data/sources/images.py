@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
-from vicreg_keras.data.sources.base import file_errors, progress_bar
-from vicreg_keras.errors import InputError
+from vicreg_keras.data.sources.base import progress_bar
+from vicreg_keras.errors import InputError, file_errors
 
 # What is expected of an image file, and what to do about another.
 IMAGE = ("a readable JPEG or PNG image", "Replace or remove this file")

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.base import Source, file_errors
+from vicreg_keras.data.sources.base import Source
 from vicreg_keras.data.sources.images import as_rgb, resized
 from vicreg_keras.data.sources.table_columns import as_float32, check_columns
 from vicreg_keras.data.split import Split
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.settings import DataOptions
 
 # Split, its examples and their labels: our names of them, Keras's and MedMNIST's.

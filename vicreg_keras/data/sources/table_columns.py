@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from vicreg_keras.data.columns import MISSING, Column
-from vicreg_keras.data.sources.base import file_errors
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, file_errors
 
 # Text with more distinct values is no category that an encoder could use.
 _MAX_CATEGORIES = 100

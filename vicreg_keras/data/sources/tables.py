@@ -16,7 +16,6 @@ from tqdm.utils import CallbackIOWrapper
 from vicreg_keras.data.columns import MISSING, Column
 from vicreg_keras.data.sources.base import (
     Source,
-    file_errors,
     progress_bar,
     quoted,
 )
@@ -27,7 +26,7 @@ from vicreg_keras.data.sources.table_columns import (
     strip_text,
 )
 from vicreg_keras.data.split import Split
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.settings import DataOptions
 
 _BLOCK_BYTES = 4 * 2**20

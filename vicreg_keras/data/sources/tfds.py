@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vicreg_keras.data.sources.base import Source, file_errors, progress_bar
+from vicreg_keras.data.sources.base import Source, progress_bar
 from vicreg_keras.data.sources.images import CHUNK, decode_image, decode_images
 from vicreg_keras.data.split import Split
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.settings import DataOptions
 
 if TYPE_CHECKING:
