@@ -32,8 +32,9 @@ def set_constants(monkeypatch):
 
 
 def agreement(assignments, labels, num_clusters):
-    metrics = ClusterMetrics(None, 0.0, (1,) * num_clusters)
-    return clustering._with_agreement(metrics, np.array(assignments), np.array(labels))
+    return clustering._with_agreement(
+        ClusterMetrics(None), np.array(assignments), np.array(labels), num_clusters
+    )
 
 
 def unit(rows):
@@ -45,13 +46,13 @@ def test_blobs_are_found_and_matched():
     result, assignments, centroids = cluster_eval(features)
     assert result.settings.num_clusters == 6
     assert result.settings.num_clusters_chosen_by == "classes"
-    for name in ("adjusted_rand_index", "matched_accuracy", "purity"):
+    for name in ("adjusted_rand_index", "matched_accuracy"):
         assert getattr(result.metrics, name) == 1.0
     assert result.metrics.normalized_mutual_information == pytest.approx(1.0)
     assert result.metrics.silhouette == pytest.approx(
         result.metrics.silhouette_by_class
     )
-    assert result.metrics.cluster_sizes == (30,) * 6
+    assert np.bincount(assignments).tolist() == [30] * 6
     assert result.settings.silhouettes == {}
     # Which cluster has which number is chance; the matching undoes it.
     names = np.array(result.metrics.cluster_to_class)
@@ -60,7 +61,7 @@ def test_blobs_are_found_and_matched():
     assert centroids.dtype == np.float32
 
 
-def test_centroids_inertia_and_silhouette_match_direct_computation():
+def test_centroids_and_silhouette_match_direct_computation():
     features = blobs(4, spread=0.3)
     result, assignments, centroids = cluster_eval(features)
     rows = unit(features.representations)
@@ -68,8 +69,6 @@ def test_centroids_inertia_and_silhouette_match_direct_computation():
     np.testing.assert_allclose(centroids, means, atol=1e-5)
     distances = np.linalg.norm(rows[:, np.newaxis] - centroids, axis=2)
     np.testing.assert_array_equal(distances.argmin(axis=1), assignments)
-    inertia = np.square(distances.min(axis=1)).sum()
-    assert result.metrics.inertia == pytest.approx(inertia, rel=1e-4)
     expected = silhouette_score(rows, assignments)
     assert result.metrics.silhouette == pytest.approx(expected, abs=1e-5)
     expected = silhouette_score(rows, features.labels)
@@ -82,7 +81,7 @@ def test_order_of_classes_does_not_matter():
     renamed = Features(features.representations, (3 * features.labels + 7) % 5)
     after, same_assignments, _ = cluster_eval(renamed)
     np.testing.assert_array_equal(assignments, same_assignments)
-    for name in ("adjusted_rand_index", "matched_accuracy", "purity"):
+    for name in ("adjusted_rand_index", "matched_accuracy"):
         assert 0.2 < getattr(before.metrics, name) < 1
         assert getattr(before.metrics, name) == getattr(after.metrics, name)
     renamed = [(3 * number + 7) % 5 for number in before.metrics.cluster_to_class]
@@ -98,7 +97,6 @@ def test_more_clusters_than_classes():
     result, assignments, _ = cluster_eval(Features(rows, labels), num_clusters=3)
     assert result.settings.num_clusters_chosen_by == "given"
     assert result.metrics.matched_accuracy == pytest.approx(25 / 35)
-    assert result.metrics.purity == 1.0
     names = result.metrics.cluster_to_class
     assert names[assignments[blob == 0][0]] == 0
     assert names[assignments[blob == 1][0]] is None
@@ -120,7 +118,6 @@ def test_matching_is_the_best_one_to_one():
     found = agreement([0] * 9 + [1] * 3, [0] * 5 + [1] * 4 + [0] * 3, 2)
     assert found.cluster_to_class == (1, 0)
     assert found.matched_accuracy == pytest.approx(7 / 12)
-    assert found.purity == pytest.approx(8 / 12)
 
 
 def test_cluster_without_a_common_example_gets_no_class():
@@ -188,10 +185,10 @@ def test_number_is_searched_on_the_sample_and_all_are_clustered(
         "_fit",
         lambda vectors, *args: (sizes.append(len(vectors)), fit(vectors, *args))[1],
     )
-    result, _, _ = cluster_eval(features)
+    result, assignments, _ = cluster_eval(features)
     assert sizes == [60] * 5 + [200]
     assert result.settings.num_clusters == 4
-    assert result.metrics.cluster_sizes == (50,) * 4
+    assert np.bincount(assignments).tolist() == [50] * 4
 
 
 @pytest.mark.slow
@@ -213,7 +210,6 @@ def test_duplicates_are_in_one_cluster():
     labels = np.array([0, 0, 0, 1, 1, 2])
     result, _, _ = cluster_eval(Features(rows, labels))
     assert result.metrics.adjusted_rand_index == 1.0
-    assert result.metrics.inertia == pytest.approx(0, abs=1e-6)
     # No more than three clusters are possible; the search stops there.
     result, _, _ = cluster_eval(Features(rows, None))
     assert list(result.settings.silhouettes) == [2, 3]
@@ -275,10 +271,7 @@ def test_standardization_instead_of_l2_normalization():
     rows = np.stack([small, random.normal(0, 1, 100)], axis=1)
     features = Features(rows.astype(np.float32), groups)
     scaled = cluster_eval(features, l2_normalized=False).result
-    assert (
-        scaled.metrics.matched_accuracy > 0.95
-        and scaled.settings.l2_normalized is False
-    )
+    assert scaled.metrics.matched_accuracy > 0.95
     assert cluster_eval(features).result.metrics.matched_accuracy < 0.8
     standard = (rows - rows.mean(axis=0)) / rows.std(axis=0)
     expected = silhouette_score(standard, groups)

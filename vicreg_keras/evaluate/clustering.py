@@ -38,28 +38,20 @@ class ClusterMetrics:
 
     Attributes:
         silhouette: In [-1, 1]; `None` where every example is its own cluster.
-        inertia: Summed squared distances to the centroids.
-        cluster_sizes: Examples in each cluster.
         adjusted_rand_index: 1 for the same partition, about 0 for chance.
         normalized_mutual_information: In [0, 1], by the arithmetic mean of entropies.
         matched_accuracy: In [0, 1], the share of examples whose cluster is matched with
             their class, for the best one-to-one matching. The examples of a cluster
             that is left without a class, or of a class that is left without a
             cluster, are wrong.
-        purity: In [0, 1], the share of examples that have the most frequent class of
-            their cluster. It grows with the number of clusters; compare it at equal
-            numbers only.
         silhouette_by_class: As `silhouette`, of the true classes; `None` for one class.
         cluster_to_class: The matching, a class or `None` for each cluster.
     """
 
     silhouette: float | None
-    inertia: float
-    cluster_sizes: tuple[int, ...]
     adjusted_rand_index: float | None = None
     normalized_mutual_information: float | None = None
     matched_accuracy: float | None = None
-    purity: float | None = None
     silhouette_by_class: float | None = None
     cluster_to_class: tuple[int | None, ...] | None = None
 
@@ -72,7 +64,6 @@ class ClusterSettings:
         num_clusters: Number of clusters.
         num_clusters_chosen_by: `"given"`, `"classes"` or `"silhouette"`.
         silhouettes: Silhouette of each number that was tried; empty where none were.
-        l2_normalized: Whether representations were L2-normalized, or standardized.
         num_examples: Number of examples.
         num_classes: Number of classes; `None` where it was not given.
     """
@@ -80,7 +71,6 @@ class ClusterSettings:
     num_clusters: int
     num_clusters_chosen_by: str
     silhouettes: dict[int, float]
-    l2_normalized: bool
     num_examples: int
     num_classes: int | None
 
@@ -191,22 +181,15 @@ def cluster_eval(
         _check_distinct(_num_distinct(vectors, num_clusters), num_clusters, vectors)
         kmeans = _fit(vectors, num_clusters, seed)
         assignments = kmeans.labels_.astype(np.int64)
-        sizes = np.bincount(assignments, minlength=num_clusters)
-        metrics = ClusterMetrics(
-            silhouette=_silhouette(distances, assignments[sample]),
-            inertia=float(kmeans.inertia_),
-            cluster_sizes=tuple(sizes.tolist()),
-        )
+        metrics = ClusterMetrics(_silhouette(distances, assignments[sample]))
         if labels is not None:
-            metrics = dataclasses.replace(
-                _with_agreement(metrics, assignments, labels),
-                silhouette_by_class=_silhouette(distances, labels[sample]),
-            )
+            by_class = _silhouette(distances, labels[sample])
+            metrics = dataclasses.replace(metrics, silhouette_by_class=by_class)
+            metrics = _with_agreement(metrics, assignments, labels, num_clusters)
     settings = ClusterSettings(
         num_clusters=num_clusters,
         num_clusters_chosen_by=chosen_by,
         silhouettes=silhouettes,
-        l2_normalized=l2_normalized,
         num_examples=len(vectors),
         num_classes=num_classes,
     )
@@ -225,12 +208,12 @@ def _check_distinct(num_possible: int, num_clusters: int, vectors: np.ndarray) -
 
 def _num_distinct(vectors: np.ndarray, enough: int) -> int:
     """Returns how many vectors differ, counted no further than `enough`."""
-    distinct = vectors[:0]
+    distinct = vectors[:1]
     for vector in vectors:
-        if (np.abs(distinct - vector).max(axis=1) > _TOLERANCE).all():
-            distinct = np.concatenate([distinct, vector[np.newaxis]])
-        if len(distinct) >= enough:
+        if len(distinct) == enough:
             break
+        if np.abs(distinct - vector).max(axis=1).min() > _TOLERANCE:
+            distinct = np.vstack([distinct, vector])
     return len(distinct)
 
 
@@ -239,13 +222,11 @@ def _search(vectors: np.ndarray, distances: np.ndarray, seed: int) -> dict[int, 
     # The silhouette is not defined where every example is a cluster.
     limit = min(_num_distinct(vectors, _CANDIDATES[-1]), len(vectors) - 1)
     _check_distinct(limit, _CANDIDATES[0], vectors)
-    silhouettes = {}
-    for number in _CANDIDATES:
-        if number <= limit:
-            groups = _fit(vectors, number, seed).labels_
-            score = silhouette_score(distances, groups, metric="precomputed")
-            silhouettes[number] = float(score)
-    return silhouettes
+    fits = {n: _fit(vectors, n, seed) for n in _CANDIDATES if n <= limit}
+    return {
+        number: float(silhouette_score(distances, fit.labels_, metric="precomputed"))
+        for number, fit in fits.items()
+    }
 
 
 def _fit(vectors: np.ndarray, num_clusters: int, seed: int) -> KMeans:
@@ -256,7 +237,7 @@ def _fit(vectors: np.ndarray, num_clusters: int, seed: int) -> KMeans:
         random_state=seed,
     )
     with warnings.catch_warnings():
-        # A cluster may end up empty among duplicates; its size says so.
+        # A cluster may end up empty among duplicates.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return kmeans.fit(vectors)
 
@@ -269,10 +250,13 @@ def _silhouette(distances: np.ndarray, groups: np.ndarray) -> float | None:
 
 
 def _with_agreement(
-    metrics: ClusterMetrics, assignments: np.ndarray, labels: np.ndarray
+    metrics: ClusterMetrics,
+    assignments: np.ndarray,
+    labels: np.ndarray,
+    num_clusters: int,
 ) -> ClusterMetrics:
     """Adds how well clusters and classes agree, and the matching."""
-    num_clusters, classes = len(metrics.cluster_sizes), np.unique(labels)
+    classes = np.unique(labels)
     counts = np.zeros((num_clusters, len(classes)), np.int64)
     counts[np.unique(assignments)] = contingency_matrix(assignments, labels)
     matched = linear_sum_assignment(counts, maximize=True)
@@ -287,6 +271,5 @@ def _with_agreement(
         adjusted_rand_index=float(adjusted_rand_score(labels, assignments)),
         normalized_mutual_information=float(mutual_information),
         matched_accuracy=float(counts[matched].sum() / len(labels)),
-        purity=float(counts.max(axis=1).sum() / len(labels)),
         cluster_to_class=tuple(cluster_to_class),
     )

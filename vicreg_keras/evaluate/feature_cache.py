@@ -5,11 +5,11 @@ computed anew when that has changed.
 """
 
 import functools
-import hashlib
 import pathlib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
+import joblib
 import numpy as np
 
 from vicreg_keras.data.dataset import Dataset, Split
@@ -26,7 +26,7 @@ from vicreg_keras.workdir.files import folder_name, write_file
 _PROBED_EXAMPLES = 64  # Evenly spaced in a split; the key depends on their contents.
 
 
-class FeatureCache(Mapping[str, Features]):
+class FeatureCache:
     """`Features` of a dataset's splits by name, computed when first asked for.
 
     Example:
@@ -62,11 +62,8 @@ class FeatureCache(Mapping[str, Features]):
             name: `"train"`, `"validation"` or `"test"`.
 
         Raises:
-            KeyError: If the dataset has no such split.
             InputError: As `extract_features`.
         """
-        if name not in iter(self):
-            raise KeyError(name)
         if name not in self._features:
             self._features[name] = self._read_or_compute(name)
         return self._features[name]
@@ -81,9 +78,6 @@ class FeatureCache(Mapping[str, Features]):
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in SPLITS if getattr(self._dataset, name) is not None)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
     @functools.cached_property
     def _encode(self) -> Encoder:
@@ -104,24 +98,19 @@ class FeatureCache(Mapping[str, Features]):
 
 
 def _weights_key(encoder: Encoder) -> str:
-    digest = hashlib.sha256()
+    weights = [variable.numpy() for variable in variables_of(encoder)]
     # The same weights round otherwise in another precision.
-    digest.update(str(getattr(encoder, "compute_dtype", "")).encode())
-    for variable in variables_of(encoder):
-        array = np.ascontiguousarray(variable.numpy())
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:16]
+    return _digest(str(getattr(encoder, "compute_dtype", "")), weights)
 
 
 def _split_key(split: Split) -> str:
-    digest = hashlib.sha256()
-    digest.update(f"{split.num_examples}{split.example_shape}".encode())
-    digest.update("\0".join(split.names).encode())
     count = min(_PROBED_EXAMPLES, split.num_examples)
     probed = np.linspace(0, split.num_examples - 1, count).astype(np.int64)
-    digest.update(np.ascontiguousarray(split.read(probed)).tobytes())
-    return digest.hexdigest()[:16]
+    return _digest(split.example_shape, "\0".join(split.names), split.read(probed))
+
+
+def _digest(*values: object) -> str:
+    return joblib.hash(values)[:16]
 
 
 def _read(path: pathlib.Path, key: str) -> np.ndarray | None:
