@@ -128,7 +128,7 @@ def test_windows_of_ramps_are_ramps_of_every_allowed_length():
             lambda: RandomMasking(1.5),
             r"probability of random_masking to be a number in \[0, 1\]. .*=1.5",
         ),
-        (lambda: Mixup(-0.1), "Received: maximum=-0.1"),
+        (lambda: Mixup(-0.1, [False]), "Received: maximum=-0.1"),
         (lambda: RandomCorruption(NAN, EXAMPLES), "Received: probability=nan"),
         (lambda: RandomNoise(math.inf, [1]), "number of at least 0. .*stddev=inf"),
         (lambda: RandomScaling("0.1"), "Received: stddev='0.1'"),

@@ -99,7 +99,7 @@ def test_adding_or_moving_a_layer_changes_no_other_draws():
 
 def test_layers_without_effect_are_left_out():
     layers = [
-        Mixup(0),
+        Mixup(0, CATEGORICAL),
         RandomWindow(1),
         RandomScaling(0),
         RandomNoise(0, UNITS),

@@ -17,7 +17,7 @@ from keras_cv.layers import (
     VectorizedBaseImageAugmentationLayer,
 )
 
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, check_choice
 from vicreg_keras.views import image_ops
 from vicreg_keras.views.view import SeededLayer
 
@@ -120,12 +120,8 @@ class RandomResizedCrop(ImageLayer):
         self.size = None if size is None else self._count("size", size)
         self.scale = self._interval("scale", scale, maximum=1.0)
         self.ratio = self._interval("ratio", ratio)
-        self.interpolation = self._check(
-            interpolation in image_ops.INTERPOLATIONS,
-            "interpolation",
-            interpolation,
-            f"one of {', '.join(image_ops.INTERPOLATIONS)}",
-        )
+        check_choice("interpolation", interpolation, image_ops.INTERPOLATIONS)
+        self.interpolation = interpolation
 
     def get_random_transformation_batch(self, batch_size, images, draws, **kwargs):
         size = image_ops.height_and_width(images)
@@ -142,11 +138,10 @@ class RandomResizedCrop(ImageLayer):
     def without_randomness(self, images: tf.Tensor) -> tf.Tensor:
         if self.size is None:
             return images
-        zeros = tf.zeros(tf.shape(images)[:1])
-        height, width = (
-            zeros + tf.cast(n, tf.float32) for n in image_ops.height_and_width(images)
-        )
-        box = {"top": zeros, "left": zeros, "height": height, "width": width}
+        height, width = image_ops.height_and_width(images)
+        whole = {"top": 0, "left": 0, "height": height, "width": width}
+        batch = tf.shape(images)[:1]
+        box = {name: tf.fill(batch, value) for name, value in whole.items()}
         return self.augment_images(images, box)
 
     def compute_output_shape(self, input_shape: Sequence) -> tuple:

@@ -135,13 +135,12 @@ def color_jitter(images: tf.Tensor, jitter: Mapping[str, tf.Tensor]) -> tf.Tenso
     """
     planes = tf.transpose(images, [0, 3, 1, 2])  # (batch, channels, height, width)
     num_blends = len({"brightness", "contrast", "saturation"} & set(jitter))
-    if "hue" not in jitter:
-        planes = _blend_in_turn(planes, jitter, 0, num_blends, lambda t: True)
-    else:
-        turn = jitter["hue_turn"]
-        planes = _blend_in_turn(planes, jitter, 0, num_blends, lambda t: t < turn)
+    hue_turn = jitter.get("hue_turn", num_blends)
+    planes = _blend_in_turn(planes, jitter, range(num_blends), lambda t: t < hue_turn)
+    if "hue" in jitter:
         planes = _turn_hue(planes, jitter["hue"])
-        planes = _blend_in_turn(planes, jitter, 1, num_blends + 1, lambda t: t > turn)
+        after = range(1, num_blends + 1)
+        planes = _blend_in_turn(planes, jitter, after, lambda t: t > hue_turn)
     return tf.transpose(planes, [0, 2, 3, 1])
 
 
@@ -218,19 +217,17 @@ def _gaussian(sigma: tf.Tensor, size: int) -> tf.Tensor:
 def _blend_in_turn(
     planes: tf.Tensor,
     jitter: Mapping[str, tf.Tensor],
-    first: int,
-    last: int,
-    is_chosen: Callable[[tf.Tensor], tf.Tensor | bool],
+    turns: range,
+    is_chosen: Callable[[tf.Tensor], tf.Tensor],
 ) -> tf.Tensor:
-    """Applies the blends of turns `first` to `last - 1` to the chosen images.
+    """Applies the blends of some turns to the chosen images.
 
     A blend is `f x + (1 - f) y`, clipped.
 
     Args:
         planes: `(batch, channels, height, width)`.
         jitter: See `color_jitter`.
-        first: The first turn.
-        last: One more than the last turn.
+        turns: The turns.
         is_chosen: Function from a turn to a boolean, or to `(batch,)` of them.
     """
     zeros = tf.zeros(tf.shape(planes)[:1])
@@ -254,7 +251,8 @@ def _blend_in_turn(
 
     # A loop, because XLA would fuse turns written out and compute each one again in
     # all that follow: slower, and three times as slow to compile.
-    return tf.while_loop(lambda turn, _: turn < last, blend, (first, planes))[1]
+    first = (turns.start, planes)
+    return tf.while_loop(lambda turn, _: turn < turns.stop, blend, first)[1]
 
 
 def _gray(planes: tf.Tensor) -> tf.Tensor:
@@ -271,15 +269,9 @@ def _turn_hue(planes: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
     value = tf.reduce_max(planes, axis=1, keepdims=True)
     chroma = value - tf.reduce_min(planes, axis=1, keepdims=True)
     per_chroma = 1.0 / tf.where(chroma > 0.0, chroma, 1.0)
-    hue = tf.where(
-        value == red,
-        (green - blue) * per_chroma,
-        tf.where(
-            value == green,
-            (blue - red) * per_chroma + 2.0,
-            (red - green) * per_chroma + 4.0,
-        ),
-    )
+    hue = (red - green) * per_chroma + 4.0
+    hue = tf.where(value == green, (blue - red) * per_chroma + 2.0, hue)
+    hue = tf.where(value == red, (green - blue) * per_chroma, hue)
     hue += _spread(6.0 * turns)
     # Differs from torchvision in form only: one ramp per channel, no six-way choice.
     offsets = tf.constant([5.0, 3.0, 1.0])[:, None, None]

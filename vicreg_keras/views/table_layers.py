@@ -39,7 +39,7 @@ class Mixup(TableLayer):
     Args:
         maximum: Maximum share of the other example, in `[0, 1]`; the share is uniform
             in `[0, maximum)`, and the probability of the other's category.
-        categorical: Which columns hold categories, `(num_columns,)`; `None` for none.
+        categorical: Which columns hold categories, `(num_columns,)`.
 
     Reference:
         See `table_ops.mix`.
@@ -48,27 +48,19 @@ class Mixup(TableLayer):
     identity: ClassVar = {"maximum": 0}
 
     def __init__(
-        self,
-        maximum: float = 0.5,
-        categorical: Sequence[bool] | np.ndarray | None = None,
-        **kwargs,
+        self, maximum: float, categorical: Sequence[bool] | np.ndarray, **kwargs
     ):
         super().__init__(**kwargs)
         self.maximum = self._number("maximum", maximum, 1.0)
-        self.categorical = None
-        if categorical is not None:
-            self.categorical = np.asarray(categorical, bool)
-            self.num_columns = len(self.categorical)
+        self.categorical = np.asarray(categorical, bool)
+        self.num_columns = len(self.categorical)
 
     def augment(self, examples, seed):
-        batch_size, num_columns = tf.shape(examples)[0], examples.shape[1]
-        categorical = self.categorical
-        if categorical is None:
-            categorical = np.zeros(num_columns, bool)
-        draws = self._uniform([batch_size, 2 + num_columns], seed)
+        shape = [tf.shape(examples)[0], 2 + self.num_columns]
+        draws = self._uniform(shape, seed)
         of_examples, of_entries = tf.transpose(draws[:, :2]), draws[:, 2:]
         return table_ops.mix(
-            examples, categorical, of_examples, of_entries, self.maximum
+            examples, self.categorical, of_examples, of_entries, self.maximum
         )
 
 

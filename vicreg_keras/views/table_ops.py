@@ -42,7 +42,7 @@ def mix(
     # Unlike (1 - t) x + t x', this leaves equal values exactly as they are.
     numbers = examples + shares * (other - examples)
     categories = tf.where(entry_draws < shares, other, examples)
-    mixed = tf.where(np.asarray(categorical, bool), categories, numbers)
+    mixed = tf.where(categorical, categories, numbers)
     is_missing = tf.math.is_nan(examples) | tf.math.is_nan(other)
     return tf.where(is_missing, examples, mixed)
 

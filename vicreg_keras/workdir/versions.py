@@ -41,9 +41,11 @@ def saved_model_folder(path: str | os.PathLike) -> pathlib.Path:
         InputError: If there is none.
     """
     path = pathlib.Path(path)
-    candidates = path, newest_version(path), newest_version(path / "encoder")
-    for folder in candidates:
-        if folder is not None and (folder / "saved_model.pb").is_file():
+    folders = [path]
+    for parent in (path, path / "encoder"):
+        folders += [parent / str(n) for n in reversed(version_numbers(parent))]
+    for folder in folders:
+        if (folder / "saved_model.pb").is_file():
             return folder
     raise InputError(
         "Expected the folder of a run, with encoder/1/saved_model.pb, or one of a "
