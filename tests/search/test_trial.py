@@ -11,6 +11,8 @@ from vicreg_keras.evaluate.records import RecipeMetrics
 from vicreg_keras.search import trial
 from vicreg_keras.workdir.run_folder import RunFolder
 
+ERROR = 'print(\'{"error": "%s", "diverged": %s}\')'
+
 
 def make_task(folder, **changes):
     options = {"settings": SETTINGS, "data": DATA, "split_seed": 0, "objective": "knn"}
@@ -67,8 +69,8 @@ def test_training_is_stopped_and_waited_for(error, run_program, tmp_path):
     [
         ("import os; os.kill(os.getpid(), 9)", trial.TrialCrash, "ended with -9"),
         ("1 / 0", trial.TrialCrash, "ended with 1, see .*trial.log"),
-        ('print(\'{"error": "Expected more"}\')', InputError, "Expected more"),
-        ('print(\'{"diverged": "loss=nan"}\')', NonFiniteError, "loss=nan"),
+        (ERROR % ("Expected more", "false"), InputError, "Expected more"),
+        (ERROR % ("loss=nan", "true"), NonFiniteError, "loss=nan"),
     ],
 )
 def test_failures_are_told_apart(program, error, message, run_program, tmp_path):

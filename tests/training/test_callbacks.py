@@ -49,15 +49,15 @@ def stand_in(step=0):
     )
 
 
-def make_monitor(folder, *, scorer=None, model=None, stopwatch=None, **recipe):
-    settings = Settings(**{"batch_size": 32, "epochs": 2, "seed": 7} | recipe)
+def make_monitor(folder, *, model=None, stopwatch=None, **recipe):
+    options = {"batch_size": 32, "epochs": 2, "seed": 7, "score_every": 0}
+    settings = Settings(**options | recipe)
     monitor = callbacks.Monitor(
         RunFolder(folder),
         settings,
-        "digits",
+        types.SimpleNamespace(name="digits"),
         stopwatch or callbacks.Stopwatch(),
         tqdm(total=8, disable=True),
-        scorer,
     )
     monitor.set_model(model or stand_in())
     return monitor
@@ -82,7 +82,8 @@ def test_monitor_prints_one_line_an_epoch(clock, capsys, tmp_path):
     assert captured.out == ""
     # Neither the first step, which compiles, nor validation counts for the pace.
     assert captured.err == (
-        "epoch 1/2, 64 images/s, loss 12.5, invariance 0.25, embedding_std 0.5\n"
+        "epoch 1/2: loss 12.5, invariance 0.25, embedding_std 0.5, "
+        "images_per_second 64\n"
     )
     assert logs["images_per_second"] == pytest.approx(64)
 
@@ -91,8 +92,8 @@ def test_monitor_prints_validation_and_scores(clock, capsys, tmp_path):
     monitor = make_monitor(tmp_path)
     run_epoch(monitor, clock, epoch=1, logs={**GOOD, "val_loss": 13, "knn_top1": 0.5})
     line = capsys.readouterr().err
-    assert line.startswith("epoch 2/2, 64 images/s")
-    assert line.endswith("embedding_std 0.5, val 13, knn_top1 0.5\n")
+    assert line.startswith("epoch 2/2: loss 12.5")
+    assert "embedding_std 0.5, val 13, knn_top1 0.5, images_per_second 64" in line
 
 
 def test_bar_counts_steps_and_shows_the_loss(clock, tmp_path):
@@ -137,9 +138,11 @@ def test_non_finite_loss_ends_the_run_at_once(clock, loss, tmp_path):
     ("every", "epochs", "scored"),
     [(1, 3, [0, 1, 2]), (2, 5, [1, 3, 4]), (2, 4, [1, 3]), (9, 3, [2])],
 )
-def test_scores_every_few_epochs_and_at_the_end(clock, every, epochs, scored, tmp_path):
-    options = {"epochs": epochs, "score_every": every}
-    monitor = make_monitor(tmp_path, scorer=lambda: {"knn_top1": 0.5}, **options)
+def test_scores_every_few_epochs_and_at_the_end(
+    clock, every, epochs, scored, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(callbacks, "make_scorer", lambda *_: lambda: {"knn_top1": 0.5})
+    monitor = make_monitor(tmp_path, epochs=epochs, score_every=every)
     logs = [run_epoch(monitor, clock, epoch) for epoch in range(epochs)]
     assert [epoch for epoch in range(epochs) if "knn_top1" in logs[epoch]] == scored
 
@@ -258,7 +261,8 @@ class SignalAt(keras.callbacks.Callback):
 
 
 @pytest.mark.slow
-def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
+def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(callbacks, "make_scorer", lambda *_: lambda: {"knn_top1": 0.5})
     images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3)).astype("uint8")
     model = VICReg(encoders.make_encoder("tiny"), None, Noise())
     model.compile(keras.optimizers.SGD(0.01))
@@ -285,10 +289,9 @@ def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
                 callbacks.Monitor(
                     run,
                     Settings(batch_size=BATCH_SIZE, epochs=3, score_every=1),
-                    "noise",
+                    types.SimpleNamespace(name="noise"),
                     stopwatch,
                     bar,
-                    lambda: {"knn_top1": 0.5},
                 ),
                 saver,
             ],
@@ -306,8 +309,8 @@ def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys):
     assert names <= set(record.metrics)
     lines = capsys.readouterr().err.splitlines()
     (line,) = (line for line in lines if line.startswith("epoch "))
-    assert line.startswith("epoch 1/3, ")
-    assert "images/s" in line and "knn_top1 0.5" in line
+    assert line.startswith("epoch 1/3: loss ")
+    assert "images_per_second" in line and "knn_top1 0.5" in line
 
     saved = [variable.numpy() for variable in model.variables]
     for variable in model.variables:

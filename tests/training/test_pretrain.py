@@ -101,7 +101,7 @@ def test_ranks_are_those_of_the_encoder_and_of_what_the_loss_sees(finished, digi
     width = int(SETTINGS.projector.rpartition("-")[2])
     assert second["embedding_possible_rank"] == width
     assert 1 < second["embedding_effective_rank"] < width
-    found = embedding_diagnosis(run)
+    found = embedding_diagnosis(second)
     assert found.kind == "embedding"
     assert f"{second['embedding_effective_rank']:,.1f} of {width}" in found.text
 
@@ -116,7 +116,7 @@ def test_without_labels_ranks_are_watched_all_the_same(digits, tmp_path):
     settings = dataclasses.replace(SETTINGS, epochs=1, warmup_epochs=0)
     metrics = pretrain(settings, dataset, RunFolder(tmp_path)).metrics
     assert metrics["effective_rank"] > 1 and "knn_top1" not in metrics
-    assert embedding_diagnosis(RunFolder(tmp_path / "other")) is None
+    assert embedding_diagnosis({}) is None
 
 
 def test_another_term_of_the_loss_is_weighted_logged_and_drawn(
@@ -144,7 +144,7 @@ def test_another_term_of_the_loss_is_weighted_logged_and_drawn(
     weighted = np.dot([25, 25, 1, 10], [metrics[f"{name}_loss"] for name in names])
     assert metrics["loss"] == pytest.approx(weighted, rel=1e-4)
     assert metrics["val_magnitude_loss"] > 0
-    assert f"magnitude {metrics['magnitude_loss']:.4g}" in capsys.readouterr().err
+    assert f"magnitude {metrics['magnitude_loss']:.5g}" in capsys.readouterr().err
     titles = [axis.get_title() for axis in figures[0].axes]
     assert "magnitude" in titles and len(titles) == 7
 

@@ -1,7 +1,7 @@
 """The mode `spectrum`: ranks and spread of the representations, without labels."""
 
 from vicreg_keras.evaluate.collapse import diagnose_collapse
-from vicreg_keras.evaluate.records import NAMES
+from vicreg_keras.evaluate.records import NAMES, PretrainRecord, read_records
 from vicreg_keras.evaluate.sampling import draw
 from vicreg_keras.evaluate.spectrum import SpectrumRecord, spectrum
 from vicreg_keras.figures import text_table
@@ -34,8 +34,9 @@ def run(context: Context, options: SpectrumOptions) -> SpectrumRecord:
     diagnoses = [diagnose_collapse(results["encoder"], kind="representation")]
     # Of a run, what the loss saw is known, too: there the covariance term shows first.
     if context.run is not None and context.make_encoder is not None:
-        of_embeddings = embedding_diagnosis(context.run)
-        diagnoses += [of_embeddings] if of_embeddings else []
+        epochs = read_records(context.run, PretrainRecord)
+        found = [embedding_diagnosis(epoch.metrics) for epoch in epochs]
+        diagnoses += list(filter(None, found))[-1:]
     width = context.features["train"].representations.shape[1]
     lines = [("", "RankMe", "effective rank", "alpha", "std, mean", "dead", "of")]
     for name, one in reversed(results.items()):

@@ -129,10 +129,8 @@ def run_task(task: Task, report: Report) -> RecipeMetrics:
                         report(epoch, score)
                     case {"metrics": metrics}:
                         return from_json(RecipeMetrics, metrics)
-                    case {"diverged": message}:
-                        raise NonFiniteError(message)
-                    case {"error": message}:
-                        raise InputError(message)
+                    case {"error": message, "diverged": diverged}:
+                        raise (NonFiniteError if diverged else InputError)(message)
         finally:
             process.stdin.close()
             process.wait()
@@ -165,7 +163,7 @@ def train(task: Task, report: Report) -> RecipeMetrics:
             raise KeyboardInterrupt
         # In the run's own precision, as the untrained encoder.
         metrics = _evaluate(task, trained_encoder(settings, dataset, run), dataset)
-    diagnosis = embedding_diagnosis(run)
+    diagnosis = embedding_diagnosis(trained.metrics)
     return dataclasses.replace(
         metrics,
         embedding_std=trained.metrics.get("val_embedding_std"),
@@ -232,10 +230,8 @@ def _main() -> int:
         send(metrics=to_json(metrics))
     except KeyboardInterrupt:
         return 130
-    except NonFiniteError as error:
-        send(diverged=str(error))
     except (InputError, OSError) as error:
-        send(error=str(error))
+        send(error=str(error), diverged=isinstance(error, NonFiniteError))
     return 0
 
 

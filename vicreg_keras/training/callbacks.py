@@ -1,21 +1,28 @@
 """Callbacks of pretraining: progress, records and checkpoints."""
 
+import functools
 import math
 import signal
 import sys
 import time
-from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 from tqdm import tqdm
 
+from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.errors import NonFiniteError
 from vicreg_keras.evaluate.collapse import COLLAPSED_STD
 from vicreg_keras.evaluate.records import PretrainRecord, to_json
 from vicreg_keras.settings import Settings
-from vicreg_keras.training.scores import diagnose_embeddings
+from vicreg_keras.training.scores import embedding_diagnosis, make_scorer
 from vicreg_keras.workdir.run_folder import RunFolder
+
+# Metrics of an epoch's line, beside the loss and its terms.
+_SHOWN = (
+    *("embedding_std", "val_loss", "knn_top1", "effective_rank"),
+    "images_per_second",
+)
 
 
 class Stopwatch(tf.Module):
@@ -47,10 +54,9 @@ class Monitor(keras.callbacks.Callback):
     Args:
         run: Folder of the run.
         settings: Recipe of the run.
-        dataset: Name of the dataset.
+        dataset: Dataset that is trained on.
         stopwatch: Stopwatch of the whole run.
         bar: Progress bar over the steps of the whole run.
-        scorer: See `scores.make_scorer`; `None` for no scores.
 
     Raises:
         NonFiniteError: While fitting, when the loss is no longer finite.
@@ -60,10 +66,9 @@ class Monitor(keras.callbacks.Callback):
         self,
         run: RunFolder,
         settings: Settings,
-        dataset: str,
+        dataset: Dataset,
         stopwatch: Stopwatch,
         bar: tqdm,
-        scorer: Callable[[], dict[str, float]] | None = None,
     ):
         super().__init__()
         self._run = run
@@ -71,7 +76,10 @@ class Monitor(keras.callbacks.Callback):
         self._dataset = dataset
         self._stopwatch = stopwatch
         self._bar = bar
-        self._scorer = scorer
+
+    @functools.cached_property
+    def _score(self):
+        return make_scorer(self.model, self._dataset, self._settings.seed)
 
     def on_train_batch_end(self, batch, logs=None):
         if not math.isfinite(logs["loss"]):
@@ -90,24 +98,22 @@ class Monitor(keras.callbacks.Callback):
         self._bar.update()
 
     def on_epoch_end(self, epoch, logs=None):
-        epoch += 1
-        settings, text = self._settings, f"epoch {epoch}/{self._settings.epochs}"
+        settings, epoch = self._settings, epoch + 1
         if self._timed_steps:
             num_images = settings.batch_size * self._timed_steps
             logs["images_per_second"] = num_images / self._timed_seconds
-            text += f", {logs['images_per_second']:,.0f} images/s"
-        if self._scorer is not None:
-            if epoch % settings.score_every == 0 or epoch == settings.epochs:
-                logs.update(self._scorer())
+        every = settings.score_every
+        if every and (epoch % every == 0 or epoch == settings.epochs):
+            logs.update(self._score())
         terms = [name for name in logs if name.endswith("_loss") and "val" not in name]
-        watched = ("embedding_std", "val_loss", "knn_top1", "effective_rank")
-        for name in ["loss", *terms, *(name for name in watched if name in logs)]:
-            text += f", {name.removesuffix('_loss')} {logs[name]:.4g}"
-        tqdm.write(text, file=sys.stderr)
+        names = [name for name in ("loss", *terms, *_SHOWN) if name in logs]
+        metrics = (f"{name.removesuffix('_loss')} {logs[name]:,.5g}" for name in names)
+        line = f"epoch {epoch}/{settings.epochs}: {', '.join(metrics)}"
+        tqdm.write(line, file=sys.stderr)
         if warning := _collapse_warning(logs, settings.variance_weight):
             tqdm.write(warning, file=sys.stderr)
         record = PretrainRecord(
-            dataset=self._dataset,
+            dataset=self._dataset.name,
             seed=settings.seed,
             epoch=epoch,
             step=int(self.model.step.numpy()),
@@ -197,7 +203,7 @@ def _collapse_warning(logs, variance_weight):
             "the same embedding and nothing is learned. The variance term prevents "
             f"this; its weight is {variance_weight:g}."
         )
-    diagnosis = diagnose_embeddings(logs)
+    diagnosis = embedding_diagnosis(logs)
     if diagnosis is not None and diagnosis.state == "dimensional collapse":
         return f"Dimensional collapse. {diagnosis.text}"
     return None

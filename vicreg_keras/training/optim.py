@@ -91,15 +91,12 @@ def warmup_cosine(
             f"Received: warmup_steps={warmup_steps}, total_steps={total_steps}. "
             "Train for longer or warm up for less."
         )
-    peak = float(peak_learning_rate)
-    warmup = {}
-    if warmup_steps:
-        warmup = {"warmup_target": peak, "warmup_steps": warmup_steps}
     return keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else peak,
+        0.0,
         total_steps - warmup_steps,
         alpha=final_fraction,
-        **warmup,
+        warmup_target=float(peak_learning_rate),
+        warmup_steps=warmup_steps,
     )
 
 
@@ -198,7 +195,7 @@ class AdamW(_FusedAdam, keras.optimizers.AdamW):
 
 
 @keras.saving.register_keras_serializable(package="vicreg_keras")
-class LARS(keras.optimizers.Optimizer):
+class LARS(_CoupledWeightDecay):
     """SGD whose step for each weight is in proportion to that weight's norm.
 
     With `w` a weight, `g` its gradient and `buffer` the momentum:
@@ -246,9 +243,8 @@ class LARS(keras.optimizers.Optimizer):
         clip: bool = False,
         **kwargs,
     ):
-        super().__init__(learning_rate=learning_rate, weight_decay=None, **kwargs)
+        super().__init__(learning_rate, weight_decay=weight_decay, **kwargs)
         self.momentum = momentum
-        self.coupled_weight_decay = weight_decay or 0.0
         self.eta = eta
         self.clip = clip
 
@@ -271,14 +267,9 @@ class LARS(keras.optimizers.Optimizer):
         self.assign_sub(variable, learning_rate * buffer)
 
     def get_config(self) -> dict:
-        """Returns the settings, `weight_decay` under the name it was given by."""
-        return {
-            **super().get_config(),
-            "momentum": self.momentum,
-            "weight_decay": self.coupled_weight_decay,
-            "eta": self.eta,
-            "clip": self.clip,
-        }
+        """Returns the settings, those of the rule included."""
+        rule = {"momentum": self.momentum, "eta": self.eta, "clip": self.clip}
+        return {**super().get_config(), **rule}
 
     def _adapt(self, gradient, variable, learning_rate):
         del learning_rate  # The authors' rate does not depend on it.

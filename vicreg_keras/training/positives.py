@@ -9,12 +9,8 @@ from tqdm import tqdm
 
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate import features
 from vicreg_keras.evaluate.feature_cache import FeatureCache
-from vicreg_keras.evaluate.features import (
-    check_example_shape,
-    input_features,
-    input_size_problem,
-)
 from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.records import Record, to_json
 from vicreg_keras.figures.text_table import percent
@@ -172,15 +168,15 @@ def _representations(neighbors_from: str, dataset: Dataset) -> np.ndarray:
     if neighbors_from != INPUT:
         run = RunFolder(neighbors_from)
         encoder = load_encoder(run.path)
-        check_example_shape(encoder, dataset.example_shape)
+        features.check_example_shape(encoder, dataset.example_shape)
         cache = FeatureCache(encoder, dataset, run.features / "encoder")
         return cache["train"].representations
-    if reason := input_size_problem(dataset):
+    if reason := features.input_size_problem(dataset):
         raise InputError(
             "Expected neighbors_from=RUN for so much data. Received: "
             f"neighbors_from={INPUT}, {reason}. Train a run on it first."
         )
-    return input_features(dataset, "train").representations
+    return features.input_features(dataset, "train").representations
 
 
 def _same_class(labels, positives):

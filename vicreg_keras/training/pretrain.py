@@ -23,7 +23,6 @@ from vicreg_keras.training import callbacks
 from vicreg_keras.training.build import build_encoder, build_model
 from vicreg_keras.training.checkpoints import restore
 from vicreg_keras.training.positives import prepare_positives
-from vicreg_keras.training.scores import make_scorer
 from vicreg_keras.workdir.run_folder import RunFolder
 from vicreg_keras.workdir.versions import newest_version
 
@@ -105,10 +104,7 @@ def pretrain(
     if step < total_steps:
         interval = 1 if sys.stderr.isatty() else 30
         bar = tqdm(total=total_steps, initial=step, unit=" steps", mininterval=interval)
-        scorer = None
-        if settings.score_every:
-            scorer = make_scorer(model, dataset, settings.seed)
-        monitor = callbacks.Monitor(run, settings, dataset.name, stopwatch, bar, scorer)
+        monitor = callbacks.Monitor(run, settings, dataset, stopwatch, bar)
         tensorboard = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
         # The saver comes last: when it ends the run, all else is written.
         every = [*extra_callbacks, monitor, tensorboard, saver]

@@ -6,18 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from vicreg_keras.data.dataset import Dataset
-from vicreg_keras.evaluate.collapse import (
-    COLLAPSE_METRICS,
-    CollapseMetrics,
-    Diagnosis,
-    diagnose_collapse,
-)
+from vicreg_keras.evaluate import collapse
 from vicreg_keras.evaluate.features import compile_encoder, extract_features
 from vicreg_keras.evaluate.knn import knn_accuracy
-from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.evaluate.spectrum import spectrum
 from vicreg_keras.model import VICReg
-from vicreg_keras.workdir.run_folder import RunFolder
 
 # At most so many examples: the scores are for watching, not results.
 _MAX_BANK, _MAX_QUERIES = 5000, 2000
@@ -52,7 +45,7 @@ def make_scorer(
             **{name: getattr(ranks, name) for name in _RANKS},
             **{
                 f"embedding_{name}": getattr(embeddings, name)
-                for name in COLLAPSE_METRICS
+                for name in collapse.COLLAPSE_METRICS
             },
         }
         if features.labels is not None:
@@ -68,7 +61,7 @@ def make_scorer(
     return score
 
 
-def diagnose_embeddings(metrics: Mapping[str, float]) -> Diagnosis | None:
+def embedding_diagnosis(metrics: Mapping[str, float]) -> collapse.Diagnosis | None:
     """Returns whether embeddings have collapsed, according to an epoch's metrics.
 
     Args:
@@ -77,24 +70,11 @@ def diagnose_embeddings(metrics: Mapping[str, float]) -> Diagnosis | None:
     Returns:
         See `evaluate.collapse.diagnose_collapse`; `None` without scores.
     """
-    if f"embedding_{COLLAPSE_METRICS[0]}" not in metrics:
+    if f"embedding_{collapse.COLLAPSE_METRICS[0]}" not in metrics:
         return None
-    values = (metrics[f"embedding_{name}"] for name in COLLAPSE_METRICS)
-    return diagnose_collapse(CollapseMetrics(*values), kind="embedding")  # type: ignore[arg-type]
-
-
-def embedding_diagnosis(run: RunFolder) -> Diagnosis | None:
-    """Returns whether a run's embeddings had collapsed when they were last scored.
-
-    Args:
-        run: Folder of a run.
-
-    Returns:
-        See `diagnose_embeddings`.
-    """
-    records = reversed(read_records(run, PretrainRecord))
-    found = (diagnose_embeddings(record.metrics) for record in records)
-    return next(filter(None, found), None)
+    values = {name: metrics[f"embedding_{name}"] for name in collapse.COLLAPSE_METRICS}
+    found = collapse.CollapseMetrics(**values)  # type: ignore[arg-type]
+    return collapse.diagnose_collapse(found, kind="embedding")
 
 
 def _embeddings(model, representations):
