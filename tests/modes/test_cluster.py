@@ -3,7 +3,7 @@
 from PIL import Image
 
 from vicreg_keras import load_dataset
-from vicreg_keras.evaluate.clustering import ClusterRecord
+from vicreg_keras.evaluate.clustering import ClusterRecord, cluster_eval
 from vicreg_keras.evaluate.records import read_records
 from vicreg_keras.models.table_encoder import make_table_encoder
 from vicreg_keras.modes import cluster
@@ -48,5 +48,9 @@ def test_table_is_drawn_beside_its_input(tmp_path, capsys):
     context = Context(encoder, dataset, RunFolder(tmp_path / "run"))
     record = cluster.run(context, ClusterOptions(projection="pca"))
     assert "side by side" in capsys.readouterr().out
-    assert not record.results["encoder"].settings.l2_normalized
+    expected = cluster_eval(
+        context.features["test"], num_classes=3, l2_normalized=False
+    )
+    assert record.results["encoder"] == expected.result
+    assert not record.projection.l2_normalized
     assert (context.run.figures / "input_and_representation.png").exists()
