@@ -35,6 +35,7 @@ def store(encoder, dataset, folder=None):
 def test_splits_by_name(digits):
     features = store(Counting(), digits)
     assert list(features) == ["train", "validation", "test"]
+    assert len(features) == 3
     images = digits.test.read(range(digits.test.num_examples))
     np.testing.assert_allclose(
         features["test"].representations, 2 * images.mean((1, 2)), rtol=1e-5

@@ -10,13 +10,7 @@ from tqdm import tqdm
 
 from vicreg_keras.data.dataset import Split
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.accuracy import (
-    ClassificationMetrics,
-    check_labels,
-    check_splits,
-    top1_and_top5,
-    top_k_accuracy,
-)
+from vicreg_keras.evaluate import accuracy
 from vicreg_keras.evaluate.features import Encoder, Features
 from vicreg_keras.views.image_layers import RandomHorizontalFlip, RandomResizedCrop
 from vicreg_keras.views.view import View
@@ -30,7 +24,7 @@ WEIGHT_DECAY = 1e-6  # Of each parameter, biases included.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AugmentedProbeMetrics(ClassificationMetrics):
+class AugmentedProbeMetrics(accuracy.ClassificationMetrics):
     """Accuracies of a linear head trained on random crops.
 
     Attributes:
@@ -111,8 +105,8 @@ def augmented_probe(
         the best epoch on the images that they report; images are read at one size,
         so there is no resizing by 256 / 224 before a center crop.
     """
-    check_labels("train", train.labels, num_classes=num_classes)
-    validation_labels, test_labels = check_splits(
+    accuracy.check_labels("train", train.labels, num_classes=num_classes)
+    validation_labels, test_labels = accuracy.check_splits(
         num_classes, validation=validation, test=test
     )
     width = validation.representations.shape[1]
@@ -120,7 +114,7 @@ def augmented_probe(
     losses = _train_heads(heads, encoder, train, epochs, seed)
     scores = heads.scores(validation.representations)
     accuracies = {
-        head: top_k_accuracy(scores[:, head], validation_labels, 1)
+        head: accuracy.top_k_accuracy(scores[:, head], validation_labels, 1)
         for head in range(heads.num_heads)
         if np.isfinite(scores[:, head]).all()
     }
@@ -133,7 +127,7 @@ def augmented_probe(
     scores = heads.scores(test.representations)[:, best]
     return AugmentedProbeResult(
         AugmentedProbeMetrics(
-            **top1_and_top5(scores, test_labels),
+            **accuracy.top1_and_top5(scores, test_labels),
             validation_top1=accuracies[best],
             train_loss=float(losses[best]),
         ),

@@ -42,14 +42,11 @@ class Diagnosis:
 
     Attributes:
         state: `"healthy"`, `"dimensional collapse"` or `"full collapse"`.
-        failed_term: `"covariance"`, `"variance"`, or `None` where none failed or the
-            vectors alone do not tell which.
-        text: Sentences for the user.
+        text: Sentences for the user, with the failed term of the loss.
         kind: `"embedding"` or `"representation"`.
     """
 
     state: str
-    failed_term: str | None
     text: str
     kind: str
 
@@ -98,14 +95,13 @@ def diagnose_collapse(metrics: CollapseMetrics, *, kind: str) -> Diagnosis:
                 f"(collapsed under {minimum[kind]:g}). The variance term failed; raise "
                 "variance_weight."
             )
-            return Diagnosis("full collapse", "variance", text, kind)
+            return Diagnosis("full collapse", text, kind)
     if metrics.effective_rank >= min_rank:
-        return Diagnosis("healthy", None, f"{spread} There is no collapse.", kind)
-    if kind == "embedding":
-        text = f"{spread} The covariance term failed; raise covariance_weight."
-        return Diagnosis("dimensional collapse", "covariance", text, kind)
-    text = (
-        f"{spread} The covariance term failed, or the variance term: the embeddings, "
-        "as they were in training, tell which."
-    )
-    return Diagnosis("dimensional collapse", None, text, kind)
+        return Diagnosis("healthy", f"{spread} There is no collapse.", kind)
+    failed = "The covariance term failed; raise covariance_weight."
+    if kind == "representation":
+        failed = (
+            "The covariance term failed, or the variance term: the embeddings, as they "
+            "were in training, tell which."
+        )
+    return Diagnosis("dimensional collapse", f"{spread} {failed}", kind)

@@ -7,7 +7,7 @@ computed anew when that has changed.
 import functools
 import pathlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import joblib
 import numpy as np
@@ -26,7 +26,7 @@ from vicreg_keras.workdir.files import folder_name, write_file
 _PROBED_EXAMPLES = 64  # Evenly spaced in a split; the key depends on their contents.
 
 
-class FeatureCache:
+class FeatureCache(Mapping[str, Features]):
     """`Features` of a dataset's splits by name, computed when first asked for.
 
     Example:
@@ -78,6 +78,9 @@ class FeatureCache:
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in SPLITS if getattr(self._dataset, name) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
     @functools.cached_property
     def _encode(self) -> Encoder:

@@ -4,17 +4,13 @@ The same examples, drawn by the same seed, serve every protocol that is compared
 """
 
 import dataclasses
+import statistics
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.accuracy import (
-    ClassificationMetrics,
-    check_splits,
-    check_two_classes,
-    top1_and_top5,
-)
+from vicreg_keras.evaluate import accuracy
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.logistic import Problem, mean_and_std
 from vicreg_keras.evaluate.sampling import draw_balanced
@@ -24,7 +20,7 @@ FEW_LABEL_REGULARIZATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FewLabelMetrics(ClassificationMetrics):
+class FewLabelMetrics(accuracy.ClassificationMetrics):
     """Mean accuracies over draws of a few labels.
 
     Attributes:
@@ -37,7 +33,7 @@ class FewLabelMetrics(ClassificationMetrics):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FewLabelDraw(ClassificationMetrics):
+class FewLabelDraw(accuracy.ClassificationMetrics):
     """One draw of a few labels.
 
     Attributes:
@@ -112,8 +108,8 @@ def few_label_probe(
         InputError: If a class has fewer examples than asked for, labels are missing or
             out of range, a value is not finite, or widths differ.
     """
-    labels, test_labels = check_splits(num_classes, train=train, test=test)
-    check_two_classes(labels)
+    labels, test_labels = accuracy.check_splits(num_classes, train=train, test=test)
+    accuracy.check_two_classes(labels)
     counts = np.bincount(labels)
     smallest = counts[counts > 0].min()
     if smallest < labels_per_class:
@@ -135,7 +131,9 @@ def few_label_probe(
             num_folds = min(5, labels_per_class)
             C = _cross_validate(inputs, labels[picks], num_folds, draw_seed)
         fit = Problem(inputs, labels[picks]).fit(C)
-        accuracies = top1_and_top5(fit.scores(test_inputs, num_classes), test_labels)
+        accuracies = accuracy.top1_and_top5(
+            fit.scores(test_inputs, num_classes), test_labels
+        )
         draws.append(
             FewLabelDraw(seed=draw_seed, C=C, converged=fit.converged, **accuracies)
         )
@@ -171,7 +169,7 @@ def draw_labeled(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
             "Expected a fraction of the labels in (0, 1]. Received: "
             f"label_fraction={fraction}. Use e.g. 0.1."
         )
-    check_two_classes(labels)
+    accuracy.check_two_classes(labels)
     num_classes = len(np.unique(labels))
     return draw_balanced(labels, max(round(fraction * len(labels)), num_classes), seed)
 
@@ -191,15 +189,12 @@ def _cross_validate(
 
 
 def _mean_metrics(draws: list[FewLabelDraw]) -> FewLabelMetrics:
-    top1 = [draw.top1 for draw in draws]
-    top5 = [draw.top5 for draw in draws if draw.top5 is not None]
-    return FewLabelMetrics(
-        top1=float(np.mean(top1)),
-        top1_std=_std(top1),
-        top5=float(np.mean(top5)) if top5 else None,
-        top5_std=_std(top5),
-    )
-
-
-def _std(values: list[float]) -> float | None:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+    means: dict[str, float] = {}
+    for name in ("top1", "top5"):
+        values = [getattr(draw, name) for draw in draws]
+        if None in values:
+            continue
+        means[name] = statistics.fmean(values)
+        if len(values) > 1:
+            means[f"{name}_std"] = statistics.stdev(values)
+    return FewLabelMetrics(**means)

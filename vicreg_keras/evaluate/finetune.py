@@ -15,14 +15,7 @@ from tqdm import tqdm
 
 from vicreg_keras.data.dataset import Dataset, Split
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.accuracy import (
-    ClassificationMetrics,
-    ClassificationRecord,
-    check_labels,
-    log_loss,
-    top1_and_top5,
-    top_k_accuracy,
-)
+from vicreg_keras.evaluate import accuracy
 from vicreg_keras.evaluate.augmented_probe import MOMENTUM, crop_and_flip
 from vicreg_keras.evaluate.features import (
     SPLITS,
@@ -46,7 +39,7 @@ BATCH_SIZE = 256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneMetrics(ClassificationMetrics):
+class FinetuneMetrics(accuracy.ClassificationMetrics):
     """Accuracies of a network trained on a part of the labels.
 
     Attributes:
@@ -90,7 +83,7 @@ class FinetuneResult:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneRecord(ClassificationRecord):
+class FinetuneRecord(accuracy.ClassificationRecord):
     """Accuracy over the number of labels, one result for each fraction of them.
 
     Attributes:
@@ -165,7 +158,9 @@ def finetune(
     num_classes = len(require_class_names(dataset))
     test = require_test_split(dataset)
     train_labels, validation_labels, test_labels = (
-        check_labels(name, getattr(dataset, name).labels, num_classes=num_classes)
+        accuracy.check_labels(
+            name, getattr(dataset, name).labels, num_classes=num_classes
+        )
         for name in SPLITS
     )
     labeled = dataset.train.take(draw_labeled(train_labels, label_fraction, seed))
@@ -191,8 +186,8 @@ def finetune(
                 trial = _Trial(
                     rates,
                     float(np.mean(losses[-steps_per_epoch:])),
-                    log_loss(scores, validation_labels),
-                    top_k_accuracy(scores, validation_labels, 1),
+                    accuracy.log_loss(scores, validation_labels),
+                    accuracy.top_k_accuracy(scores, validation_labels, 1),
                     classifier.state(),
                 )
                 trials.append(trial)
@@ -205,7 +200,7 @@ def finetune(
     classifier.set_state(best.state)
     return FinetuneResult(
         FinetuneMetrics(
-            **top1_and_top5(classifier.scores(test), test_labels),
+            **accuracy.top1_and_top5(classifier.scores(test), test_labels),
             validation_top1=best.validation_top1,
             validation_log_loss=best.validation_log_loss,
             train_loss=best.train_loss,

@@ -8,12 +8,7 @@ from typing import ClassVar
 import faiss
 import numpy as np
 
-from vicreg_keras.evaluate.accuracy import (
-    ClassificationMetrics,
-    check_splits,
-    top1_and_top5,
-    top_k_accuracy,
-)
+from vicreg_keras.evaluate import accuracy
 from vicreg_keras.evaluate.features import Features, concatenate_features
 from vicreg_keras.evaluate.normalization import l2_normalize
 from vicreg_keras.evaluate.records import Record
@@ -46,7 +41,7 @@ class KnnSettings:
 class KnnResult:
     """Accuracy of the weighted kNN classifier, and how it was measured."""
 
-    metrics: ClassificationMetrics
+    metrics: accuracy.ClassificationMetrics
     settings: KnnSettings
 
 
@@ -100,12 +95,14 @@ def knn_accuracy(
         Discrimination", CVPR 2018, section 3.4; k = 20 as in DINO (Caron et al.,
         ICCV 2021) and in solo-learn's `WeightedKNNClassifier` at commit 9187ea3.
     """
-    train_labels, test_labels = check_splits(num_classes, train=train, test=test)
+    train_labels, test_labels = accuracy.check_splits(
+        num_classes, train=train, test=test
+    )
     k = min(k, len(train_labels))
     similarities, found = _nearest(train, test, k)
     votes = _votes(similarities, train_labels[found], temperature, num_classes)
     return KnnResult(
-        ClassificationMetrics(**top1_and_top5(votes, test_labels)),
+        accuracy.ClassificationMetrics(**accuracy.top1_and_top5(votes, test_labels)),
         KnnSettings(k, temperature, len(test_labels), num_classes),
     )
 
@@ -135,7 +132,7 @@ def knn_eval(
             widths differ.
     """
     splits = {"train": train, "validation": validation, "test": test}
-    train_labels, validation_labels, _ = check_splits(num_classes, **splits)
+    train_labels, validation_labels, _ = accuracy.check_splits(num_classes, **splits)
     counts = sorted({min(k, len(train_labels)) for k in NUM_NEIGHBORS})
     # One search serves all: the nearest 5 are the first of the nearest 200.
     similarities, found = _nearest(train, validation, counts[-1])
@@ -143,7 +140,9 @@ def knn_eval(
     accuracies = {}
     for k, temperature in itertools.product(counts, TEMPERATURES):
         votes = _votes(similarities[:, :k], labels[:, :k], temperature, num_classes)
-        accuracies[k, temperature] = top_k_accuracy(votes, validation_labels, 1)
+        accuracies[k, temperature] = accuracy.top_k_accuracy(
+            votes, validation_labels, 1
+        )
 
     def preference(setting):
         k, temperature = setting
@@ -152,13 +151,10 @@ def knn_eval(
         # Accuracies are sums of shares, and equal ones may differ by rounding.
         return -round(accuracies[setting], 9), distance
 
-    best = min(accuracies, key=preference)
+    k, temperature = best = min(accuracies, key=preference)
+    bank = concatenate_features([train, validation])
     result = knn_accuracy(
-        concatenate_features([train, validation]),
-        test,
-        num_classes=num_classes,
-        k=best[0],
-        temperature=best[1],
+        bank, test, num_classes=num_classes, k=k, temperature=temperature
     )
     metrics = dataclasses.replace(result.metrics, validation_top1=accuracies[best])
     return KnnResult(metrics, result.settings)

@@ -10,13 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vicreg_keras.evaluate.accuracy import (
-    ClassificationMetrics,
-    check_splits,
-    check_two_classes,
-    top1_and_top5,
-    top_k_accuracy,
-)
+from vicreg_keras.evaluate import accuracy
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.few_labels import draw_labeled
 from vicreg_keras.evaluate.logistic import Logistic, Problem, mean_and_std
@@ -87,7 +81,7 @@ class LinearProbeSettings:
 class LinearProbeResult:
     """Result of `linear_probe`."""
 
-    metrics: ClassificationMetrics
+    metrics: accuracy.ClassificationMetrics
     settings: LinearProbeSettings
 
 
@@ -121,7 +115,7 @@ def linear_probe(
         InputError: As `fit_head`, or if the fraction is out of range.
     """
     splits = {"train": train, "validation": validation, "test": test}
-    train_labels, _, test_labels = check_splits(num_classes, **splits)
+    train_labels, _, test_labels = accuracy.check_splits(num_classes, **splits)
     labeled = None
     if label_fraction is not None:
         labeled = draw_labeled(train_labels, label_fraction, seed)
@@ -129,8 +123,8 @@ def linear_probe(
         fitted = fit_head(train, validation, num_classes=num_classes, labeled=labeled)
     scores = fitted.head.scores(test.representations)
     return LinearProbeResult(
-        ClassificationMetrics(
-            **top1_and_top5(scores, test_labels),
+        accuracy.ClassificationMetrics(
+            **accuracy.top1_and_top5(scores, test_labels),
             validation_top1=fitted.validation_top1,
         ),
         LinearProbeSettings(
@@ -171,10 +165,10 @@ def fit_head(
         InputError: If labels are missing or out of range, there are fewer than two
             classes, a value is not finite, or widths differ.
     """
-    train_labels, validation_labels = check_splits(
+    train_labels, validation_labels = accuracy.check_splits(
         num_classes, train=train, validation=validation
     )
-    check_two_classes(train_labels)
+    accuracy.check_two_classes(train_labels)
     num_train = len(train_labels)
     # One array, standardized in place; its parts are views.
     inputs = np.concatenate(
@@ -201,7 +195,9 @@ def fit_head(
         LinearHead(mean, scale, *final.coefficients(num_classes)),
         C=fit.C,
         log_losses=log_losses,
-        validation_top1=top_k_accuracy(validation_scores, validation_labels, 1),
+        validation_top1=accuracy.top_k_accuracy(
+            validation_scores, validation_labels, 1
+        ),
         converged=fit.converged and final.converged,
     )
 
