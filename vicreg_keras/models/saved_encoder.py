@@ -133,10 +133,6 @@ class SavedEncoder(keras.layers.Layer):
             images = _cast(images, self._input_dtype)
         return self._signature(**{self._input_name: images})["representation"]
 
-    def compute_output_spec(self, images: Any) -> keras.KerasTensor:
-        shape = (images.shape[0], self.representation_size)
-        return keras.KerasTensor(shape, "float32")
-
     def get_config(self) -> dict:
         return {**super().get_config(), "folder": os.path.abspath(self.folder)}
 

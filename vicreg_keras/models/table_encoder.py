@@ -125,9 +125,5 @@ class TableInputs(layers.Layer):
             parts.append(tf.cast(inputs[:, column, tf.newaxis] == codes, tf.float32))
         return tf.concat(parts, axis=1)
 
-    def compute_output_shape(self, input_shape):
-        width = len(self._numbers) + len(self._indicators)
-        return (input_shape[0], width + sum(self._config["num_categories"]))
-
     def get_config(self):
         return {**super().get_config(), **self._config}

@@ -128,11 +128,11 @@ class RandomResizedCrop(ImageLayer):
         return image_ops.crop_boxes(draws, size, self.scale, self.ratio)
 
     def augment_images(self, images, transformations, **kwargs):
-        _, height, width, _ = self.compute_output_shape(images.shape)
-        if height is None or width is None:
-            height, width = image_ops.height_and_width(images)
+        size = image_ops.height_and_width(images)
+        if self.size is not None:
+            size = (self.size, self.size)
         return image_ops.crop_and_resize(
-            images, transformations, (height, width), self.interpolation
+            images, transformations, size, self.interpolation
         )
 
     def without_randomness(self, images: tf.Tensor) -> tf.Tensor:
@@ -143,11 +143,6 @@ class RandomResizedCrop(ImageLayer):
         batch = tf.shape(images)[:1]
         box = {name: tf.fill(batch, value) for name, value in whole.items()}
         return self.augment_images(images, box)
-
-    def compute_output_shape(self, input_shape: Sequence) -> tuple:
-        if self.size is None:
-            return tuple(input_shape)
-        return (input_shape[0], self.size, self.size, input_shape[3])
 
 
 @keras.saving.register_keras_serializable(package="vicreg_keras")

@@ -80,12 +80,6 @@ class SeededLayer(keras.layers.Layer):
             seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
         return self._compiled(inputs, tf.cast(seed, tf.int64))
 
-    def compute_output_shape(self, input_shape: Sequence) -> tuple:
-        return tuple(input_shape)
-
-    def compute_output_spec(self, inputs, seed=None, training=True):
-        return keras.KerasTensor(self.compute_output_shape(inputs.shape), "float32")
-
     def get_config(self) -> dict:
         arguments = inspect.signature(type(self)).parameters
         config = {key: getattr(self, key) for key in arguments if key != "kwargs"}
@@ -192,11 +186,6 @@ class View(SeededLayer):
     def check_shape(self, shape: Sequence[int | None]) -> None:
         for layer in self._active():
             layer.check_shape(shape)
-
-    def compute_output_shape(self, input_shape: Sequence) -> tuple:
-        for layer in self._active():
-            input_shape = layer.compute_output_shape(input_shape)
-        return tuple(input_shape)
 
     def _active(self):
         return [layer for layer in self.layers if not layer.is_identity]
