@@ -265,13 +265,16 @@ def test_labels_that_no_column_tells_apart_get_their_frequencies():
     np.testing.assert_allclose(even.scores(rows, 2), 0, atol=1e-12)
 
 
-def test_threads_change_nothing(monkeypatch):
+def test_parts_and_threads_change_nothing(monkeypatch):
     rows, labels = correlated(2500)
     alone = fit_logistic(rows, labels, 1.0)
     monkeypatch.setattr(logistic, "_MULTITHREADED_SIZE", 0)
     shared = fit_logistic(rows, labels, 1.0)
-    assert shared.converged
-    np.testing.assert_allclose(shared.weights, alone.weights, atol=1e-3)
+    monkeypatch.setattr(logistic, "_BLOCK_SIZE", 7)
+    in_parts = fit_logistic(rows, labels, 1.0)
+    for fit in (shared, in_parts):
+        assert fit.converged
+        np.testing.assert_allclose(fit.weights, alone.weights, atol=1e-3)
 
 
 def test_fit_goes_on_from_one_of_fewer_rows():

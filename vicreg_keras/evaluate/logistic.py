@@ -7,7 +7,9 @@ directions: those of a Cholesky factor of the Hessian where all classes are equa
 likely, which takes one product of the inputs with themselves.
 """
 
-from collections.abc import Iterable, Iterator
+import concurrent.futures
+import os
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +23,11 @@ from vicreg_keras.evaluate.accuracy import log_loss
 TOLERANCE = 1e-4  # Of the largest norm of a class's gradient of the mean loss.
 MAX_ITERATIONS = 300  # Of L-BFGS, for one C.
 
+_BLOCK_SIZE = 1024  # Examples that stay in a core's cache from one product to the next.
 _MULTITHREADED_SIZE = 2**22  # Above, several threads are faster.
+
+# `map` of a function of the first example of a block to its loss and gradients.
+_Map = Callable[..., Iterable[tuple[float, np.ndarray, np.ndarray]]]
 
 # Of numpy and of scipy: two pools, whose idle threads wait in busy loops.
 _BLAS = ThreadpoolController().select(user_api="blas")
@@ -111,8 +117,7 @@ class Problem:
     def __init__(self, inputs: np.ndarray, labels: np.ndarray):
         self.classes, self.targets = np.unique(labels, return_inverse=True)
         self.basis = None
-        self.num_threads = None if inputs.size > _MULTITHREADED_SIZE else 1
-        with _BLAS.limit(limits=self.num_threads):
+        with _BLAS.limit(limits=None if _is_large(inputs) else 1):
             if inputs.shape[1] > len(inputs):
                 # The best weights are a sum of the inputs, so in the space that these
                 # span the problem is the same, and smaller.
@@ -144,19 +149,22 @@ class Problem:
             C: Inverse regularization, as scikit-learn has it.
             start: A fit to start from; one on other classes is ignored.
         """
-        with _BLAS.limit(limits=self.num_threads):
-            search = _Search(self, C)
-            result = minimize(
-                search,
-                search.scaled(self._coefficients(start)),
-                jac=True,
-                method="L-BFGS-B",
-                callback=search.stop_when_flat,
-                options={"maxiter": MAX_ITERATIONS, "gtol": 0, "ftol": 0},
-            )
-            coefficients = search.unscaled(result.x)
-            # There is no callback for a start that can't be improved.
-            converged = search.converged or search.is_flat(result.jac)
+        num_threads = (os.cpu_count() or 1) if _is_large(self.inputs) else 1
+        with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+            search = _Search(self, C, pool.map if num_threads > 1 else map)
+            # Products this narrow gain nothing from BLAS's own threads.
+            with _BLAS.limit(limits=1):
+                result = minimize(
+                    search,
+                    search.scaled(self._coefficients(start)),
+                    jac=True,
+                    method="L-BFGS-B",
+                    callback=search.stop_when_flat,
+                    options={"maxiter": MAX_ITERATIONS, "gtol": 0, "ftol": 0},
+                )
+                coefficients = search.unscaled(result.x)
+                # There is no callback for a start that can't be improved.
+                converged = search.converged or search.is_flat(result.jac)
         weights, biases = coefficients[:-1], coefficients[-1]
         if self.basis is not None:
             weights = self.basis @ weights.astype(self.basis.dtype)
@@ -178,13 +186,14 @@ class _Search:
     Args:
         problem: Inputs and labels.
         C: Inverse regularization, as scikit-learn has it.
+        apply: `map`, or one that distributes parts of the inputs over threads.
 
     Attributes:
         converged: Whether L-BFGS has reached a point with a gradient within tolerance.
     """
 
-    def __init__(self, problem: Problem, C: float):
-        self._problem = problem
+    def __init__(self, problem: Problem, C: float, apply: _Map):
+        self._problem, self._apply = problem, apply
         num_classes = len(problem.classes)
         # Of two classes, scikit-learn penalizes the difference of the weights, whose
         # square is twice the sum of their squares.
@@ -197,16 +206,17 @@ class _Search:
         # What rounding may have taken from an eigenvalue.
         precision = np.finfo(problem.inputs.dtype).eps
         np.einsum("ii->i", hessian)[:] += precision * np.trace(hessian)
-        self._factor = cholesky(
-            hessian, lower=True, overwrite_a=True, check_finite=False
-        )
+        with _BLAS.limit(limits=None if _is_large(problem.inputs) else 1):
+            self._factor = cholesky(
+                hessian, lower=True, overwrite_a=True, check_finite=False
+            )
         self._coefficients = np.zeros((len(hessian), num_classes))
         self._logits = np.zeros((num_classes, len(problem.inputs)))
         self._gradient_norm = np.inf
         self.converged = False
 
     def __call__(self, scaled: np.ndarray) -> tuple[float, np.ndarray]:
-        """Loss and gradient.
+        """Loss and gradient, summed in float64 and always in the same order.
 
         Logits are updated by the step from the last point: so the rounding of float32
         shrinks with the steps, and the line search sees which of two near points has
@@ -215,16 +225,33 @@ class _Search:
         coefficients = self.unscaled(scaled)
         step = coefficients - self._coefficients
         self._coefficients = coefficients
-        inputs, num_examples = self._problem.inputs, len(self._problem.inputs)
-        logits, weights = self._logits, coefficients[:-1]
-        logits += (inputs @ step[:-1].astype(inputs.dtype)).T + step[-1][:, np.newaxis]
-        residuals = log_softmax(logits, axis=0)  # (K, N)
-        of_label = self._problem.targets, np.arange(num_examples)
-        loss = -residuals[of_label].mean()
-        np.exp(residuals, out=residuals)
-        residuals[of_label] -= 1
-        of_weights = inputs.T @ residuals.T.astype(inputs.dtype)
-        gradient = np.vstack([of_weights, residuals.sum(axis=1)]) / num_examples
+        step_weights = step[:-1].astype(self._problem.inputs.dtype)
+
+        def loss_and_gradient(first):
+            part = slice(first, first + _BLOCK_SIZE)
+            inputs, targets = self._problem.inputs[part], self._problem.targets[part]
+            logits = self._logits[:, part]
+            logits += (inputs @ step_weights).T + step[-1][:, np.newaxis]
+            residuals = log_softmax(logits, axis=0)  # (K, block)
+            of_label = targets, np.arange(len(inputs))
+            loss = -residuals[of_label].sum()
+            np.exp(residuals, out=residuals)
+            residuals[of_label] -= 1
+            return (
+                loss,
+                inputs.T @ residuals.T.astype(inputs.dtype),
+                residuals.sum(axis=1),
+            )
+
+        num_examples = len(self._problem.inputs)
+        loss, gradient = 0.0, np.zeros_like(coefficients)
+        for part in self._apply(loss_and_gradient, range(0, num_examples, _BLOCK_SIZE)):
+            loss += part[0]
+            gradient[:-1] += part[1]
+            gradient[-1] += part[2]
+        loss /= num_examples
+        gradient /= num_examples
+        weights = coefficients[:-1]
         loss += self._penalty / 2 * np.square(weights).sum()
         gradient[:-1] += self._penalty * weights
         self._gradient_norm = _norm(gradient)
@@ -271,3 +298,8 @@ def _second_moments(inputs: np.ndarray) -> np.ndarray:
 def _norm(gradient: np.ndarray) -> float:
     """Largest norm of a class's gradient, which no rotation of the inputs changes."""
     return float(np.linalg.norm(gradient, axis=0).max())
+
+
+def _is_large(inputs: np.ndarray) -> bool:
+    """Whether several threads are faster."""
+    return inputs.size > _MULTITHREADED_SIZE
