@@ -1,12 +1,11 @@
 """What tests of figures share: saved pixels, and how many are of a color."""
 
-import re
-
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image, ImageColor
 
-from vicreg_keras.figures.style import figure_to_svg, save
+from vicreg_keras.figures.style import save
 
 
 @pytest.fixture
@@ -43,5 +42,5 @@ def count(mask):
 
 @pytest.fixture
 def texts():
-    """A function that returns all texts of a figure, in the order they are drawn."""
-    return lambda figure: re.findall(r"<text[^>]*>([^<]*)", figure_to_svg(figure, "x"))
+    """A function that returns all texts of a figure."""
+    return lambda figure: [text.get_text() for text in figure.findobj(Text)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
-from vicreg_keras.evaluate.projection import ProjectionSettings
+from vicreg_keras.evaluate.projection import Projection, ProjectionSettings
 from vicreg_keras.figures import clusters
 from vicreg_keras.figures.style import MAX_GROUPS, group_style
 
@@ -52,9 +52,8 @@ def halves(pixels):
 
 def draw(points, groups, labels, centers, **others):
     names = None if labels is None else [f"class {i}" for i in range(99)]
-    return clusters.cluster_map(
-        points, groups, labels, names, centers, settings=SETTINGS, **others
-    )
+    projection = Projection(points, centers, SETTINGS)
+    return clusters.cluster_map(projection, groups, labels, names, **others)
 
 
 def test_matched_clusters_have_the_colors_of_their_classes(pixels):
@@ -111,12 +110,10 @@ def test_long_names_odd_names_and_titles(pixels):
     points, groups, centers = make_points(2)
     names = ["a " * 40, "_$x$ {"]
     figure = clusters.cluster_map(
-        points,
+        Projection(points, centers, SETTINGS),
         groups,
         groups,
         names,
-        centers,
-        settings=SETTINGS,
         title="My $photos$ of 2",
         size_inches=(6, 4),
     )
@@ -133,6 +130,19 @@ def test_the_caption_names_method_and_centroids():
     assert clusters.projection_caption(pca) == (
         "PCA (38 % of the variance) of 5 L2-normalized representations."
     )
+
+
+def test_positions_are_where_points_are_drawn(pixels):
+    points, groups, _ = make_points(1, num_each=3)
+    figure = draw(points, groups, groups, None)
+    positions = clusters.positions(figure, points)
+    height, width, _ = (array := pixels(figure)).shape
+    assert positions.shape == (2, 3, 2)
+    for x, y in positions.reshape(-1, 2):
+        part = array[round(y * height) - 2 :, round(x * width) - 2 :][:4, :4]
+        assert count(part, BLUE) > 3
+    left, right = positions
+    assert (left[:, 0] < 0.5).all() and (right[:, 0] > 0.5).all()
 
 
 def test_the_best_silhouette_is_marked(pixels):

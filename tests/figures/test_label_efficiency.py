@@ -1,8 +1,10 @@
 """Accuracy over labels: the curves in their places."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
-from vicreg_keras.figures.label_efficiency import label_efficiency
+from vicreg_keras.figures.run_figures import label_efficiency
 
 FINETUNED, FROZEN, SCRATCH = "#0072B2", "#D55E00", "#CC79A7"
 CHANCE = "#999999"
@@ -13,8 +15,22 @@ ALL = {
 }
 
 
+def make_record(curves=ALL, order=1):
+    arms = {
+        arm: [
+            SimpleNamespace(
+                settings=SimpleNamespace(num_train=count),
+                metrics=SimpleNamespace(top1=top1),
+            )
+            for count, top1 in points[::order]
+        ]
+        for arm, points in curves.items()
+    }
+    return SimpleNamespace(num_classes=10, **arms)
+
+
 def test_three_curves_and_chance(pixels, count):
-    array = pixels(label_efficiency(ALL, 0.1))
+    array = pixels(label_efficiency({"run": make_record()}))
     assert array.shape == (540, 720, 3)
     for color in (FINETUNED, FROZEN, SCRATCH, CHANCE):
         assert count(array, color) > 100, color
@@ -24,25 +40,23 @@ def test_three_curves_and_chance(pixels, count):
 
 
 def test_height_is_accuracy_in_any_order(pixels, mask):
-    array = pixels(label_efficiency(ALL, 0.1))
+    array = pixels(label_efficiency({"run": make_record()}))
     # Below the legend, at the left end: fine-tuned above from scratch, above chance.
     heights = [
         np.nonzero(mask(array, color)[90:, 60:180])[0].mean()
         for color in (FINETUNED, SCRATCH, CHANCE)
     ]
     assert heights == sorted(heights)
-    turned = {name: points[::-1] for name, points in ALL.items()}
-    np.testing.assert_array_equal(pixels(label_efficiency(turned, 0.1)), array)
+    turned = label_efficiency({"run": make_record(order=-1)})
+    np.testing.assert_array_equal(pixels(turned), array)
 
 
-def test_one_fraction_and_a_curve_left_out(pixels, count):
-    curves = {"finetuned": ALL["finetuned"][:1], "scratch": []}
-    array = pixels(label_efficiency(curves))
-    assert count(array, FINETUNED) > 50
-    for color in (FROZEN, SCRATCH):
-        assert count(array, color) == 0
+def test_one_fraction(pixels, count):
+    curves = {name: points[:1] for name, points in ALL.items()}
+    assert count(pixels(label_efficiency({"run": make_record(curves)})), FINETUNED) > 50
 
 
 def test_curves_of_runs(texts):
-    found = texts(label_efficiency({"a": ALL["finetuned"], "b": ALL["frozen"]}))
-    assert {"a", "b"} <= set(found) and "chance" not in found
+    found = texts(label_efficiency({"a": make_record(), "b": make_record()}))
+    assert {"a, pretrained, fine-tuned", "b, pretrained, fine-tuned"} <= set(found)
+    assert found.count("chance") == 1 and not any("scratch" in text for text in found)

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from vicreg_keras.figures.spectrum import eigenvalue_decay
+from vicreg_keras.figures.run_figures import eigenvalue_decay
 
-TRAINED, UNTRAINED, RAW = "#0072B2", "#CC79A7", "#009E73"
+TRAINED, UNTRAINED = "#0072B2", "#CC79A7"
 ORANGE, SKY = "#E69F00", "#56B4E9"
 
 
@@ -25,47 +25,45 @@ def without_fit(eigenvalues):
     return SimpleNamespace(eigenvalues=eigenvalues, alpha=None, alpha_range=None)
 
 
+def draw(**results):
+    return eigenvalue_decay({"run": SimpleNamespace(results=results)})
+
+
 def test_spectra_have_their_colors(pixels, count):
-    known = {"encoder": decaying(1.0), "untrained": decaying(1.6)}
-    array = pixels(eigenvalue_decay(known))
+    array = pixels(draw(encoder=decaying(1.0), untrained=decaying(1.6)))
     assert array.shape == (540, 720, 3)
     for color in (TRAINED, UNTRAINED):
         assert count(array, color) > 150, color
-    for color in (RAW, ORANGE, SKY):
+    for color in (ORANGE, SKY):
         assert count(array, color) == 0, color
-    array = pixels(eigenvalue_decay(known | {"raw_input": decaying(2.0)}))
-    assert count(array, RAW) > 150
 
 
-def test_spectra_of_runs_have_lines_of_their_own(texts):
-    figure = eigenvalue_decay({f"run {i}": decaying(0.5 + i / 9) for i in range(8)})
-    (axes,) = figure.axes
+def test_spectra_of_runs_have_lines_of_their_own():
+    runs = {
+        f"run {i}": SimpleNamespace(results={"encoder": decaying(0.5 + i / 9)})
+        for i in range(8)
+    }
+    (axes,) = eigenvalue_decay(runs).axes
     named = [line for line in axes.lines if not line.get_label().startswith("_")]
     looks = {(line.get_color(), line.get_linestyle()) for line in named}
     assert len(named) == len(looks) == 8
 
 
 def test_legend_has_the_exponent(texts):
-    spectra = {
-        "encoder": decaying(1.234),
-        "raw_input": decaying(2.0),
-        "embedding": without_fit([0.7, 0.3]),
-        "collapsed": without_fit([0.0, 0.0]),
-    }
-    assert {
+    found = texts(draw(encoder=decaying(1.234), untrained=without_fit([0.7, 0.3])))
+    expected = {
         "trained encoder: α = 1.23",
-        "raw input: α = 2.00",
-        "embedding: too few for a power law",
-        "collapsed: no variance",
-    } <= set(texts(eigenvalue_decay(spectra)))
+        "untrained encoder: too few for a power law",
+    }
+    assert expected <= set(found)
+    assert "trained encoder: no variance" in texts(draw(encoder=without_fit([0.0, 0])))
 
 
 def test_one_eigenvalue_is_a_dot(pixels, count):
-    array = pixels(eigenvalue_decay({"encoder": without_fit([1.0, 1e-12])}))
+    array = pixels(draw(encoder=without_fit([1.0, 1e-12])))
     # The legend has a dot, too.
     assert count(array, TRAINED) > 50
 
 
 def test_full_collapse_can_be_drawn(pixels):
-    figure = eigenvalue_decay({"encoder": without_fit([0.0] * 9)})
-    assert pixels(figure).shape == (540, 720, 3)
+    assert pixels(draw(encoder=without_fit([0.0] * 9))).shape == (540, 720, 3)

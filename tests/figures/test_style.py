@@ -1,14 +1,15 @@
-"""Figures as files, and as part of a page."""
+"""Figures as files, with a description in them."""
 
-import html.parser
-import re
+import io
+
+from PIL import Image
 
 from vicreg_keras.figures.style import (
     describe,
-    figure_to_svg,
     new_figure,
     run_style,
     shorten,
+    to_png,
 )
 
 
@@ -27,51 +28,31 @@ def test_save_writes_pixels_and_replaces_an_earlier_file(pixels, count):
     assert pixels(figure).shape == (360, 480, 3)
 
 
-def test_svg_has_text_and_refers_to_itself_only():
-    svg = figure_to_svg(line_figure(), "a")
-    assert ">curves</text>" in svg and ">loss</text>" in svg
-    for banned in ("http", "xmlns", "<style", "<metadata", "<?xml", "<!DOCTYPE"):
-        assert banned not in svg
-    ids = re.findall(r'\bid="([^"]*)"', svg)
-    assert len(ids) == len(set(ids)) and all(name.startswith("a-") for name in ids)
-    references = re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', svg)
-    assert references and {one or other for one, other in references} <= set(ids)
+def test_png_has_its_description():
+    with Image.open(io.BytesIO(to_png(line_figure("\u03b1 = 1")))) as image:
+        assert image.info["Description"] == "curves, \u03b1 = 1: 3 at 1, 1 at 2."
 
 
-def test_svg_elements_are_closed():
-    class Parser(html.parser.HTMLParser):
-        depth = 0
-
-        def handle_starttag(self, tag, attributes):
-            self.depth += 1
-
-        def handle_startendtag(self, tag, attributes):
-            pass
-
-        def handle_endtag(self, tag):
-            self.depth -= 1
-
-    parser = Parser()
-    parser.feed(figure_to_svg(line_figure(), "a"))
-    assert parser.depth == 0
+def test_png_of_the_same_figure_is_the_same():
+    assert to_png(line_figure()) == to_png(line_figure())
 
 
-def test_svg_of_the_same_figure_is_the_same():
-    first, second = (figure_to_svg(line_figure(), "a") for _ in range(2))
-    assert first == second
-    other = figure_to_svg(line_figure(), "b")
-    assert not {*re.findall(r'id="[^"]*"', first)} & {*re.findall(r'id="[^"]*"', other)}
-
-
-def test_labels_are_only_text():
-    svg = figure_to_svg(line_figure('<script id="x">'), "a")
-    assert "<script" not in svg and '&lt;script id="x"&gt;</text>' in svg
+def test_names_that_are_no_text_can_be_drawn():
+    figure = line_figure(shorten("photo\udcff.png"))
+    assert "photo?.png" in describe(figure)
+    to_png(figure)
 
 
 def test_description_has_first_and_last_values_of_named_lines():
     assert describe(line_figure()) == "curves, loss: 3 at 1, 1 at 2."
-    svg = figure_to_svg(line_figure('"&'), "a")
-    assert 'aria-label="curves, &quot;&amp;: 3 at 1, 1 at 2."' in svg
+
+
+def test_description_has_titles_and_captions():
+    figure, grid = new_figure(4, 3, 1, 2)
+    figure.suptitle("Two\nimages.")
+    for axes, title in zip(grid, ("cat", "dog"), strict=True):
+        axes.set(title=title, xlabel=f"as {title}")
+    assert describe(figure) == "Two images. cat as cat dog as dog"
 
 
 def test_styles_of_runs_differ():

@@ -1,6 +1,6 @@
 """Text tables: aligned, and percents as they are printed everywhere."""
 
-from vicreg_keras.figures.text_table import format_table, percent
+from vicreg_keras.figures.text_table import Table, format_table, percent
 
 
 def test_columns_are_aligned():
@@ -12,12 +12,18 @@ def test_columns_are_aligned():
     ]
 
 
-def test_two_columns_of_names():
-    rows = [("a", "b", "1", "x"), ("aa", "bb", "22", "")]
-    assert format_table(rows, num_left=2).splitlines() == [
-        "a   b    1  x",
-        "aa  bb  22",
+def test_columns_of_numbers_are_flush_right():
+    rows = [("a", "b", "c"), ("aa", "9 of 10", "50.0 ± 1.2"), ("b", "10", "-")]
+    assert format_table(rows).splitlines() == [
+        "a   b                 c",
+        "aa  9 of 10  50.0 ± 1.2",
+        "b   10                -",
     ]
+
+
+def test_table_is_displayed_below_its_caption():
+    table = Table("What it is.", [("", "n"), ("a", "12")])
+    assert str(table) == "What it is.\n    n\na  12"
 
 
 def test_percent():

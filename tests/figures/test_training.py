@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from vicreg_keras.figures.style import describe
-from vicreg_keras.figures.training import (
+from vicreg_keras.figures.run_figures import (
     accuracy_over_minutes,
     collapse_curves,
     loss_curves,
 )
+from vicreg_keras.figures.style import describe
 
 TRAINING, VALIDATION = "#0072B2", "#D55E00"
 CHANCE, RAW, UNTRAINED = "#999999", "#009E73", "#CC79A7"
@@ -88,7 +88,7 @@ def test_each_of_several_runs_has_a_line(texts):
     runs = {"a": make_run(4), "b $x$ <c>": make_run(6)}
     figure = loss_curves(runs)
     assert all(len(axes.lines) in (2, 3) for axes in figure.axes)
-    assert {"a", "b $x$ &lt;c&gt;"} <= set(texts(figure))
+    assert {"a", "b $x$ <c>"} <= set(texts(figure))
     text = describe(figure)
     assert "invariance, a: 2 at 1, 1.25 at 4." in text
     assert "invariance, b $x$ <c>: 2 at 1, 1.167 at 6." in text

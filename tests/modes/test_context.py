@@ -53,7 +53,6 @@ def test_missing_labels_and_test_split_are_refused(unlabeled):
 
 def test_output_without_a_run_needs_a_path(context, tmp_path):
     alone = Context(context.encoder, context.dataset)
-    assert alone.figure("spectrum") is None
     assert alone.output(str(tmp_path / "a.npz"), "b.npz") == tmp_path / "a.npz"
     with pytest.raises(InputError, match="Expected output=PATH"):
         alone.output(None, "b.npz")

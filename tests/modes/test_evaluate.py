@@ -1,5 +1,7 @@
 """`evaluate`: everything that applies, on one page, and for TensorBoard's projector."""
 
+import re
+
 import pytest
 from google.protobuf import text_format
 from PIL import Image
@@ -14,21 +16,26 @@ def test_evaluate_writes_numbers_and_a_page(run_mode, context, capsys):
     assert modes == ["linear_eval", "knn_eval", "retrieve", "cluster", "spectrum"]
     page = (context.run.path / "report.html").read_text()
     assert f"{100 * context.linear_probe.metrics.top1:.2f}" in page
-    assert page.count("data:image/png") >= 10 * 6  # Queries and their neighbors.
+    figures = {path.stem for path in context.run.figures.glob("*.png")}
+    assert figures == {"clusters", "confusion", "mistakes", "retrieval", "spectrum"}
+    assert page.count("data:image/png") == len(figures)
     summary = capsys.readouterr().out.partition("What pretraining added")[2]
     assert str(context.run.path / "report.html") in summary
     header, *lines = summary.splitlines()[1:7]
     assert header.split("  ")[-1].strip() == "raw input"
     assert [line.split("  ")[0] for line in lines] == [
-        "linear top-1",
+        "linear top-1, cached",
+        "linear top-1, 10 labels per class",
         "kNN top-1",
         "mean average precision",
         "clusters matched with classes",
-        "10 labels per class",
     ]
-    assert lines[0].split()[2] == f"{100 * context.linear_probe.metrics.top1:.2f}"
+    assert lines[0].split()[3] == f"{100 * context.linear_probe.metrics.top1:.2f}"
     for line in lines:
-        assert all(0 < float(text) <= 100 for text in line.split()[-3:])
+        cells = re.findall(r"\d+\.\d+(?: ± \d+\.\d+)?", line)
+        assert len(cells) == 3 and all(
+            0 < float(cell.split()[0]) <= 100 for cell in cells
+        )
 
     # The projector's files agree with each other.
     folder = context.run.tensorboard
@@ -40,7 +47,7 @@ def test_evaluate_writes_numbers_and_a_page(run_mode, context, capsys):
     assert labels[0] == "name\tcluster\tclass"
     assert len(rows) == len(labels) - 1 == 90
     with Image.open(folder / embedding.sprite.image_path) as sprite:
-        assert sprite.size == (80, 80)  # 10 by 10 places of 8 by 8 pixels.
+        assert sprite.size == (160, 144)  # 9 lines of 10 images, 16 by 16 pixels each.
 
 
 def test_evaluate_without_labels_does_what_it_can(run_mode, unlabeled, capsys):

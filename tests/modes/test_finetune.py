@@ -112,6 +112,7 @@ def test_table_numbers_and_picture(digits, tmp_path, capsys):
         "from scratch",
         "frozen, linear",
         "fine-tuned",
+        "chosen on the validation split",
     ]
     for number, line in enumerate(lines[header + 1 : header + 3]):
         shown = [

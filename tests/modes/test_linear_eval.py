@@ -1,10 +1,11 @@
-"""`linear_eval`: baselines, protocols, and the table they end in."""
+"""`linear_eval`: baselines, protocols, and what is drawn."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate import augmented_probe
@@ -14,7 +15,6 @@ from vicreg_keras.evaluate.linear_probe import linear_probe
 from vicreg_keras.evaluate.records import read_records
 from vicreg_keras.modes import linear_eval
 from vicreg_keras.modes.context import Context
-from vicreg_keras.modes.linear_eval import format_record
 from vicreg_keras.modes.options import LinearEvalOptions
 
 
@@ -117,32 +117,15 @@ def test_raw_input_is_the_pixels(context, digits):
     )
 
 
-def test_table_is_aligned_and_names_its_protocol(record):
-    header, columns, *lines = format_record(record).splitlines()
-    for text in ("digits", "test split", "protocol both", "seed 3", "percent"):
-        assert text in header
-    assert len(lines) == 9
-    end = columns.index("top-1") + len("top-1")
-    assert lines[0].split()[:4] == ["chance", "-", "10.00", "50.00"]
-    for line in lines:
-        assert line[end - 1].isdigit() and line[end] == " "
-    top1 = record.results["raw_input"].cached.metrics.top1
-    assert lines[1].startswith("raw input") and f"{100 * top1:.2f}" in lines[1]
-    assert lines[-1].startswith("VICReg encoder")
-    assert "5 labels per class" in lines[-1] and "±" in lines[-1]
-
-
-def test_table_shows_missing_convergence_and_missing_top5(record):
-    result = record.results["raw_input"]
-    cached = dataclasses.replace(
-        result.cached,
-        metrics=dataclasses.replace(result.cached.metrics, top5=None),
-        settings=dataclasses.replace(result.cached.settings, converged=False),
-    )
-    only = dataclasses.replace(result, cached=cached, few_labels=None)
-    table = format_record(dataclasses.replace(record, results={"raw_input": only}))
-    assert "not converged" in table
-    assert " - " in table.splitlines()[-1]
+def test_confusions_and_mistakes_are_drawn(run_mode, context):
+    run_mode("linear_eval", context, few_labels=0)
+    for name in ("confusion", "mistakes"):
+        with Image.open(context.run.figures / f"{name}.png") as image:
+            description = image.info["Description"]
+        assert description.startswith("Linear head on frozen representations (cached)")
+        if name == "confusion":
+            top1 = 100 * context.linear_probe.metrics.top1
+            assert f"{top1:.2f} percent of 90 are right" in description
 
 
 def test_too_large_raw_input_is_omitted(digits, monkeypatch):
@@ -150,7 +133,7 @@ def test_too_large_raw_input_is_omitted(digits, monkeypatch):
     record = evaluate(digits, few_labels=0)
     assert list(record.results) == ["encoder"]
     assert protocols(record.results["encoder"]) == ["cached"]
-    assert "omitted: 0.0 GiB" in format_record(record)
+    assert record.raw_input_omitted.startswith("0.0 GiB")
 
 
 def test_unusable_datasets_are_refused(digits, unlabeled):

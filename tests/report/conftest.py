@@ -25,7 +25,7 @@ from vicreg_keras.evaluate.linear_eval import (
     chance,
 )
 from vicreg_keras.evaluate.linear_probe import linear_probe
-from vicreg_keras.evaluate.projection import ProjectionSettings
+from vicreg_keras.evaluate.projection import Projection, ProjectionSettings
 from vicreg_keras.evaluate.records import (
     Differences,
     ExportedFile,
@@ -35,8 +35,10 @@ from vicreg_keras.evaluate.records import (
 )
 from vicreg_keras.evaluate.retrieval import RetrieveRecord, retrieval_eval
 from vicreg_keras.evaluate.spectrum import SpectrumRecord, spectrum
-from vicreg_keras.figures.neighbors import Tile
-from vicreg_keras.report.pictures import ClusterMap, Mistake, Pictures
+from vicreg_keras.figures.clusters import cluster_map, positions
+from vicreg_keras.figures.examples import Tile, confusion, mistake_grid, neighbor_grid
+from vicreg_keras.figures.style import save, to_png
+from vicreg_keras.report.page import ClusterMap
 from vicreg_keras.workdir.run_folder import RunFolder
 
 CLASS_NAMES = ("plane", "car", "bird", "cat", "deer", "dog", "frog")
@@ -250,8 +252,7 @@ class Page(html.parser.HTMLParser):
 
     def table(self, inside, number=0):
         """Cells of a table by row: lists of text, the header first."""
-        tables = [e for e in self.elements if e.tag == "table" and inside in e.inside]
-        start = self.elements.index(tables[number])
+        start = self.elements.index(self.all("table", inside)[number])
         rows = []
         for element in self.elements[start + 1 :]:
             if element.tag in ("table", "section"):
@@ -296,35 +297,46 @@ def parse():
 
 
 @pytest.fixture
-def make_pictures():
-    """A function that makes pictures of classes with these names."""
+def make_map():
+    """A function that makes a map of as many points, in two panels."""
 
-    def make(class_names=CLASS_NAMES, num_points=70, side=32):
+    def make(num_points=70, side=32, images=None, texts=None):
         random = np.random.default_rng(0)
-        num_classes = len(class_names)
-        shape = (num_points, side, side, 3)
-        images = random.integers(0, 256, shape, np.uint8)
-        labels = np.arange(num_points) % num_classes
-        angles = 2 * np.pi * labels / num_classes
+        if images is None:
+            shape = (num_points, side, side, 3)
+            images = random.integers(0, 256, shape, np.uint8)
+        labels = np.arange(num_points) % len(CLASS_NAMES)
+        angles = 2 * np.pi * labels / len(CLASS_NAMES)
         points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
         points += 0.1 * random.normal(size=points.shape)
-        tiles = [
-            Tile(image, class_names[label], 0.1 * number, number == 3)
-            for number, (image, label) in enumerate(zip(images, labels, strict=True))
-        ]
-        return Pictures(
-            dataset="sevens",
-            class_names=class_names,
-            confusion=np.eye(num_classes, dtype=np.int64) * 8 + 1,
-            mistakes=[Mistake(images[0], class_names[0], class_names[1], 0.9876)],
-            retrieval=[(tiles[0]._replace(distance=None), tiles[1:5])],
-            cluster_map=ClusterMap(
-                points=points,
-                assignments=np.roll(labels, 1),
-                images=images,
-                labels=labels,
-                settings=PROJECTION,
-            ),
-        )
+        projection = Projection(points, None, PROJECTION)
+        clusters = np.roll(labels, 1)
+        figure = cluster_map(projection, clusters, labels, CLASS_NAMES)
+        if texts is None:
+            texts = [f"cluster: {i}" for i in clusters]
+        places = positions(figure, points)
+        return ClusterMap(to_png(figure), places, images, texts)
 
     return make
+
+
+@pytest.fixture
+def draw_examples():
+    """A function that draws into a run what its evaluations draw of examples."""
+
+    def draw(run, class_names=CLASS_NAMES):
+        image = np.zeros((8, 8, 3), np.uint8)
+        counts = 1 + 8 * np.eye(len(class_names), dtype=int)
+        tiles = [Tile(image, class_names[0], f"as {class_names[1]}, 98.77 %")]
+        figures = {
+            "confusion": confusion(counts, class_names, run.path.name),
+            "mistakes": mistake_grid(tiles, "Wrong."),
+            "retrieval": neighbor_grid(tiles, [tiles]),
+            "clusters": mistake_grid([], "A map."),
+            "export": mistake_grid([], "Files."),
+        }
+        for name, figure in figures.items():
+            save(figure, run.figures / f"{name}.png")
+        return run
+
+    return draw

@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.features import Features, check_representations
-from vicreg_keras.evaluate.records import Record, RecordFields
+from vicreg_keras.evaluate.records import Record
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,16 +26,6 @@ class ClassificationMetrics:
     top1: float
     top5: float | None = None
     validation_top1: float | None = None
-
-
-class ClassificationFields(RecordFields):
-    """The arguments that all records of accuracies have in common."""
-
-    split: str
-    num_train: int
-    num_validation: int
-    num_test: int
-    num_classes: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

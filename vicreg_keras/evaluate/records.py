@@ -9,7 +9,7 @@ pretraining with neighbors `training.positives.PositivesRecord`.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from cattrs.errors import BaseValidationError
 from cattrs.preconf.json import make_converter
@@ -32,14 +32,6 @@ NAMES = {
 }
 
 _CONVERTER = make_converter()
-
-
-class RecordFields(TypedDict):
-    """The arguments that all records have in common."""
-
-    dataset: str
-    encoder: str | None
-    seed: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -232,7 +224,7 @@ class SearchRecord(Record):
     num_trials: int
     best_trial: int
     best_value: float
-    best_values: dict[str, Any]  # Options are of several types.
+    best_values: dict[str, object]  # Options are of several types.
     epochs: int
     trial_epochs: int
     seeds: tuple[int, ...]
@@ -284,3 +276,16 @@ def read_records(run: RunFolder, cls: type[RecordT]) -> list[RecordT]:
         InputError: If another version of the program has written them.
     """
     return [from_json(cls, values) for values in run.read_metrics(cls.mode)]
+
+
+def last_records(
+    runs: Mapping[str, RunFolder], cls: type[RecordT]
+) -> dict[str, RecordT]:
+    """Returns the last record of each run that has one of this type.
+
+    Args:
+        runs: Folders by the run's name.
+        cls: Type of the records.
+    """
+    records = {name: read_records(run, cls) for name, run in runs.items()}
+    return {name: found[-1] for name, found in records.items() if found}

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 
-from vicreg_keras.evaluate.projection import ProjectionSettings
+from vicreg_keras.evaluate.projection import Projection, ProjectionSettings
 from vicreg_keras.figures import style
+from vicreg_keras.figures.style import clean
 
 _METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _MAX_NAME_LENGTH = 20  # Characters of a class's name in the legend.
@@ -20,16 +21,14 @@ _Panel = tuple[str, np.ndarray, np.ndarray, Mapping[int, int]]
 
 
 def cluster_map(
-    points: np.ndarray,
+    projection: Projection,
     assignments: np.ndarray,
     labels: np.ndarray | None,
     class_names: Sequence[str] | None,
-    centroids: np.ndarray | None,
     *,
-    settings: ProjectionSettings,
     cluster_to_class: Sequence[int | None] | None = None,
     title: str = "",
-    size_inches: tuple[float, float] | None = None,
+    size_inches: tuple[float, ...] | None = None,
 ) -> Figure:
     """Draws the same points twice, by cluster and by class.
 
@@ -38,34 +37,28 @@ def cluster_map(
     colors run along a scale and there is no legend.
 
     Args:
-        points: `(num_examples, 2)` coordinates.
+        projection: Points and, as black crosses, centroids on a plane. The centroids'
+            numbers are in the panel by cluster.
         assignments: `(num_examples,)` integers, the cluster of each.
         labels: `(num_examples,)` integers; `None` leaves out the panel by class.
         class_names: Name of each class, or `None` for numbers.
-        centroids: `(num_clusters, 2)` coordinates of the black crosses, whose numbers
-            are in the panel by cluster; or `None`.
-        settings: Settings of the `Projection`, for the caption.
         cluster_to_class: Class matched with each cluster, or `None` for none.
         title: First line of the caption.
         size_inches: Width and height; by default such that the legend fits.
     """
+    points, centroids, settings = projection
     classes = [] if labels is None else np.unique(labels).tolist()
     num_clusters = int(np.max(assignments)) + 1
     if centroids is not None:
         num_clusters = max(num_clusters, len(centroids))
-    styles = cluster_styles(num_clusters, classes, cluster_to_class)
+    styles = _cluster_styles(num_clusters, classes, cluster_to_class)
     panels = [(f"by k-means cluster ({num_clusters})", points, assignments, styles)]
     if classes:
         identity = {number: number for number in classes}
         panels.append((f"by class ({len(classes)})", points, labels, identity))
-    text = textwrap.fill(projection_caption(settings), 80 if classes else 52)
-    text = f"{title}\n{text}" if title else text
     names = _class_names(class_names, classes)
-    if size_inches is None:
-        height = 4.5 if classes else 5.3
-        height += _legend_height(names) + 0.2 * text.count("\n")
-        size_inches = (8 if classes else 5, height)
-    figure = _draw_panels(panels, names, text, size_inches)
+    caption = projection_caption(settings)
+    figure = _draw_panels(panels, names, title, caption, size_inches)
     if centroids is not None:
         for axes in figure.axes:
             # Black, white beneath to be seen on any color.
@@ -94,10 +87,26 @@ def before_and_after(
     styles = {number: number for number in range(num_groups)}
     panels = [(title, *plane, styles) for title, plane in planes.items()]
     kind = "class" if names is not None else "k-means cluster"
-    text = textwrap.fill(f"By {kind}. {projection_caption(settings)}", 80)
     shown = [] if names is None else _class_names(names, list(styles))
-    size_inches = (4 * len(planes), 4.6 + _legend_height(shown))
-    return _draw_panels(panels, shown, text, size_inches)
+    return _draw_panels(panels, shown, f"By {kind}.", projection_caption(settings))
+
+
+def positions(figure: Figure, points: np.ndarray) -> np.ndarray:
+    """Returns where points are in each panel of a figure that is drawn afterwards.
+
+    Args:
+        figure: See `cluster_map`.
+        points: `(num_examples, 2)` coordinates.
+
+    Returns:
+        `(num_panels, num_examples, 2)` shares in [0, 1] of the figure's width and
+        height, from its upper left corner.
+    """
+    for _ in range(2):  # The first drawing moves panels, later ones don't.
+        figure.draw_without_rendering()
+    pixels = np.stack([axes.transData.transform(points) for axes in figure.axes])
+    shares = pixels / figure.bbox.size
+    return np.stack([shares[..., 0], 1 - shares[..., 1]], axis=-1)
 
 
 def silhouettes(silhouette_by_count: Mapping[int, float]) -> Figure:
@@ -112,26 +121,14 @@ def silhouettes(silhouette_by_count: Mapping[int, float]) -> Figure:
     value, best = max(zip(values, counts, strict=True))
     label = f"best: {best} clusters, {value:.2f}"
     axes.plot(best, value, "D", color=style.VALIDATION, markersize=10, label=label)
-    axes.set_xlabel("number of clusters", fontsize=12)
-    axes.set_ylabel("silhouette", fontsize=12)
+    axes.set(xlabel="number of clusters", ylabel="silhouette")
     style.integer_ticks(axes)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=12)
+    axes.legend()
     return figure
 
 
-def cluster_styles(
-    num_clusters: int,
-    classes: Sequence[int],
-    cluster_to_class: Sequence[int | None] | None,
-) -> dict[int, int]:
-    """Returns a style for each cluster: that of its class, or the next free one.
-
-    Args:
-        num_clusters: Clusters that there are.
-        classes: Numbers of the classes.
-        cluster_to_class: Class matched with each cluster, or `None` for none.
-    """
+def _cluster_styles(num_clusters, classes, cluster_to_class):
+    """Returns a style for each cluster: that of its class, or the next free one."""
     if cluster_to_class is None:
         return {cluster: cluster for cluster in range(num_clusters)}
     matches = [matched for matched in cluster_to_class if matched is not None]
@@ -142,23 +139,18 @@ def cluster_styles(
     }
 
 
-def projection_method(settings: ProjectionSettings) -> str:
-    """Returns the name of a projection's method, with what it keeps or depends on."""
+def projection_caption(settings: ProjectionSettings) -> str:
+    """Returns how the points came onto the plane, and what the crosses are."""
     method = _METHODS[settings.method]
     if settings.perplexity is not None:
         method += f" (perplexity {settings.perplexity:.3g})"
     if settings.explained_variance_ratio is not None:
         kept = 100 * sum(settings.explained_variance_ratio)
         method += f" ({kept:.0f} % of the variance)"
-    return method
-
-
-def projection_caption(settings: ProjectionSettings) -> str:
-    """Returns how the points came onto the plane, and what the crosses are."""
     what = "L2-normalized representations"
     if not settings.l2_normalized:
         what = "examples, every dimension standardized"
-    text = f"{projection_method(settings)} of {settings.num_examples:,} {what}."
+    text = f"{method} of {settings.num_examples:,} {what}."
     if settings.centroids is not None:
         text += f" Crosses: k-means centroids, {settings.centroids}."
     return text
@@ -167,11 +159,15 @@ def projection_caption(settings: ProjectionSettings) -> str:
 def _draw_panels(
     panels: Sequence[_Panel],
     names: Sequence[str],
-    text: str,
-    size_inches: tuple[float, float],
+    title: str,
+    caption: str,
+    size_inches: tuple[float, ...] | None = None,
 ) -> Figure:
     """Draws panels side by side, and a legend of the last one's groups if named."""
-    width, height = size_inches
+    text = f"{clean(title)}\n{textwrap.fill(caption, 80 if len(panels) > 1 else 52)}"
+    width, height = (4.0 * len(panels), 4.5) if len(panels) > 1 else (5.0, 5.3)
+    height += _legend_height(names) + 0.2 * text.count("\n")
+    width, height = size_inches or (width, height)
     figure, (grid,) = style.new_figure(width, height, 1, len(panels), squeeze=False)
     max_style = max(max(styles.values()) for *_, styles in panels)
     for axes, (title, points, groups, styles) in zip(grid, panels, strict=True):

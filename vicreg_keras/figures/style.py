@@ -1,9 +1,7 @@
 """Palette, line styles and files of all figures."""
 
-import html
 import io
 import pathlib
-import re
 from typing import Any
 
 import matplotlib
@@ -31,7 +29,8 @@ MAX_GROUPS = len(_GROUP_COLORS) * len(_GROUP_MARKERS)
 _RUN_COLORS = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY)
 _RUN_LINES = ("-", "--", ":")
 
-_SVG_SETTINGS = {"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}
+_AXES_SETTINGS = {"axes.grid": True, "axes.axisbelow": True, "grid.alpha": 0.3}
+_DOTS_PER_INCH = 120
 
 
 def new_figure(
@@ -46,9 +45,10 @@ def new_figure(
         columns: Panels side by side.
         **options: Of `Figure.subplots`.
     """
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure((width, height), dpi=_DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, **options)
+    with matplotlib.rc_context(_AXES_SETTINGS):
+        return figure, figure.subplots(rows, columns, **options)
 
 
 def group_style(number: int) -> tuple[str, str, float]:
@@ -64,8 +64,14 @@ def run_style(number: int) -> dict[str, str]:
     return {"color": _RUN_COLORS[color], "linestyle": line_style}
 
 
+def clean(text: str) -> str:
+    """Returns a text in one line. Names of files may hold bytes that are no text."""
+    return " ".join(text.encode("utf-8", "replace").decode().split())
+
+
 def shorten(name: str, max_length: int = 24) -> str:
     """Returns a name that fits into a legend: a long one without its middle."""
+    name = clean(name)
     if len(name) <= max_length:
         return name
     half = max_length // 2
@@ -96,49 +102,35 @@ def save(figure: Figure, path: pathlib.Path) -> None:
         path: Of the PNG; its folder is made.
     """
     with write_file(path) as file:
-        figure.savefig(file, dpi=120, format="png")
+        file.write(to_png(figure))
 
 
-def figure_to_svg(figure: Figure, name: str) -> str:
-    """Returns a figure as an `<svg>` element of an HTML page.
-
-    It refers to nothing outside of itself, text is text, and the same figure gives the
-    same characters.
+def to_png(figure: Figure) -> bytes:
+    """Returns a figure as the content of a PNG, with its description in it.
 
     Args:
         figure: As the functions of this package return it.
-        name: Begins every id, so that two figures of a page have none in common.
     """
-    buffer = io.StringIO()
-    with matplotlib.rc_context(_SVG_SETTINGS | {"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    box = re.search(r'viewBox="([^"]*)"', buffer.getvalue())[1]
-    # Rules of a <style> would hold for the whole page.
-    parts = re.sub(
-        r"^.*?<svg\b[^>]*>|<(metadata|style)\b.*?</\1>|<!--.*?-->|</svg>",
-        "",
-        buffer.getvalue(),
-        flags=re.DOTALL,
-    )
-    named = re.compile(r'(\bid="|href="#|url\(#)')
-    parts = re.sub(r"<[^>]*>", lambda tag: named.sub(rf"\1{name}-", tag[0]), parts)
-    width, height = box.split()[2:]
-    return (
-        f'<svg viewBox="{box}" width="{width}pt" height="{height}pt" role="img" '
-        f'aria-label="{html.escape(describe(figure))}">'
-        f"{parts.replace('xlink:href', 'href').strip()}</svg>\n"
-    )
+    file = io.BytesIO()
+    figure.savefig(file, format="png", metadata={"Description": describe(figure)})
+    return file.getvalue()
 
 
 def describe(figure: Figure) -> str:
-    """Returns where each named line of a figure begins and ends, in words."""
-    sentences = []
+    """Returns a figure in words: its texts, and where its named lines begin and end.
+
+    Args:
+        figure: As the functions of this package return it.
+    """
+    sentences = [figure.get_suptitle()]
     for axes in figure.axes:
         title = axes.get_title() or axes.get_ylabel()
+        lines = []
         for line in axes.lines:
             x, y = (np.asarray(values, float) for values in line.get_data())
             label = str(line.get_label())
             if x.size and not label.startswith("_"):
                 ends = f"{y[0]:.4g} at {x[0]:g}, {y[-1]:.4g} at {x[-1]:g}"
-                sentences.append(f"{title}, {label}: {ends}.")
-    return " ".join(sentences)
+                lines.append(f"{title}, {label}: {ends}.")
+        sentences += lines or [title, axes.get_xlabel()]
+    return clean(" ".join(sentences))

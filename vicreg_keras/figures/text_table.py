@@ -1,25 +1,55 @@
-"""Tables of numbers in a terminal."""
+"""Tables of texts, for a terminal and for a page."""
 
+import re
 import statistics
 from collections.abc import Sequence
+from typing import NamedTuple
+
+Line = Sequence[str]
 
 
-def format_table(rows: Sequence[Sequence[str]], num_left: int = 1) -> str:
+class Table(NamedTuple):
+    """Lines of texts below a caption; as a `str`, how a terminal displays them.
+
+    Attributes:
+        caption: What the texts are of.
+        lines: The header, then the other lines, each with as many cells.
+    """
+
+    caption: str
+    lines: Sequence[Line]
+
+    def __str__(self) -> str:
+        return f"{self.caption}\n{format_table(self.lines)}"
+
+
+def format_table(lines: Sequence[Line]) -> str:
     """Returns text in aligned columns, two spaces apart.
 
     Args:
-        rows: The header, then the other lines, each with as many cells.
-        num_left: Number of first columns that are flush left, as the last one is; the
-            others, which hold numbers, are flush right.
+        lines: The header, then the other lines, each with as many cells.
     """
     columns = []
-    for number, column in enumerate(zip(*rows, strict=True)):
+    for column, flush_right in zip(
+        zip(*lines, strict=True), numeric_columns(lines), strict=True
+    ):
         width = max(map(len, column))
-        flush_left = number < num_left or number == len(rows[0]) - 1
         columns.append(
-            [cell.ljust(width) if flush_left else cell.rjust(width) for cell in column]
+            [cell.rjust(width) if flush_right else cell.ljust(width) for cell in column]
         )
-    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+
+
+def numeric_columns(lines: Sequence[Line]) -> list[bool]:
+    """Returns which columns hold numbers, which are flush right.
+
+    Args:
+        lines: The header, then the other lines, each with as many cells.
+    """
+    return [
+        all(re.fullmatch(r"[-+±\d.,e% ]*", cell) for cell in cells)
+        for _, *cells in zip(*lines, strict=True)
+    ]
 
 
 def percent(value: float | None, std: float | None = None) -> str:
@@ -33,6 +63,11 @@ def percent(value: float | None, std: float | None = None) -> str:
         return "-"
     text = f"{100 * value:.2f}"
     return text if std is None else f"{text} ± {100 * std:.2f}"
+
+
+def decimal(value: float | None, form: str = ".3f") -> str:
+    """Returns a number in a format, or `"-"` for `None`."""
+    return "-" if value is None else format(value, form)
 
 
 def mean_and_std(values: Sequence[float], form: str = ".2f", scale: float = 100) -> str:

@@ -3,7 +3,7 @@
 from vicreg_keras.data.dataset import open_dataset
 from vicreg_keras.evaluate.features import require_class_names, require_test_split
 from vicreg_keras.evaluate.records import AblateRecord, to_json
-from vicreg_keras.figures.ablation import ablation
+from vicreg_keras.figures.bars import ablation
 from vicreg_keras.figures.style import save
 from vicreg_keras.modes.options import AblateOptions
 from vicreg_keras.search.compare import UNTRAINED, results_table, train_recipes

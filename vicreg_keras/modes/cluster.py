@@ -1,45 +1,40 @@
 """The mode `cluster`: k-means clusters, compared with the classes, and their map."""
 
-import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
+from vicreg_keras.data.split import Split
 from vicreg_keras.evaluate.clustering import Clustering, ClusterRecord, cluster_eval
+from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.normalization import standardize
 from vicreg_keras.evaluate.projection import Projection, project
-from vicreg_keras.evaluate.records import NAMES
 from vicreg_keras.evaluate.sampling import draw_balanced
 from vicreg_keras.figures.clusters import before_and_after, cluster_map, silhouettes
-from vicreg_keras.figures.style import save
-from vicreg_keras.figures.text_table import format_table, percent
+from vicreg_keras.figures.style import Figure
+from vicreg_keras.figures.text_table import decimal
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import ClusterOptions
 
 _MANY_POINTS = 2000  # So many take t-SNE a while.
-_METRICS = {
-    "matched_accuracy": "matched accuracy",
-    "normalized_mutual_information": "NMI",
-    "adjusted_rand_index": "ARI",
-    "silhouette": "silhouette",
-    "silhouette_by_class": "silhouette by class",
-}
 
 
-@dataclasses.dataclass(frozen=True)
-class ClusterPlane:
+class ClusterPlane(NamedTuple):
     """Some of the clustered examples, as points on a plane.
 
     Attributes:
-        split: Name of their split.
-        sample: `(num_points,)` indices in the split.
-        projection: Their points, and the centroids.
+        sample: `(num_points,)` indices of the examples in their split.
+        examples: The examples.
         clustering: Clusters of the whole split.
+        projection: The points, and the centroids.
+        figure: The points by cluster and by class.
     """
 
-    split: str
     sample: np.ndarray
-    projection: Projection
+    examples: Split
     clustering: Clustering
+    projection: Projection
+    figure: Figure
 
 
 def run(context: Context, options: ClusterOptions) -> ClusterRecord:
@@ -75,56 +70,76 @@ def cluster(
         )
         # The baselines get as many clusters, so that they can be compared.
         num_clusters = found["encoder"].result.settings.num_clusters
-    results = {name: clustering.result for name, clustering in found.items()}
-    _print_clusters(context, split, results)
-
-    features, own = context.features[split], found["encoder"]
+    own, dataset = found["encoder"], context.dataset
+    examples = getattr(dataset, split)
     # Without labels all are of one class.
-    groups = features.labels
+    groups = examples.labels
     if groups is None:
-        groups = np.zeros(len(features.representations))
+        groups = np.zeros(examples.num_examples)
     sample = draw_balanced(groups, options.sample_size, context.seed)
+    examples = examples.take(sample)
     if options.projection == "tsne" and len(sample) >= _MANY_POINTS:
         print(f"Placing {len(sample):,} points by t-SNE: up to a minute...", flush=True)
+    features = context.features[split]
     projection = _project(context, features, sample, options, own.centroids)
-    plane = ClusterPlane(split, sample, projection, own)
-    if context.run is not None:
-        _draw(context, plane, options)
-        if context.dataset.columns is not None and "raw_input" in found:
-            _draw_both(context, found["raw_input"], plane, options)
-    record = ClusterRecord(
-        **context.record_fields,
+    record = context.record(
+        ClusterRecord,
         split=split,
-        results=results,
+        results={name: clustering.result for name, clustering in found.items()},
         projection=projection.settings,
     )
     context.log_metrics(record)
+    figure = cluster_map(
+        projection,
+        own.assignments[sample],
+        examples.labels,
+        dataset.class_names,
+        cluster_to_class=own.result.metrics.cluster_to_class,
+        title=f"{dataset.name}, {split} split",
+        size_inches=options.figure_inches,
+    )
+    context.save_figure(figure, "clusters", "A map of the clusters")
+    plane = ClusterPlane(sample, examples, own, projection, figure)
+    if by_count := own.result.settings.silhouettes:
+        title = "Silhouettes by the number of clusters"
+        context.save_figure(silhouettes(by_count), "silhouettes", title)
+    if dataset.columns is not None and "raw_input" in found:
+        raw_input = context.input_features(split)
+        before = _project(context, raw_input, sample, options)
+        _draw_both(context, plane, before, found["raw_input"])
     return record, plane
 
 
-def _print_clusters(context, split, results):
-    settings = results["encoder"].settings
-    print(
-        f"k-means on {context.dataset.name}, {split} split, {settings.num_clusters} "
-        f"clusters (chosen by: {settings.num_clusters_chosen_by}), seed "
-        f"{context.seed}; accuracy in percent."
+def _draw_both(
+    context: Context, plane: ClusterPlane, before: Projection, clustering: Clustering
+) -> None:
+    """Draws the input and the representation of a table side by side."""
+    planes = {}
+    for title, projection, clusters in (
+        ("scaled input", before, clustering),
+        ("representation", plane.projection, plane.clustering),
+    ):
+        metrics, groups = clusters.result.metrics, plane.examples.labels
+        silhouette = metrics.silhouette_by_class
+        if groups is None:
+            silhouette = metrics.silhouette
+            groups = clusters.assignments[plane.sample]
+        title = f"{title}, silhouette {decimal(silhouette)}"
+        planes[title] = projection.points, groups
+    figure = before_and_after(
+        planes, context.dataset.class_names, settings=before.settings
     )
-    names = ["silhouette"] if settings.num_classes is None else list(_METRICS)
-    lines = [("", *(_METRICS[name] for name in names), "")]
-    for name, result in reversed(results.items()):
-        cells = (_text(result, metric) for metric in names)
-        lines.append((NAMES[name], *cells, ""))
-    print(format_table(lines))
+    title = "The scaled input and the representation side by side"
+    context.save_figure(figure, "input_and_representation", title)
 
 
-def _text(result, metric):
-    value = getattr(result.metrics, metric)
-    if metric == "matched_accuracy":
-        return percent(value)
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _project(context, features, sample, options, centroids=None):
+def _project(
+    context: Context,
+    features: Features,
+    sample: np.ndarray,
+    options: ClusterOptions,
+    centroids: np.ndarray | None = None,
+) -> Projection:
     """Projects representations as `cluster_eval` compares them."""
     is_table = context.dataset.columns is not None
     vectors = features.representations
@@ -136,47 +151,3 @@ def _project(context, features, sample, options, centroids=None):
         seed=context.seed,
         l2_normalized=not is_table,
     )
-
-
-def _draw(context, plane, options):
-    path = context.figure("clusters")
-    labels = context.features[plane.split].labels
-    result = plane.clustering.result
-    figure = cluster_map(
-        plane.projection.points,
-        plane.clustering.assignments[plane.sample],
-        None if labels is None else labels[plane.sample],
-        context.dataset.class_names,
-        plane.projection.centroids,
-        settings=plane.projection.settings,
-        cluster_to_class=result.metrics.cluster_to_class,
-        title=f"{context.dataset.name}, {plane.split} split",
-        size_inches=options.figure_inches,
-    )
-    save(figure, path)
-    if result.settings.silhouettes:
-        figure = silhouettes(result.settings.silhouettes)
-        save(figure, context.figure("silhouettes"))
-    print(f"A map of the clusters: {path}")
-
-
-def _draw_both(context, of_input, plane, options):
-    """Draws the input and the representation of a table side by side."""
-    features = context.input_features(plane.split)
-    projection = _project(context, features, plane.sample, options)
-    labels = features.labels
-    metric = "silhouette" if labels is None else "silhouette_by_class"
-    both = {}
-    for title, points, clustering in (
-        ("scaled input", projection.points, of_input),
-        ("representation", plane.projection.points, plane.clustering),
-    ):
-        groups = clustering.assignments if labels is None else labels
-        title = f"{title}, silhouette {_text(clustering.result, metric)}"
-        both[title] = points, groups[plane.sample]
-    path = context.figure("input_and_representation")
-    figure = before_and_after(
-        both, context.dataset.class_names, settings=projection.settings
-    )
-    save(figure, path)
-    print(f"The scaled input and the representation side by side: {path}")

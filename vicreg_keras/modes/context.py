@@ -3,14 +3,14 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import keras
 
 from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.accuracy import ClassificationFields
+from vicreg_keras.evaluate.accuracy import ClassificationRecord
 from vicreg_keras.evaluate.feature_cache import FeatureCache
 from vicreg_keras.evaluate.features import (
     SPLITS,
@@ -29,8 +29,11 @@ from vicreg_keras.evaluate.linear_probe import (
     fit_head,
     linear_probe,
 )
-from vicreg_keras.evaluate.records import Record, RecordFields, to_json
+from vicreg_keras.evaluate.records import Record, RecordT, to_json
+from vicreg_keras.figures.examples import Tile
+from vicreg_keras.figures.style import Figure, save
 from vicreg_keras.models.saved_encoder import load_encoder
+from vicreg_keras.report.tables import tables
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.training.build import build_encoder
 from vicreg_keras.training.checkpoints import trained_encoder
@@ -135,36 +138,62 @@ class Context:
         """The test split; an `InputError` without one."""
         return require_test_split(self.dataset)
 
-    @property
-    def record_fields(self) -> RecordFields:
-        """The arguments that every `Record` of this context has in common."""
-        return {
+    def record(self, cls: type[RecordT], **values: object) -> RecordT:
+        """Returns a record with the attributes that all of this context have in common.
+
+        Args:
+            cls: Type of the record.
+            **values: Its other attributes.
+        """
+        values |= {
             "dataset": self.dataset.name,
             "encoder": getattr(self.encoder, "folder", None),
             "seed": self.seed,
         }
-
-    @property
-    def classification_fields(self) -> ClassificationFields:
-        """The arguments that every record of accuracies of this context has."""
-        return {
-            **self.record_fields,
-            "split": "test",
-            "num_classes": self.num_classes,
-            "num_train": self.dataset.train.num_examples,
-            "num_validation": self.dataset.validation.num_examples,
-            "num_test": self.test.num_examples,
-        }
+        if issubclass(cls, ClassificationRecord):
+            values |= {
+                "split": "test",
+                "num_classes": self.num_classes,
+                "num_train": self.dataset.train.num_examples,
+                "num_validation": self.dataset.validation.num_examples,
+                "num_test": self.test.num_examples,
+            }
+        return cls(**values)  # type: ignore[arg-type]
 
     def log_metrics(self, record: Record) -> None:
-        """Adds a record to the run's `metrics.jsonl`, where there is a run."""
+        """Prints a record's tables, and adds it to the `metrics.jsonl` of the run."""
+        for table in tables(record):
+            print(table)
         if self.run is not None:
             self.run.create()
             self.run.append_metrics(to_json(record))
 
-    def figure(self, name: str) -> pathlib.Path | None:
-        """Returns the path of a figure, or `None` where there is no run."""
-        return None if self.run is None else self.run.figures / f"{name}.png"
+    def save_figure(self, figure: Figure, name: str, title: str) -> None:
+        """Saves a figure in the run, where there is one, and prints its path.
+
+        Args:
+            figure: The figure.
+            name: Name of its file.
+            title: What it is, for the user.
+        """
+        if self.run is not None:
+            path = self.run.figures / f"{name}.png"
+            save(figure, path)
+            print(f"{title}: {path}")
+
+    def tiles(self, split: Split, indices: Iterable[int]) -> list[Tile]:
+        """Returns examples as they are drawn, each with its class or its file's name.
+
+        Args:
+            split: Examples of the dataset's kind.
+            indices: Which of them.
+        """
+        numbers = list(indices)
+        names = [pathlib.PurePath(split.names[i]).name for i in numbers]
+        if split.labels is not None:
+            names = [self.class_names[split.labels[i]] for i in numbers]
+        images = self.dataset.display_images(split, numbers)
+        return [Tile(image, name) for image, name in zip(images, names, strict=True)]
 
     def output(self, path: str | None, name: str) -> pathlib.Path:
         """Returns the path of an output file.

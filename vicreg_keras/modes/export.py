@@ -25,12 +25,9 @@ from vicreg_keras.export.savedmodel import (
     RECIPE_FILE,
     export_savedmodel,
 )
-from vicreg_keras.figures.export import exported_files
-from vicreg_keras.figures.style import save
-from vicreg_keras.figures.text_table import format_table
+from vicreg_keras.figures.bars import exported_files
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import ExportOptions
-from vicreg_keras.report.tables import describe_files
 from vicreg_keras.workdir.versions import write_version
 
 
@@ -82,7 +79,7 @@ def run(context: Context, options: ExportOptions) -> ExportRecord:
         paths["savedmodel"] = str(version)
     formats = [name for name in _FORMATS if name in options.format]
     if not formats:
-        return ExportRecord(**context.record_fields, paths=paths)
+        return context.record(ExportRecord, paths=paths)
     comparison = Comparison(context.encoder, context.dataset)
     files: list[_File] = []
     for name in formats:
@@ -92,14 +89,11 @@ def run(context: Context, options: ExportOptions) -> ExportRecord:
         print(f"Compared with the encoder, and written: {paths[name]}")
         files += converted
     evaluated = _add_accuracies(context, comparison.own, files)
-    record = ExportRecord(**context.record_fields, paths=paths, files=tuple(evaluated))
-    caption, lines = describe_files(record)
-    print(f"{caption} {os.cpu_count()} threads.\n{format_table(lines)}")
-    figure_path = context.figure("export")
-    if figure_path is not None:
-        save(exported_files(evaluated), figure_path)
-        print(f"Size, time and accuracy of each file: {figure_path}")
+    record = context.record(ExportRecord, paths=paths, files=tuple(evaluated))
     context.log_metrics(record)
+    print(f"Times are of {os.cpu_count()} threads.")
+    figure, title = exported_files(evaluated), "Size, time and accuracy of each file"
+    context.save_figure(figure, "export", title)
     return record
 
 

@@ -3,16 +3,9 @@
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.features import SPLITS
 from vicreg_keras.evaluate.few_labels import draw_labeled
-from vicreg_keras.evaluate.finetune import (
-    MIN_STEPS,
-    FinetuneRecord,
-    FinetuneResult,
-    finetune,
-)
+from vicreg_keras.evaluate.finetune import FinetuneRecord, FinetuneResult, finetune
 from vicreg_keras.evaluate.linear_probe import LinearProbeResult, linear_probe
-from vicreg_keras.figures.label_efficiency import ARMS, label_efficiency
-from vicreg_keras.figures.style import save
-from vicreg_keras.figures.text_table import format_table, percent
+from vicreg_keras.figures.run_figures import label_efficiency
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import FinetuneOptions
 
@@ -45,7 +38,7 @@ def run(context: Context, options: FinetuneOptions) -> FinetuneRecord:
             "Expected images for fine-tuning. Received: "
             f"dataset={dataset.name}, a table. Use mode=linear_eval."
         )
-    fields, num_classes = context.classification_fields, context.num_classes
+    num_classes, _ = context.num_classes, context.test
     frozen: list[LinearProbeResult] = []
     trained: dict[str, list[FinetuneResult]] = {"pretrained": [], "untrained": []}
     for fraction in options.label_fractions:
@@ -67,61 +60,13 @@ def run(context: Context, options: FinetuneOptions) -> FinetuneRecord:
                 seed=seed,
             )
             results.append(result)
-    record = FinetuneRecord(
-        **fields,
+    record = context.record(
+        FinetuneRecord,
         finetuned=tuple(trained["pretrained"]),
         scratch=tuple(trained["untrained"]),
         frozen=tuple(frozen),
     )
-    print(_format(record))
-    path = context.figure("label_efficiency")
-    if path is not None:
-        curves = {
-            arm: [
-                (one.settings.num_train, one.metrics.top1)
-                for one in getattr(record, arm)
-            ]
-            for arm in ARMS
-        }
-        save(label_efficiency(curves, 1 / num_classes), path)
-        print(f"Accuracy over the number of labels: {path}")
     context.log_metrics(record)
+    title = "Accuracy over the number of labels"
+    context.save_figure(label_efficiency({"": record}), "label_efficiency", title)
     return record
-
-
-def _format(record: FinetuneRecord) -> str:
-    epochs = record.finetuned[0].settings.epochs
-    heading = (
-        f"Fine-tuning on {record.dataset}, {record.split} split, {record.num_test} "
-        f"examples of {record.num_classes} classes; {epochs} epochs, at least "
-        f"{MIN_STEPS} steps; seed {record.seed}; top-1 accuracy in percent. Learning "
-        "rates (of encoder and new layer) and C chosen on "
-        f"{record.num_validation} validation labels."
-    )
-    rows: list[tuple[str, ...]] = [
-        ("labels", "of all", "from scratch", "frozen, linear", "fine-tuned", "")
-    ]
-    for scratch, frozen, tuned in zip(
-        record.scratch, record.frozen, record.finetuned, strict=True
-    ):
-        chosen = (
-            f"rates {_rates(scratch)} from scratch, {_rates(tuned)} fine-tuned; "
-            f"C {frozen.settings.C:g}"
-        )
-        converged = "" if frozen.settings.converged else ", not converged"
-        rows.append(
-            (
-                f"{tuned.settings.num_train:,}",
-                f"{100 * tuned.settings.label_fraction:g} %",
-                percent(scratch.metrics.top1),
-                percent(frozen.metrics.top1),
-                percent(tuned.metrics.top1),
-                f"{chosen}{converged}",
-            )
-        )
-    return f"{heading}\n{format_table(rows, num_left=0)}"
-
-
-def _rates(result: FinetuneResult) -> str:
-    settings = result.settings
-    return f"{settings.encoder_learning_rate:g}/{settings.head_learning_rate:g}"

@@ -5,10 +5,11 @@ the same splits. Raw input is always evaluated by `cached`, as SGD at the learni
 of representations tells nothing about it.
 """
 
-from collections.abc import Iterator
+import numpy as np
+from scipy.special import softmax
+from sklearn.metrics import confusion_matrix
 
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.accuracy import ClassificationMetrics
 from vicreg_keras.evaluate.augmented_probe import augmented_probe
 from vicreg_keras.evaluate.features import SPLITS, input_size_problem
 from vicreg_keras.evaluate.few_labels import few_label_probe
@@ -18,12 +19,12 @@ from vicreg_keras.evaluate.linear_eval import (
     chance,
 )
 from vicreg_keras.evaluate.linear_probe import linear_probe
-from vicreg_keras.evaluate.records import NAMES
-from vicreg_keras.figures.text_table import format_table, percent
+from vicreg_keras.figures.examples import confusion, mistake_grid
+from vicreg_keras.figures.text_table import percent
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import LinearEvalOptions
 
-_HEADER = ("", "protocol", "top-1", "top-5", "chosen on the validation split")
+_NUM_MISTAKES = 24
 
 
 def run(context: Context, options: LinearEvalOptions) -> LinearEvalRecord:
@@ -41,7 +42,7 @@ def run(context: Context, options: LinearEvalOptions) -> LinearEvalRecord:
             images.
     """
     dataset, protocol = context.dataset, options.protocol
-    fields, num_classes = context.classification_fields, context.num_classes
+    num_classes, _ = context.num_classes, context.test
     if dataset.columns is not None and protocol != "cached":
         raise InputError(
             "Expected protocol=cached for tables: the others crop and flip images. "
@@ -80,64 +81,35 @@ def run(context: Context, options: LinearEvalOptions) -> LinearEvalRecord:
         results[name] = LinearEvalResult(
             cached=cached, augmented=augmented, few_labels=few_labels
         )
-    record = LinearEvalRecord(
-        **fields,
+    record = context.record(
+        LinearEvalRecord,
         protocol=protocol,
         chance=chance(dataset),
         results=results,
         raw_input_omitted=input_size_problem(dataset),
     )
-    print(format_record(record))
     context.log_metrics(record)
+    if context.run is not None and protocol != "augmented":
+        _draw(context)
     return record
 
 
-def format_record(record: LinearEvalRecord) -> str:
-    """Returns a text table of a record, accuracies in percent.
-
-    Each line has a baseline or the encoder, a protocol, and in the last column what was
-    chosen on the validation split.
-    """
-    top1, top5 = percent(record.chance.top1), percent(record.chance.top5)
-    rows: list[tuple[str, ...]] = [_HEADER]
-    rows.append((NAMES["chance"], "-", top1, top5, ""))
-    if record.raw_input_omitted:
-        omitted = f"omitted: {record.raw_input_omitted}"
-        rows.append((NAMES["raw_input"], "cached", "-", "-", omitted))
-    for name in reversed(record.results):
-        for protocol, metrics, chosen in _lines(record.results[name]):
-            stds = (getattr(metrics, f"{key}_std", None) for key in ("top1", "top5"))
-            texts = map(percent, (metrics.top1, metrics.top5), stds)
-            rows.append((NAMES[name], protocol, *texts, chosen))
-    heading = (
-        f"Linear evaluation of {record.dataset}, {record.split} split: "
-        f"{record.num_test} examples of {record.num_classes} classes, "
-        f"{record.num_train} training and {record.num_validation} validation examples; "
-        f"protocol {record.protocol}, seed {record.seed}; accuracy in percent."
+def _draw(context: Context) -> None:
+    """Draws what the linear head confuses, and its most confident mistakes."""
+    test, names = context.test, context.class_names
+    scores = context.head.scores(context.features["test"].representations)
+    probabilities = softmax(scores.astype(np.float64), axis=1)
+    confidences, predicted = probabilities.max(axis=1), scores.argmax(axis=1)
+    counts = confusion_matrix(test.labels, predicted, labels=range(len(names)))
+    head = (
+        f"Linear head on frozen representations (cached), {context.dataset.name}, test"
     )
-    return f"{heading}\n{format_table(rows, num_left=2)}"
-
-
-def _lines(
-    result: LinearEvalResult,
-) -> Iterator[tuple[str, ClassificationMetrics, str]]:
-    """Protocol, metrics and what was chosen, for each protocol that was run."""
-    if cached := result.cached:
-        chosen = f"C {cached.settings.C:g}" + _convergence(cached.settings.converged)
-        yield "cached", cached.metrics, chosen
-    if augmented := result.augmented:
-        rate, epochs = augmented.settings.learning_rate, augmented.settings.epochs
-        yield "augmented", augmented.metrics, f"learning rate {rate:g}, {epochs} epochs"
-    if few_labels := result.few_labels:
-        settings = few_labels.settings
-        values = sorted({draw.C for draw in settings.draws})
-        chosen = f"C {', '.join(f'{value:g}' for value in values)} "
-        chosen += f"({settings.C_chosen_by}), {len(settings.draws)} draws"
-        chosen += _convergence(settings.converged)
-        count = settings.labels_per_class
-        protocol = f"{count} label{'s' if count > 1 else ''} per class"
-        yield protocol, few_labels.metrics, chosen
-
-
-def _convergence(converged: bool) -> str:
-    return "" if converged else ", not converged"
+    context.save_figure(confusion(counts, names, head), "confusion", "Its confusions")
+    (wrong,) = np.nonzero(predicted != test.labels)
+    order = np.argsort(-confidences[wrong], kind="stable")[:_NUM_MISTAKES]
+    tiles = [
+        tile._replace(note=f"as {names[predicted[i]]}, {percent(confidences[i])} %")
+        for i, tile in zip(wrong[order], context.tiles(test, wrong[order]), strict=True)
+    ]
+    caption = f"{head}: the mistakes with the highest probability of the wrong class."
+    context.save_figure(mistake_grid(tiles, caption), "mistakes", "Its mistakes")

@@ -1,27 +1,22 @@
 """The mode `retrieve`: nearest neighbors of test examples, or of user-provided ones."""
 
 import csv
-import pathlib
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.features import (
     SPLITS,
     concatenate_features,
     extract_features,
-    require_class_names,
-    require_test_split,
 )
 from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.evaluate.index_comparison import compare_index
-from vicreg_keras.evaluate.records import NAMES
 from vicreg_keras.evaluate.retrieval import (
     RetrieveRecord,
     pick_queries,
     retrieval_eval,
 )
-from vicreg_keras.figures.neighbors import Tile, neighbor_grid
+from vicreg_keras.figures.examples import neighbor_grid
 from vicreg_keras.figures.style import save
-from vicreg_keras.figures.text_table import format_table, percent
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import RetrieveOptions
 from vicreg_keras.workdir.files import folder_name, write_file
@@ -47,10 +42,7 @@ def run(context: Context, options: RetrieveOptions) -> RetrieveRecord | None:
             test split.
     """
     if options.query is None:
-        require_class_names(context.dataset)
-        require_test_split(context.dataset)
-        index = open_index(context, options.index, options.search_parameters)
-        return _evaluate(context, index, options.num_neighbors)
+        return evaluate(context, options)
     path = context.output(options.output, "neighbors.csv")
     examples = context.dataset.load_user_examples(options.query)
     index = open_index(context, options.index, options.search_parameters)
@@ -101,64 +93,46 @@ def open_index(
     return index
 
 
-def neighbors_by_class(
-    context: Context, index: NeighborIndex, num_neighbors: int
-) -> tuple[list[Tile], list[list[Tile]]]:
-    """Returns a random test example of each class, and its nearest training examples.
-
-    Args:
-        context: Of a labeled dataset with a test split.
-        index: See `open_index`.
-        num_neighbors: Neighbors of each example.
-
-    Returns:
-        The examples, and the neighbors of each, the nearest first.
-    """
-    dataset, test = context.dataset, context.dataset.test
-    picks = pick_queries(test.labels, context.seed)
-    labels = test.labels[picks]
-    names = [dataset.class_names[label] for label in labels]
-    queries = list(map(Tile, dataset.display_images(test, picks), names))
-    representations = context.features["test"].representations[picks]
-    found = zip(*index.search(representations, num_neighbors), labels, strict=True)
-    return queries, [_tiles(context, index, *one) for one in found]
-
-
-def _evaluate(context, index, num_neighbors):
+def evaluate(context: Context, options: RetrieveOptions) -> RetrieveRecord:
+    """See `run` without a query."""
+    num_classes, test = context.num_classes, context.test
+    index = open_index(context, options.index, options.search_parameters)
     exact = index.factory_string == "Flat"
     results = {}
-    for name, (*database, test) in context.each(SPLITS):
+    for name, (*database, queries) in context.each(SPLITS):
         results[name] = retrieval_eval(
             concatenate_features(database),
-            test,
-            num_classes=context.dataset.num_classes,
+            queries,
+            num_classes=num_classes,
             index=None if exact or name != "encoder" else index,
         )
     comparison = None
     if not exact:
-        database, queries = _database(context), context.features["test"]
         comparison = compare_index(
-            index, database.representations, queries.representations, k=num_neighbors
+            index,
+            _database(context).representations,
+            context.features["test"].representations,
+            k=options.num_neighbors,
         )
-    record = RetrieveRecord(
-        **context.record_fields,
+    record = context.record(
+        RetrieveRecord,
         split="test",
         num_database=index.num_vectors,
-        num_queries=context.dataset.test.num_examples,
-        num_classes=context.dataset.num_classes,
+        num_queries=test.num_examples,
+        num_classes=num_classes,
         results=results,
         index=index.factory_string,
         search_parameters=index.search_parameters,
-        num_neighbors=num_neighbors,
+        num_neighbors=options.num_neighbors,
         index_metrics=comparison,
     )
-    _print_retrieval(record)
-    path = context.figure("retrieval")
-    if path is not None:
-        tiles = neighbors_by_class(context, index, num_neighbors)
-        save(neighbor_grid(*tiles), path)
-        print(f"One example of each class and its nearest: {path}")
     context.log_metrics(record)
+    picks = pick_queries(test.labels, context.seed)
+    representations = context.features["test"].representations[picks]
+    found = index.search(representations, options.num_neighbors)
+    figure = _draw(context, test.take(picks), *found)
+    title = "One example of each class and its nearest"
+    context.save_figure(figure, "retrieval", title)
     return record
 
 
@@ -174,11 +148,9 @@ def _write_neighbors(context, examples, index, num_neighbors, path):
                 neighbor, name = index.names[number], _class_name(index, number)
                 writer.writerow((query, rank, neighbor, name, f"{distance:.6f}"))
     shown = range(min(_MAX_QUERIES, examples.num_examples))
-    pictures = context.dataset.display_images(examples, shown)
-    queries = list(map(Tile, pictures, map(_short, examples.names)))
-    tiles = [_tiles(context, index, distances[i], neighbors[i]) for i in shown]
     figure_path = path.with_suffix(".png")
-    save(neighbor_grid(queries, tiles), figure_path)
+    figure = _draw(context, examples.take(shown), distances, neighbors)
+    save(figure, figure_path)
     print(
         f"{examples.num_examples} examples, their nearest {neighbors.shape[1]}: {path}"
     )
@@ -191,18 +163,23 @@ def _database(context):
     return concatenate_features([features["train"], features["validation"]])
 
 
-def _tiles(context, index, distances, neighbors, label=None):
-    """Returns a query's neighbors, for a figure."""
-    dataset, tiles = context.dataset, []
-    for distance, number in _found(distances, neighbors):
-        split, position = dataset.train, number
-        if number >= split.num_examples:
-            split, position = dataset.validation, number - split.num_examples
-        (picture,) = dataset.display_images(split, [position])
-        name = _class_name(index, number) or _short(index.names[number])
-        wrong = label is not None and index.labels[number] != label
-        tiles.append(Tile(picture, name, float(distance), bool(wrong)))
-    return tiles
+def _draw(context, queries, distances, neighbors):
+    """Draws queries beside the training and validation examples found for them."""
+    train, validation = context.dataset.train, context.dataset.validation
+    tiles = []
+    for query, nearest in enumerate(zip(distances, neighbors, strict=False)):
+        tiles.append([])
+        for distance, number in _found(*nearest):
+            split, position = train, number
+            if number >= train.num_examples:
+                split, position = validation, number - train.num_examples
+            (tile,) = context.tiles(split, [position])
+            wrong = False
+            if queries.labels is not None:
+                wrong = split.labels[position] != queries.labels[query]
+            tiles[-1].append(tile._replace(note=f"{distance:.2f}", wrong=wrong))
+    queries = context.tiles(queries, range(queries.num_examples))
+    return neighbor_grid(queries, tiles)
 
 
 def _found(distances, neighbors):
@@ -213,34 +190,3 @@ def _found(distances, neighbors):
 
 def _class_name(index, number):
     return "" if index.labels is None else index.class_names[index.labels[number]]
-
-
-def _short(name):
-    """Returns a file's name without its folders."""
-    return pathlib.PurePath(name).name
-
-
-def _print_retrieval(record: RetrieveRecord) -> None:
-    print(
-        f"Retrieval on {record.dataset}: {record.num_queries} test examples against "
-        f"{record.num_database} training ones; cosine similarity; in percent."
-    )
-    names, results = list(record.results), list(record.results.values())
-    lines = [["", *(NAMES[name] for name in names[::-1])]]
-    for measure in ("precision", "recall", "hit_rate"):
-        for k in getattr(results[0], measure):
-            values = [getattr(one, measure)[k] for one in results[::-1]]
-            lines.append([f"{measure.replace('_', ' ')} at {k}", *map(percent, values)])
-    values = [one.mean_average_precision for one in results[::-1]]
-    lines.append(["mean average precision", *map(percent, values)])
-    print(format_table(lines))
-    metrics = record.index_metrics
-    if metrics is not None:
-        print(
-            f"{record.index} ({record.search_parameters}): "
-            f"recall@{record.num_neighbors} {metrics.recall:.4f} against exact search; "
-            f"{metrics.queries_per_second:,.0f} queries/s, {metrics.speedup:.1f} times "
-            f"exact search's {metrics.exact_queries_per_second:,.0f}; built in "
-            f"{metrics.build_seconds:.1f} s; {metrics.num_bytes / 2**20:.1f} MiB "
-            f"(exact: {metrics.exact_num_bytes / 2**20:.1f})."
-        )

@@ -1,12 +1,10 @@
 """The mode `spectrum`: ranks and spread of the representations, without labels."""
 
 from vicreg_keras.evaluate.collapse import diagnose_collapse
-from vicreg_keras.evaluate.records import NAMES, PretrainRecord, read_records
+from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.evaluate.sampling import draw
 from vicreg_keras.evaluate.spectrum import SpectrumRecord, spectrum
-from vicreg_keras.figures import text_table
-from vicreg_keras.figures.spectrum import eigenvalue_decay
-from vicreg_keras.figures.style import save
+from vicreg_keras.figures.run_figures import eigenvalue_decay
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import SpectrumOptions
 from vicreg_keras.training.scores import embedding_diagnosis
@@ -37,28 +35,17 @@ def run(context: Context, options: SpectrumOptions) -> SpectrumRecord:
         epochs = read_records(context.run, PretrainRecord)
         found = [embedding_diagnosis(epoch.metrics) for epoch in epochs]
         diagnoses += list(filter(None, found))[-1:]
-    width = context.features["train"].representations.shape[1]
-    lines = [("", "RankMe", "effective rank", "alpha", "std, mean", "dead", "of")]
-    for name, one in reversed(results.items()):
-        alpha = "-" if one.alpha is None else f"{one.alpha:.2f}"
-        ranks = f"{one.rankme:.1f}", f"{one.effective_rank:.1f}", alpha
-        spread = f"{one.std_mean:.3g}", str(one.dead_dimensions), str(width)
-        lines.append((NAMES[name], *ranks, *spread))
-    print(f"Spectrum of {len(sample)} training representations, without labels.")
-    print(text_table.format_table(lines))
-    for diagnosis in diagnoses:
-        print(f"{diagnosis.state.capitalize()}. {diagnosis.text}")
-    path = context.figure("spectrum")
-    if path is not None:
-        save(eigenvalue_decay(results), path)
-        print(f"Its eigenvalues: {path}")
-    record = SpectrumRecord(
-        **context.record_fields,
+    record = context.record(
+        SpectrumRecord,
         split="train",
         num_examples=len(sample),
-        representation_size=width,
+        representation_size=context.features["train"].representations.shape[1],
         results=results,
         diagnoses=tuple(diagnoses),
     )
     context.log_metrics(record)
+    for diagnosis in diagnoses:
+        print(f"{diagnosis.state.capitalize()}. {diagnosis.text}")
+    figure = eigenvalue_decay({"": record})
+    context.save_figure(figure, "spectrum", "Its eigenvalues")
     return record

@@ -4,24 +4,28 @@
   const map = byId("map");
   if (!map) return;
   const data = JSON.parse(byId("map-data").textContent);
-  const [ring, canvas, sheet] = [byId("map-ring"), byId("map-image"), byId("map-sheet")];
+  const [canvas, sheet] = [byId("map-image"), byId("map-sheet")];
+  const rings = map.querySelectorAll(".ring");
+  // A point has a place in every panel: places begin again after the last point.
+  const places = data.places.flat();
+  const numPoints = data.texts.length;
   let shown = -1;
 
-  const show = (number) => {
-    if (number < 0 || number === shown) return;
-    shown = number;
-    const [x, y] = data.places[number];
-    ring.setAttribute("cx", x);
-    ring.setAttribute("cy", y);
-    ring.removeAttribute("hidden");
-    const words = Object.entries(data.groups).map(
-      ([kind, names]) => (kind === "class" ? "class: " : "") + names[number],
-    );
-    byId("map-words").textContent = words.join("; ");
-    canvas.setAttribute("aria-label", "image of " + words.join("; "));
+  const show = (place) => {
+    if (place < 0 || place === shown) return;
+    shown = place;
+    const number = place % numPoints;
+    rings.forEach((ring, panel) => {
+      const [x, y] = data.places[panel][number];
+      ring.setAttribute("cx", x);
+      ring.setAttribute("cy", y);
+      ring.removeAttribute("hidden");
+    });
+    byId("map-words").textContent = data.texts[number];
+    canvas.setAttribute("aria-label", `image of ${data.texts[number]}`);
     // Resolved at once but for the first time, while the sheet is being read.
     sheet.decode().then(() => {
-      if (shown !== number) return;
+      if (shown !== place) return;
       const { tile, columns } = data;
       const context = canvas.getContext("2d");
       context.imageSmoothingEnabled = false;
@@ -33,10 +37,10 @@
     });
   };
 
-  // The point for which `cost` is least; costs of Infinity are none.
+  // The place for which `cost` is least; costs of Infinity are none.
   const best = (cost) => {
     let [found, least] = [-1, Infinity];
-    data.places.forEach(([x, y], number) => {
+    places.forEach(([x, y], number) => {
       const value = cost(x, y, number);
       if (value < least) [found, least] = [number, value];
     });
@@ -66,7 +70,7 @@
     if (!direction) return;
     event.preventDefault();
     if (shown < 0) return show(0);
-    const [x, y] = data.places[shown];
+    const [x, y] = places[shown];
     // The nearest that lies rather in this direction than across it.
     show(best((left, top, number) => {
       const along = (left - x) * direction[0] + (top - y) * direction[1];

@@ -1,55 +1,146 @@
 """The report of a run, or of several side by side: one HTML file, no network."""
 
 import base64
+import collections
 import hashlib
 import importlib.resources
+import json
 import pathlib
-import string
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from vicreg_keras.evaluate.records import PretrainRecord
-from vicreg_keras.report.cluster_map import map_section
-from vicreg_keras.report.elements import Html, element, join, markup, paragraph
-from vicreg_keras.report.examples import (
-    confusion_section,
-    mistakes_section,
-    neighbors_section,
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.clustering import ClusterRecord
+from vicreg_keras.evaluate.collapse import COLLAPSED_STD
+from vicreg_keras.evaluate.finetune import FinetuneRecord
+from vicreg_keras.evaluate.knn import (
+    PUBLISHED_K,
+    PUBLISHED_TEMPERATURE,
+    KnnEvalRecord,
 )
-from vicreg_keras.report.pictures import Pictures
-from vicreg_keras.report.results import results_section
-from vicreg_keras.report.runs import Run, not_run_yet, read_runs
-from vicreg_keras.report.settings import settings_section, versions_section
-from vicreg_keras.report.tables import files_section, labels_section, retrieval_section
-from vicreg_keras.report.training import collapse_section, training_section
+from vicreg_keras.evaluate.linear_eval import LinearEvalRecord
+from vicreg_keras.evaluate.records import (
+    ExportRecord,
+    PretrainRecord,
+    Record,
+    last_records,
+)
+from vicreg_keras.evaluate.retrieval import RetrieveRecord
+from vicreg_keras.evaluate.spectrum import SpectrumRecord
+from vicreg_keras.figures.run_figures import run_figures
+from vicreg_keras.figures.style import to_png
+from vicreg_keras.figures.text_table import Line, Table, numeric_columns
+from vicreg_keras.report.images import embed, make_sheet
+from vicreg_keras.report.tables import summary, tables
 from vicreg_keras.workdir.files import write_file
 from vicreg_keras.workdir.run_folder import RunFolder
 
-_OfRuns = Callable[[Sequence[Run]], Html]
-_OfPictures = Callable[[Pictures], Html]
-# The sections in their order, with what draws them: of runs, and of pictures.
-SECTIONS: dict[str, tuple[_OfRuns | None, _OfPictures | None]] = {
-    "Results": (results_section, None),
-    "Training": (training_section, None),
-    "Collapse": (collapse_section, None),
-    "Confusion": (None, confusion_section),
-    "Mistakes": (None, mistakes_section),
-    "Retrieval": (retrieval_section, neighbors_section),
-    "Clusters": (None, map_section),
-    "Labels": (labels_section, None),
-    "Files": (files_section, None),
-    "Settings": (settings_section, None),
-    "Versions": (versions_section, None),
-}
+_Runs = Mapping[str, RunFolder]
+
+
+class ClusterMap(NamedTuple):
+    """Examples on a figure, whose images are displayed when they are pointed at.
+
+    Attributes:
+        figure: Content of the figure's PNG.
+        positions: `(num_panels, N, 2)`, see `figures.clusters.positions`.
+        images: uint8 `(N, H, W, 3)` in [0, 255].
+        texts: What is written beside each image.
+    """
+
+    figure: bytes
+    positions: np.ndarray
+    images: np.ndarray
+    texts: Sequence[str]
+
+
+class Section(NamedTuple):
+    """A part of the page.
+
+    Attributes:
+        name: Its heading.
+        records: The records whose tables it shows.
+        figures: Names of figures: curves of all runs, or those in each run's folder.
+        note: What the reader has to know.
+    """
+
+    name: str
+    records: tuple[type[Record], ...]
+    figures: tuple[str, ...] = ()
+    note: str = ""
+
+
+_COMPARED = (LinearEvalRecord, KnnEvalRecord, RetrieveRecord, ClusterRecord)
+SECTIONS = (
+    Section(
+        "Training",
+        (PretrainRecord,),
+        ("loss", "accuracy"),
+        f"The kNN accuracy (k {PUBLISHED_K}, temperature {PUBLISHED_TEMPERATURE}, "
+        "cosine similarity) is of the validation split, among fewer neighbors than in "
+        "the kNN evaluation: the two are not to be compared.",
+    ),
+    Section(
+        "Collapse",
+        (SpectrumRecord,),
+        ("collapse", "spectrum"),
+        f"Under a standard deviation of {COLLAPSED_STD['embedding']}, all images have "
+        "practically the same embedding, and nothing is learned. The ranks count the "
+        "directions in which training representations vary, without labels; the "
+        "embeddings' falls first where the covariance term fails. alpha is the "
+        "exponent of the eigenvalues' decay.",
+    ),
+    Section(
+        "Linear",
+        (LinearEvalRecord,),
+        ("confusion", "mistakes"),
+        "Of a labeled dataset with a test split. cached: logistic regression on frozen "
+        "representations of plain images; augmented: a linear head on the frozen "
+        "encoder, trained by SGD on cropped and flipped images; labels per class: "
+        "logistic regression, mean and standard deviation of draws. Chance is guessing "
+        "evenly.",
+    ),
+    Section("Neighbors", (KnnEvalRecord, RetrieveRecord), ("retrieval",)),
+    Section(
+        "Clusters",
+        (ClusterRecord,),
+        ("clusters",),
+        "Clusters are found among the representations, not on the map, where "
+        "neighborhoods mean something, and sizes of groups and gaps between them do "
+        "not. Mutual information (NMI, 0 to 1), the adjusted Rand index (ARI, 0 by "
+        "chance, 1 for the same groups) and the silhouette (-1 to 1) are no "
+        "percentages.",
+    ),
+    Section("Labels", (FinetuneRecord,), ("label_efficiency",)),
+    Section("Files", (ExportRecord,), ("export",)),
+)
+_NAMES = ("Results", *(section.name for section in SECTIONS), "Settings", "Versions")
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader(__package__, "."),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+)
+_ENVIRONMENT.filters["numeric_columns"] = numeric_columns
+# Its macros, of which a type checker knows nothing.
+_HTML: Any = _ENVIRONMENT.get_template("elements.html").module
 
 
 def build_report(
-    folders: Sequence[RunFolder], path: pathlib.Path, pictures: Pictures | None = None
+    folders: Sequence[RunFolder],
+    path: pathlib.Path,
+    cluster_map: ClusterMap | None = None,
 ) -> None:
     """Writes the page of what the folders of runs hold.
 
     Of each mode the last record counts. What is not there yet is named with the command
-    that gives it. Several runs are compared: a column each in the tables, a line each
-    in the figures, and of the flags those that differ.
+    that gives it. Several runs are compared: a column each in the table of results, a
+    line each in the curves, and of the flags those that differ.
 
     The page opens without a network: scripts, styles and images are part of it, and
     it forbids the browser to load anything.
@@ -57,54 +148,159 @@ def build_report(
     Args:
         folders: Folders of at least one run.
         path: Path of the HTML file.
-        pictures: Examples of the first run, or `None`.
+        cluster_map: What stands for the figure of clusters, or `None`.
 
     Raises:
         InputError: If a folder is not that of a run.
     """
-    page = _page(read_runs(folders), pictures)
+    runs = _name_runs(folders)
+    drawn = {
+        name: _HTML.figure(embed(to_png(figure)))
+        for name, figure in run_figures(runs).items()
+    }
+    if cluster_map is not None:
+        drawn["clusters"] = _map(cluster_map)
+    parts = {section.name: _section(section, runs, drawn) for section in SECTIONS}
+    parts |= {"Results": _results(runs), "Settings": _settings(runs)}
+    parts |= {"Versions": _versions(runs)}
+    files = importlib.resources.files(__package__)
+    style, script = (
+        files.joinpath(f).read_text("utf-8") for f in ("page.css", "map.js")
+    )
+    # This script and no other runs, whatever else the page might come to hold.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = _ENVIRONMENT.get_template("page.html").render(
+        runs=[_subtitle(name, run) for name, run in runs.items()],
+        title=f"VICReg: {', '.join(runs)}",
+        sections={name: parts[name] for name in _NAMES},
+        style=Markup(style),
+        script=Markup(script),
+        digest=digest,
+    )
     with write_file(path) as file:
         # File names may hold bytes that are no text.
         file.write(page.encode("utf-8", "replace"))
 
 
-def _page(runs: Sequence[Run], pictures: Pictures | None) -> str:
-    files = importlib.resources.files(__package__)
-    names = ("page.html", "page.css", "map.js")
-    page, style, script = (files.joinpath(name).read_text("utf-8") for name in names)
-    # This script and no other runs, whatever else the page might come to hold.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    links = [element("a", name, href=f"#{name.lower()}") for name in SECTIONS]
-    return string.Template(page).substitute(
-        title=markup(f"VICReg: {', '.join(run.name for run in runs)}"),
-        subtitle=join(map(_subtitle, runs)),
-        links="\n".join(links),
-        sections="\n".join(_section(name, runs, pictures) for name in SECTIONS),
-        style=style,
-        script=script,
-        digest=digest,
-    )
+def _name_runs(folders: Sequence[RunFolder]) -> dict[str, RunFolder]:
+    """Returns runs by the names of their folders, or by their paths where equal."""
+    names = [folder.path.resolve().name for folder in folders]
+    counts = collections.Counter(names)
+    runs = {}
+    for name, folder in zip(names, folders, strict=True):
+        if not folder.metrics.exists() and not folder.flags.exists():
+            raise InputError(
+                "Expected the folder of a run, with metrics.jsonl or flags.flags. "
+                f"Received: workdir={folder.path}, which has neither. Train there "
+                "first, or name another."
+            )
+        runs[name if counts[name] == 1 else str(folder.path)] = folder
+    return runs
 
 
-def _section(name: str, runs: Sequence[Run], pictures: Pictures | None) -> Html:
-    of_runs, of_pictures = SECTIONS[name]
-    parts = [element("h2", name, id=f"{name.lower()}-heading")]
-    if of_runs:
-        parts.append(of_runs(runs))
-    if of_pictures and pictures is None:
-        parts.append(not_run_yet(runs, runs[0], "evaluate"))
-    elif of_pictures:
-        if len(runs) > 1:
-            parts.append(paragraph(f"Of the run {runs[0].name}."))
-        parts.append(of_pictures(pictures))
-    key = name.lower()
-    return element("section", *parts, id=key, aria_labelledby=f"{key}-heading")
-
-
-def _subtitle(run: Run) -> Html:
+def _subtitle(name: str, run: RunFolder) -> str:
     """What was trained on what, as far as the flags tell."""
-    known = [run.settings[k] for k in ("encoder", "dataset") if k in run.settings]
-    text = f"{run.name}: {' on '.join(known)}" if known else run.name
-    for last in run.records[PretrainRecord][-1:]:
+    flags = run.read_flags()
+    known = [flags[key] for key in ("encoder", "dataset") if key in flags]
+    text = f"{name}: {' on '.join(known)}" if known else name
+    for last in last_records({name: run}, PretrainRecord).values():
         text += f", {last.epoch} epochs, {last.minutes:.1f} minutes"
-    return paragraph(f"{text}, without labels." if known else text)
+    return f"{text}, without labels." if known else text
+
+
+def _results(runs: _Runs) -> Iterator[Markup]:
+    records: dict[str, list[Record]] = {name: [] for name in runs}
+    for cls in _COMPARED:
+        for name, record in last_records(runs, cls).items():
+            records[name].append(record)
+    if any(records.values()):
+        yield _HTML.table(summary(records))
+        yield _HTML.note(
+            "All choices (C, k, temperature, learning rate) are made on the validation "
+            "split, never on the test split."
+        )
+    for name, run in runs.items():
+        if not records[name]:
+            yield _missing(name, run, "evaluate")
+
+
+def _section(
+    section: Section, runs: _Runs, drawn: Mapping[str, Markup]
+) -> Iterator[Markup]:
+    """Tables of each run's records, then figures, and commands for what is missing."""
+    for cls in section.records:
+        found = last_records(runs, cls)
+        for name, record in found.items():
+            whose = f"{name}: " if len(runs) > 1 else ""
+            for diagnosis in getattr(record, "diagnoses", ()):
+                yield _HTML.diagnosis(whose, diagnosis)
+            for table in tables(record):
+                yield _HTML.table(table._replace(caption=f"{whose}{table.caption}"))
+        for name in runs.keys() - found.keys():
+            yield _missing(name, runs[name], cls.mode)
+    for figure in section.figures:
+        if figure in drawn:
+            yield drawn[figure]
+            continue
+        for name, run in runs.items():
+            path = run.figures / f"{figure}.png"
+            if path.exists():
+                caption = name if len(runs) > 1 else ""
+                yield _HTML.figure(embed(path.read_bytes()), caption)
+    if section.note:
+        yield _HTML.note(section.note)
+
+
+def _missing(name: str, run: RunFolder, mode: str) -> Markup:
+    return _HTML.missing(name, mode, shlex.quote(str(run.path)))
+
+
+def _map(cluster_map: ClusterMap) -> Markup:
+    figure, sheet = embed(cluster_map.figure), make_sheet(cluster_map.images)
+    places = cluster_map.positions * (figure.width, figure.height)
+    data = {
+        "tile": sheet.side,
+        "columns": sheet.num_columns,
+        "places": np.round(places, 1).tolist(),
+        "texts": list(cluster_map.texts),
+    }
+    return _HTML.map(figure, sheet.address, data)
+
+
+def _settings(runs: _Runs) -> Iterator[Markup]:
+    """The flags of a run; of several, first those in which they differ."""
+    flags = {name: run.read_flags() for name, run in runs.items()}
+    lines = sorted(_side_by_side(flags))
+    if len(runs) == 1:
+        yield _values_table("Flags of the run.", runs, lines)
+        return
+    # Every run has a folder of its own: that they differ tells nothing.
+    lines = [line for line in lines if line[0] != "workdir"]
+    differing = [line for line in lines if len(set(line[1:])) > 1]
+    same = [line for line in lines if line not in differing]
+    yield _values_table("Flags in which the runs differ.", runs, differing)
+    yield _values_table("Flags that are the same.", runs, same)
+
+
+def _versions(runs: _Runs) -> Iterator[Markup]:
+    environments = {}
+    for name, run in runs.items():
+        text = run.environment.read_text() if run.environment.exists() else "{}"
+        environments[name] = {
+            key: ", ".join(value) if isinstance(value, list) else str(value)
+            for key, value in json.loads(text).items()
+        }
+    lines = _side_by_side(environments)
+    yield _values_table("Versions and hardware of training.", runs, lines)
+
+
+def _side_by_side(runs: Mapping[str, Mapping[str, str]]) -> list[tuple[str, ...]]:
+    """A line per name, with the value of each run."""
+    names = dict.fromkeys(name for values in runs.values() for name in values)
+    return [(name, *(run.get(name, "-") for run in runs.values())) for name in names]
+
+
+def _values_table(caption: str, runs: _Runs, lines: Sequence[Line]) -> Markup:
+    if not lines:
+        return _HTML.note(f"{caption} There are none.")
+    return _HTML.table(Table(caption, [("", *runs), *lines]))

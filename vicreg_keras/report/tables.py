@@ -1,118 +1,273 @@
-"""Sections with a table per run: retrieval, accuracy over labels, exported files."""
+"""What the records of evaluations say, as tables that modes print and the page shows.
 
-from collections.abc import Callable, Sequence
+In each table the baselines come first, and the encoder last.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vicreg_keras.evaluate.finetune import FinetuneRecord
+from vicreg_keras.evaluate.accuracy import ClassificationMetrics
+from vicreg_keras.evaluate.clustering import ClusterRecord
+from vicreg_keras.evaluate.finetune import MIN_STEPS, FinetuneRecord, FinetuneResult
+from vicreg_keras.evaluate.knn import KnnEvalRecord
+from vicreg_keras.evaluate.linear_eval import LinearEvalRecord, LinearEvalResult
 from vicreg_keras.evaluate.records import NAMES, ExportRecord, Record
 from vicreg_keras.evaluate.retrieval import RetrieveRecord
+from vicreg_keras.evaluate.spectrum import SpectrumRecord
 from vicreg_keras.export.compare import NUM_TIMED_CALLS
-from vicreg_keras.figures.label_efficiency import ARMS, label_efficiency
-from vicreg_keras.figures.text_table import percent
-from vicreg_keras.report.elements import Html, element, embed_figure, join, table
-from vicreg_keras.report.runs import Run, last_records, missing
+from vicreg_keras.figures.text_table import Line, Table, decimal, percent
+
+_CHOSEN = "chosen on the validation split"
 
 
-def retrieval_section(runs: Sequence[Run]) -> Html:
-    """Returns precision, recall and hit rate at every k, beside the baselines.
-
-    Args:
-        runs: The runs of the page.
-    """
-    return _per_run(runs, RetrieveRecord, _retrieval_table)
-
-
-def labels_section(runs: Sequence[Run]) -> Html:
-    """Returns accuracies after training on parts of the labels.
+def tables(record: Record) -> list[Table]:
+    """Returns the tables of an evaluation's record.
 
     Args:
-        runs: The runs of the page.
+        record: What a mode logged; a record of another kind has no table.
     """
-    curves: dict[str, list[tuple[int, float]]] = {}
-    chances: set[float] = set()
-    for name, record in last_records(runs, FinetuneRecord).items():
-        for arm in ARMS:
-            results = getattr(record, arm)
-            points = [(one.settings.num_train, one.metrics.top1) for one in results]
-            chances.add(1 / record.num_classes)
-            if len(runs) == 1:
-                curves[arm] = points
-            elif arm == "finetuned":
-                curves[f"{name}, fine-tuned"] = points
-    tables = _per_run(runs, FinetuneRecord, _labels_table)
-    if not curves:
-        return tables
-    chance = chances.pop() if len(chances) == 1 else None
-    return join([embed_figure(label_efficiency(curves, chance), "labels"), tables])
+    describe = _TABLES.get(type(record))
+    return list(describe(record)) if describe else []
 
 
-def files_section(runs: Sequence[Run]) -> Html:
-    """Returns TFLite and ONNX files beside the encoder.
+def summary(runs: Mapping[str, Sequence[Record]]) -> Table:
+    """Returns the table of the metrics to look at first.
 
     Args:
-        runs: The runs of the page.
+        runs: By the run's name, the last record of each evaluation. Columns are the
+            encoder and its baselines of a single run, the encoders of several.
     """
-    return _per_run(runs, ExportRecord, _files_table)
+    datasets = {record.dataset for records in runs.values() for record in records}
+    cells: dict[str, dict[str, str]] = {}
+    for run, records in runs.items():
+        for record in records:
+            for metric, texts in _headlines(record):
+                if len(datasets) > 1:
+                    metric += f", {record.dataset}"
+                line = cells.setdefault(metric, {})
+                if len(runs) > 1:
+                    line[run] = texts["encoder"]
+                else:
+                    line.update({NAMES[name]: text for name, text in texts.items()})
+    columns = dict.fromkeys(column for line in cells.values() for column in line)
+    lines: list[Line] = [("", *columns)]
+    for metric, line in cells.items():
+        lines.append((metric, *(line.get(column, "-") for column in columns)))
+    title = "The encoder of each run" if len(runs) > 1 else "What pretraining added"
+    return Table(f"{title} on {' and '.join(sorted(datasets))}; in percent.", lines)
 
 
-def _per_run(
-    runs: Sequence[Run], cls: type[Record], draw: Callable[[Any], Html]
-) -> Html:
-    """The table of each run that has such a record, and commands for the others."""
-    parts = []
-    for name, record in last_records(runs, cls).items():
-        if len(runs) > 1:
-            parts.append(element("h3", name))
-        parts.append(draw(record))
-    return join([*parts, missing(runs, cls)])
+def _headlines(record: Record) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yields the first metrics of a record, each as texts by what was evaluated."""
+    if isinstance(record, LinearEvalRecord):
+        protocols: dict[str, dict[str, str]] = {}
+        for name, result in record.results.items():
+            for protocol, metrics, _ in _protocols(result):
+                texts = protocols.setdefault(f"linear top-1, {protocol}", {})
+                texts[name] = _accuracy(metrics, "top1")
+        yield from protocols.items()
+    elif isinstance(record, KnnEvalRecord):
+        texts = {
+            name: percent(one.metrics.top1) for name, one in record.results.items()
+        }
+        yield "kNN top-1", texts
+    elif isinstance(record, RetrieveRecord):
+        texts = {
+            name: percent(one.mean_average_precision)
+            for name, one in record.results.items()
+        }
+        yield "mean average precision", texts
+    elif isinstance(record, ClusterRecord):
+        clusters = {name: one.metrics for name, one in record.results.items()}
+        if clusters["encoder"].matched_accuracy is None:
+            texts = {name: decimal(one.silhouette) for name, one in clusters.items()}
+            yield "silhouette of clusters (not in percent)", texts
+        else:
+            texts = {
+                name: percent(one.matched_accuracy) for name, one in clusters.items()
+            }
+            yield "clusters matched with classes", texts
 
 
-def _retrieval_table(record: RetrieveRecord) -> Html:
-    metrics = record.results.values()
-    lines = []
-    for attribute in ("precision", "recall", "hit_rate"):
-        values = [getattr(one, attribute) for one in metrics]
-        lines.append([f"{attribute.replace('_', ' ')} at"])
-        lines += [[k, *(percent(one.get(k)) for one in values)] for k in values[0]]
-    index = "exact search" if record.index == "Flat" else f"index {record.index}"
+def _linear_eval(record: LinearEvalRecord) -> Iterator[Table]:
+    top1, top5 = percent(record.chance.top1), percent(record.chance.top5)
+    lines: list[Line] = [("", "protocol", "top-1", "top-5", _CHOSEN)]
+    lines.append((NAMES["chance"], "-", top1, top5, ""))
+    if record.raw_input_omitted:
+        omitted = f"omitted: {record.raw_input_omitted}"
+        lines.append((NAMES["raw_input"], "cached", "-", "-", omitted))
+    for name, result in reversed(record.results.items()):
+        for protocol, metrics, chosen in _protocols(result):
+            accuracies = (_accuracy(metrics, key) for key in ("top1", "top5"))
+            lines.append((NAMES[name], protocol, *accuracies, chosen))
     caption = (
-        f"Retrieval on {record.dataset}, percent: {record.num_queries:,} "
-        f"{record.split} images search {record.num_database:,} training images by "
-        f"cosine similarity, {index}; seed {record.seed}."
+        f"Linear evaluation of {record.dataset}, {record.split} split: "
+        f"{record.num_test} examples of {record.num_classes} classes, "
+        f"{record.num_train} training and {record.num_validation} validation examples; "
+        f"protocol {record.protocol}, seed {record.seed}; accuracy in percent."
     )
-    header = ["", *(NAMES[name] for name in record.results)]
-    return table(caption, header, lines, "numbers")
+    yield Table(caption, lines)
 
 
-def _labels_table(record: FinetuneRecord) -> Html:
-    arms = {arm: getattr(record, arm) for arm in ARMS if getattr(record, arm)}
+def _accuracy(metrics: ClassificationMetrics, name: str) -> str:
+    return percent(getattr(metrics, name), getattr(metrics, f"{name}_std", None))
+
+
+def _protocols(
+    result: LinearEvalResult,
+) -> Iterator[tuple[str, ClassificationMetrics, str]]:
+    """Yields each protocol that was run, its metrics, and what was chosen."""
+    if cached := result.cached:
+        chosen = f"C {cached.settings.C:g}" + _convergence(cached.settings.converged)
+        yield "cached", cached.metrics, chosen
+    if augmented := result.augmented:
+        rate, epochs = augmented.settings.learning_rate, augmented.settings.epochs
+        yield "augmented", augmented.metrics, f"learning rate {rate:g}, {epochs} epochs"
+    if few_labels := result.few_labels:
+        settings = few_labels.settings
+        values = sorted({draw.C for draw in settings.draws})
+        chosen = f"C {', '.join(f'{value:g}' for value in values)} "
+        chosen += f"({settings.C_chosen_by}), {len(settings.draws)} draws"
+        chosen += _convergence(settings.converged)
+        count = settings.labels_per_class
+        protocol = f"{count} label{'s' if count > 1 else ''} per class"
+        yield protocol, few_labels.metrics, chosen
+
+
+def _convergence(converged: bool) -> str:
+    return "" if converged else ", not converged"
+
+
+def _knn_eval(record: KnnEvalRecord) -> Iterator[Table]:
+    settings = record.results["encoder"].settings
+    num_classes = settings.num_classes
+    top1, top5 = 1 / num_classes, 5 / num_classes if num_classes > 5 else None
+    lines: list[Line] = [("", "top-1", "top-5", _CHOSEN)]
+    lines.append((NAMES["chance"], percent(top1), percent(top5), ""))
+    for name, result in reversed(record.results.items()):
+        accuracies = (_accuracy(result.metrics, key) for key in ("top1", "top5"))
+        chosen = f"k {result.settings.k}, temperature {result.settings.temperature:g}"
+        lines.append((NAMES[name], *accuracies, chosen))
     caption = (
-        f"Fine-tuning on {record.dataset}, {record.split} split, "
-        f"{record.num_test:,} images, top-1 in percent; seed {record.seed}. Learning "
-        f"rates and C are chosen on {record.num_validation:,} validation labels."
+        f"Weighted kNN on {record.dataset}, {record.split} split, {settings.num_test} "
+        f"examples; cosine similarity; seed {record.seed}; accuracy in percent."
     )
-    lines = []
-    for results in zip(*arms.values(), strict=True):
-        settings = results[0].settings
-        label = f"{settings.num_train:,} ({100 * settings.label_fraction:g} %)"
-        lines.append([label, *(percent(one.metrics.top1) for one in results)])
-    return table(caption, ["labels", *(ARMS[arm] for arm in arms)], lines, "numbers")
+    yield Table(caption, lines)
 
 
-def _files_table(record: ExportRecord) -> Html:
-    caption, (header, *lines) = describe_files(record)
-    return table(caption, header, lines, "numbers")
+def _retrieve(record: RetrieveRecord) -> Iterator[Table]:
+    names = list(reversed(record.results))
+    results = [record.results[name] for name in names]
+    lines: list[Line] = [("", *(NAMES[name] for name in names))]
+    for measure in ("precision", "recall", "hit_rate"):
+        for k in getattr(results[0], measure):
+            values = [getattr(one, measure)[k] for one in results]
+            lines.append([f"{measure.replace('_', ' ')} at {k}", *map(percent, values)])
+    values = [one.mean_average_precision for one in results]
+    lines.append(["mean average precision", *map(percent, values)])
+    caption = (
+        f"Retrieval on {record.dataset}: {record.num_queries} {record.split} examples "
+        f"against {record.num_database} training ones; cosine similarity, index "
+        f"{record.index}; seed {record.seed}; in percent. By chance, precision is "
+        f"{percent(1 / record.num_classes)}."
+    )
+    yield Table(caption, lines)
+    if metrics := record.index_metrics:
+        recall = f"recall@{record.num_neighbors}"
+        caption = f"Index beside exact search, built in {metrics.build_seconds:.1f} s."
+        lines = [("", recall, "queries/s", "times as fast", "MiB")]
+        lines.append(
+            (
+                f"{record.index} ({record.search_parameters})",
+                f"{metrics.recall:.4f}",
+                f"{metrics.queries_per_second:,.0f}",
+                f"{metrics.speedup:.1f}",
+                f"{metrics.num_bytes / 2**20:.1f}",
+            )
+        )
+        speed = f"{metrics.exact_queries_per_second:,.0f}"
+        size = f"{metrics.exact_num_bytes / 2**20:.1f}"
+        lines.append(("exact search", "1.0000", speed, "1.0", size))
+        yield Table(caption, lines)
 
 
-def describe_files(record: ExportRecord) -> tuple[str, list[list[str]]]:
-    """Returns what a table of exported files says about them, and its lines.
+def _cluster(record: ClusterRecord) -> Iterator[Table]:
+    settings = record.results["encoder"].settings
+    num_classes = settings.num_classes
+    header = ["silhouette", "silhouette by class", "matched accuracy", "NMI", "ARI"]
+    width = len(header) if num_classes else 1
+    lines: list[Line] = [["", *header[:width]]]
+    if num_classes:
+        matched = percent(1 / num_classes)
+        lines.append([NAMES["chance"], "-", "-", matched, "-", "0.000"])
+    for name, result in reversed(record.results.items()):
+        metrics = result.metrics
+        cells = [
+            decimal(metrics.silhouette),
+            decimal(metrics.silhouette_by_class),
+            percent(metrics.matched_accuracy),
+            decimal(metrics.normalized_mutual_information),
+            decimal(metrics.adjusted_rand_index),
+        ]
+        lines.append([NAMES[name], *cells[:width]])
+    caption = (
+        f"k-means on {record.dataset}, {record.split} split, {settings.num_examples} "
+        f"examples, {settings.num_clusters} clusters (chosen by: "
+        f"{settings.num_clusters_chosen_by}), seed {record.seed}; accuracy in percent."
+    )
+    yield Table(caption, lines)
 
-    Args:
-        record: With files.
 
-    Returns:
-        Caption and lines of the table, the header first.
-    """
+def _spectrum(record: SpectrumRecord) -> Iterator[Table]:
+    ranks = ("RankMe", "effective rank", "possible rank", "alpha")
+    lines: list[Line] = [("", *ranks, "std, mean", "dead", "of dimensions")]
+    for name, result in reversed(record.results.items()):
+        cells = (
+            f"{result.rankme:.1f}",
+            f"{result.effective_rank:.1f}",
+            str(result.possible_rank),
+            decimal(result.alpha, ".2f"),
+            f"{result.std_mean:.3g}",
+            str(result.dead_dimensions),
+            str(record.representation_size),
+        )
+        lines.append((NAMES[name], *cells))
+    caption = (
+        f"Spectrum of {record.num_examples} representations of {record.dataset}, "
+        f"{record.split} split, without labels; seed {record.seed}."
+    )
+    yield Table(caption, lines)
+
+
+def _finetune(record: FinetuneRecord) -> Iterator[Table]:
+    accuracies = ("from scratch", "frozen, linear", "fine-tuned")
+    lines: list[Line] = [("labels", "of all", *accuracies, _CHOSEN)]
+    for scratch, frozen, tuned in zip(
+        record.scratch, record.frozen, record.finetuned, strict=True
+    ):
+        chosen = (
+            f"rates {_rates(scratch)} from scratch, {_rates(tuned)} fine-tuned; "
+            f"C {frozen.settings.C:g}{_convergence(frozen.settings.converged)}"
+        )
+        arms = (_accuracy(one.metrics, "top1") for one in (scratch, frozen, tuned))
+        fraction = f"{100 * tuned.settings.label_fraction:g} %"
+        lines.append((f"{tuned.settings.num_train:,}", fraction, *arms, chosen))
+    caption = (
+        f"Fine-tuning on {record.dataset}, {record.split} split, {record.num_test} "
+        f"examples of {record.num_classes} classes; "
+        f"{record.finetuned[0].settings.epochs} epochs, at least {MIN_STEPS} steps; "
+        f"seed {record.seed}; top-1 accuracy in percent. Learning rates (of encoder "
+        f"and new layer) and C chosen on {record.num_validation} validation labels."
+    )
+    yield Table(caption, lines)
+
+
+def _rates(result: FinetuneResult) -> str:
+    settings = result.settings
+    return f"{settings.encoder_learning_rate:g}/{settings.head_learning_rate:g}"
+
+
+def _export(record: ExportRecord) -> Iterator[Table]:
     own, first = record.files[:2]
     caption = (
         "Exported files. Differences from the encoder on "
@@ -142,4 +297,15 @@ def describe_files(record: ExportRecord) -> tuple[str, list[list[str]]]:
         size, time = f"{file.num_bytes / 1024:,.0f}", f"{file.milliseconds:.2f}"
         kind = file.description or "its weights"
         lines.append([file.file, size, time, *cells, kind])
-    return caption, lines
+    yield Table(caption, lines)
+
+
+_TABLES: dict[type[Record], Callable[[Any], Iterator[Table]]] = {
+    LinearEvalRecord: _linear_eval,
+    KnnEvalRecord: _knn_eval,
+    RetrieveRecord: _retrieve,
+    ClusterRecord: _cluster,
+    SpectrumRecord: _spectrum,
+    FinetuneRecord: _finetune,
+    ExportRecord: _export,
+}

@@ -1,11 +1,16 @@
-"""Queries beside their neighbors: names, distances and marks."""
+"""Queries beside their neighbors, mistakes, and confused classes."""
 
 import warnings
 
 import numpy as np
 import pytest
 
-from vicreg_keras.figures.neighbors import Tile, neighbor_grid
+from vicreg_keras.figures.examples import (
+    Tile,
+    confusion,
+    mistake_grid,
+    neighbor_grid,
+)
 
 VERMILION = "#D55E00"
 
@@ -21,7 +26,9 @@ def rows(num_queries, k, wrong=(), shape=(32, 32, 3)):
     queries = [Tile(next(pixels), "cat") for _ in range(num_queries)]
     neighbors = [
         [
-            Tile(next(pixels), "a name", 0.1 * number, (query, number) in wrong)
+            Tile(
+                next(pixels), "a name", f"{0.1 * number:.2f}", (query, number) in wrong
+            )
             for number in range(k)
         ]
         for query in range(num_queries)
@@ -30,9 +37,10 @@ def rows(num_queries, k, wrong=(), shape=(32, 32, 3)):
 
 
 def texts(figure):
-    """The caption, and the lines above each tile."""
-    titles = [axes.get_title() for axes in tiles(figure)]
-    return "\n".join([figure.get_suptitle(), *titles]).splitlines()
+    """The caption, and the texts above and below each tile."""
+    names = [axes.get_title() for axes in tiles(figure)]
+    notes = [axes.get_xlabel() for axes in tiles(figure)]
+    return [*figure.get_suptitle().splitlines(), *names, *notes]
 
 
 def tiles(figure):
@@ -74,7 +82,7 @@ def inside(figure):
     """Whether all that is drawn lies in the picture, and nothing on anything else."""
     figure.draw_without_rendering()
     width, height = figure.get_size_inches() * figure.dpi
-    titles = [axes.title for axes in tiles(figure)]
+    titles = [t for axes in tiles(figure) for t in (axes.title, axes.xaxis.label)]
     artists = [*figure.texts, *titles, *tiles(figure)]
     boxes = [artist.get_window_extent() for artist in artists]
     boxes = [box for box in boxes if box.width > 0]
@@ -123,10 +131,10 @@ def test_tiny_gray_large_and_oblong_images(pixels, count):
     queries = [Tile(images(1, (8, 8))[0], "gray")]
     neighbors = [
         [
-            Tile(images(1, (8, 8, 1))[0], "gray", 0.0),
-            Tile(images(1, (1500, 2100, 3))[0], "large", 0.5, wrong=True),
-            Tile(images(1, (20, 90, 3))[0], "wide", 1.0),
-            Tile(images(1, (1, 1, 3))[0], "one pixel", 2.0),
+            Tile(images(1, (8, 8, 1))[0], "gray", "0.00"),
+            Tile(images(1, (1500, 2100, 3))[0], "large", "0.50", wrong=True),
+            Tile(images(1, (20, 90, 3))[0], "wide", "1.00"),
+            Tile(images(1, (1, 1, 3))[0], "one pixel", "2.00"),
         ]
     ]
     with warnings.catch_warnings():
@@ -151,3 +159,61 @@ def test_lists_of_different_lengths():
     figure = neighbor_grid(queries, neighbors)
     assert len(tiles(figure)) == 3 + 2 + 5
     assert inside(figure)
+
+
+@pytest.mark.parametrize("num_mistakes", [1, 6, 20])
+def test_every_mistake_is_drawn(num_mistakes):
+    pixels = images(num_mistakes)
+    mistakes = [Tile(image, "cat", "as dog, 98.77 %") for image in pixels]
+    figure = mistake_grid(mistakes, "Wrong.")
+    assert len(tiles(figure)) == num_mistakes
+    assert texts(figure).count("as dog, 98.77 %") == num_mistakes
+    assert inside(figure)
+
+
+def test_there_may_be_no_mistakes(pixels):
+    figure = mistake_grid([], "Wrong.")
+    assert " ".join(texts(figure)) == "Wrong. There are none."
+    pixels(figure)
+
+
+COUNTS = np.array([[8, 2, 0], [1, 3, 0], [0, 6, 0]])
+
+
+def numbers(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_counts_and_what_they_come_to(pixels):
+    figure = confusion(COUNTS, ("cat", "dog $", "fish\udcff"), "pets, test")
+    assert numbers(figure) == list(map(str, COUNTS.ravel()))
+    caption = " ".join(figure.get_suptitle().split())
+    assert caption == (
+        "pets, test: 55.00 percent of 20 are right. Most often confused: "
+        "fish? as dog $: 6 (100.00 %); cat as dog $: 2 (20.00 %); "
+        "dog $ as cat: 1 (25.00 %)."
+    )
+    pixels(figure)
+
+
+def test_the_larger_count_has_the_stronger_color():
+    (image,) = confusion(COUNTS, "abc", "x").axes[0].images
+    brightness = image.to_rgba(COUNTS)[..., :3].sum(axis=-1)
+    assert (np.argsort(-brightness, axis=None) == np.argsort(COUNTS, axis=None)).all()
+
+
+def test_a_class_without_an_image_and_nothing_wrong(pixels):
+    figure = confusion(np.diag([5, 5, 0]), "abc", "x")
+    assert figure.get_suptitle() == "x: 100.00 percent of 10 are right."
+    pixels(figure)
+
+
+def test_many_classes_have_colors_only(pixels):
+    counts = np.zeros((70, 70), int)
+    counts[0, 0] = counts[2, 1] = 5
+    figure = confusion(counts, [f"class {i}" for i in range(70)], "many")
+    assert numbers(figure) == []
+    assert "class 2 as class 1: 5 (100.00 %)." in " ".join(
+        figure.get_suptitle().split()
+    )
+    pixels(figure)
