@@ -20,7 +20,7 @@ from vicreg_keras.data.columns import (
     table_statistics,
 )
 from vicreg_keras.data.pixels import pixel_statistics, whitening_kernel
-from vicreg_keras.data.sources import bundled, folder, npz, tables, tfds
+from vicreg_keras.data.sources import bundled, images, npz, tables, tfds
 from vicreg_keras.data.sources.base import Source
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
@@ -40,7 +40,7 @@ _BUNDLED_TABLE: Loader = (bundled.load_bundled_table, ())
 # one of tensorflow-datasets.
 DATASETS: dict[str, Loader] = {
     "digits": (bundled.load_digits, ("image_size",)),
-    "folder": (folder.load_folder, ("image_size",)),
+    "folder": (images.load_folder, ("image_size",)),
     "npz": (npz.load_npz, ("image_size",)),
     "csv": _TABLE_FILE,
     "parquet": _TABLE_FILE,
@@ -118,14 +118,14 @@ class Dataset:
 
         Args:
             pattern: Images: a file, a folder, or a glob, decoded when they are read;
-                see `folder.load_files`. Examples of a table: a file with this
+                see `images.load_files`. Examples of a table: a file with this
                 dataset's columns; see `tables.load_user_table`.
 
         Raises:
             InputError: If there is nothing, or something else than is expected.
         """
         if self.columns is None:
-            return folder.load_files(pattern, example_shape=self.example_shape)
+            return images.load_files(pattern, example_shape=self.example_shape)
         return tables.load_user_table(pattern, columns=self.columns)
 
     @property

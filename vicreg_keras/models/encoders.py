@@ -81,13 +81,11 @@ def make_encoder(
     x = layers.Normalization(
         mean=list(mean), variance=[s**2 for s in std], name="normalize", dtype="float32"
     )(inputs)
-    x = ENCODERS[name](x, stem=stem, whitening=whitening)
-    if isinstance(x, list):
-        pools = [layers.GlobalAveragePooling2D(name=f"pool_{i}") for i in (1, 2)]
-        pooled = [pool(maps) for pool, maps in zip(pools, x, strict=True)]
-        x = layers.Concatenate(name="pool")(pooled)
-    else:
-        x = layers.GlobalAveragePooling2D(name="pool")(x)
+    pooled = [
+        layers.GlobalAveragePooling2D(name=f"pool_{i}")(one)
+        for i, one in enumerate(ENCODERS[name](x, stem=stem, whitening=whitening))
+    ]
+    x = pooled[0] if len(pooled) == 1 else layers.Concatenate(name="pool")(pooled)
     outputs = layers.Activation("linear", dtype="float32", name="representation")(x)
     return keras.Model(inputs, outputs, name=name)
 
@@ -233,7 +231,7 @@ def _resnet(block, depths):
             for i in range(depth):
                 stride = 2 if stage > 0 and i == 0 else 1
                 x = block(x, 64 * 2**stage, stride, f"stage{stage + 1}_block{i + 1}")
-        return x
+        return [x]
 
     return build
 
@@ -254,7 +252,7 @@ def _convnet(widths):
             name = f"stage{stage}"
             x = _conv_gelu(x, width, f"{name}_1", pooled=True)
             x = _conv_gelu(x, width, f"{name}_2")
-        return x
+        return [x]
 
     return build
 
@@ -303,11 +301,11 @@ def _tiny(x, **_):
     """Builds two convolutions, for tests and first trials."""
     x = _conv_relu(x, 16, 3, "stage1")
     x = layers.MaxPooling2D(2, name="stage1_pool")(x)
-    return _conv_relu(x, 32, 3, "stage2")
+    return [_conv_relu(x, 32, 3, "stage2")]
 
 
 # Builders by name: functions of normalized images, `stem` and `whitening` that return
-# a map, or several maps to be pooled and concatenated.
+# the maps to be pooled and concatenated.
 ENCODERS = {
     "convnet": _convnet((24, 64, 256, 512)),
     "resnet18": _resnet(_basic_block, (2, 2, 2, 2)),

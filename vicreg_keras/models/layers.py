@@ -79,26 +79,20 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _fused(self, maps, training):
         training = training and self.trainable
-        statistics = {}
-        if not training:
-            statistics = {
-                "mean": tf.cast(self.moving_mean, tf.float32),
-                "variance": tf.cast(self.moving_variance, tf.float32),
-            }
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+        running = (self.moving_mean, self.moving_variance)
+        mean, variance = (None if training else tf.cast(v, tf.float32) for v in running)
+        outputs, *batch = tf.compat.v1.nn.fused_batch_norm(
             maps,
             tf.cast(self.gamma, tf.float32),
             tf.cast(self.beta, tf.float32),
+            mean=mean,
+            variance=variance,
             epsilon=self.epsilon,
             is_training=training,
-            **statistics,
         )
         if training:
-            for moving, batch in (
-                (self.moving_mean, mean),
-                (self.moving_variance, variance),
-            ):
-                moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+            for old, new in zip(running, batch, strict=True):
+                old.assign(old * self.momentum + new * (1.0 - self.momentum))
         return outputs
 
 
@@ -135,20 +129,17 @@ def _gelu(x):
 
 @tf.function(jit_compile=True)
 def _gelu_forward(x):
-    return tf.cast(_float32(x) * _normal_cdf(_float32(x)), x.dtype)
+    y = tf.cast(x, tf.float32)
+    return tf.cast(y * _normal_cdf(y), x.dtype)
 
 
 @tf.function(jit_compile=True)
 def _gelu_gradient(x, upstream):
-    y = _float32(x)
+    y = tf.cast(x, tf.float32)
     density = tf.exp(-tf.square(y) / 2) / math.sqrt(2 * math.pi)
     slope = _normal_cdf(y) + y * density
-    return tf.cast(_float32(upstream) * slope, x.dtype)
+    return tf.cast(tf.cast(upstream, tf.float32) * slope, x.dtype)
 
 
 def _normal_cdf(x):
     return (1 + tf.math.erf(x / math.sqrt(2))) / 2
-
-
-def _float32(x):
-    return tf.cast(x, tf.float32)
