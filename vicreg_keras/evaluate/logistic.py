@@ -162,10 +162,11 @@ class Problem:
                     callback=search.stop_when_flat,
                     options={"maxiter": MAX_ITERATIONS, "gtol": 0, "ftol": 0},
                 )
-                coefficients = search.unscaled(result.x)
-                # There is no callback for a start that can't be improved.
-                converged = search.converged or search.is_flat(result.jac)
-        weights, biases = coefficients[:-1], coefficients[-1]
+                # Otherwise the last point that was tried may not be the best.
+                if search.gradient_norm > TOLERANCE:
+                    search(result.x)
+        converged = search.gradient_norm <= TOLERANCE
+        weights, biases = search.coefficients[:-1], search.coefficients[-1]
         if self.basis is not None:
             weights = self.basis @ weights.astype(self.basis.dtype)
         return Logistic(C, result.nit, converged, self.classes, weights, biases)
@@ -189,7 +190,8 @@ class _Search:
         apply: `map`, or one that distributes parts of the inputs over threads.
 
     Attributes:
-        converged: Whether L-BFGS has reached a point with a gradient within tolerance.
+        coefficients: Those of the last call.
+        gradient_norm: Largest norm of a class's gradient there.
     """
 
     def __init__(self, problem: Problem, C: float, apply: _Map):
@@ -210,10 +212,9 @@ class _Search:
             self._factor = cholesky(
                 hessian, lower=True, overwrite_a=True, check_finite=False
             )
-        self._coefficients = np.zeros((len(hessian), num_classes))
         self._logits = np.zeros((num_classes, len(problem.inputs)))
-        self._gradient_norm = np.inf
-        self.converged = False
+        self.coefficients = np.zeros((len(hessian), num_classes))
+        self.gradient_norm = np.inf
 
     def __call__(self, scaled: np.ndarray) -> tuple[float, np.ndarray]:
         """Loss and gradient, summed in float64 and always in the same order.
@@ -222,9 +223,9 @@ class _Search:
         shrinks with the steps, and the line search sees which of two near points has
         the smaller loss.
         """
-        coefficients = self.unscaled(scaled)
-        step = coefficients - self._coefficients
-        self._coefficients = coefficients
+        coefficients = self._solve(scaled.reshape(self.coefficients.shape), trans=1)
+        step = coefficients - self.coefficients
+        self.coefficients = coefficients
         step_weights = step[:-1].astype(self._problem.inputs.dtype)
 
         def loss_and_gradient(first):
@@ -254,27 +255,18 @@ class _Search:
         weights = coefficients[:-1]
         loss += self._penalty / 2 * np.square(weights).sum()
         gradient[:-1] += self._penalty * weights
-        self._gradient_norm = _norm(gradient)
+        # No rotation of the inputs changes the norm of a class's gradient.
+        self.gradient_norm = float(np.linalg.norm(gradient, axis=0).max())
         return loss, self._solve(gradient).ravel()
 
     def stop_when_flat(self, intermediate_result: OptimizeResult) -> None:
         """Ends L-BFGS; it is called after each iteration, at the last point."""
-        self.converged = self._gradient_norm <= TOLERANCE
-        if self.converged:
+        if self.gradient_norm <= TOLERANCE:
             raise StopIteration
-
-    def is_flat(self, scaled_gradient: np.ndarray) -> bool:
-        """Whether the gradient of scaled coefficients is within tolerance."""
-        shape = self._coefficients.shape
-        return _norm(self._factor @ scaled_gradient.reshape(shape)) <= TOLERANCE
 
     def scaled(self, coefficients: np.ndarray) -> np.ndarray:
         """Returns flat coefficients in the coordinates of L-BFGS."""
         return (self._factor.T @ coefficients).ravel()
-
-    def unscaled(self, scaled: np.ndarray) -> np.ndarray:
-        """Returns the coefficients of flat ones in the coordinates of L-BFGS."""
-        return self._solve(scaled.reshape(self._coefficients.shape), trans=1)
 
     def _solve(self, right, trans=0):
         return solve_triangular(
@@ -293,11 +285,6 @@ def _second_moments(inputs: np.ndarray) -> np.ndarray:
         part = np.pad(part, ((0, 0), (0, 1)), constant_values=1)
         total += part.T @ part
     return total / len(inputs)
-
-
-def _norm(gradient: np.ndarray) -> float:
-    """Largest norm of a class's gradient, which no rotation of the inputs changes."""
-    return float(np.linalg.norm(gradient, axis=0).max())
 
 
 def _is_large(inputs: np.ndarray) -> bool:

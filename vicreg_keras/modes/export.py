@@ -9,22 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from vicreg_keras.evaluate.accuracy import top_k_accuracy
-from vicreg_keras.evaluate.features import (
-    SPLITS,
-    Encoder,
-    Features,
-    concatenate_features,
-    require_class_names,
-)
+from vicreg_keras.evaluate.features import SPLITS, Features, concatenate_features
 from vicreg_keras.evaluate.knn import knn_accuracy, knn_eval
 from vicreg_keras.evaluate.records import ExportedFile, ExportRecord, to_json
-from vicreg_keras.export import onnx, tflite
+from vicreg_keras.export import onnx, savedmodel, tflite
 from vicreg_keras.export.compare import Comparison, FileEncoder, Variant, represent
-from vicreg_keras.export.savedmodel import (
-    CLASS_NAMES_FILE,
-    RECIPE_FILE,
-    export_savedmodel,
-)
 from vicreg_keras.figures.bars import exported_files
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import ExportOptions
@@ -70,8 +59,6 @@ def run(context: Context, options: ExportOptions) -> ExportRecord:
         InputError: If a file differs by more than it may or can't be written, a
             package is missing, or a head is to be added without labels.
     """
-    if options.head:
-        require_class_names(context.dataset)
     folder = context.output(options.output, "")
     paths: dict[str, str] = {}
     if "savedmodel" in options.format:
@@ -100,30 +87,26 @@ def run(context: Context, options: ExportOptions) -> ExportRecord:
 def _export_savedmodel(
     context: Context, folder: pathlib.Path, options: ExportOptions
 ) -> pathlib.Path:
-    class_names, recipe = _assets(context.encoder)
+    # What was saved beside the encoder is saved again.
+    assets = pathlib.Path(getattr(context.encoder, "folder", "")) / "assets"
+    names = assets / savedmodel.CLASS_NAMES_FILE
+    recipe = assets / savedmodel.RECIPE_FILE
+    class_names: Sequence[str] = ()
     if options.head:
-        class_names = context.dataset.class_names
-    version = export_savedmodel(
+        class_names = context.class_names
+    elif names.is_file():
+        class_names = names.read_text("utf-8").splitlines()
+    version = savedmodel.export_savedmodel(
         context.encoder,
         folder,
         context.dataset.example_shape,
         class_names=class_names,
-        recipe=recipe,
+        recipe=recipe.read_text("utf-8") if recipe.is_file() else None,
         head=context.head if options.head else None,
         columns=context.dataset.columns,
     )
     print(f"A SavedModel for TensorFlow Serving, which watches {folder}: {version}")
     return version
-
-
-def _assets(encoder: Encoder) -> tuple[Sequence[str] | None, str | None]:
-    """Class names and recipe that are saved beside the encoder, each or `None`."""
-    folder = pathlib.Path(getattr(encoder, "folder", "")) / "assets"
-    names, recipe = folder / CLASS_NAMES_FILE, folder / RECIPE_FILE
-    return (
-        names.read_text("utf-8").splitlines() if names.is_file() else None,
-        recipe.read_text("utf-8") if recipe.is_file() else None,
-    )
 
 
 class _File(NamedTuple):
