@@ -6,7 +6,7 @@ training from scratch.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -98,16 +98,6 @@ class FinetuneRecord(accuracy.ClassificationRecord):
     frozen: tuple[LinearProbeResult, ...]
 
 
-class _Trial(NamedTuple):
-    """What a pair of learning rates reached, and the network's state."""
-
-    learning_rates: tuple[float, float]
-    train_loss: float
-    validation_log_loss: float
-    validation_top1: float
-    state: list[np.ndarray]
-
-
 def finetune(
     encoder: keras.Model,
     dataset: Dataset,
@@ -183,31 +173,27 @@ def finetune(
                 bar.update()
             scores = classifier.scores(dataset.validation)
             if np.isfinite(scores).all():
-                trial = _Trial(
-                    rates,
-                    float(np.mean(losses[-steps_per_epoch:])),
-                    accuracy.log_loss(scores, validation_labels),
-                    accuracy.top_k_accuracy(scores, validation_labels, 1),
-                    classifier.state(),
-                )
-                trials.append(trial)
+                metrics = {
+                    "validation_top1": accuracy.top_k_accuracy(
+                        scores, validation_labels, 1
+                    ),
+                    "validation_log_loss": accuracy.log_loss(scores, validation_labels),
+                    "train_loss": float(np.mean(losses[-steps_per_epoch:])),
+                }
+                trials.append((metrics, rates, classifier.state()))
     if not trials:
         raise InputError(
             "Expected an encoder that stays finite in training. Received: one for "
             f"learning_rates={LEARNING_RATES}, all of which diverged."
         )
-    best = min(trials, key=lambda trial: trial.validation_log_loss)
-    classifier.set_state(best.state)
+    metrics, rates, state = min(trials, key=lambda one: one[0]["validation_log_loss"])
+    classifier.set_state(state)
+    test_metrics = accuracy.top1_and_top5(classifier.scores(test), test_labels)
     return FinetuneResult(
-        FinetuneMetrics(
-            **accuracy.top1_and_top5(classifier.scores(test), test_labels),
-            validation_top1=best.validation_top1,
-            validation_log_loss=best.validation_log_loss,
-            train_loss=best.train_loss,
-        ),
+        FinetuneMetrics(**test_metrics, **metrics),
         FinetuneSettings(
-            encoder_learning_rate=best.learning_rates[0],
-            head_learning_rate=best.learning_rates[1],
+            encoder_learning_rate=rates[0],
+            head_learning_rate=rates[1],
             label_fraction=label_fraction,
             num_train=labeled.num_examples,
             epochs=epochs,
@@ -234,7 +220,6 @@ class _Classifier:
         head = keras.layers.Dense(
             dataset.num_classes, kernel_initializer=initializer, dtype="float32"
         )
-        head.build(encoder.output_shape)
         # SGD's step is proportional to the gradient: with a peak of 1, a gradient
         # times a learning rate is a learning rate of one variable.
         optimizer = make_optimizer(
@@ -242,15 +227,15 @@ class _Classifier:
         )
         if encoder.compute_dtype == "float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        optimizer.build(encoder.trainable_variables + head.trainable_variables)
-        self._encoder, self._head, self._optimizer = encoder, head, optimizer
-        self._variables = [*encoder.variables, *head.variables, *optimizer.variables]
-        self._seed = seed
+        self._model = keras.Model(encoder.input, head(encoder.output))
+        self._trained = encoder.trainable_variables, head.trainable_variables
+        optimizer.build([*self._trained[0], *self._trained[1]])
+        self._optimizer, self._seed = optimizer, seed
+        self._variables = [*self._model.variables, *optimizer.variables]
         # Traced here, since TensorFlow warns of functions that are traced at a call
         # again and again, as happens where many encoders are trained.
-        self._classify = compile_encoder(
-            self._logits, dataset.example_shape
-        ).get_concrete_function()
+        classify = compile_encoder(self._model, dataset.example_shape)
+        self._classify = classify.get_concrete_function()
 
     def make_train_step(
         self, view: View, batch_spec: Sequence[tf.TensorSpec]
@@ -260,7 +245,6 @@ class _Classifier:
         It is called with images and labels, the number of the step and the two peak
         learning rates.
         """
-        trained = [self._encoder.trainable_variables, self._head.trainable_variables]
         rate_spec = tf.TensorSpec((2,), tf.float32)
 
         # Not compiled by XLA: on a CPU that makes convolutions several times slower.
@@ -274,14 +258,14 @@ class _Classifier:
             with tf.GradientTape() as tape:
                 loss = tf.reduce_mean(
                     tf.nn.sparse_softmax_cross_entropy_with_logits(
-                        labels=labels, logits=self._logits(crops, training=True)
+                        labels=labels, logits=self._model(crops, training=True)
                     )
                 )
                 scaled = self._optimizer.scale_loss(loss)
-            of_encoder, of_head = tape.gradient(scaled, trained)
+            of_encoder, of_head = tape.gradient(scaled, self._trained)
             gradients = [rates[0] * gradient for gradient in of_encoder]
             gradients += [rates[1] * gradient for gradient in of_head]
-            variables = [*trained[0], *trained[1]]
+            variables = [*self._trained[0], *self._trained[1]]
             self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
             return loss
 
@@ -301,7 +285,3 @@ class _Classifier:
         """Assigns to all variables what `state` returned."""
         for variable, value in zip(self._variables, state, strict=True):
             variable.assign(value)
-
-    def _logits(self, images, training):
-        representations = self._encoder(images, training=training)
-        return self._head(tf.cast(representations, tf.float32))
