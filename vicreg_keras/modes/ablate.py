@@ -12,6 +12,7 @@ from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.workdir.run_folder import RunFolder
 
 
+@training_elsewhere
 def run(
     settings: Settings, data: DataOptions, run: RunFolder, options: AblateOptions
 ) -> int:
@@ -35,21 +36,17 @@ def run(
     """
     variants = options.variants(settings)
     seeds = tuple(range(settings.seed, settings.seed + options.ablate_seeds))
-    try:
-        with training_elsewhere():
-            dataset = open_dataset(data, settings.seed)
-            require_class_names(dataset)
-            require_test_split(dataset)
-            run.create()
-            results = train_recipes(
-                run.path / "ablate",
-                {**variants, UNTRAINED: settings},
-                seeds,
-                data=data,
-                split_seed=settings.seed,
-            )
-    except KeyboardInterrupt:
-        return 130
+    dataset = open_dataset(data, settings.seed)
+    require_class_names(dataset)
+    require_test_split(dataset)
+    run.create()
+    results = train_recipes(
+        run.path / "ablate",
+        {**variants, UNTRAINED: settings},
+        seeds,
+        data=data,
+        split_seed=settings.seed,
+    )
     print(
         f"Ablation on {dataset.name}, {settings.epochs} epochs; accuracy in percent, "
         f"mean and standard deviation over seeds {', '.join(map(str, seeds))}."

@@ -20,6 +20,7 @@ from vicreg_keras.workdir.files import write_text
 from vicreg_keras.workdir.run_folder import RunFolder, RunLockedError
 
 
+@training_elsewhere
 def run(
     settings: Settings, data: DataOptions, run: RunFolder, options: SearchOptions
 ) -> int:
@@ -35,19 +36,9 @@ def run(
         The exit status: 130 if interrupted.
 
     Raises:
-        InputError: If settings, space, objective and data don't fit, or the folder has
-            another search.
+        InputError: If settings, space, objective and data don't fit, no trial is
+            trained to its end, or the folder has another search.
     """
-    try:
-        with training_elsewhere():
-            return _search(settings, data, run, options)
-    except KeyboardInterrupt:
-        return 130
-
-
-def _search(
-    settings: Settings, data: DataOptions, run: RunFolder, options: SearchOptions
-) -> int:
     dataset = open_dataset(data, settings.seed)
     check_objective(options.objective, dataset)
     settings = settings.for_examples(dataset.example_shape)

@@ -65,7 +65,7 @@ def train_recipes(
                 untrained=name == UNTRAINED,
             )
             total = settings.epochs
-            with tqdm(desc=title, total=total, unit=" epochs", delay=3) as bar:
+            with tqdm(desc=title, total=total, unit="epoch", delay=3) as bar:
                 metrics = run_task(task, lambda epoch, _: bar.update(epoch - bar.n))
             results[name] += (metrics,)
     return results

@@ -7,6 +7,7 @@ from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate import sampling
 from vicreg_keras.evaluate.clustering import cluster_eval
+from vicreg_keras.evaluate.feature_cache import FeatureCache
 from vicreg_keras.evaluate.features import Encoder, Features, extract_features
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.evaluate.linear_probe import fit_head
@@ -30,7 +31,7 @@ class Objective:
 
     title: str
     labeled: bool
-    measure: Callable[[Mapping[str, Features], Dataset], float]
+    measure: Callable[[Mapping[str, Features] | FeatureCache, Dataset], float]
 
     def score(self, encoder: Encoder, dataset: Dataset) -> float:
         """Returns the score of an encoder; see `extract_features`."""

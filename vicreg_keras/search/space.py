@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import os
 import pathlib
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,13 +29,6 @@ Space = Mapping[str, BaseDistribution]
 Values = Mapping[str, Any]
 
 _COLOR_JITTER = ("brightness", "contrast", "saturation", "hue")
-_KINDS: dict[type, str] = {
-    bool: "true or false",
-    float: "a number",
-    int: "a whole number",
-    str: "text",
-    tuple: "two numbers",
-}
 
 
 def default_space(settings: Settings) -> dict[str, BaseDistribution]:
@@ -216,7 +208,8 @@ def _distribution(name: Any, entry: Any) -> BaseDistribution:
             f"Expected options of a recipe in space. Received: {name}. Similar ones: "
             f"{', '.join(near)}."
         )
-    kind, reason = _kind(name), f"{name} is {_KINDS[_kind(name)]}"
+    kind = _kind(name)
+    reason = f"{name} has the type {kind.__name__}"
     try:
         match entry:
             case {"choices": [_, *_] as choices, **rest} if not rest:
@@ -228,10 +221,8 @@ def _distribution(name: Any, entry: Any) -> BaseDistribution:
                     raise ValueError("log is true or false")
                 given = {k: _value(name, v) for k, v in entry.items() if k != "log"}
                 make = IntDistribution if kind is int else FloatDistribution
-                with warnings.catch_warnings():
-                    # Of a high that no step reaches: Optuna lowers it.
-                    warnings.simplefilter("ignore", UserWarning)
-                    return make(log=log, **given)
+                # Optuna lowers a high that no step reaches, and warns of it.
+                return make(log=log, **given)
     except (ValueError, TypeError, OverflowError) as error:
         reason += f"; {error}"
     raise InputError(

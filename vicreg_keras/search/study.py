@@ -115,7 +115,7 @@ class Search:
                 the trial.
             InputError: If a trial can't be trained with this data or folder.
         """
-        with tqdm(total=num_trials, unit=" trials") as bar:
+        with tqdm(total=num_trials, unit="trial") as bar:
             while True:
                 optuna.storages.fail_stale_trials(self.study)
                 states = [one.state for one in self.trials().values()]
@@ -143,7 +143,9 @@ class Search:
             pruner=optuna.pruners.MedianPruner(_NUM_UNPRUNED_TRIALS),
         )
         identity = self._identity()
-        check_unchanged(self.run.path, study.user_attrs.get("identity", {}), identity)
+        earlier = study.user_attrs.get("identity", {})
+        may_change = free_names(self.data, self.settings)
+        check_unchanged(self.run.path, earlier, identity, may_change)
         study.set_user_attr("identity", identity)
         own = own_values(self.settings, self.space)
         if own is not None and not study.get_trials(deepcopy=False):
@@ -171,11 +173,9 @@ class Search:
 
     def _identity(self) -> dict[str, str]:
         """Returns what makes the search what it is."""
-        options = (self.data, self.settings)
         space = {name: distribution_to_json(one) for name, one in self.space.items()}
-        free = free_names(*options)
         return {
-            **{k: v for k, v in to_flags(*options).items() if k not in free},
+            **to_flags(self.data, self.settings),
             "trial_epochs": str(self.settings.epochs),
             "objective": self.objective,
             "space": json.dumps(space, sort_keys=True),

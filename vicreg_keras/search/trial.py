@@ -10,6 +10,7 @@ not outlive a program that is killed.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -17,7 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -78,16 +79,28 @@ class TrialCrash(RuntimeError):
     """The process of a training ended without a result, for example out of memory."""
 
 
-@contextlib.contextmanager
-def training_elsewhere() -> Iterator[None]:
-    """Leaves GPUs to the processes of trainings, and lets SIGTERM end like Ctrl-C."""
-    with contextlib.suppress(RuntimeError):  # In a process that has used a GPU.
-        tf.config.set_visible_devices([], "GPU")
-    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
+def training_elsewhere(run: Callable[..., int]) -> Callable[..., int]:
+    """Decorates a mode that trains by `run_task`, and returns 130 when interrupted.
+
+    It leaves GPUs to the processes of the trainings, and SIGTERM ends it as Ctrl-C.
+
+    Args:
+        run: Function that returns an exit status.
+    """
+
+    @functools.wraps(run)
+    def run_without_gpu(*args, **kwargs):
+        with contextlib.suppress(RuntimeError):  # In a process that has used a GPU.
+            tf.config.set_visible_devices([], "GPU")
+        earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return run(*args, **kwargs)
+        except KeyboardInterrupt:
+            return 130
+        finally:
+            signal.signal(signal.SIGTERM, earlier)
+
+    return run_without_gpu
 
 
 def run_task(task: Task, report: Report) -> RecipeMetrics:

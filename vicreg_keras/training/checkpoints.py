@@ -15,24 +15,23 @@ from vicreg_keras.workdir.run_folder import RunFolder
 
 
 def restore(
-    model: VICReg, stopwatch: Stopwatch, run: RunFolder, init_from: str | None = None
+    model: VICReg, run: RunFolder, init_from: str | None = None
 ) -> tf.train.CheckpointManager:
     """Loads a run's last state or, for a new run, the weights of another one.
 
     Args:
         model: Compiled model of the run, whose optimizer is built.
-        stopwatch: Minutes of training, which are saved too.
         run: Folder of the run.
         init_from: Path of the run whose weights a new run starts from.
 
     Returns:
-        The manager that saves the run's checkpoints.
+        The manager of the run's checkpoints, each of model, optimizer and stopwatch.
 
     Raises:
         InputError: If a checkpoint can't be read or is of another model.
     """
     checkpoint = tf.train.Checkpoint(
-        model=model, optimizer=model.optimizer, stopwatch=stopwatch
+        model=model, optimizer=model.optimizer, stopwatch=Stopwatch()
     )
     manager = tf.train.CheckpointManager(checkpoint, run.checkpoints, max_to_keep=2)
     if manager.latest_checkpoint:

@@ -91,8 +91,8 @@ def pretrain(
     )
     with distribute.make_strategy(settings.strategy).scope():
         model = build_model(settings, dataset, steps_per_epoch)
-    stopwatch = callbacks.Stopwatch()
-    manager = restore(model, stopwatch, run, settings.init_from)
+    manager = restore(model, run, settings.init_from)
+    stopwatch = manager.checkpoint.stopwatch
     step = int(model.step.numpy())
     total_steps = settings.epochs * steps_per_epoch
     run.write_environment(precision=model.compute_dtype, seed=settings.seed)
@@ -103,7 +103,7 @@ def pretrain(
     saver = callbacks.SaveState(manager, stopwatch, settings.checkpoint_minutes)
     if step < total_steps:
         interval = 1 if sys.stderr.isatty() else 30
-        bar = tqdm(total=total_steps, initial=step, unit=" steps", mininterval=interval)
+        bar = tqdm(total=total_steps, initial=step, unit="step", mininterval=interval)
         monitor = callbacks.Monitor(run, settings, dataset, stopwatch, bar)
         tensorboard = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
         # The saver comes last: when it ends the run, all else is written.
