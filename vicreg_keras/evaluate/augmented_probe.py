@@ -12,6 +12,7 @@ from vicreg_keras.data.dataset import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate import accuracy
 from vicreg_keras.evaluate.features import Encoder, Features
+from vicreg_keras.evaluate.records import Result
 from vicreg_keras.views.image_layers import RandomHorizontalFlip, RandomResizedCrop
 from vicreg_keras.views.view import View
 
@@ -49,12 +50,7 @@ class AugmentedProbeSettings:
     seed: int
 
 
-@dataclasses.dataclass(frozen=True)
-class AugmentedProbeResult:
-    """Result of `augmented_probe`."""
-
-    metrics: AugmentedProbeMetrics
-    settings: AugmentedProbeSettings
+AugmentedProbeResult = Result[AugmentedProbeMetrics, AugmentedProbeSettings]
 
 
 def augmented_probe(

@@ -22,7 +22,7 @@ from vicreg_keras.evaluate.accuracy import check_labels
 from vicreg_keras.evaluate.features import Features, check_representations
 from vicreg_keras.evaluate.normalization import l2_normalize, standardize
 from vicreg_keras.evaluate.projection import ProjectionSettings
-from vicreg_keras.evaluate.records import Record
+from vicreg_keras.evaluate.records import Record, Result
 from vicreg_keras.evaluate.sampling import draw
 
 _CANDIDATES = range(2, 21)  # Numbers of clusters to choose from.
@@ -75,12 +75,7 @@ class ClusterSettings:
     num_classes: int | None
 
 
-@dataclasses.dataclass(frozen=True)
-class ClusterResult:
-    """Quality of clusters, and how they were found."""
-
-    metrics: ClusterMetrics
-    settings: ClusterSettings
+ClusterResult = Result[ClusterMetrics, ClusterSettings]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate import accuracy
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.logistic import Problem, mean_and_std
+from vicreg_keras.evaluate.records import Result
 from vicreg_keras.evaluate.sampling import draw_balanced
 
 # A hundred examples need less regularization than 45,000 to reach the same mean loss.
@@ -67,12 +68,7 @@ class FewLabelSettings:
         return all(draw.converged for draw in self.draws)
 
 
-@dataclasses.dataclass(frozen=True)
-class FewLabelResult:
-    """Result of `few_label_probe`."""
-
-    metrics: FewLabelMetrics
-    settings: FewLabelSettings
+FewLabelResult = Result[FewLabelMetrics, FewLabelSettings]
 
 
 def few_label_probe(

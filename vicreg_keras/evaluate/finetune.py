@@ -25,6 +25,7 @@ from vicreg_keras.evaluate.features import (
 )
 from vicreg_keras.evaluate.few_labels import draw_labeled
 from vicreg_keras.evaluate.linear_probe import LinearProbeResult
+from vicreg_keras.evaluate.records import Result
 from vicreg_keras.training.optim import make_optimizer, warmup_cosine
 from vicreg_keras.views.view import View
 
@@ -74,12 +75,7 @@ class FinetuneSettings:
     seed: int
 
 
-@dataclasses.dataclass(frozen=True)
-class FinetuneResult:
-    """Result of `finetune`."""
-
-    metrics: FinetuneMetrics
-    settings: FinetuneSettings
+FinetuneResult = Result[FinetuneMetrics, FinetuneSettings]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import numpy as np
 from vicreg_keras.evaluate import accuracy
 from vicreg_keras.evaluate.features import Features, concatenate_features
 from vicreg_keras.evaluate.normalization import l2_normalize
-from vicreg_keras.evaluate.records import Record
+from vicreg_keras.evaluate.records import Record, Result
 
 PUBLISHED_K, PUBLISHED_TEMPERATURE = 20, 0.07
 
@@ -37,12 +37,7 @@ class KnnSettings:
     num_classes: int
 
 
-@dataclasses.dataclass(frozen=True)
-class KnnResult:
-    """Accuracy of the weighted kNN classifier, and how it was measured."""
-
-    metrics: accuracy.ClassificationMetrics
-    settings: KnnSettings
+KnnResult = Result[accuracy.ClassificationMetrics, KnnSettings]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

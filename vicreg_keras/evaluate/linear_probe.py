@@ -14,6 +14,7 @@ from vicreg_keras.evaluate import accuracy
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.few_labels import draw_labeled
 from vicreg_keras.evaluate.logistic import Logistic, Problem, mean_and_std
+from vicreg_keras.evaluate.records import Result
 
 # Values of C, from strong to weak regularization.
 REGULARIZATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -77,12 +78,7 @@ class LinearProbeSettings:
     label_fraction: float = 1.0
 
 
-@dataclasses.dataclass(frozen=True)
-class LinearProbeResult:
-    """Result of `linear_probe`."""
-
-    metrics: accuracy.ClassificationMetrics
-    settings: LinearProbeSettings
+LinearProbeResult = Result[accuracy.ClassificationMetrics, LinearProbeSettings]
 
 
 def linear_probe(

@@ -9,7 +9,7 @@ pretraining with neighbors `training.positives.PositivesRecord`.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from cattrs.errors import BaseValidationError
 from cattrs.preconf.json import make_converter
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 RecordT = TypeVar("RecordT", bound="Record")
+MetricsT = TypeVar("MetricsT")
+SettingsT = TypeVar("SettingsT")
 
 # What is compared, by key of a record's results, and how it is displayed.
 NAMES = {
@@ -32,6 +34,19 @@ NAMES = {
 }
 
 _CONVERTER = make_converter()
+
+
+@dataclasses.dataclass(frozen=True)
+class Result(Generic[MetricsT, SettingsT]):
+    """Result of an evaluation.
+
+    Attributes:
+        metrics: Numbers to compare.
+        settings: How they were made.
+    """
+
+    metrics: MetricsT
+    settings: SettingsT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
