@@ -10,10 +10,10 @@ from sklearn.metrics import average_precision_score
 from vicreg_keras.evaluate import retrieval
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.index import NeighborIndex
-from vicreg_keras.evaluate.index_comparison import compare_index
 from vicreg_keras.evaluate.records import from_json, to_json
 from vicreg_keras.evaluate.retrieval import (
     RetrievalMetrics,
+    compare_index,
     pick_queries,
     retrieval_eval,
 )

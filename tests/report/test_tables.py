@@ -11,11 +11,10 @@ from vicreg_keras.evaluate.augmented_probe import (
 )
 from vicreg_keras.evaluate.clustering import ClusterRecord
 from vicreg_keras.evaluate.finetune import FinetuneRecord
-from vicreg_keras.evaluate.index_comparison import IndexMetrics
 from vicreg_keras.evaluate.knn import KnnEvalRecord
 from vicreg_keras.evaluate.linear_eval import LinearEvalRecord, LinearEvalResult
 from vicreg_keras.evaluate.records import ExportRecord, PretrainRecord
-from vicreg_keras.evaluate.retrieval import RetrieveRecord
+from vicreg_keras.evaluate.retrieval import IndexMetrics, RetrieveRecord
 from vicreg_keras.evaluate.spectrum import SpectrumRecord
 from vicreg_keras.report.tables import summary, tables
 

@@ -3,18 +3,13 @@
 import csv
 
 from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate import retrieval
 from vicreg_keras.evaluate.features import (
     SPLITS,
     concatenate_features,
     extract_features,
 )
 from vicreg_keras.evaluate.index import NeighborIndex
-from vicreg_keras.evaluate.index_comparison import compare_index
-from vicreg_keras.evaluate.retrieval import (
-    RetrieveRecord,
-    pick_queries,
-    retrieval_eval,
-)
 from vicreg_keras.figures.examples import neighbor_grid
 from vicreg_keras.figures.style import save
 from vicreg_keras.modes.context import Context
@@ -24,7 +19,7 @@ from vicreg_keras.workdir.files import folder_name, write_file
 _MAX_QUERIES = 20  # Of a figure.
 
 
-def run(context: Context, options: RetrieveOptions) -> RetrieveRecord | None:
+def run(context: Context, options: RetrieveOptions) -> retrieval.RetrieveRecord | None:
     """Evaluates retrieval of training examples, or finds neighbors of other examples.
 
     Args:
@@ -93,14 +88,14 @@ def open_index(
     return index
 
 
-def evaluate(context: Context, options: RetrieveOptions) -> RetrieveRecord:
+def evaluate(context: Context, options: RetrieveOptions) -> retrieval.RetrieveRecord:
     """See `run` without a query."""
     num_classes, test = context.num_classes, context.test
     index = open_index(context, options.index, options.search_parameters)
     exact = index.factory_string == "Flat"
     results = {}
     for name, (*database, queries) in context.each(SPLITS):
-        results[name] = retrieval_eval(
+        results[name] = retrieval.retrieval_eval(
             concatenate_features(database),
             queries,
             num_classes=num_classes,
@@ -108,14 +103,14 @@ def evaluate(context: Context, options: RetrieveOptions) -> RetrieveRecord:
         )
     comparison = None
     if not exact:
-        comparison = compare_index(
+        comparison = retrieval.compare_index(
             index,
             _database(context).representations,
             context.features["test"].representations,
             k=options.num_neighbors,
         )
     record = context.record(
-        RetrieveRecord,
+        retrieval.RetrieveRecord,
         split="test",
         num_database=index.num_vectors,
         num_queries=test.num_examples,
@@ -127,7 +122,7 @@ def evaluate(context: Context, options: RetrieveOptions) -> RetrieveRecord:
         index_metrics=comparison,
     )
     context.log_metrics(record)
-    picks = pick_queries(test.labels, context.seed)
+    picks = retrieval.pick_queries(test.labels, context.seed)
     representations = context.features["test"].representations[picks]
     found = index.search(representations, options.num_neighbors)
     figure = _draw(context, test.take(picks), *found)
