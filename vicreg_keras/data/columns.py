@@ -59,19 +59,15 @@ def table_statistics(
         examples: `(num_examples, num_columns)`, at least one, NaN for missing values.
         columns: The table's columns.
     """
-    examples = np.asarray(examples, np.float64)
-    present = ~np.isnan(examples)
-    counts = np.maximum(present.sum(axis=0), 1)
-    mean = np.where(present, examples, 0).sum(axis=0) / counts
-    squares = np.where(present, np.square(examples - mean), 0).sum(axis=0) / counts
-    std = np.sqrt(squares)
+    present = np.ma.masked_invalid(np.asarray(examples, np.float64))
+    mean, std = present.mean(axis=0).filled(0), present.std(axis=0).filled(0)
     # Rounding leaves equal numbers a deviation of almost nothing.
     constant = std <= 1e-7 * np.abs(mean)
     numbers = np.array([column.categories is None for column in columns])
     return TableStatistics(
         mean=np.where(numbers, mean, 0).astype(np.float32),
         std=np.where(numbers & ~constant, std, 1).astype(np.float32),
-        missing=~present.all(axis=0),
+        missing=np.isnan(examples).any(axis=0),
     )
 
 

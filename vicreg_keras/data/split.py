@@ -185,12 +185,7 @@ class Split:
         return self._training_pipeline(batch_size, seed, start_step, labels)
 
     def training_pairs(
-        self,
-        batch_size: int,
-        positives: np.ndarray,
-        *,
-        seed: int,
-        start_step: int = 0,
+        self, batch_size: int, positives: np.ndarray, *, seed: int, start_step: int = 0
     ) -> tf.data.Dataset:
         """Returns the batches of `training_batches` with a positive of each example.
 

@@ -310,10 +310,7 @@ def _common_shape(
     """The shape of all images, from the headers, which are all checked here."""
     first = None
     for path in progress_bar("Reading headers", " files", len(paths), paths):
-        with (
-            file_errors(path, *_IMAGE),
-            Image.open(path, formats=_FORMATS) as image,
-        ):
+        with file_errors(path, *_IMAGE), Image.open(path, formats=_FORMATS) as image:
             width, height = image.size
             if "exif" in image.info and image.getexif().get(0x0112, 1) >= 5:
                 width, height = height, width

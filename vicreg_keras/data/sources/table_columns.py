@@ -36,11 +36,11 @@ def read_column(
 
     Text is categories, sorted, unless all of it is numbers, `true` and `false`, or
     times as ISO 8601 writes them. Times are days since 1970, which float32 holds to
-    some three minutes. Blanks around text are ignored.
+    some three minutes.
 
     Args:
         name: The column's name.
-        cells: All of its cells, text or of a type of their own.
+        cells: All of its cells, of a type of their own or text, see `strip_text`.
         path: The file, for the message.
         known: The training data's column, which these cells are parsed as; other
             categories than its own are missing. `None` infers what the column holds.
@@ -59,7 +59,7 @@ def read_column(
         values = _parse_numbers(name, cells, path)
         if values is not None:
             return Column(name), as_float32(values, path, name)
-    text = strip_text(cells.cast(pa.string()))
+    text = cells.cast(pa.string())
     if categories is None:
         like_numbers = pa.compute.match_substring_regex(text, _NUMBER)
         fraction = pa.compute.mean(like_numbers.cast(pa.int8())).as_py()
@@ -137,7 +137,8 @@ def as_float32(values: np.ndarray, where: str | pathlib.Path, name: str) -> np.n
 
 def strip_text(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     """Returns text without the blanks around it, null for missing values."""
-    if not _is_text(cells.type):
+    kind = cells.type
+    if (kind.value_type if pa.types.is_dictionary(kind) else kind) not in _TEXT:
         return cells
     cells = pa.compute.utf8_trim_whitespace(cells.cast(pa.string()))
     missing = pa.compute.is_in(cells, value_set=pa.array(MISSING))
@@ -148,21 +149,16 @@ def _parse_numbers(
     name: str, cells: pa.ChunkedArray, path: pathlib.Path
 ) -> np.ndarray | None:
     """Cells as float64, times in days since 1970; `None` if some are text."""
-    if not _is_text(cells.type):
+    if cells.type != pa.string():
         with file_errors(
             f"{path}, column {name!r} of {cells.type}",
             "columns of numbers, text or times",
             f"Use drop_columns={name}",
         ):
             return _float64(cells)
-    cells = cells.cast(pa.string())
-    # Most tables have no blanks, and looking for them takes longer than this.
-    with contextlib.suppress(pa.ArrowInvalid):
-        return _float64(cells.cast(pa.float64()))
-    text = strip_text(cells)
     for kind in _TEXT_TYPES:
         with contextlib.suppress(pa.ArrowInvalid):
-            return _float64(text.cast(kind))
+            return _float64(cells.cast(kind))
     return None
 
 
@@ -173,7 +169,3 @@ def _float64(cells: pa.ChunkedArray) -> np.ndarray:
         times = cells.cast(pa.timestamp("us"), safe=unit != "ns")
         return _float64(times.cast(pa.int64())) / _MICROSECONDS_PER_DAY
     return cells.cast(pa.float64(), safe=False).to_numpy()
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return (kind.value_type if pa.types.is_dictionary(kind) else kind) in _TEXT

@@ -14,11 +14,7 @@ import pyarrow.dataset
 from tqdm.utils import CallbackIOWrapper
 
 from vicreg_keras.data.columns import MISSING, Column
-from vicreg_keras.data.sources.base import (
-    Source,
-    progress_bar,
-    quoted,
-)
+from vicreg_keras.data.sources.base import Source, progress_bar, quoted
 from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.data.sources.table_columns import (
     check_columns,
@@ -192,7 +188,7 @@ class _TableFile:
             InputError: If a cell is no class, or most classes have a single example.
         """
         where = f"{self.path}, column {name!r}"
-        cells = strip_text(self._cells(name))
+        cells = self._cells(name)
         values = cells.cast(pa.string()).to_numpy()
         bad = cells.is_null().to_numpy()
         if not (pa.types.is_boolean(cells.type) or pa.types.is_temporal(cells.type)):
@@ -221,7 +217,7 @@ class _TableFile:
 
     def _cells(self, name: str) -> pa.ChunkedArray:
         with file_errors(self.path, *self._expected):
-            return self._file.to_table(columns=[name]).column(name)
+            return strip_text(self._file.to_table(columns=[name]).column(name))
 
 
 def _read_csv(path: pathlib.Path) -> pa.Table:
