@@ -128,9 +128,9 @@ class RandomResizedCrop(ImageLayer):
         return image_ops.crop_boxes(draws, size, self.scale, self.ratio)
 
     def augment_images(self, images, transformations, **kwargs):
-        size = image_ops.height_and_width(images)
-        if self.size is not None:
-            size = (self.size, self.size)
+        size = (self.size, self.size)
+        if self.size is None:
+            size = image_ops.height_and_width(images)
         return image_ops.crop_and_resize(
             images, transformations, size, self.interpolation
         )

@@ -99,11 +99,10 @@ def load_files(pattern: str, *, example_shape: Sequence[int | None]) -> Split:
     path = pathlib.Path(pattern).expanduser()
     if path.is_dir():
         paths = _list_images(path)
-    elif path.is_file():
-        paths = [path]
     else:
-        matches = map(pathlib.Path, glob.glob(str(path), recursive=True))
-        paths = sorted(match for match in matches if match.is_file())
+        # A file's name may itself look like a glob.
+        matches = [path, *map(pathlib.Path, glob.glob(str(path), recursive=True))]
+        paths = sorted({match for match in matches if match.is_file()})
     if not paths:
         raise InputError(
             "Expected an image file, a folder of images, or a glob that matches some "

@@ -161,21 +161,19 @@ class _TableFile:
         Raises:
             InputError: If there is no row, or a cell can't be used.
         """
-        columns: list[Column] = []
-        examples = None
-        for name in progress_bar(f"Reading {self.path}", " columns", len(names), names):
-            column, values = read_column(
-                name, self._cells(name), self.path, known.get(name)
-            )
-            if examples is None:
-                examples = np.empty((len(values), len(names)), np.float32)
-            examples[:, len(columns)] = values
-            columns.append(column)
+        examples = np.empty((self._file.count_rows(), len(names)), np.float32)
         if not len(examples):
             raise InputError(
                 "Expected at least one row below the header. Received: "
                 f"{self.path} with none. Add examples."
             )
+        columns: list[Column] = []
+        for name in progress_bar(f"Reading {self.path}", " columns", len(names), names):
+            column, values = read_column(
+                name, self._cells(name), self.path, known.get(name)
+            )
+            examples[:, len(columns)] = values
+            columns.append(column)
         return tuple(columns), examples
 
     def read_classes(self, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
