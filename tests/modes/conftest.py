@@ -10,6 +10,7 @@ from PIL import Image
 from vicreg_keras import load_dataset, make_encoder
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.data.split import Split
+from vicreg_keras.evaluate.accuracy import top_k_accuracy
 from vicreg_keras.modes import MODES
 from vicreg_keras.modes.context import Context
 from vicreg_keras.workdir.run_folder import RunFolder
@@ -58,6 +59,13 @@ def context(digits, encoders, tmp_path):
     yield Context(encoder, digits, run, make_encoder=lambda trained: untrained)
     for variable, value in zip(encoder.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
+
+
+@pytest.fixture
+def linear_top1(context):
+    """The accuracy of the context's linear head on the test split."""
+    scores = context.head.scores(context.features["test"].representations)
+    return top_k_accuracy(scores, context.test.labels, 1)
 
 
 @pytest.fixture

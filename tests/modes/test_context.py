@@ -36,7 +36,7 @@ def test_baselines_build_the_untrained_encoder_once(context, encoders):
 
 
 def test_raw_input_is_read_once(context):
-    assert context.input_features("test") is context.input_features("test")
+    assert context.input_features["test"] is context.input_features["test"]
 
 
 def test_context_without_run_or_encoder_is_refused():

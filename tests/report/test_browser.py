@@ -109,10 +109,11 @@ def test_every_figure_is_drawn_in_its_proportions(browser, page, width, scheme):
     browser.open(page.as_uri(), width=width, scheme=scheme)
     figures = browser.run(
         """
-        return [...document.querySelectorAll("figure img:not([hidden])")].map(image => {
-          const box = image.getBoundingClientRect();
-          return [image.naturalWidth / image.naturalHeight, box.width / box.height];
-        });
+        return [...document.querySelectorAll("figure img")]
+          .map(image => [image, image.getBoundingClientRect()])
+          .filter(([image, box]) => box.width > 0)
+          .map(([image, box]) =>
+            [image.naturalWidth / image.naturalHeight, box.width / box.height]);
         """
     )
     assert len(figures) == 10

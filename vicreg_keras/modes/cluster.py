@@ -104,7 +104,7 @@ def cluster(
         title = "Silhouettes by the number of clusters"
         context.save_figure(silhouettes(by_count), "silhouettes", title)
     if dataset.columns is not None and "raw_input" in found:
-        raw_input = context.input_features(split)
+        raw_input = context.input_features[split]
         before = _project(context, raw_input, sample, options)
         _draw_both(context, plane, before, found["raw_input"])
     return record, plane

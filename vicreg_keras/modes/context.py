@@ -13,11 +13,9 @@ from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.accuracy import ClassificationRecord
 from vicreg_keras.evaluate.feature_cache import FeatureCache
 from vicreg_keras.evaluate.features import (
-    SPLITS,
     Encoder,
     Features,
     check_example_shape,
-    input_features,
     input_size_problem,
     require_class_names,
     require_test_split,
@@ -25,14 +23,13 @@ from vicreg_keras.evaluate.features import (
 from vicreg_keras.evaluate.linear_probe import (
     FittedHead,
     LinearHead,
-    LinearProbeResult,
     fit_head,
-    linear_probe,
 )
 from vicreg_keras.evaluate.records import Record, RecordT, to_json
 from vicreg_keras.figures.examples import Tile
 from vicreg_keras.figures.style import Figure, save
 from vicreg_keras.models.saved_encoder import load_encoder
+from vicreg_keras.models.table_encoder import make_input_encoder
 from vicreg_keras.report.tables import tables
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.training.build import build_encoder
@@ -61,9 +58,6 @@ class Context:
     run: RunFolder | None = None
     make_encoder: Callable[[bool], keras.Model] | None = None
     seed: int = 0
-    _inputs: dict[str, Features] = dataclasses.field(
-        default_factory=dict, init=False, repr=False
-    )
 
     @functools.cached_property
     def features(self) -> FeatureCache:
@@ -82,11 +76,10 @@ class Context:
             return None
         return self._cache(self.untrained_encoder, "untrained")
 
-    def input_features(self, split_name: str) -> Features:
-        """Returns the raw input of a split as features; it is read once."""
-        if split_name not in self._inputs:
-            self._inputs[split_name] = input_features(self.dataset, split_name)
-        return self._inputs[split_name]
+    @functools.cached_property
+    def input_features(self) -> FeatureCache:
+        """The raw input as features by split."""
+        return FeatureCache(make_input_encoder(self.dataset), self.dataset)
 
     @functools.cached_property
     def fitted_head(self) -> FittedHead:
@@ -99,15 +92,6 @@ class Context:
         """The encoder's linear head."""
         return self.fitted_head.head
 
-    @functools.cached_property
-    def linear_probe(self) -> LinearProbeResult:
-        """Accuracy of the encoder's linear head on the test split."""
-        return linear_probe(
-            *(self.features[name] for name in SPLITS),
-            num_classes=self.num_classes,
-            fitted=self.fitted_head,
-        )
-
     def each(self, splits: Sequence[str]) -> Iterator[tuple[str, list[Features]]]:
         """Yields features of the encoder, and of each baseline in turn.
 
@@ -117,11 +101,12 @@ class Context:
         Yields:
             A key of `records.NAMES`, and features in the order of `splits`.
         """
-        yield "encoder", [self.features[name] for name in splits]
-        if self.untrained_features is not None:
-            yield "untrained", [self.untrained_features[name] for name in splits]
+        caches = {"encoder": self.features, "untrained": self.untrained_features}
         if input_size_problem(self.dataset) is None:
-            yield "raw_input", [self.input_features(name) for name in splits]
+            caches["raw_input"] = self.input_features
+        for name, features in caches.items():
+            if features is not None:
+                yield name, [features[split] for split in splits]
 
     @property
     def class_names(self) -> tuple[str, ...]:

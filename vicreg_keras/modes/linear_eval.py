@@ -55,10 +55,9 @@ def run(context: Context, options: LinearEvalOptions) -> LinearEvalRecord:
     for name, splits in context.each(SPLITS):
         train, validation, test = splits
         cached = augmented = few_labels = None
-        if name == "encoder" and protocol != "augmented":
-            cached = context.linear_probe
-        elif name == "raw_input" or protocol != "augmented":
-            cached = linear_probe(*splits, num_classes=num_classes)
+        if name == "raw_input" or protocol != "augmented":
+            fitted = context.fitted_head if name == "encoder" else None
+            cached = linear_probe(*splits, num_classes=num_classes, fitted=fitted)
         if name in encoders and protocol != "cached":
             augmented = augmented_probe(
                 encoders[name],
