@@ -15,21 +15,10 @@ import numpy as np
 from markupsafe import Markup
 
 from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate import collapse, finetune, knn, records
 from vicreg_keras.evaluate.clustering import ClusterRecord
-from vicreg_keras.evaluate.collapse import COLLAPSED_STD
-from vicreg_keras.evaluate.finetune import FinetuneRecord
-from vicreg_keras.evaluate.knn import (
-    PUBLISHED_K,
-    PUBLISHED_TEMPERATURE,
-    KnnEvalRecord,
-)
 from vicreg_keras.evaluate.linear_eval import LinearEvalRecord
-from vicreg_keras.evaluate.records import (
-    ExportRecord,
-    PretrainRecord,
-    Record,
-    last_records,
-)
+from vicreg_keras.evaluate.records import PretrainRecord, Record, last_records
 from vicreg_keras.evaluate.retrieval import RetrieveRecord
 from vicreg_keras.evaluate.spectrum import SpectrumRecord
 from vicreg_keras.figures.run_figures import run_figures
@@ -75,24 +64,25 @@ class Section(NamedTuple):
     note: str = ""
 
 
-_COMPARED = (LinearEvalRecord, KnnEvalRecord, RetrieveRecord, ClusterRecord)
+_COMPARED = (LinearEvalRecord, knn.KnnEvalRecord, RetrieveRecord, ClusterRecord)
 SECTIONS = (
     Section(
         "Training",
         (PretrainRecord,),
         ("loss", "accuracy"),
-        f"The kNN accuracy (k {PUBLISHED_K}, temperature {PUBLISHED_TEMPERATURE}, "
-        "cosine similarity) is of the validation split, among fewer neighbors than in "
-        "the kNN evaluation: the two are not to be compared.",
+        f"The kNN accuracy (k {knn.PUBLISHED_K}, temperature "
+        f"{knn.PUBLISHED_TEMPERATURE}, cosine similarity) is of the validation split, "
+        "among fewer neighbors than in the kNN evaluation: the two are not to be "
+        "compared.",
     ),
     Section(
         "Collapse",
         (SpectrumRecord,),
         ("collapse", "spectrum"),
-        f"Under a standard deviation of {COLLAPSED_STD['embedding']}, all images have "
-        "practically the same embedding, and nothing is learned. The ranks count the "
-        "directions in which training representations vary, without labels; the "
-        "embeddings' falls first where the covariance term fails. alpha is the "
+        f"Under a standard deviation of {collapse.COLLAPSED_STD['embedding']}, all "
+        "images have practically the same embedding, and nothing is learned. The ranks "
+        "count the directions in which training representations vary, without labels; "
+        "the embeddings' falls first where the covariance term fails. alpha is the "
         "exponent of the eigenvalues' decay.",
     ),
     Section(
@@ -105,7 +95,7 @@ SECTIONS = (
         "logistic regression, mean and standard deviation of draws. Chance is guessing "
         "evenly.",
     ),
-    Section("Neighbors", (KnnEvalRecord, RetrieveRecord), ("retrieval",)),
+    Section("Neighbors", (knn.KnnEvalRecord, RetrieveRecord), ("retrieval",)),
     Section(
         "Clusters",
         (ClusterRecord,),
@@ -116,17 +106,16 @@ SECTIONS = (
         "chance, 1 for the same groups) and the silhouette (-1 to 1) are no "
         "percentages.",
     ),
-    Section("Labels", (FinetuneRecord,), ("label_efficiency",)),
-    Section("Files", (ExportRecord,), ("export",)),
+    Section("Labels", (finetune.FinetuneRecord,), ("label_efficiency",)),
+    Section("Files", (records.ExportRecord,), ("export",)),
 )
-_NAMES = ("Results", *(section.name for section in SECTIONS), "Settings", "Versions")
 
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader(__package__, "."),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
 )
-_ENVIRONMENT.filters["numeric_columns"] = numeric_columns
+_ENVIRONMENT.filters |= {"numeric_columns": numeric_columns, "quote": shlex.quote}
 # Its macros, of which a type checker knows nothing.
 _HTML: Any = _ENVIRONMENT.get_template("elements.html").module
 
@@ -160,9 +149,6 @@ def build_report(
     }
     if cluster_map is not None:
         drawn["clusters"] = _map(cluster_map)
-    parts = {section.name: _section(section, runs, drawn) for section in SECTIONS}
-    parts |= {"Results": _results(runs), "Settings": _settings(runs)}
-    parts |= {"Versions": _versions(runs)}
     files = importlib.resources.files(__package__)
     style, script = (
         files.joinpath(f).read_text("utf-8") for f in ("page.css", "map.js")
@@ -172,7 +158,12 @@ def build_report(
     page = _ENVIRONMENT.get_template("page.html").render(
         runs=[_subtitle(name, run) for name, run in runs.items()],
         title=f"VICReg: {', '.join(runs)}",
-        sections={name: parts[name] for name in _NAMES},
+        sections={
+            "Results": _results(runs),
+            **{section.name: _section(section, runs, drawn) for section in SECTIONS},
+            "Settings": _settings(runs),
+            "Versions": _versions(runs),
+        },
         style=Markup(style),
         script=Markup(script),
         digest=digest,
@@ -209,19 +200,19 @@ def _subtitle(name: str, run: RunFolder) -> str:
 
 
 def _results(runs: _Runs) -> Iterator[Markup]:
-    records: dict[str, list[Record]] = {name: [] for name in runs}
+    compared: dict[str, list[Record]] = {name: [] for name in runs}
     for cls in _COMPARED:
         for name, record in last_records(runs, cls).items():
-            records[name].append(record)
-    if any(records.values()):
-        yield _HTML.table(summary(records))
+            compared[name].append(record)
+    if any(compared.values()):
+        yield _HTML.table(summary(compared))
         yield _HTML.note(
             "All choices (C, k, temperature, learning rate) are made on the validation "
             "split, never on the test split."
         )
     for name, run in runs.items():
-        if not records[name]:
-            yield _missing(name, run, "evaluate")
+        if not compared[name]:
+            yield _HTML.missing(name, run, "evaluate")
 
 
 def _section(
@@ -236,8 +227,9 @@ def _section(
                 yield _HTML.diagnosis(whose, diagnosis)
             for table in tables(record):
                 yield _HTML.table(table._replace(caption=f"{whose}{table.caption}"))
-        for name in runs.keys() - found.keys():
-            yield _missing(name, runs[name], cls.mode)
+        for name, run in runs.items():
+            if name not in found:
+                yield _HTML.missing(name, run, cls.mode)
     for figure in section.figures:
         if figure in drawn:
             yield drawn[figure]
@@ -249,10 +241,6 @@ def _section(
                 yield _HTML.figure(embed(path.read_bytes()), caption)
     if section.note:
         yield _HTML.note(section.note)
-
-
-def _missing(name: str, run: RunFolder, mode: str) -> Markup:
-    return _HTML.missing(name, mode, shlex.quote(str(run.path)))
 
 
 def _map(cluster_map: ClusterMap) -> Markup:
