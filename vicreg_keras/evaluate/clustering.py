@@ -5,16 +5,10 @@ import warnings
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+import sklearn.metrics
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import (
-    adjusted_rand_score,
-    normalized_mutual_info_score,
-    silhouette_score,
-)
-from sklearn.metrics.cluster import contingency_matrix
-from sklearn.metrics.pairwise import euclidean_distances
 from threadpoolctl import threadpool_limits
 
 from vicreg_keras.errors import InputError
@@ -163,7 +157,7 @@ def cluster_eval(
     sample = draw(len(vectors), _SILHOUETTE_SAMPLE, seed)
     # BLAS's threads and OpenMP's would wait for each other in busy loops besides.
     with threadpool_limits(1):
-        distances = euclidean_distances(vectors[sample])
+        distances = sklearn.metrics.euclidean_distances(vectors[sample])
         silhouettes: dict[int, float] = {}
         if num_clusters is not None:
             chosen_by = "given"
@@ -218,10 +212,7 @@ def _search(vectors: np.ndarray, distances: np.ndarray, seed: int) -> dict[int, 
     limit = min(_num_distinct(vectors, _CANDIDATES[-1]), len(vectors) - 1)
     _check_distinct(limit, _CANDIDATES[0], vectors)
     fits = {n: _fit(vectors, n, seed) for n in _CANDIDATES if n <= limit}
-    return {
-        number: float(silhouette_score(distances, fit.labels_, metric="precomputed"))
-        for number, fit in fits.items()
-    }
+    return {n: _silhouette_score(distances, fit.labels_) for n, fit in fits.items()}
 
 
 def _fit(vectors: np.ndarray, num_clusters: int, seed: int) -> KMeans:
@@ -241,7 +232,12 @@ def _silhouette(distances: np.ndarray, groups: np.ndarray) -> float | None:
     """Returns the mean silhouette, `None` where it is not defined."""
     if not 2 <= len(np.unique(groups)) < len(groups):
         return None
-    return float(silhouette_score(distances, groups, metric="precomputed"))
+    return _silhouette_score(distances, groups)
+
+
+def _silhouette_score(distances: np.ndarray, groups: np.ndarray) -> float:
+    score = sklearn.metrics.silhouette_score
+    return float(score(distances, groups, metric="precomputed"))
 
 
 def _with_agreement(
@@ -251,20 +247,21 @@ def _with_agreement(
     num_clusters: int,
 ) -> ClusterMetrics:
     """Adds how well clusters and classes agree, and the matching."""
-    classes = np.unique(labels)
+    classes, columns = np.unique(labels, return_inverse=True)
     counts = np.zeros((num_clusters, len(classes)), np.int64)
-    counts[np.unique(assignments)] = contingency_matrix(assignments, labels)
+    np.add.at(counts, (assignments, columns), 1)
     matched = linear_sum_assignment(counts, maximize=True)
     cluster_to_class: list[int | None] = [None] * num_clusters
     for cluster, column in zip(*matched, strict=True):
         # Without a common example, the two are paired only because they were left.
         if counts[cluster, column]:
             cluster_to_class[cluster] = int(classes[column])
-    mutual_information = normalized_mutual_info_score(labels, assignments)
+    rand_index = sklearn.metrics.adjusted_rand_score(labels, assignments)
+    information = sklearn.metrics.normalized_mutual_info_score(labels, assignments)
     return dataclasses.replace(
         metrics,
-        adjusted_rand_index=float(adjusted_rand_score(labels, assignments)),
-        normalized_mutual_information=float(mutual_information),
+        adjusted_rand_index=float(rand_index),
+        normalized_mutual_information=float(information),
         matched_accuracy=float(counts[matched].sum() / len(labels)),
         cluster_to_class=tuple(cluster_to_class),
     )

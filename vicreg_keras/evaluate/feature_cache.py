@@ -13,13 +13,8 @@ import joblib
 import numpy as np
 
 from vicreg_keras.data.dataset import Dataset, Split
-from vicreg_keras.evaluate.features import (
-    SPLITS,
-    Encoder,
-    Features,
-    compile_encoder,
-    extract_features,
-)
+from vicreg_keras.evaluate import features
+from vicreg_keras.evaluate.features import Encoder, Features
 from vicreg_keras.models.saved_encoder import variables_of
 from vicreg_keras.workdir.files import folder_name, write_file
 
@@ -77,27 +72,29 @@ class FeatureCache(Mapping[str, Features]):
         return f"{self.key}-{_split_key(getattr(self._dataset, name))}"
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in SPLITS if getattr(self._dataset, name) is not None)
+        return (
+            name for name in features.SPLITS if getattr(self._dataset, name) is not None
+        )
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     @functools.cached_property
     def _encode(self) -> Encoder:
-        return compile_encoder(self._encoder, self._dataset.example_shape)
+        return features.compile_encoder(self._encoder, self._dataset.example_shape)
 
     def _read_or_compute(self, name: str) -> Features:
         split = getattr(self._dataset, name)
         if self._folder is None:
-            return extract_features(self._encode, split)
+            return features.extract_features(self._encode, split)
         path, key = self._folder / f"{name}.npz", self.split_key(name)
         representations = _read(path, key)
         if representations is not None:
             return Features(representations, split.labels)
-        features = extract_features(self._encode, split)
+        computed = features.extract_features(self._encode, split)
         with write_file(path) as file:
-            np.savez(file, key=key, representations=features.representations)
-        return features
+            np.savez(file, key=key, representations=computed.representations)
+        return computed
 
 
 def _weights_key(encoder: Encoder) -> str:

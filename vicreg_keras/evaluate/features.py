@@ -194,13 +194,8 @@ def check_example_shape(encoder: Encoder, example_shape: tuple[int, ...]) -> Non
         InputError: If the two differ.
     """
     expected = getattr(encoder, "example_shape", None)
-    if expected is None:
-        # A model of several inputs has a list here; it is left to fail by itself.
-        expected = getattr(encoder, "input_shape", None)
-        expected = expected[1:] if isinstance(expected, tuple) else None
-    if expected is None:
-        return
-    if not tf.TensorShape(expected).is_compatible_with(example_shape):
+    expected = expected or getattr(encoder, "input_shape", ())[1:]
+    if expected and not tf.TensorShape(expected).is_compatible_with(example_shape):
         kind = {1: "tabular examples", 3: "images"}.get(len(expected), "examples")
         hint = f"image_size={expected[0]}" if kind == "images" else "another dataset"
         raise InputError(

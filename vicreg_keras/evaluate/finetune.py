@@ -15,14 +15,8 @@ from tqdm import tqdm
 
 from vicreg_keras.data.dataset import Dataset, Split
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate import accuracy
+from vicreg_keras.evaluate import accuracy, features
 from vicreg_keras.evaluate.augmented_probe import MOMENTUM, crop_and_flip
-from vicreg_keras.evaluate.features import (
-    SPLITS,
-    compile_encoder,
-    require_class_names,
-    require_test_split,
-)
 from vicreg_keras.evaluate.few_labels import draw_labeled
 from vicreg_keras.evaluate.linear_probe import LinearProbeResult
 from vicreg_keras.evaluate.records import Result
@@ -141,13 +135,13 @@ def finetune(
         they report; images are read at one size, so there is no resizing by 256 / 224
         before a center crop.
     """
-    num_classes = len(require_class_names(dataset))
-    test = require_test_split(dataset)
+    num_classes = len(features.require_class_names(dataset))
+    test = features.require_test_split(dataset)
     train_labels, validation_labels, test_labels = (
         accuracy.check_labels(
             name, getattr(dataset, name).labels, num_classes=num_classes
         )
-        for name in SPLITS
+        for name in features.SPLITS
     )
     labeled = dataset.train.take(draw_labeled(train_labels, label_fraction, seed))
     batch_size = min(BATCH_SIZE, labeled.num_examples)
@@ -230,7 +224,7 @@ class _Classifier:
         self._variables = [*self._model.variables, *optimizer.variables]
         # Traced here, since TensorFlow warns of functions that are traced at a call
         # again and again, as happens where many encoders are trained.
-        classify = compile_encoder(self._model, dataset.example_shape)
+        classify = features.compile_encoder(self._model, dataset.example_shape)
         self._classify = classify.get_concrete_function()
 
     def make_train_step(

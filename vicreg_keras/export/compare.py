@@ -12,6 +12,7 @@ from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.features import check_representations, compile_encoder
+from vicreg_keras.evaluate.normalization import l2_normalize
 from vicreg_keras.evaluate.records import Differences, ExportedFile
 from vicreg_keras.models.saved_encoder import variables_of
 
@@ -131,11 +132,9 @@ class Comparison:
         """
         expected, received = self._expected, represent(encoder, self._split)
         differences = np.abs(received - expected)
-        lengths = np.linalg.norm(received, axis=1) * np.linalg.norm(expected, axis=1)
-        products = (received.astype(np.float64) * expected).sum(axis=1)
+        cosines = (l2_normalize(received) * l2_normalize(expected)).sum(axis=1)
         # Zeros have no direction; two of them are the same.
-        cosines = np.where(lengths > 0, products / np.maximum(lengths, 1e-30), 0)
-        cosines = np.where((differences == 0).all(axis=1), 1, cosines)
+        cosines[(differences == 0).all(axis=1)] = 1
         return Differences(
             max_difference=float(differences.max()),
             mean_difference=float(differences.mean()),
