@@ -62,12 +62,8 @@ def _input_gradient(inputs, kernel, upstream, stride):
         # tf.reverse: a slice of step -1 takes longer than the convolution itself.
         rotated = tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
         return _forward(upstream, rotated, stride)
-    return tf.compat.v1.nn.conv2d_backprop_input(
-        tf.shape(inputs),
-        kernel,
-        upstream,
-        strides=(1, stride, stride, 1),
-        padding=_padding(stride),
+    return tf.nn.conv2d_transpose(
+        upstream, kernel, tf.shape(inputs), stride, _padding(stride)
     )
 
 
@@ -75,12 +71,9 @@ def _kernel_gradient(inputs, kernel, upstream, stride):
     limits = _max_positions(inputs.dtype)
     limit = limits.kernel_gradient if stride == 1 else limits.kernel_gradient_strided
     if not _is_small(upstream, limit) or inputs.shape[-1] < _MIN_CHANNELS:
+        strides = (1, stride, stride, 1)
         return tf.compat.v1.nn.conv2d_backprop_filter(
-            inputs,
-            tf.shape(kernel),
-            upstream,
-            strides=(1, stride, stride, 1),
-            padding=_padding(stride),
+            inputs, tf.shape(kernel), upstream, strides, _padding(stride)
         )
     columns = _im2col(inputs, kernel.shape, stride)
     upstream = tf.reshape(upstream, (-1, kernel.shape[-1]))

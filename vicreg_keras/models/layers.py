@@ -36,11 +36,8 @@ class Conv2D(keras.layers.Conv2D):
     def call(self, inputs, training=None):
         if not (training and self._has_faster_kernels()):
             return super().call(inputs)
-        outputs = convolve(
-            tf.convert_to_tensor(inputs),
-            tf.convert_to_tensor(self.kernel),
-            self.strides[0],
-        )
+        kernel = tf.convert_to_tensor(self.kernel)
+        outputs = convolve(tf.convert_to_tensor(inputs), kernel, self.strides[0])
         if self.use_bias:
             outputs += tf.convert_to_tensor(self.bias)
         return outputs if self.activation is None else self.activation(outputs)

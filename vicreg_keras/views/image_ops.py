@@ -14,6 +14,7 @@ import tensorflow as tf
 INTERPOLATIONS = ("bilinear", "bicubic")
 _CROP_TRIES = 10  # torchvision's, before a crop falls back to the center
 NUM_CROP_DRAWS = 2 * _CROP_TRIES + 2
+_BLENDS = ("brightness", "contrast", "saturation")
 _GRAY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R 601, as PIL's "L"
 
 
@@ -134,7 +135,7 @@ def color_jitter(images: tf.Tensor, jitter: Mapping[str, tf.Tensor]) -> tf.Tenso
             second, and so on.
     """
     planes = tf.transpose(images, [0, 3, 1, 2])  # (batch, channels, height, width)
-    num_blends = len({"brightness", "contrast", "saturation"} & set(jitter))
+    num_blends = sum(name in jitter for name in _BLENDS)
     hue_turn = jitter.get("hue_turn", num_blends)
     planes = _blend_in_turn(planes, jitter, range(num_blends), lambda t: t < hue_turn)
     if "hue" in jitter:
@@ -230,22 +231,19 @@ def _blend_in_turn(
         turns: The turns.
         is_chosen: Function from a turn to a boolean, or to `(batch,)` of them.
     """
+    blends = [name for name in _BLENDS if name in jitter]
     zeros = tf.zeros(tf.shape(planes)[:1])
 
     def blend(turn, planes):
-        keep, to_mean, to_gray = zeros + 1.0, zeros, zeros
-        for name in ("brightness", "contrast", "saturation"):
-            if name in jitter:
-                factor = jitter[name]
-                now = (jitter[f"{name}_turn"] == turn) & is_chosen(turn)
-                keep = tf.where(now, factor, keep)
-                if name == "contrast":
-                    to_mean = tf.where(now, 1.0 - factor, zeros)
-                elif name == "saturation":
-                    to_gray = tf.where(now, 1.0 - factor, zeros)
+        keep, shares = zeros + 1.0, dict.fromkeys(_BLENDS, zeros)
+        for name in blends:
+            now = (jitter[f"{name}_turn"] == turn) & is_chosen(turn)
+            keep = tf.where(now, jitter[name], keep)
+            shares[name] = tf.where(now, 1.0 - jitter[name], zeros)
         gray = _gray(planes)
-        other = _spread(to_mean) * tf.reduce_mean(gray, axis=[1, 2, 3], keepdims=True)
-        other += _spread(to_gray) * gray
+        mean = tf.reduce_mean(gray, axis=[1, 2, 3], keepdims=True)
+        other = _spread(shares["contrast"]) * mean
+        other += _spread(shares["saturation"]) * gray
         blended = _spread(keep) * planes + other
         return turn + 1, tf.clip_by_value(blended, 0.0, 255.0)
 
