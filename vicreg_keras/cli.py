@@ -278,7 +278,6 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 def _evaluate(module, request, settings):
-    from vicreg_keras.figures.run_figures import draw_run
     from vicreg_keras.modes.context import open_context
     from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -286,7 +285,6 @@ def _evaluate(module, request, settings):
     context = open_context(settings, request.data, run, request.saved_model)
     module.run(context, request.options)
     if run is not None and run.metrics.exists():
-        draw_run(run)
         print(f"Metrics are in {run.metrics}, figures in {run.figures}.")
 
 

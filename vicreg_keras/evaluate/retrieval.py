@@ -65,11 +65,6 @@ class IndexMetrics:
     num_bytes: int
     exact_num_bytes: int
 
-    @property
-    def speedup(self) -> float:
-        """Speed of the index over that of exact search."""
-        return self.queries_per_second / self.exact_queries_per_second
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RetrieveRecord(Record):

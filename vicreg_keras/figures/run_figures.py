@@ -6,7 +6,6 @@ from typing import TypeVar
 from matplotlib.figure import Figure
 
 from vicreg_keras.evaluate.finetune import FinetuneRecord
-from vicreg_keras.evaluate.linear_eval import LinearEvalRecord
 from vicreg_keras.evaluate.records import PretrainRecord, last_records, read_records
 from vicreg_keras.evaluate.spectrum import SpectrumMetrics, SpectrumRecord
 from vicreg_keras.figures import style
@@ -24,12 +23,6 @@ _TITLES = {
 }
 _RANKS = ("rankme", "effective_rank", "embedding_effective_rank")
 _MAX_COLUMNS = 3
-_LINEAR = {
-    "encoder": ("linear, test (cached)", style.VALIDATION, "-"),
-    "untrained": ("the same, encoder untrained", style.UNTRAINED, "--"),
-    "raw_input": ("the same, raw input", style.RAW, "-."),
-    "chance": ("chance", style.CHANCE, ":"),
-}
 _SPECTRA = {
     "encoder": ("trained encoder", {"color": style.TRAINING}),
     "untrained": ("untrained encoder", {"color": style.UNTRAINED, "linestyle": "--"}),
@@ -81,7 +74,7 @@ def run_figures(runs: Mapping[str, RunFolder]) -> dict[str, Figure]:
     if not metrics.isdisjoint([*_RANKS, "embedding_std"]):
         figures["collapse"] = collapse_curves(epochs)
     if "knn_top1" in metrics:
-        figures["accuracy"] = accuracy_over_minutes(epochs, _linear_top1(runs))
+        figures["accuracy"] = accuracy_over_minutes(epochs)
     if spectra := last_records(runs, SpectrumRecord):
         figures["spectrum"] = eigenvalue_decay(spectra)
     if finetuned := last_records(runs, FinetuneRecord):
@@ -120,16 +113,12 @@ def collapse_curves(runs: _Runs) -> Figure:
     return _panels(runs, [*_RANKS, "embedding_std"])
 
 
-def accuracy_over_minutes(
-    runs: _Runs, linear_top1: Mapping[str, float] | None = None
-) -> Figure:
-    """Draws the kNN accuracy during training, and linear accuracies as levels.
+def accuracy_over_minutes(runs: _Runs) -> Figure:
+    """Draws the kNN accuracy during training.
 
     Args:
         runs: Records by the run's name; drawn are those with `knn_top1` and `knn_bank`
             among their metrics.
-        linear_top1: Test accuracy in [0, 1] of `encoder`, `untrained`, `raw_input` and
-            `chance`, as far as they are known.
     """
     figure, axes = style.new_figure(7, 4.4)
     for number, (name, epochs) in enumerate(runs.items()):
@@ -145,17 +134,9 @@ def accuracy_over_minutes(
             label=f"{label}, validation, {bank:,} neighbors to choose from",
             **style.run_style(number),
         )
-    end = max(epoch.minutes for epochs in runs.values() for epoch in epochs)
-    for name, value in (linear_top1 or {}).items():
-        label, color, line = _LINEAR[name]
-        axes.axhline(100 * value, color=color, linestyle=line, linewidth=1.2)
-        # Above the right end of the line.
-        look = {"xytext": (-2, 3), "textcoords": "offset points", "fontsize": 8}
-        place, text = (end, 100 * value), f"{label}: {100 * value:.1f}"
-        axes.annotate(text, place, ha="right", color=color, **look)
     axes.set(xlabel="minutes of training", ylabel="top-1 accuracy, percent")
-    axes.set_xlim(0, end * 1.02)
-    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
     style.add_legend(axes, loc="lower right", fontsize=8)
     return figure
 
@@ -226,19 +207,6 @@ def label_efficiency(records: Mapping[str, FinetuneRecord]) -> Figure:
     # Above the axes, where no curve can be.
     style.add_legend(figure, loc="outside upper center", ncols=2)
     return figure
-
-
-def _linear_top1(runs: Mapping[str, RunFolder]) -> dict[str, float]:
-    """Linear accuracies of a single run by the cached protocol, where there are any."""
-    top1: dict[str, float] = {}
-    for record in (
-        last_records(runs, LinearEvalRecord).values() if len(runs) == 1 else ()
-    ):
-        for name, result in record.results.items():
-            if result.cached:
-                top1[name] = result.cached.metrics.top1
-        top1["chance"] = record.chance.top1
-    return top1
 
 
 def _lines(

@@ -144,7 +144,7 @@ def _write_neighbors(context, examples, index, num_neighbors, path):
                 writer.writerow((query, rank, neighbor, name, f"{distance:.6f}"))
     shown = range(min(_MAX_QUERIES, examples.num_examples))
     figure_path = path.with_suffix(".png")
-    figure = _draw(context, examples.take(shown), distances, neighbors)
+    figure = _draw(context, examples.take(shown), distances[shown], neighbors[shown])
     save(figure, figure_path)
     print(
         f"{examples.num_examples} examples, their nearest {neighbors.shape[1]}: {path}"
@@ -162,7 +162,7 @@ def _draw(context, queries, distances, neighbors):
     """Draws queries beside the training and validation examples found for them."""
     train, validation = context.dataset.train, context.dataset.validation
     tiles = []
-    for query, nearest in enumerate(zip(distances, neighbors, strict=False)):
+    for query, nearest in enumerate(zip(distances, neighbors, strict=True)):
         tiles.append([])
         for distance, number in _found(*nearest):
             split, position = train, number
