@@ -23,7 +23,7 @@ from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.evaluate.features import extract_features
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_probe import linear_probe
-from vicreg_keras.hardware.precision import POLICIES, choose_precision
+from vicreg_keras.hardware.precision import apply_precision
 from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.build import build_model
@@ -42,9 +42,7 @@ def main():
     try:
         # A workdir is asked for, and not written to.
         request = parse(["main.py", "--mode=pretrain", "--workdir=.", *more])
-        settings = request.settings
-        precision = choose_precision(settings.precision)
-        keras.mixed_precision.set_dtype_policy(POLICIES[precision])
+        settings = apply_precision(request.settings)
         dataset = open_dataset(request.data, settings.seed)
         budget = BUDGETS[options.unit](options.amount)
         model, numbers = train(settings, dataset, budget)

@@ -223,13 +223,15 @@ def _run(request: Request, argv: Sequence[str]) -> int:
     _check_paths(request)
     with silent_stderr():
         import tensorflow as tf
+
+        from vicreg_keras.hardware.precision import apply_precision
     try:
         module = importlib.import_module(f"vicreg_keras.modes.{request.mode}")
         needs = MODES[request.mode].needs
         if needs == "runs":
             module.run(request.options)
             return 0
-        settings = _in_force(request.settings)
+        settings = apply_precision(request.settings)
         if needs == "recipe":
             return _train(module, request, settings, argv)
         _evaluate(module, request, settings)
@@ -240,20 +242,6 @@ def _run(request: Request, argv: Sequence[str]) -> int:
         if not cause:
             raise
         raise InputError(cause[1]) from error
-
-
-def _in_force(settings: Settings) -> Settings:
-    """Applies precision and determinism; returns settings with the chosen precision."""
-    import keras
-    import tensorflow as tf
-
-    from vicreg_keras.hardware.precision import POLICIES, choose_precision
-
-    precision = choose_precision(settings.precision)
-    keras.mixed_precision.set_dtype_policy(POLICIES[precision])
-    if settings.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    return dataclasses.replace(settings, precision=precision)
 
 
 def _train(module, request, settings, argv):

@@ -1,14 +1,32 @@
 """The precision in which this machine trains fastest."""
 
+import keras
 import tensorflow as tf
 
 from vicreg_keras.hardware import cpu
+from vicreg_keras.settings import Settings
 
 POLICIES = {
     "float32": "float32",
     "bfloat16": "mixed_bfloat16",
     "float16": "mixed_float16",
 }
+
+
+def apply_precision(settings: Settings) -> Settings:
+    """Sets the precision and the determinism of a recipe, for this process.
+
+    Args:
+        settings: The recipe.
+
+    Returns:
+        The recipe with the precision that was chosen.
+    """
+    precision = choose_precision(settings.precision)
+    keras.mixed_precision.set_dtype_policy(POLICIES[precision])
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    return settings.replace({"precision": precision})
 
 
 def choose_precision(name: str) -> str:

@@ -31,7 +31,6 @@ from vicreg_keras.workdir.run_folder import RunFolder, check_unchanged
 # Seconds; a trial without a heartbeat for the grace period is another process's.
 HEARTBEAT_INTERVAL, GRACE_PERIOD = 10, 60
 _MAX_RETRIES = 3
-_NUM_UNPRUNED_TRIALS = 5
 _MAX_SCORES = 10  # Of a trial, before its last epoch.
 # Folders that a worse trial does not keep; metrics, flags and figures stay.
 _LARGE_FOLDERS = ("checkpoints", "tensorboard")
@@ -140,7 +139,7 @@ class Search:
             study_name="search",
             direction="maximize",
             load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(_NUM_UNPRUNED_TRIALS),
+            pruner=optuna.pruners.MedianPruner(),
         )
         identity = self._identity()
         earlier = study.user_attrs.get("identity", {})

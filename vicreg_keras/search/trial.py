@@ -34,7 +34,7 @@ from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_probe import linear_probe
 from vicreg_keras.evaluate.records import RecipeMetrics, from_json, to_json
 from vicreg_keras.evaluate.spectrum import spectrum
-from vicreg_keras.hardware.precision import POLICIES, choose_precision
+from vicreg_keras.hardware.precision import apply_precision
 from vicreg_keras.search.objectives import OBJECTIVES, quick_subset
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.training.build import build_encoder
@@ -228,10 +228,7 @@ def _evaluate(task: Task, encoder: keras.Model, dataset: Dataset) -> RecipeMetri
 def _main() -> int:
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     task = from_json(Task, json.loads(pathlib.Path(sys.argv[1]).read_text()))
-    precision = choose_precision(task.settings.precision)
-    keras.mixed_precision.set_dtype_policy(POLICIES[precision])
-    if task.settings.deterministic:
-        tf.config.experimental.enable_op_determinism()
+    apply_precision(task.settings)
     # Lines that libraries print are not for the parent.
     messages, sys.stdout = sys.stdout, sys.stderr
 
