@@ -134,7 +134,7 @@ class _TableFile:
         self._expected = _EXPECTED[kind]
         with file_errors(path, *self._expected):
             # A CSV file is in memory from here on; a path is of a Parquet file.
-            source = _read_csv(path) if kind == "csv" else str(path)
+            source = _read_csv(path) if kind == "csv" else str(path.absolute())
             self._file = pa.dataset.dataset(source)
         self.names = self._file.schema.names
         counts = collections.Counter(self.names)
