@@ -1,7 +1,7 @@
 """Projection of representations onto a plane, by PCA, t-SNE or UMAP."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -120,54 +120,46 @@ def project(
             f"Expected representations that differ. Received: {len(vectors)} of the "
             "same direction. There is nothing to see: the encoder has collapsed."
         )
-    # Several threads add up in no fixed order, from which t-SNE's figures diverge.
-    with threadpool_limits(1):
-        plane, of_method = _project(vectors, centroids, method, seed)
     settings = ProjectionSettings(
         method=method,
         num_examples=len(vectors),
         num_centroids=len(centroids),
         l2_normalized=l2_normalized,
         seed=seed,
-        **of_method,
     )
+    # Several threads add up in no fixed order, from which t-SNE's figures diverge.
+    with threadpool_limits(1):
+        plane, settings = _project(vectors, centroids, settings)
     points, on_plane = np.split(plane.astype(np.float32), [len(vectors)])
     return Projection(points, on_plane if len(centroids) else None, settings)
 
 
 def _project(
-    vectors: np.ndarray, centroids: np.ndarray, method: str, seed: int
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Returns points and centroids on one plane, and the settings of the method."""
-    if method == "pca":
-        plane, ratios = _on_axes(vectors, centroids, 2, seed)
-        return plane, {"explained_variance_ratio": tuple(ratios)}
+    vectors: np.ndarray, centroids: np.ndarray, settings: ProjectionSettings
+) -> tuple[np.ndarray, ProjectionSettings]:
+    """Returns points and centroids on one plane, and what the method adds."""
+    method, seed = settings.method, settings.seed
     stacked = np.concatenate([vectors, centroids])
-    if not 2 <= vectors.shape[1] <= _NUM_AXES:
-        stacked, _ = _on_axes(vectors, centroids, _NUM_AXES, seed)
+    if method == "pca" or not 2 <= vectors.shape[1] <= _NUM_AXES:
+        num_axes = min(2 if method == "pca" else _NUM_AXES, *vectors.shape)
+        pca = PCA(num_axes, random_state=seed).fit(vectors)
+        # A plane's axes that the points do not have are zeros.
+        missing = max(0, 2 - num_axes)
+        stacked = np.pad(pca.transform(stacked), ((0, 0), (0, missing)))
+        ratios = (*pca.explained_variance_ratio_.tolist(), *[0.0] * missing)
+    if method == "pca":
+        return stacked, dataclasses.replace(settings, explained_variance_ratio=ratios)
     if method == "tsne":
         # Where there are few vectors, a third of the others.
         perplexity = min(_PERPLEXITY, max(1.0, (len(stacked) - 1) / 3))
         tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed)
-        return tsne.fit_transform(stacked), {"perplexity": perplexity}
+        settings = dataclasses.replace(settings, perplexity=perplexity)
+        return tsne.fit_transform(stacked), settings
     check_packages("method=umap", {"umap": "umap-learn"})
     from umap import UMAP
 
     num_neighbors = min(_NUM_NEIGHBORS, len(stacked) - 1)
     # With a seed it runs in one thread whatever it is told, and warns if not told.
     umap = UMAP(n_neighbors=num_neighbors, random_state=seed, n_jobs=1)
-    return umap.fit_transform(stacked), {"num_neighbors": num_neighbors}
-
-
-def _on_axes(
-    vectors: np.ndarray, centroids: np.ndarray, num_axes: int, seed: int
-) -> tuple[np.ndarray, list[float]]:
-    """Returns points and centroids on the points' principal axes, and their shares.
-
-    Axes that the points do not have are zeros, at least up to a plane's two.
-    """
-    pca = PCA(min(num_axes, *vectors.shape), random_state=seed).fit(vectors)
-    stacked = pca.transform(np.concatenate([vectors, centroids]))
-    missing = max(0, 2 - stacked.shape[1])
-    stacked = np.pad(stacked, ((0, 0), (0, missing)))
-    return stacked, pca.explained_variance_ratio_.tolist() + [0.0] * missing
+    settings = dataclasses.replace(settings, num_neighbors=num_neighbors)
+    return umap.fit_transform(stacked), settings
