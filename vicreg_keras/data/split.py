@@ -3,30 +3,18 @@
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from vicreg_keras.errors import InputError
 
+if TYPE_CHECKING:
+    from vicreg_keras.data.sources.images import FileExamples
+
 # Batches that are read at once, and batches that wait ready beyond these.
 _MAX_READERS, _BATCHES_AHEAD = 16, 4
-
-
-class Examples(Protocol):
-    """Anything indexed like an array: an array, a memory map or a `FileExamples`."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """`(num_examples, *example_shape)`."""
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The type of the examples' numbers."""
-
-    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
-        """Returns the examples at `indices`, in that order, as a new array."""
 
 
 class Split:
@@ -35,7 +23,7 @@ class Split:
     Args:
         examples: Images, uint8 `(num_source_examples, height, width, 3)` in
             `[0, 255]`, or a table's examples, float32 `(num_source_examples,
-            num_columns)`: an array or what is indexed like one.
+            num_columns)`: an array, in memory or mapped, or image files.
         labels: Integers of shape `(num_examples,)`, or `None`.
         names: One string per example of the split.
         indices: Which source examples belong to this split, in order.
@@ -50,7 +38,7 @@ class Split:
 
     def __init__(
         self,
-        examples: Examples,
+        examples: "np.ndarray | FileExamples",
         labels: np.ndarray | None,
         names: Sequence[str],
         indices: np.ndarray | None = None,
