@@ -13,8 +13,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from vicreg_keras import load_encoder
 from vicreg_keras.evaluate.features import compile_encoder
-from vicreg_keras.export import warmup
-from vicreg_keras.export.savedmodel import export_savedmodel
+from vicreg_keras.export.savedmodel import WARMUP_FILE, export_savedmodel
 
 SHAPE = (8, 8, 3)
 BATCHES = (1, 3, 257)
@@ -105,7 +104,7 @@ def test_openvino_gives_the_same(version):
 
 def test_warm_up_asks_every_signature_once(version):
     """As TensorFlow Serving does, which does not load a model whose warm-up fails."""
-    records = tf.data.TFRecordDataset(str(version / warmup.FILE)).as_numpy_iterator()
+    records = tf.data.TFRecordDataset(str(version / WARMUP_FILE)).as_numpy_iterator()
     logs = map(prediction_log_pb2.PredictionLog.FromString, records)
     requests = [log.predict_log.request for log in logs]
     names = [request.model_spec.signature_name for request in requests]

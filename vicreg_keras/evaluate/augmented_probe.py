@@ -147,14 +147,10 @@ def _train_heads(
     batches = iter(train.labeled_training_batches(batch_size, seed=seed))
     view = crop_and_flip()
 
-    # A batch of known size lets a view be compiled for it.
-    signature = [
-        *batches.element_spec,
-        tf.TensorSpec((), tf.int32),
-        tf.TensorSpec((), tf.float32),
-    ]
+    scalars = tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.float32)
 
-    @tf.function(input_signature=signature, jit_compile=False)
+    # A batch of known size lets a view be compiled for it.
+    @tf.function(input_signature=[*batches.element_spec, *scalars], jit_compile=False)
     def train_step(images, labels, step, decay):
         crops = view(images, seed=tf.stack([seed, step]))
         representations = tf.cast(encoder(crops, training=False), tf.float32)

@@ -4,7 +4,6 @@ They are in the run's folder, each beside the key of what it was computed from, 
 computed anew when that has changed.
 """
 
-import functools
 import pathlib
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -45,7 +44,7 @@ class FeatureCache(Mapping[str, Features]):
         folder: pathlib.Path | None = None,
     ):
         self.key = _weights_key(encoder)
-        self._encoder = encoder
+        self._encode = features.compile_encoder(encoder, dataset.example_shape)
         self._dataset = dataset
         self._folder = folder and folder / folder_name(dataset.name)
         self._features: dict[str, Features] = {}
@@ -78,10 +77,6 @@ class FeatureCache(Mapping[str, Features]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-    @functools.cached_property
-    def _encode(self) -> Encoder:
-        return features.compile_encoder(self._encoder, self._dataset.example_shape)
 
     def _read_or_compute(self, name: str) -> Features:
         split = getattr(self._dataset, name)

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 from scipy.special import softmax
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from vicreg_keras.data.columns import Column
 from vicreg_keras.evaluate.features import compile_encoder
 from vicreg_keras.evaluate.linear_probe import LinearHead
 from vicreg_keras.evaluate.normalization import l2_normalize
-from vicreg_keras.export import warmup
 from vicreg_keras.export.image_bytes import decode_images
 from vicreg_keras.export.table_cells import decode_cells, encode_cells
 from vicreg_keras.models.saved_encoder import variables_of
@@ -29,6 +29,7 @@ CLASS_NAMES_FILE = "class_names.txt"
 RECIPE_FILE = "recipe.flags"
 COLUMNS_FILE = "columns.json"
 DEFAULT_SIGNATURE = "serving_default"
+WARMUP_FILE = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 
 _TOLERANCE = 1e-4  # Of the largest value in a representation.
 _NUM_CHECKED_EXAMPLES = 3
@@ -108,7 +109,7 @@ def export_savedmodel(
         for name, text in texts.items():
             if text:
                 (version / "assets" / name).write_text(text, encoding="utf-8")
-        warmup.write_requests(version, signatures, encoded)
+        _write_warmup(version / WARMUP_FILE, signatures, encoded)
         _check(encoder, tf.saved_model.load(str(version)), examples, encoded, head)
 
     return write_version(folder, write)
@@ -253,6 +254,29 @@ def _check(encoder, loaded, examples, encoded, head):
                     f"Received: a difference of {difference:.3g} in {name}'s {output}, "
                     f"whose largest value is {max_value:.3g}. Nothing was replaced."
                 )
+
+
+def _write_warmup(path, signatures, encoded):
+    """Writes one request for each signature, of one example.
+
+    TensorFlow Serving replays them as it loads a SavedModel, so that no client waits
+    for what TensorFlow does in the first call only.
+
+    Reference:
+        TensorFlow Serving, "SavedModel Warmup": a TFRecord of `PredictionLog`s.
+    """
+    path.parent.mkdir()
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for name, signature in signatures.items():
+            (spec,) = signature.input_signature
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = "encoder"
+            request.model_spec.signature_name = name
+            example = tf.make_tensor_proto(encoded[spec.name][:1])
+            request.inputs[spec.name].CopyFrom(example)
+            log = prediction_log_pb2.PredictLog(request=request)
+            record = prediction_log_pb2.PredictionLog(predict_log=log)
+            writer.write(record.SerializeToString())
 
 
 def _make_examples(example_shape, columns):

@@ -93,8 +93,7 @@ def _days(times):
 
     def part(number, otherwise):
         text = tf.strings.regex_replace(times, _TIME, rf"\{number}")
-        text = tf.where(text == "", otherwise, text)
-        return text
+        return tf.where(text == "", otherwise, text)
 
     year, month, day = (tf.strings.to_number(part(i, "1"), tf.int64) for i in (1, 2, 3))
     hour, minute = (tf.strings.to_number(part(i, "0"), tf.float64) for i in (4, 5))
