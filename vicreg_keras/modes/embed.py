@@ -1,9 +1,10 @@
 """The mode `embed`: representations with names, for use elsewhere."""
 
-import csv
 import pathlib
 
 import numpy as np
+import pyarrow
+import pyarrow.csv
 from scipy.special import softmax
 
 from vicreg_keras.evaluate.features import extract_features
@@ -66,15 +67,10 @@ def _write_npz(
 def _write_csv(
     path: pathlib.Path, columns: dict[str, np.ndarray], representations: np.ndarray
 ) -> None:
-    with write_file(path, "w") as file:
-        writer = csv.writer(file)
-        width = representations.shape[1]
-        writer.writerow([*columns, *(f"representation_{i}" for i in range(width))])
-        for *cells, representation in zip(
-            *columns.values(), representations, strict=True
-        ):
-            # The shortest text that identifies each float32.
-            writer.writerow([*cells, *map(str, representation)])
+    width = representations.shape[1]
+    numbers = {f"representation_{i}": representations[:, i] for i in range(width)}
+    with write_file(path) as file:
+        pyarrow.csv.write_csv(pyarrow.table({**columns, **numbers}), file)
 
 
 _WRITERS = {".npz": _write_npz, ".csv": _write_csv}

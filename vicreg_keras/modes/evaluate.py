@@ -5,16 +5,9 @@ from vicreg_keras.evaluate.records import Record
 from vicreg_keras.figures.clusters import positions
 from vicreg_keras.figures.style import to_png
 from vicreg_keras.modes import knn_eval, linear_eval, retrieve, spectrum
+from vicreg_keras.modes import options as mode_options
 from vicreg_keras.modes.cluster import cluster
 from vicreg_keras.modes.context import Context
-from vicreg_keras.modes.options import (
-    ClusterOptions,
-    EvaluateOptions,
-    KnnEvalOptions,
-    LinearEvalOptions,
-    RetrieveOptions,
-    SpectrumOptions,
-)
 from vicreg_keras.report.embedding_projector import write_projector
 from vicreg_keras.report.page import ClusterMap, build_report
 from vicreg_keras.report.tables import summary
@@ -22,7 +15,7 @@ from vicreg_keras.report.tables import summary
 _MAX_POINTS = 2000  # Points of the map; their images take about two megabytes.
 
 
-def run(context: Context, options: EvaluateOptions) -> None:
+def run(context: Context, options: mode_options.EvaluateOptions) -> None:
     """Runs every mode that the dataset has labels and splits for.
 
     The report, files for TensorBoard's projector and a summary of all of them follow.
@@ -42,11 +35,13 @@ def run(context: Context, options: EvaluateOptions) -> None:
     dataset = context.dataset
     records: list[Record] = []
     if dataset.num_classes is not None and dataset.test is not None:
-        records.append(linear_eval.run(context, LinearEvalOptions()))
-        records.append(knn_eval.run(context, KnnEvalOptions()))
-        records.append(retrieve.evaluate(context, RetrieveOptions()))
-    record, plane = cluster(context, ClusterOptions(sample_size=_MAX_POINTS))
-    spectrum.run(context, SpectrumOptions())
+        records.append(linear_eval.run(context, mode_options.LinearEvalOptions()))
+        records.append(knn_eval.run(context, mode_options.KnnEvalOptions()))
+        records.append(retrieve.evaluate(context, mode_options.RetrieveOptions()))
+    record, plane = cluster(
+        context, mode_options.ClusterOptions(sample_size=_MAX_POINTS)
+    )
+    spectrum.run(context, mode_options.SpectrumOptions())
 
     examples = plane.examples
     clusters = plane.clustering.assignments[plane.sample]
