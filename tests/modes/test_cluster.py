@@ -19,10 +19,10 @@ def test_clusters_are_compared_with_the_classes(context, capsys):
     assert "matched accuracy" in text and "10 clusters (chosen by: classes)" in text
     assert record.split == "test"
     assert record.results["raw_input"].metrics.matched_accuracy > 0.5
-    assert record.projection.method == "pca"
     assert read_records(context.run, ClusterRecord) == [record]
     with Image.open(context.run.figures / "clusters.png") as image:
         assert image.size == (960, 600)
+        assert "digits, test split PCA (" in image.info["Description"]
 
 
 def test_silhouette_chooses_the_number_without_labels(unlabeled, capsys):
@@ -52,5 +52,6 @@ def test_table_is_drawn_beside_its_input(tmp_path, capsys):
         context.features["test"], num_classes=3, l2_normalized=False
     )
     assert record.results["encoder"] == expected.result
-    assert not record.projection.l2_normalized
-    assert (context.run.figures / "input_and_representation.png").exists()
+    with Image.open(context.run.figures / "input_and_representation.png") as image:
+        description = image.info["Description"]
+    assert "30 examples, every dimension standardized" in description

@@ -110,7 +110,7 @@ def _records():
             num_neighbors=5,
             results=retrieval,
         ),
-        ClusterRecord(**common, split="test", results=clusters, projection=PROJECTION),
+        ClusterRecord(**common, split="test", results=clusters),
         SpectrumRecord(
             **common,
             split="train",

@@ -15,7 +15,6 @@ from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.accuracy import check_labels
 from vicreg_keras.evaluate.features import Features, check_representations
 from vicreg_keras.evaluate.normalization import l2_normalize, standardize
-from vicreg_keras.evaluate.projection import ProjectionSettings
 from vicreg_keras.evaluate.records import Record, Result
 from vicreg_keras.evaluate.sampling import draw
 
@@ -79,13 +78,11 @@ class ClusterRecord(Record):
     Attributes:
         split: Split of the metrics.
         results: By what was evaluated: the encoder, and each baseline.
-        projection: How the encoder's representations were projected for the figure.
     """
 
     mode: ClassVar[str] = "cluster"
     split: str
     results: dict[str, ClusterResult]
-    projection: ProjectionSettings
 
 
 class Clustering(NamedTuple):

@@ -8,7 +8,6 @@ import numpy as np
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.evaluate.accuracy import ClassificationMetrics, ClassificationRecord
 from vicreg_keras.evaluate.augmented_probe import AugmentedProbeResult
-from vicreg_keras.evaluate.features import require_class_names, require_test_split
 from vicreg_keras.evaluate.few_labels import FewLabelResult
 from vicreg_keras.evaluate.linear_probe import LinearProbeResult
 
@@ -67,11 +66,10 @@ def chance(dataset: Dataset) -> ChanceMetrics:
     Args:
         dataset: A labeled dataset with a test split.
     """
-    num_classes = len(require_class_names(dataset))
-    test = require_test_split(dataset)
+    num_classes = len(dataset.class_names)
     majority = np.bincount(dataset.train.labels).argmax()
     return ChanceMetrics(
         top1=1 / num_classes,
         top5=5 / num_classes if num_classes > 5 else None,
-        majority_top1=float(np.mean(test.labels == majority)),
+        majority_top1=float(np.mean(dataset.test.labels == majority)),
     )

@@ -70,6 +70,10 @@ def cluster(
         )
         # The baselines get as many clusters, so that they can be compared.
         num_clusters = found["encoder"].result.settings.num_clusters
+    results = {name: clustering.result for name, clustering in found.items()}
+    record = context.record(ClusterRecord, split=split, results=results)
+    context.log_metrics(record)
+
     own, dataset = found["encoder"], context.dataset
     examples = getattr(dataset, split)
     # Without labels all are of one class.
@@ -82,13 +86,6 @@ def cluster(
         print(f"Placing {len(sample):,} points by t-SNE: up to a minute...", flush=True)
     features = context.features[split]
     projection = _project(context, features, sample, options, own.centroids)
-    record = context.record(
-        ClusterRecord,
-        split=split,
-        results={name: clustering.result for name, clustering in found.items()},
-        projection=projection.settings,
-    )
-    context.log_metrics(record)
     figure = cluster_map(
         projection,
         own.assignments[sample],

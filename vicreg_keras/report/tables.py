@@ -92,7 +92,8 @@ def _headlines(record: Record) -> Iterator[tuple[str, dict[str, str]]]:
 def _linear_eval(record: LinearEvalRecord) -> Iterator[Table]:
     top1, top5 = percent(record.chance.top1), percent(record.chance.top5)
     lines: list[Line] = [("", "protocol", "top-1", "top-5", _CHOSEN)]
-    lines.append((NAMES["chance"], "-", top1, top5, ""))
+    majority = f"always the most frequent class: {percent(record.chance.majority_top1)}"
+    lines.append((NAMES["chance"], "-", top1, top5, majority))
     if record.raw_input_omitted:
         omitted = f"omitted: {record.raw_input_omitted}"
         lines.append((NAMES["raw_input"], "cached", "-", "-", omitted))
