@@ -77,8 +77,3 @@ def test_neighbors_are_repeated_where_an_index_finds_too_few(monkeypatch):
     monkeypatch.setattr(NeighborIndex, "search", nothing)
     with pytest.raises(ValueError, match="none of example 0 .*Use index=Flat"):
         nearest_others(index, rows, 2)
-
-
-def test_single_example_is_refused():
-    with pytest.raises(ValueError, match="at least two examples. Received: 1"):
-        nearest(on_a_circle(1), 2)

@@ -1,6 +1,7 @@
 """Instruction sets of this CPU."""
 
 import functools
+import re
 
 
 def has_bfloat16() -> bool:
@@ -18,12 +19,7 @@ def flags() -> frozenset[str]:
     """Returns instruction sets by Linux's names; none on other systems."""
     try:
         with open("/proc/cpuinfo") as file:
-            lines = file.read().splitlines()
+            cores = re.findall(r"^flags.*?:(.*)", file.read(), re.MULTILINE)
     except OSError:
         return frozenset()
-    return frozenset(
-        name
-        for line in lines
-        if line.startswith("flags")
-        for name in line.partition(":")[2].split()
-    )
+    return frozenset(" ".join(cores).split())

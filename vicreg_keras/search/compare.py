@@ -1,6 +1,5 @@
 """Recipes that are trained from several seeds each, and compared."""
 
-import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -57,7 +56,7 @@ def train_recipes(
             print(f"{title}: {path}", flush=True)
             task = Task(
                 folder=str(path),
-                settings=dataclasses.replace(settings, seed=seed),
+                settings=settings.replace({"seed": seed}),
                 data=data,
                 split_seed=split_seed,
                 objective=objective,

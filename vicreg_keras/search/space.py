@@ -1,6 +1,5 @@
 """The search space: which options of a recipe vary, and over which values."""
 
-import dataclasses
 import difflib
 import os
 import pathlib
@@ -142,7 +141,7 @@ def apply(settings: Settings, values: Values) -> Settings:
         name: tuple(map(float, value.split(","))) if _kind(name) is tuple else value
         for name, value in values.items()
     }
-    return dataclasses.replace(settings, **changes)
+    return settings.replace(changes)
 
 
 def own_values(settings: Settings, space: Space) -> dict[str, Any] | None:

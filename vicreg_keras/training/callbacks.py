@@ -18,12 +18,6 @@ from vicreg_keras.settings import Settings
 from vicreg_keras.training.scores import embedding_diagnosis, make_scorer
 from vicreg_keras.workdir.run_folder import RunFolder
 
-# Metrics of an epoch's line, beside the loss and its terms.
-_SHOWN = (
-    *("embedding_std", "val_loss", "knn_top1", "effective_rank"),
-    "images_per_second",
-)
-
 
 class Stopwatch(tf.Module):
     """Minutes of training, over all the processes that a run took.
@@ -106,8 +100,13 @@ class Monitor(keras.callbacks.Callback):
         if every and (epoch % every == 0 or epoch == settings.epochs):
             logs.update(self._score())
         terms = [name for name in logs if name.endswith("_loss") and "val" not in name]
-        names = [name for name in ("loss", *terms, *_SHOWN) if name in logs]
-        metrics = (f"{name.removesuffix('_loss')} {logs[name]:,.5g}" for name in names)
+        others = ("embedding_std", "val_loss", "knn_top1", "effective_rank")
+        names = ["loss", *terms, *others, "images_per_second"]
+        metrics = [
+            f"{name.removesuffix('_loss')} {logs[name]:,.5g}"
+            for name in names
+            if name in logs
+        ]
         line = f"epoch {epoch}/{settings.epochs}: {', '.join(metrics)}"
         tqdm.write(line, file=sys.stderr)
         if warning := _collapse_warning(logs, settings.variance_weight):

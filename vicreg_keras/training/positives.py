@@ -132,19 +132,13 @@ def nearest_others(
         approximate index finds fewer, those that it found are repeated.
 
     Raises:
-        InputError: If there are fewer than two examples, or an approximate index finds
-            no neighbor of an example.
+        InputError: If an approximate index finds no neighbor of an example.
 
     Reference:
         Neighbors as positives: Dwibedi et al., "With a Little Help from My Friends",
         ICCV 2021, there from a queue that training itself fills.
     """
     num_examples = len(representations)
-    if num_examples < 2:
-        raise InputError(
-            f"Expected at least two examples. Received: {num_examples} of them. A "
-            "single one has no neighbor."
-        )
     k = min(k, num_examples - 1)
     neighbors = np.empty((num_examples, k), np.int32)
     for start in tqdm(range(0, num_examples, _BLOCK_SIZE), unit="block", delay=3):
