@@ -239,7 +239,7 @@ class SearchRecord(Record):
     num_trials: int
     best_trial: int
     best_value: float
-    best_values: dict[str, object]  # Options are of several types.
+    best_values: dict[str, bool | int | float | str]
     epochs: int
     trial_epochs: int
     seeds: tuple[int, ...]
