@@ -145,7 +145,7 @@ def one_color_set():
     labels = np.array([0, 0, 0, 1])
     images = np.zeros((4, 2, 2, 3), np.uint8)
     split = Split(images, labels, list("abcd"))
-    return Dataset("color", (2, 2, 3), ("a", "b"), split, split, split)
+    return Dataset(split, split, split, ("a", "b"), name="color")
 
 
 def test_is_sgd_with_a_learning_rate_for_each_part(configure):

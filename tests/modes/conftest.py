@@ -35,7 +35,6 @@ def digits():
     whole = load_dataset("digits")
     return Dataset(
         name="digits",
-        example_shape=whole.example_shape,
         class_names=whole.class_names,
         train=whole.train.take(range(300)),
         validation=whole.validation.take(range(60)),
@@ -77,7 +76,6 @@ def unlabeled(digits, encoders, tmp_path):
 
     dataset = Dataset(
         name="photos",
-        example_shape=digits.example_shape,
         class_names=None,
         train=bare(digits.train, 100),
         validation=bare(digits.validation, 40),

@@ -48,7 +48,6 @@ def digits():
     whole = load_dataset("digits")
     return Dataset(
         name="digits",
-        example_shape=whole.example_shape,
         class_names=whole.class_names,
         train=whole.train.take(range(300)),
         validation=whole.validation.take(range(60)),

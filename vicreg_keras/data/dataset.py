@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from vicreg_keras.data.columns import (
-    Column,
     TableStatistics,
     table_images,
     table_statistics,
@@ -57,28 +56,25 @@ _TFDS = (
 _OPTIONS = {name for _, names in (*DATASETS.values(), _TFDS) for name in names}
 
 
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """Splits of one dataset.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dataset(Source):
+    """Splits of one dataset, held out where its source has none of its own.
 
     Attributes:
         name: The name given to `load_dataset`.
-        example_shape: `(height, width, 3)`, or `(num_columns,)` of a table.
-        class_names: A name for each label, or `None` without labels.
         train: The training split.
         validation: Held out of training; every choice is made on it.
         test: The split that results are reported on, or `None` without one.
+        class_names: A name for each label, or `None` without labels.
         columns: The columns of a table, or `None` for images.
     """
 
     name: str
-    example_shape: tuple[int, ...]
-    # Any stands for None, which a mode that needs labels or a test split rules out.
-    class_names: tuple[str, ...] | Any
-    train: Split
-    validation: Split
-    test: Split | Any
-    columns: tuple[Column, ...] | None = None
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """`(height, width, 3)`, or `(num_columns,)` of a table."""
+        return self.train.example_shape
 
     @functools.cached_property
     def pixel_statistics(self) -> tuple[list[float], list[float]]:
@@ -125,7 +121,7 @@ class Dataset:
             InputError: If there is nothing, or something else than is expected.
         """
         if self.columns is None:
-            return images.load_files(pattern, example_shape=self.example_shape)
+            return images.load_files(pattern, self.example_shape)
         return tables.load_user_table(pattern, columns=self.columns)
 
     @property
@@ -202,15 +198,8 @@ def open_dataset(options: DataOptions, seed: int) -> Dataset:
         train, test = train.hold_out(_TEST_FRACTION, _TEST_SEED)
     if validation is None:
         train, validation = train.hold_out(options.validation_fraction, seed)
-    return Dataset(
-        name=options.dataset,
-        example_shape=train.example_shape,
-        class_names=source.class_names,
-        train=train,
-        validation=validation,
-        test=test,
-        columns=source.columns,
-    )
+    splits = {"train": train, "validation": validation, "test": test}
+    return Dataset(**{**vars(source), **splits}, name=options.dataset)
 
 
 def _load_source(options: DataOptions) -> Source:

@@ -1,14 +1,12 @@
 """Tests of folders: in memory or streamed, splits, messages about bad files."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 from vicreg_keras.data.dataset import load_dataset
-from vicreg_keras.data.sources.images import FileExamples
+from vicreg_keras.data.sources.images import FileExamples, load_files
 from vicreg_keras.errors import InputError
 
 
@@ -202,11 +200,6 @@ def test_links_that_lead_back_are_followed_once(tmp_path):
     assert sum(s.num_examples for s in splits) == 6
 
 
-def load_images(pattern, example_shape):
-    dataset = dataclasses.replace(load_dataset("digits"), example_shape=example_shape)
-    return dataset.load_user_examples(pattern)
-
-
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
@@ -219,7 +212,7 @@ def load_images(pattern, example_shape):
 )
 def test_images_by_file_folder_and_glob(tmp_path, pattern, names):
     make_folder(tmp_path, num_each=2, size=(6, 9))
-    images = load_images(f"{tmp_path}/{pattern}", (4, 4, 3))
+    images = load_files(f"{tmp_path}/{pattern}", (4, 4, 3))
     assert images.names == tuple(str(tmp_path / name) for name in names)
     assert images.labels is None
     assert images.read(range(len(names))).shape == (len(names), 4, 4, 3)
@@ -227,19 +220,19 @@ def test_images_by_file_folder_and_glob(tmp_path, pattern, names):
 
 def test_images_keep_their_size_for_an_encoder_of_any_size(tmp_path):
     make_folder(tmp_path, num_each=2, size=(6, 9))
-    images = load_images(str(tmp_path), (None, None, 3))
+    images = load_files(str(tmp_path), (None, None, 3))
     expected = np.asarray(Image.open(tmp_path / "ant" / "00.png"))
     np.testing.assert_array_equal(images.read([0])[0], expected)
     # What is not square is not resized: other sizes are refused.
     with pytest.raises(ValueError, match="6x9"):
-        load_images(str(tmp_path), (6, 8, 3)).read([0])
+        load_files(str(tmp_path), (6, 8, 3)).read([0])
 
 
 def test_no_image_and_broken_images(tmp_path):
     with pytest.raises(ValueError, match="a glob that matches.*Received: .*nowhere"):
-        load_images(str(tmp_path / "nowhere"), (4, 4, 3))
+        load_files(str(tmp_path / "nowhere"), (4, 4, 3))
     with pytest.raises(ValueError, match="folder with images.*with none"):
-        load_images(str(tmp_path), (4, 4, 3))
+        load_files(str(tmp_path), (4, 4, 3))
     (tmp_path / "bad.png").write_text("text")
     with pytest.raises(ValueError, match="readable JPEG or PNG.*bad.png"):
-        load_images(str(tmp_path / "bad.png"), (4, 4, 3)).read([0])
+        load_files(str(tmp_path / "bad.png"), (4, 4, 3)).read([0])

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import tqdm
 
@@ -22,9 +23,10 @@ class Source:
     """
 
     train: Split
-    validation: Split | None = None
-    test: Split | None = None
-    class_names: tuple[str, ...] | None = None
+    # Any stands for None, which a mode that needs labels or a test split rules out.
+    validation: Split | Any = None
+    test: Split | Any = None
+    class_names: tuple[str, ...] | Any = None
     columns: tuple[Column, ...] | None = None
 
 

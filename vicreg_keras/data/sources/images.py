@@ -81,7 +81,7 @@ def load_folder(options: DataOptions) -> Source:
     return Source(**splits, class_names=class_names if labeled else None, columns=None)
 
 
-def load_files(pattern: str, *, example_shape: Sequence[int | None]) -> Split:
+def load_files(pattern: str, example_shape: Sequence[int | None]) -> Split:
     """Loads images given by a file, a folder or a glob.
 
     Args:
