@@ -146,7 +146,8 @@ def knn_eval(
         # Accuracies are sums of shares, and equal ones may differ by rounding.
         return -round(accuracies[setting], 9), distance
 
-    k, temperature = best = min(accuracies, key=preference)
+    best = min(accuracies, key=preference)
+    k, temperature = best
     bank = concatenate_features([train, validation])
     result = knn_accuracy(
         bank, test, num_classes=num_classes, k=k, temperature=temperature
