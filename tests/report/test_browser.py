@@ -187,7 +187,7 @@ def test_the_page_fits_the_window(browser, wide_page, width, scheme):
     found = browser.run(
         """
         const wide = [...document.querySelectorAll("body *")].filter(element =>
-          !element.closest(".scroll table")
+          !element.closest(".scroll table, .scroll img")
           && element.getBoundingClientRect().right > innerWidth + 0.5);
         const look = getComputedStyle(document.body);
         const boxes = [...document.querySelectorAll(".scroll")];

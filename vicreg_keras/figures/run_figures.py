@@ -136,7 +136,7 @@ def accuracy_over_minutes(runs: _Runs) -> Figure:
         )
     axes.set(xlabel="minutes of training", ylabel="top-1 accuracy, percent")
     axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     style.add_legend(axes, loc="lower right", fontsize=8)
     return figure
 
