@@ -31,6 +31,7 @@ SLOW = (
     "test_cli.py",
     "test_notebooks.py",
     "test_tables_everywhere.py",
+    "training/test_killed.py",
     "training/test_pretrain.py",
 )
 

@@ -4,6 +4,7 @@ import io
 import math
 import os
 import signal
+import sys
 import types
 
 import keras
@@ -93,7 +94,7 @@ def test_monitor_prints_validation_and_scores(clock, capsys, tmp_path):
     run_epoch(monitor, clock, epoch=1, logs={**GOOD, "val_loss": 13, "knn_top1": 0.5})
     line = capsys.readouterr().err
     assert line.startswith("epoch 2/2: loss 12.5")
-    assert "embedding_std 0.5, val 13, knn_top1 0.5, images_per_second 64" in line
+    assert "embedding_std 0.5, val_loss 13, knn_top1 0.5, images_per_second 64" in line
 
 
 def test_bar_counts_steps_and_shows_the_loss(clock, tmp_path):
@@ -101,6 +102,18 @@ def test_bar_counts_steps_and_shows_the_loss(clock, tmp_path):
     monitor._bar = tqdm(total=8, initial=4, file=io.StringIO())
     run_epoch(monitor, clock)
     assert monitor._bar.n == 8 and "loss=12.500" in str(monitor._bar)
+
+
+def test_a_log_gets_whole_lines(monkeypatch, capsys):
+    bar = callbacks.make_bar(total_steps=8)
+    bar.delay = bar.mininterval = 0  # Rather than half a minute.
+    for _ in range(8):
+        bar.update()
+    tqdm.write("epoch 1/2", file=sys.stderr)
+    bar.close()
+    text = capsys.readouterr().err
+    assert "\r" not in text and text.endswith("\n")
+    assert "epoch 1/2" in text.splitlines() and "8/8" in text
 
 
 @pytest.mark.parametrize(("std", "collapsed"), [(0.0099, True), (0.0101, False)])

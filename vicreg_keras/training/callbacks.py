@@ -39,6 +39,30 @@ class Stopwatch(tf.Module):
         return float(self.saved.numpy())
 
 
+class _Lines:
+    """stderr where it is no terminal: each state of a bar is a line of its own."""
+
+    def write(self, text: str) -> None:
+        if text := text.strip("\r\n "):
+            print(text, file=sys.stderr)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def make_bar(total_steps: int, step: int = 0) -> tqdm:
+    """Returns a progress bar on stderr: every 30 s a line where it is no terminal.
+
+    Args:
+        total_steps: Steps of the whole run.
+        step: Those that are done already.
+    """
+    options = {"total": total_steps, "initial": step, "unit": "step"}
+    if sys.stderr.isatty():
+        return tqdm(**options, mininterval=1)
+    return tqdm(**options, mininterval=30, maxinterval=30, delay=30, file=_Lines())
+
+
 class Monitor(keras.callbacks.Callback):
     """Shows progress, and adds a `PretrainRecord` to `metrics.jsonl` after every epoch.
 
@@ -103,7 +127,7 @@ class Monitor(keras.callbacks.Callback):
         others = ("embedding_std", "val_loss", "knn_top1", "effective_rank")
         names = ["loss", *terms, *others, "images_per_second"]
         metrics = [
-            f"{name.removesuffix('_loss')} {logs[name]:,.5g}"
+            f"{name.removesuffix('_loss') if name in terms else name} {logs[name]:,.5g}"
             for name in names
             if name in logs
         ]

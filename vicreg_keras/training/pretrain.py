@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.errors import InputError
@@ -102,8 +101,7 @@ def pretrain(
         print(f"Continuing {run.path} at {place}.", file=sys.stderr, flush=True)
     saver = callbacks.SaveState(manager, stopwatch, settings.checkpoint_minutes)
     if step < total_steps:
-        interval = 1 if sys.stderr.isatty() else 30
-        bar = tqdm(total=total_steps, initial=step, unit="step", mininterval=interval)
+        bar = callbacks.make_bar(total_steps, step)
         monitor = callbacks.Monitor(run, settings, dataset, stopwatch, bar)
         tensorboard = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
         # The saver comes last: when it ends the run, all else is written.
