@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from vicreg_keras.data import dataset
 from vicreg_keras.data.dataset import load_dataset
+from vicreg_keras.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -301,3 +302,9 @@ def test_bad_arguments():
         load_dataset("digits", memory_limit_gib=-1)
     with pytest.raises(ValueError, match="Expected `digits` alone.*digits:4"):
         load_dataset("digits:4")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_refused(seed):
+    with pytest.raises(InputError, match="Expected seed in"):
+        load_dataset("iris", seed=seed)

@@ -23,6 +23,7 @@ from vicreg_keras.data.sources import bundled, images, npz, tables, tfds
 from vicreg_keras.data.sources.base import Source
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
+from vicreg_keras.settings import Settings
 from vicreg_keras.settings.data import PATH_SCHEMES, DataOptions
 
 _MAX_STATISTICS_EXAMPLES = 200_000
@@ -177,9 +178,8 @@ def load_dataset(
             than is expected.
     """
     dropped = tuple(drop_columns)
-    return open_dataset(
-        DataOptions(dataset=name, drop_columns=dropped, **options), seed
-    )
+    data = DataOptions(dataset=name, drop_columns=dropped, **options)
+    return open_dataset(data, Settings(seed=seed).seed)
 
 
 def open_dataset(options: DataOptions, seed: int) -> Dataset:

@@ -24,10 +24,9 @@ def tables(record: Record) -> list[Table]:
     """Returns the tables of an evaluation's record.
 
     Args:
-        record: What a mode logged; a record of another kind has no table.
+        record: What a mode logged.
     """
-    describe = _TABLES.get(type(record))
-    return list(describe(record)) if describe else []
+    return list(_TABLES[type(record)](record))
 
 
 def summary(runs: Mapping[str, Sequence[Record]]) -> Table:
