@@ -156,6 +156,8 @@ def test_help_lists_the_flags_of_one_mode(run_main):
     assert all(f"--{name}\n" in out for _, name in _every_option())
     code, out, _ = run_main("--mode=cluster", "--help")
     assert "--num_clusters" in out and "--learning_rate" not in out
+    code, out, _ = run_main("--mode=retrieve", "--help")
+    assert out.count("  --output\n") == 1 and "Flags of --mode=retrieve" in out
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch):

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from vicreg_keras import load_encoder
+from vicreg_keras.data.columns import Column, table_statistics
 from vicreg_keras.export import onnx
 from vicreg_keras.export.savedmodel import export_savedmodel
 from vicreg_keras.models import encoders
+from vicreg_keras.models.table_encoder import make_table_encoder
 
 pytest.importorskip("tf2onnx", reason="tf2onnx is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -56,6 +58,17 @@ def test_rows_of_numbers():
     rows = np.random.default_rng(0).normal(size=(4, 5)).astype("float32")
     received = onnx.OnnxEncoder(onnx.convert(encoder, (5,)))(rows)
     np.testing.assert_allclose(received, encoder(rows), rtol=1e-5, atol=1e-6)
+
+
+def test_missing_values_of_a_table():
+    examples = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+    examples[:, 2] = np.arange(20) % 3
+    examples[::4, 0] = examples[::3, 1] = examples[::5, 2] = np.nan
+    columns = (Column("a"), Column("b"), Column("c", ("x", "y", "z")))
+    statistics = table_statistics(examples, columns)
+    encoder = make_table_encoder(columns, statistics, (8, 4))
+    received = onnx.OnnxEncoder(onnx.convert(encoder, (3,)))(examples)
+    np.testing.assert_allclose(received, encoder(examples), rtol=1e-5, atol=1e-6)
 
 
 def test_a_missing_package_is_named(encoder, monkeypatch):

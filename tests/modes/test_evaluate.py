@@ -54,8 +54,12 @@ def test_evaluate_without_labels_does_what_it_can(run_mode, unlabeled, capsys):
     run_mode("evaluate", unlabeled)
     modes = [row["mode"] for row in unlabeled.run.read_metrics()]
     assert modes == ["cluster", "spectrum"]
-    assert "silhouette of clusters" in capsys.readouterr().out
-    assert (unlabeled.run.path / "report.html").exists()
+    out = capsys.readouterr().out
+    assert "silhouette of clusters" in out
+    assert "labeled dataset with a test split: linear_eval, knn_eval, retrieve" in out
+    page = (unlabeled.run.path / "report.html").read_text()
+    assert page.count("left out, for it needs a labeled dataset") == 4
+    assert "--mode=linear_eval" not in page
 
 
 def test_evaluate_needs_a_run(run_mode, context):

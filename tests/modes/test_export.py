@@ -161,8 +161,8 @@ class Constant(compare.FileEncoder):
 
 def test_constant_and_not_finite_representations_are_refused(context):
     comparison = compare.Comparison(context.encoder, context.dataset)
-    with pytest.raises(ValueError, match="NaN"):
-        comparison.differences(Constant(np.nan))
+    with pytest.raises(InputError, match="Expected a to give the encoder's.*nan"):
+        comparison.measure("a", 1, Constant(np.nan), compare.Variant("none", 0.5))
     assert comparison.differences(Constant(0.0)).min_cosine == 0
     with pytest.raises(InputError, match="Received: 0.000000"):
         comparison.measure("a", 1, Constant(0.0), compare.Variant("zeros", 0.5))

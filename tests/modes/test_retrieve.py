@@ -64,7 +64,7 @@ def test_query_finds_the_image_itself(context, photos, pattern, capsys):
         lines = list(csv.DictReader(file))
     num_images = 1 if pattern == "/3.png" else 5
     assert len(lines) == 3 * num_images
-    assert f"{num_images} examples" in capsys.readouterr().out
+    assert f"nearest 3 of {num_images} queries" in capsys.readouterr().out
     for line in lines[::3]:
         number = int(line["query"][-5])
         assert line["neighbor"] == context.dataset.train.names[number]

@@ -71,6 +71,9 @@ class Comparison:
 
     Attributes:
         own: Size and time of the encoder itself.
+
+    Raises:
+        InputError: If a representation of the encoder is not finite.
     """
 
     def __init__(self, encoder: Callable[..., Any], dataset: Dataset):
@@ -82,6 +85,7 @@ class Comparison:
             return encode(examples).numpy()
 
         self._expected = represent(run, self._split)
+        check_representations("validation", self._expected)
         weights = [variable.numpy() for variable in variables_of(encoder)]
         self.own = ExportedFile(
             file="the encoder",
@@ -157,11 +161,6 @@ def represent(run: Callable[[np.ndarray], np.ndarray], split: Split) -> np.ndarr
     Args:
         run: A `FileEncoder`, or the encoder from array to array.
         split: A split of a dataset.
-
-    Raises:
-        InputError: If a representation is not finite.
     """
     batches = split.batches(_BATCH_SIZE).as_numpy_iterator()
-    representations = np.concatenate([run(examples) for examples in batches])
-    check_representations("exported", representations)
-    return representations
+    return np.concatenate([run(examples) for examples in batches])

@@ -123,7 +123,7 @@ def confusion(counts: np.ndarray, class_names: Sequence[str], caption: str) -> F
         caption += f" Most often confused: {'; '.join(pairs)}."
     names = [shorten(str(name)) for name in class_names]
     side = float(np.clip(0.4 * num_classes, 3, 8))
-    text = textwrap.fill(clean(caption), int(14 * (side + 2)))
+    text = textwrap.fill(clean(caption), int(12 * (side + 2)))
     figure, axes = new_figure(side + 2, side + 2 + _LINE * text.count("\n"))
     axes.grid(visible=False)
     ConfusionMatrixDisplay(counts, display_labels=names).plot(

@@ -250,7 +250,7 @@ def _panels(runs: _Runs, names: Sequence[str]) -> Figure:
         if name == "embedding_std":
             axes.axhline(1, color=style.CHANCE, linewidth=1, linestyle=":")
         if name == "embedding_std" or "rank" in name:
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     for axes in grid.flat[len(names) :]:
         axes.remove()
     style.add_legend(max(grid.flat, key=lambda axes: len(axes.lines)))

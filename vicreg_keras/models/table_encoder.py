@@ -115,8 +115,9 @@ class TableInputs(layers.Layer):
         if self._numbers:
             numbers = tf.gather(inputs, self._numbers, axis=1)
             scaled = (numbers - self._mean) / self._std
-            # Not tf.math.is_nan, which TFLite lacks: NaN alone differs from itself.
-            parts.append(tf.where(numbers == numbers, scaled, 0.0))
+            # NaN alone differs from itself: TFLite lacks tf.math.is_nan, and tf2onnx
+            # converts only this condition to one that stops NaN.
+            parts.append(tf.where(numbers != numbers, 0.0, scaled))
         if self._indicators:
             values = tf.gather(inputs, self._indicators, axis=1)
             parts.append(tf.cast(values != values, tf.float32))

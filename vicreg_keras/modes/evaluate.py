@@ -38,6 +38,11 @@ def run(context: Context, options: mode_options.EvaluateOptions) -> None:
         records.append(linear_eval.run(context, mode_options.LinearEvalOptions()))
         records.append(knn_eval.run(context, mode_options.KnnEvalOptions()))
         records.append(retrieve.evaluate(context, mode_options.RetrieveOptions()))
+    else:
+        print(
+            "Left out, for they need a labeled dataset with a test split: linear_eval, "
+            "knn_eval, retrieve."
+        )
     record, plane = cluster(
         context, mode_options.ClusterOptions(sample_size=_MAX_POINTS)
     )

@@ -29,12 +29,13 @@ def help_text(argv: Sequence[str]) -> str:
     groups: dict[str, list[str]] = {}
     for options in all_options():
         for name, field in fields(options).items():
-            if all(unused(mode, [name]) for mode in modes):
-                continue
             heading = f"Flags, {field.metadata['group']}"
             owners = [mode for mode, one in MODES.items() if options is one.options]
             if owners:
                 heading = f"Flags of --mode={owners[0]}"
+            users = set(owners or MODES) & set(modes)
+            if all(unused(mode, [name]) for mode in users):
+                continue
             groups.setdefault(heading, []).extend(_help_lines(name, field))
     for heading, texts in groups.items():
         lines += ["", f"{heading}:", *texts]

@@ -137,7 +137,9 @@ class FinetuneOptions(Options):
         maximum=1,
         exclusive=("minimum",),
     )
-    finetune_epochs: int = option(20, "Epochs of finetuning.", minimum=1)
+    finetune_epochs: int = option(
+        20, "Epochs of finetuning, at least 300 steps.", minimum=1
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -253,7 +255,7 @@ class ReportOptions(Options):
     runs: tuple[str, ...] = option(
         (), "Folders of the runs that are compared.", exists=True
     )
-    output: str | None = option(None, _OUTPUT)
+    output: str | None = option(None, _OUTPUT, suffixes=(".html",))
 
     def __post_init__(self):
         super().__post_init__()

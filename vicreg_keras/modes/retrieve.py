@@ -147,7 +147,7 @@ def _write_neighbors(context, examples, index, num_neighbors, path):
     figure = _draw(context, examples.take(shown), distances[shown], neighbors[shown])
     save(figure, figure_path)
     print(
-        f"{examples.num_examples} examples, their nearest {neighbors.shape[1]}: {path}"
+        f"The nearest {neighbors.shape[1]} of {examples.num_examples} queries: {path}"
     )
     print(f"A figure of the first {len(shown)}: {figure_path}")
 

@@ -65,6 +65,10 @@ class Section(NamedTuple):
 
 
 _COMPARED = (LinearEvalRecord, knn.KnnEvalRecord, RetrieveRecord, ClusterRecord)
+_LABELED = (
+    *(LinearEvalRecord, knn.KnnEvalRecord, RetrieveRecord),
+    finetune.FinetuneRecord,
+)
 SECTIONS = (
     Section(
         "Training",
@@ -228,7 +232,11 @@ def _section(
             for table in tables(record):
                 yield _HTML.table(table._replace(caption=f"{whose}{table.caption}"))
         for name, run in runs.items():
-            if name not in found:
+            if name in found:
+                continue
+            if cls in _LABELED and not _is_labeled(run):
+                yield _HTML.note(f"{name}: left out, for it needs a labeled dataset.")
+            else:
                 yield _HTML.missing(name, run, cls.mode)
     for figure in section.figures:
         if figure in drawn:
@@ -241,6 +249,13 @@ def _section(
                 yield _HTML.figure(embed(path.read_bytes()), caption)
     if section.note:
         yield _HTML.note(section.note)
+
+
+def _is_labeled(run: RunFolder) -> bool:
+    """Whether the dataset of the run has labels, as far as its clusters tell."""
+    for record in last_records({"": run}, ClusterRecord).values():
+        return record.results["encoder"].settings.num_classes is not None
+    return True
 
 
 def _map(cluster_map: ClusterMap) -> Markup:

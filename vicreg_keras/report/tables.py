@@ -24,9 +24,10 @@ def tables(record: Record) -> list[Table]:
     """Returns the tables of an evaluation's record.
 
     Args:
-        record: What a mode logged.
+        record: What a mode logged; a record of another kind has no table.
     """
-    return list(_TABLES[type(record)](record))
+    describe = _TABLES.get(type(record))
+    return list(describe(record)) if describe else []
 
 
 def summary(runs: Mapping[str, Sequence[Record]]) -> Table:

@@ -50,7 +50,8 @@ def saved_model_folder(path: str | os.PathLike) -> pathlib.Path:
     raise InputError(
         "Expected the folder of a run, with encoder/1/saved_model.pb, or one of a "
         f"SavedModel. Received: path={path}, which has none. Train one: "
-        "mode=pretrain, or name another folder."
+        "mode=pretrain, whose same command continues what was interrupted; or name "
+        "another folder."
     )
 
 
