@@ -31,6 +31,8 @@ def main():
     folder, precision = pathlib.Path(sys.argv[1]), sys.argv[2]
     keras.mixed_precision.set_dtype_policy(POLICIES[precision])
     settings = json.loads((folder / "settings.json").read_text())
+    if not settings["encoder"].startswith("resnet"):
+        del settings["stem"]
     settings = Settings(**settings, precision=precision)
     dataset = load_dataset(f"npz:{folder / 'images.npz'}")
     steps_per_epoch = dataset.train.num_examples // settings.batch_size
