@@ -12,9 +12,6 @@ from typing import Any
 
 # Before TensorFlow is imported: its start-up notes are not about the user's run.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Before tqdm is imported: in a log its bars change every half minute.
-if not sys.stderr.isatty():
-    os.environ.setdefault("TQDM_MININTERVAL", "30")
 
 from absl import flags, logging  # noqa: E402
 
