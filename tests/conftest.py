@@ -16,12 +16,15 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # `make test-fast` leaves them out, as it does single tests marked `slow`.
 SLOW = (
     "benchmarks/",
+    "data/sources/test_tfds.py",
     "evaluate/test_augmented_probe.py",
     "evaluate/test_finetune.py",
     "examples/",
     "export/test_elsewhere.py",
+    "export/test_image_bytes.py",
     "export/test_killed.py",
     "export/test_onnx.py",
+    "export/test_savedmodel.py",
     "export/test_tflite.py",
     "hardware/test_distribute.py",
     "modes/",
@@ -30,6 +33,7 @@ SLOW = (
     "search/",
     "test_cli.py",
     "test_notebooks.py",
+    "test_recipes.py",
     "test_tables_everywhere.py",
     "training/test_killed.py",
     "training/test_pretrain.py",
