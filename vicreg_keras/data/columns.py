@@ -28,10 +28,16 @@ class Column:
     Attributes:
         name: The name in the table's header.
         categories: Names in the order of their codes, or `None` for numbers.
+        format: How its numbers are written, in words; empty for plain ones.
+        rewrites: Pairs of a regular expression (RE2) and a replacement, applied to each
+            cell in turn, that turn its numbers into plain ones and its times into those
+            of ISO 8601.
     """
 
     name: str
     categories: tuple[str, ...] | None = None
+    format: str = ""
+    rewrites: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

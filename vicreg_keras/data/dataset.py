@@ -20,11 +20,12 @@ from vicreg_keras.data.columns import (
 )
 from vicreg_keras.data.pixels import pixel_statistics, whitening_kernel
 from vicreg_keras.data.sources import bundled, images, npz, tables, tfds
-from vicreg_keras.data.sources.base import Source
+from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings import Settings
 from vicreg_keras.settings.data import PATH_SCHEMES, DataOptions
+from vicreg_keras.settings.options import fields
 
 _MAX_STATISTICS_EXAMPLES = 200_000
 _TEST_FRACTION = 0.2
@@ -32,16 +33,20 @@ _TEST_SEED = 0
 
 
 # A loader, and the options that have an effect on it beside those of every dataset.
-Loader = tuple[Callable[[DataOptions], Source], tuple[str, ...]]
+Loader = tuple[Callable[[DataOptions, Known], Source], tuple[str, ...]]
 
-_TABLE_FILE = (tables.load_table, ("label_column", "drop_columns"))
+_TABLE_OPTIONS = (
+    *("label_column", "drop_columns", "categorical_columns", "numeric_columns"),
+    "header",
+)
+_TABLE_FILE = (tables.load_table, _TABLE_OPTIONS)
 _BUNDLED_TABLE: Loader = (bundled.load_bundled_table, ())
 # By the scheme of a name, which is `scheme` or `scheme:location`. Any other name is
 # one of tensorflow-datasets.
 DATASETS: dict[str, Loader] = {
     "digits": (bundled.load_digits, ("image_size",)),
-    "folder": (images.load_folder, ("image_size",)),
-    "npz": (npz.load_npz, ("image_size",)),
+    "folder": (images.load_folder, ("image_size", "labels", "unreadable")),
+    "npz": (npz.load_npz, ("image_size", "labels")),
     "csv": _TABLE_FILE,
     "parquet": _TABLE_FILE,
     "digits_table": _BUNDLED_TABLE,
@@ -51,7 +56,7 @@ DATASETS: dict[str, Loader] = {
 }
 _TFDS = (
     functools.partial(tfds.load_tfds, other_names=tuple(DATASETS)),
-    ("data_dir", "image_size"),
+    ("data_dir", "image_size", "labels"),
 )
 # The options that some datasets refuse.
 _OPTIONS = {name for _, names in (*DATASETS.values(), _TFDS) for name in names}
@@ -78,19 +83,26 @@ class Dataset(Source):
         return self.train.example_shape
 
     @functools.cached_property
+    def pretraining(self) -> Split:
+        """What is trained on without labels: `train`, and `unlabeled` after it."""
+        if self.unlabeled is None:
+            return self.train
+        return self.train.concatenate(self.unlabeled)
+
+    @functools.cached_property
     def pixel_statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel of the training images."""
-        return pixel_statistics(self.train)
+        return pixel_statistics(self.pretraining)
 
     @functools.cached_property
     def whitening_kernel(self) -> np.ndarray:
         """Kernel of a first layer that whitens patches of the training images."""
-        return whitening_kernel(self.train, *self.pixel_statistics)
+        return whitening_kernel(self.pretraining, *self.pixel_statistics)
 
     @functools.cached_property
     def table_statistics(self) -> TableStatistics:
         """Statistics of a table's training split, or of 200,000 random examples."""
-        examples = self.train.sample(_MAX_STATISTICS_EXAMPLES, seed=0).read()
+        examples = self.pretraining.sample(_MAX_STATISTICS_EXAMPLES, seed=0).read()
         return table_statistics(examples, self.columns)
 
     def display_images(
@@ -182,9 +194,17 @@ def load_dataset(
     return open_dataset(data, Settings(seed=seed).seed)
 
 
-def open_dataset(options: DataOptions, seed: int) -> Dataset:
-    """Loads the dataset that options name; see `load_dataset`."""
-    source = _load_source(options)
+def open_dataset(
+    options: DataOptions, seed: int, known: Known | None = None
+) -> Dataset:
+    """Loads the dataset that options name; see `load_dataset`.
+
+    Args:
+        options: Which dataset, and how it is read.
+        seed: Which examples are held out for `validation`.
+        known: How the data of the encoder that it is for was read.
+    """
+    source = _load_source(options, known or NOTHING_KNOWN)
     train, validation, test = source.train, source.validation, source.test
     if test is None:
         validation, test = None, validation
@@ -202,7 +222,7 @@ def open_dataset(options: DataOptions, seed: int) -> Dataset:
     return Dataset(**{**vars(source), **splits}, name=options.dataset)
 
 
-def _load_source(options: DataOptions) -> Source:
+def _load_source(options: DataOptions, known: Known) -> Source:
     name = options.dataset
     scheme, _, location = name.partition(":")
     load, known_options = DATASETS.get(scheme, _TFDS)
@@ -213,9 +233,9 @@ def _load_source(options: DataOptions) -> Source:
         )
     for option in sorted(_OPTIONS.difference(known_options)):
         value = getattr(options, option)
-        if value:
+        if value != fields(DataOptions)[option].default:
             raise InputError(
                 f"Expected no {option} for dataset={name}. Received: {option}="
                 f"{value!r}. Leave {option} out."
             )
-    return load(options)
+    return load(options, known)

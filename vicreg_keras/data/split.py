@@ -75,6 +75,18 @@ class Split:
         names = [self.names[i] for i in indices]
         return Split(self._examples, labels, names, self._indices[indices])
 
+    def concatenate(self, other: "Split") -> "Split":
+        """Returns this split and then another, without labels.
+
+        Args:
+            other: A split of examples of the same shape and type.
+        """
+        names = [*self.names, *other.names]
+        if self._examples is other._examples:
+            indices = np.concatenate([self._indices, other._indices])
+            return Split(self._examples, None, names, indices)
+        return Split(np.concatenate([self.read(), other.read()]), None, names)
+
     def sample(self, num: int, seed: int | np.random.Generator) -> "Split":
         """Returns a random subset, in the order of this split.
 

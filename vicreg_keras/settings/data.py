@@ -32,6 +32,38 @@ class DataOptions(Options):
     drop_columns: tuple[str, ...] = option(
         (), "Columns of a CSV or Parquet file to leave out.", group="data"
     )
+    categorical_columns: tuple[str, ...] = option(
+        (),
+        "Columns of a CSV or Parquet file whose values are categories, also where they "
+        "are numbers, such as codes.",
+        group="data",
+    )
+    numeric_columns: tuple[str, ...] = option(
+        (),
+        "Columns of a CSV or Parquet file that are numbers, also where whole numbers "
+        "never repeat, as those of an identifier do.",
+        group="data",
+    )
+    header: str = option(
+        "first",
+        "Where a CSV file names its columns: in its first line, or not at all.",
+        choices=("first", "none"),
+        group="data",
+    )
+    labels: str = option(
+        "auto",
+        "Whether images have labels where class folders or arrays of them are found; "
+        "none reads the images alone.",
+        choices=("auto", "none"),
+        group="data",
+    )
+    unreadable: str = option(
+        "refuse",
+        "What becomes of image files that can't be read: refuse lists them and stops, "
+        "skip leaves them out, up to a tenth of all.",
+        choices=("refuse", "skip"),
+        group="data",
+    )
     image_size: int | None = option(
         None,
         "Height and width in pixels that images are resized to; by default they keep "

@@ -1,4 +1,4 @@
-"""What all loaders share: `Source`, a progress bar, names in messages."""
+"""What all loaders share: `Source`, `Known`, a progress bar, names in messages."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -11,6 +11,22 @@ from vicreg_keras.data.split import Split
 
 
 @dataclasses.dataclass(frozen=True)
+class Known:
+    """How the data of an encoder was read, by which other data is read for it.
+
+    Attributes:
+        columns: The columns of its table, or `None`.
+        max_pixel: See `Source`; `None` where it is to be found out.
+    """
+
+    columns: tuple[Column, ...] | None = None
+    max_pixel: int | None = None
+
+
+NOTHING_KNOWN = Known()
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
     """The splits that a dataset has of its own.
 
@@ -20,6 +36,12 @@ class Source:
         test: The dataset's own test split, or `None`.
         class_names: A name for each label, or `None` without labels.
         columns: The columns of a table, or `None` for images.
+        unlabeled: Examples beside a labeled training split that have no label: they
+            are trained on, and never evaluated. `None` without any.
+        max_pixel: The value in the files that became 255: above 255 for images of more
+            than 8 bits per channel.
+        left_out: What was found and not read, with counts, such as `"1,204 .txt"`.
+        notes: How the rest was read where it could be read in other ways.
     """
 
     train: Split
@@ -28,6 +50,10 @@ class Source:
     test: Split | Any = None
     class_names: tuple[str, ...] | Any = None
     columns: tuple[Column, ...] | None = None
+    unlabeled: Split | None = None
+    max_pixel: int = 255
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def progress_bar(

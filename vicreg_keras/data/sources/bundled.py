@@ -3,19 +3,20 @@
 import numpy as np
 
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.base import Source
+from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source
 from vicreg_keras.data.sources.images import as_rgb, resized
 from vicreg_keras.data.split import Split
 from vicreg_keras.settings import DataOptions
 
 
-def load_digits(options: DataOptions) -> Source:
+def load_digits(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     """Loads scikit-learn's 1,797 handwritten digits of 8 x 8 pixels.
 
     Gray levels 0 to 16 become 0 to 255.
 
     Args:
         options: Of these, `image_size`.
+        known: Without effect.
 
     Returns:
         A source with `train` only; names are `"digits/17"`.
@@ -31,13 +32,14 @@ def load_digits(options: DataOptions) -> Source:
     return Source(Split(images, digits.target, names), class_names=class_names)
 
 
-def load_bundled_table(options: DataOptions) -> Source:
+def load_bundled_table(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     """Loads a labeled table that scikit-learn brings.
 
     Args:
         options: Of these, `dataset`: `"digits_table"` (1,797 examples of 64 gray
             levels, 0 to 16), `"breast_cancer"` (569 of 30 numbers), `"wine"` (178 of
             13) or `"iris"` (150 of 4).
+        known: Without effect.
 
     Returns:
         A source with `train` only; names are `"row/17"`.

@@ -11,7 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
-from vicreg_keras.data.sources.base import Source, progress_bar, quoted
+from vicreg_keras.data.sources.base import (
+    NOTHING_KNOWN,
+    Known,
+    Source,
+    progress_bar,
+    quoted,
+)
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.settings import DataOptions
@@ -32,7 +38,7 @@ CHUNK = 512
 _POOL = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 
 
-def load_folder(options: DataOptions) -> Source:
+def load_folder(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     """Loads JPEG and PNG files under a folder.
 
     With an image directly in it the folder has no labels, and every image at any
@@ -44,6 +50,7 @@ def load_folder(options: DataOptions) -> Source:
     Args:
         options: Of these, `dataset`, `folder:PATH`; `image_size`; and
             `memory_limit_gib`, above which files are decoded when they are read.
+        known: How the images of the encoder that they are for were read.
 
     Returns:
         A source; names are paths relative to the folder.

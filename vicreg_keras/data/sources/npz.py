@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.base import Source
+from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source
 from vicreg_keras.data.sources.images import as_rgb, resized
 from vicreg_keras.data.sources.table_columns import as_float32, check_columns
 from vicreg_keras.data.split import Split
@@ -37,7 +37,7 @@ _EXPECTED = {
 }
 
 
-def load_npz(options: DataOptions) -> Source:
+def load_npz(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     """Loads the arrays of an npz file, whole and never by pickle.
 
     Keys: examples are `images`, `examples` (of a table) or `x_train`, with optional
@@ -53,6 +53,7 @@ def load_npz(options: DataOptions) -> Source:
     Args:
         options: Of these, `dataset`, `npz:PATH`; and `image_size`, which must be
             `None` for a table.
+        known: How the data of the encoder that it is for was read.
 
     Returns:
         A source with the splits that the file has; names are `"train/17"`.

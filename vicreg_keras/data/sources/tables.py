@@ -14,7 +14,13 @@ import pyarrow.dataset
 from tqdm.utils import CallbackIOWrapper
 
 from vicreg_keras.data.columns import MISSING, Column
-from vicreg_keras.data.sources.base import Source, progress_bar, quoted
+from vicreg_keras.data.sources.base import (
+    NOTHING_KNOWN,
+    Known,
+    Source,
+    progress_bar,
+    quoted,
+)
 from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.data.sources.table_columns import (
     check_columns,
@@ -37,7 +43,7 @@ _EXPECTED = {
 }
 
 
-def load_table(options: DataOptions) -> Source:
+def load_table(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     """Loads a CSV file or a Parquet file.
 
     A CSV file is UTF-8 text with commas, whose first line names the columns. Those of a
@@ -51,6 +57,7 @@ def load_table(options: DataOptions) -> Source:
     Args:
         options: Of these, `dataset`, `csv:PATH` or `parquet:PATH`; `label_column` and
             `drop_columns`.
+        known: How the table of the encoder that it is for was read.
 
     Returns:
         A source with `train` only; names are `"row/17"`, counted from 0 below the

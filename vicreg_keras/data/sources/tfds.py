@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vicreg_keras.data.sources.base import Source, progress_bar
+from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source, progress_bar
 from vicreg_keras.data.sources.images import CHUNK, decode_image, decode_images
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError, file_errors
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 
-def load_tfds(options: DataOptions, *, other_names: Sequence[str]) -> Source:
+def load_tfds(
+    options: DataOptions,
+    known: Known = NOTHING_KNOWN,
+    *,
+    other_names: Sequence[str],
+) -> Source:
     """Loads an image dataset, which is downloaded first where it is not there.
 
     Args:
@@ -32,6 +37,7 @@ def load_tfds(options: DataOptions, *, other_names: Sequence[str]) -> Source:
             `image_size`; `data_dir`, where datasets are kept (`None` for
             tensorflow-datasets' default); and `memory_limit_gib`, above which images
             are decoded once into memory-mapped files under `data_dir/cache`.
+        known: Without effect.
         other_names: Other names that a dataset can have, for the message.
 
     Returns:
