@@ -139,7 +139,7 @@ def test_no_network_and_no_data_names_three_ways_on(run_main, tmp_path):
         (["--dataset=folder:{tmp}/sizes"], "--image_size"),
         (["--dataset=npz:{tmp}/none.npz"], "none.npz"),
         (["--dataset=npz:{tmp}/text/notes.png"], "notes.png"),
-        (["--dataset=npz:{tmp}/floats.npz"], "uint8"),
+        (["--dataset=npz:{tmp}/floats.npz"], "[0, 255]"),
         (["--num_views=1"], "num_views"),
         (["--batch_size=5000"], "batch_size=5000"),
         (["--batch_size=1"], "batch_size=1"),
@@ -174,7 +174,7 @@ def test_wrong_input_gives_one_line(arguments, part, run_main, tmp_path):
     for size in (8, 9):
         picture = PIL.Image.new("RGB", (size, size))
         picture.save(tmp_path / "sizes" / f"{size}.png")
-    np.savez(tmp_path / "floats.npz", images=np.zeros((4, 8, 8, 3)))
+    np.savez(tmp_path / "floats.npz", images=np.full((4, 8, 8, 3), -1.0))
     code, _, err = run_main(
         *("--mode=pretrain", *SHORT, f"--workdir={tmp_path / 'run'}"),
         *(argument.format(tmp=tmp_path) for argument in arguments),

@@ -1,58 +1,49 @@
 """Images or a table in the arrays of an npz file."""
 
-import math
 import pathlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source
-from vicreg_keras.data.sources.images import as_rgb, resized
+from vicreg_keras.data.sources.array_images import read_images
+from vicreg_keras.data.sources.array_labels import (
+    Classes,
+    Labels,
+    number_classes,
+    read_labels,
+)
+from vicreg_keras.data.sources.array_names import (
+    CLASS_NAMES,
+    COLUMN_NAMES,
+    Keys,
+    find_arrays,
+    find_named,
+    unused_arrays,
+)
+from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source, quoted
 from vicreg_keras.data.sources.table_columns import as_float32, check_columns
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.settings import DataOptions
 
-# Split, its examples and their labels: our names of them, Keras's and MedMNIST's.
-_KEYS = (
-    ("train", "images", "labels"),
-    ("train", "examples", "labels"),
-    ("train", "x_train", "y_train"),
-    ("train", "train_images", "train_labels"),
-    ("validation", "x_val", "y_val"),
-    ("validation", "val_images", "val_labels"),
-    ("test", "x_test", "y_test"),
-    ("test", "test_images", "test_labels"),
-)
-# What is expected of each kind of array; {} is a number that `_check` is given.
-_EXPECTED = {
-    "images": "uint8 images with values from 0 to 255, of shape (N, H, W), "
-    "(N, H, W, 1) or (N, H, W, 3), at least one",
-    "table": "a matrix of numbers, not empty, with the {} columns of training",
-    "labels": "labels that are integers of at least 0, one for each of {} examples",
-    "column_names": "{} column_names, no two alike",
-    "class_names": "a class name for each of {} labels",
-}
-
 
 def load_npz(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     """Loads the arrays of an npz file, whole and never by pickle.
 
-    Keys: examples are `images`, `examples` (of a table) or `x_train`, with optional
-    labels `labels` or `y_train`; optional splits of the same form are `x_val`, `y_val`
-    and `x_test`, `y_test`. MedMNIST's `train_images`, `train_labels`, `val_images`,
-    ... serve as well. Optional `class_names` is an array of strings. Images are uint8
-    of shape `(N, H, W)`, `(N, H, W, 1)` or `(N, H, W, 3)`; labels are integers from 0
-    of shape `(N,)` or `(N, 1)`.
+    Examples are found by name, such as `images`, `X`, `data` or `x_train`, labels by
+    `labels`, `y`, `targets` or `y_train`; other splits by `x_val`, `test_images` and
+    the like. Arrays such as `x_unlabeled` are trained on, and so are training examples
+    whose label is missing. Optional `class_names` is an array of strings. For images
+    see `read_images`, for labels `read_labels` and `number_classes`.
 
     A table is numbers of shape `(N, num_columns)`, NaN for missing values; optional
     `column_names` is an array of strings, by default `column_0` and so on.
 
     Args:
-        options: Of these, `dataset`, `npz:PATH`; and `image_size`, which must be
-            `None` for a table.
+        options: Of these, `dataset`, `npz:PATH`; `labels`; and `image_size`, which must
+            be `None` for a table.
         known: How the data of the encoder that it is for was read.
 
     Returns:
@@ -62,110 +53,204 @@ def load_npz(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
         InputError: If there is no such file, or its arrays are not as above.
     """
     path = options.path()
-    arrays = _read_npz(path)
-    # Of several keys of a split the first counts.
-    keys = {split: keys for split, *keys in reversed(_KEYS) if keys[0] in arrays}
-    if "train" not in keys:
-        wanted = [key for split, key, _ in _KEYS if split == "train"]
-        raise InputError(
-            f"Expected one of the arrays {wanted}. Received: {path} with arrays "
-            f"{sorted(arrays)}. Rename the array."
+    arrays, objects = _read_npz(path)
+    keys, notes = find_arrays(path, arrays, objects)
+    labels = {}
+    if options.labels == "auto":
+        labels = {
+            split: read_labels(arrays[own.labels], f"{path} with {own.labels}")
+            for split, own in keys.items()
+            if own.labels is not None
+        }
+    _check_labels(path, arrays, keys, labels)
+    where = {split: f"{path} with {own.examples}" for split, own in keys.items()}
+    examples = {split: arrays[own.examples] for split, own in keys.items()}
+    columns, max_pixel, names_key = None, 255, None
+    if examples["train"].ndim == 2 and not keys["train"].is_image:
+        names_key = find_named(arrays, COLUMN_NAMES)
+        names = None if names_key is None else arrays[names_key]
+        columns, examples, more = _read_table(path, names, examples, options, known)
+    else:
+        lengths = {split: len(one.values) for split, one in labels.items()}
+        examples, max_pixel, more = read_images(
+            examples,
+            lengths,
+            where,
+            image_size=options.image_size,
+            max_pixel=known.max_pixel,
         )
-    key = keys["train"][0]
-    columns = None
-    if key == "examples" or (key == "x_train" and arrays[key].ndim == 2):
-        if options.image_size is not None:
+    shapes = {split: array.shape[1:] for split, array in examples.items()}
+    if len(set(shapes.values())) > 1:
+        raise InputError(
+            "Expected examples of one size in every split. Received: "
+            f"{path} with {shapes}. Use image_size."
+        )
+    classes_key = find_named(arrays, CLASS_NAMES) if labels else None
+    classes = Classes({}, ())
+    if labels:
+        names = None if classes_key is None else arrays[classes_key]
+        classes = number_classes(labels, names, path)
+    splits, left_out = _splits(examples, classes.labels)
+    used = {names_key, classes_key, *(key for own in keys.values() for key in own[:2])}
+    unused = unused_arrays(arrays, objects, used, splits["train"].num_examples)
+    if options.labels == "none":
+        own_labels = [own.labels for own in keys.values() if own.labels]
+        left_out += [f"labels in {quoted(own_labels)}"] * bool(own_labels)
+    return Source(
+        **splits,
+        class_names=classes.names if classes.labels else None,
+        columns=columns,
+        max_pixel=max_pixel,
+        left_out=(*left_out, *classes.left_out, *unused),
+        notes=(*notes, *more, *classes.notes),
+    )
+
+
+def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays, and the names of those that only pickle could read."""
+    with path.open("rb") as start:
+        if start.read(6) == b"\x93NUMPY":
             raise InputError(
-                f"Expected no image_size for a table. Received: {path} with "
-                f"image_size={options.image_size}. Leave image_size out."
+                "Expected an npz file of named arrays. Received: "
+                f"{path}, a single array as numpy.save writes it. Write "
+                "numpy.savez(PATH, images=numpy.load(...), labels=...)."
             )
-        columns = _columns(path, arrays, key)
-    splits = {}
-    for split, (key, labels_key) in keys.items():
-        where = f"{path} with {key}"
-        if columns is None:
-            examples = _images(where, arrays[key], options.image_size)
-        else:
-            examples = _table(where, arrays[key], columns)
-        names = [f"{split}/{i}" for i in range(len(examples))]
-        labels = arrays.get(labels_key)
-        if labels is not None:
-            valid = labels.dtype.kind in "iu" and labels.min(initial=0) >= 0
-            valid = valid and labels.shape in ((len(names),), (len(names), 1))
-            _check(valid, "labels", f"{path} with {labels_key}", labels, len(names))
-            labels = labels.ravel()
-        splits[split] = Split(examples, labels, names)
-    shapes = {split.example_shape for split in splits.values()}
-    labeled = {split.labels is not None for split in splits.values()}
-    if len(shapes) > 1 or len(labeled) > 1:
-        raise InputError(
-            "Expected images of one size in every split, and labels for every split or "
-            f"for none. Received: {path} with examples of shapes {sorted(shapes)} and "
-            f"arrays {sorted(arrays)}. Use image_size, or add the missing labels."
-        )
-    if columns is not None:
-        check_columns(columns, splits["train"].read(), path)
-    class_names = _class_names(path, arrays, splits) if True in labeled else None
-    return Source(**splits, class_names=class_names, columns=columns)
-
-
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     expected = "an npz file of plain arrays, as numpy.savez writes it"
+    arrays, objects = {}, []
     with (
         file_errors(path, expected, "Save the arrays again"),
-        zipfile.ZipFile(path),  # An .npy file would come back as one array.
+        zipfile.ZipFile(path),
         np.load(path, allow_pickle=False) as file,
     ):
-        return {key: file[key] for key in file.files}
+        for key in file.files:
+            try:
+                arrays[key] = file[key]
+            except ValueError as error:
+                if "allow_pickle" not in str(error):
+                    raise
+                objects.append(key)
+    return {key: one for key, one in arrays.items() if one.ndim}, objects
 
 
-def _columns(
-    path: pathlib.Path, arrays: Mapping[str, np.ndarray], key: str
-) -> tuple[Column, ...]:
-    num_columns = math.prod(arrays[key].shape[1:])
-    default = np.array([f"column_{i}" for i in range(num_columns)])
-    names = arrays.get("column_names", default)
-    valid = num_columns == names.size == len(np.unique(names))
-    _check(valid, "column_names", f"{path} with column_names", names, num_columns)
-    return tuple(Column(str(name)) for name in names.ravel())
+def _read_table(
+    path: pathlib.Path,
+    names: np.ndarray | None,
+    arrays: Mapping[str, np.ndarray],
+    options: DataOptions,
+    known: Known,
+) -> tuple[tuple[Column, ...], dict[str, np.ndarray], list[str]]:
+    """Columns, the values of every split, and notes."""
+    if options.image_size is not None:
+        raise InputError(
+            f"Expected no image_size for a table. Received: {path} with "
+            f"image_size={options.image_size}. Leave image_size out, or reshape "
+            "flattened images to (N, H, W)."
+        )
+    width = arrays["train"].shape[1]
+    texts = [f"column_{i}" for i in range(width)]
+    if names is not None:
+        texts = [str(name) for name in names.ravel()]
+    for split, array in arrays.items():
+        if (
+            array.shape[1:] != (width,)
+            or not array.size
+            or array.dtype.kind not in "fiub"
+        ):
+            raise InputError(
+                f"Expected a matrix of numbers, not empty, with the {width} columns of "
+                f"training. Received: {path}, {split} of shape {array.shape} and dtype "
+                f"{array.dtype}. Correct the array; for a table with text use a CSV or "
+                "Parquet file."
+            )
+    if not len(set(texts)) == len(texts) == width:
+        raise InputError(
+            f"Expected {width} column_names, no two alike. Received: {path} with "
+            f"{len(texts)}, {quoted(texts)}. Correct the names."
+        )
+    columns, order = _match(path, texts, known)
+    own = [column.name for column in columns]
+    examples = {}
+    for split, array in arrays.items():
+        examples[split] = np.empty((len(array), len(columns)), np.float32)
+        for i, (column, position) in enumerate(zip(columns, order, strict=True)):
+            values = as_float32(array[:, position], f"{path}, {split}", column.name)
+            examples[split][:, i] = values
+    if known.columns is None:
+        check_columns(columns, examples["train"], path)
+    notes = [f"column {name!r} is not read" for name in texts if name not in own]
+    side = width**0.5
+    if side >= 8 and side % 1 == 0 and arrays["train"].dtype == np.uint8:
+        shape = f"(N, {side:g}, {side:g})"
+        notes.append(f"a table of {width} columns; images, if reshaped to {shape}")
+    return columns, examples, notes
 
 
-def _class_names(
-    path: pathlib.Path, arrays: Mapping[str, np.ndarray], splits: Mapping[str, Split]
-) -> tuple[str, ...]:
-    num_classes = 1 + max(split.labels.max() for split in splits.values())
-    names = arrays.get("class_names", np.arange(num_classes))
-    valid = names.size >= num_classes
-    _check(valid, "class_names", f"{path} with class_names", names, num_classes)
-    return tuple(str(name) for name in names.ravel())
+def _match(
+    path: pathlib.Path, names: list[str], known: Known
+) -> tuple[tuple[Column, ...], list[int]]:
+    """The columns to read, and their positions among the file's."""
+    if known.columns is None:
+        return tuple(map(Column, names)), list(range(len(names)))
+    missing = [column.name for column in known.columns if column.name not in names]
+    categories = [column.name for column in known.columns if column.categories]
+    if missing or categories:
+        problem = f"no {quoted(missing)}" if missing else "numbers in all of them"
+        raise InputError(
+            "Expected the columns of the encoder's training data, by name"
+            + (f", and categories in {quoted(categories)}" if categories else "")
+            + f". Received: {path} with {problem}, in {quoted(names)}. Give the names "
+            "in an array column_names, or use a CSV or Parquet file."
+        )
+    return known.columns, [names.index(column.name) for column in known.columns]
 
 
-def _images(where: str, array: np.ndarray, image_size: int | None) -> np.ndarray:
-    valid = array.dtype == np.uint8 and array.size
-    valid = valid and (array.ndim == 3 or array.shape[3:] in ((1,), (3,)))
-    _check(valid, "images", where, array)
-    return resized(as_rgb(array), image_size)
-
-
-def _table(where: str, array: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
-    valid = array.shape[1:] == (len(columns),) and array.size
-    valid = valid and array.dtype.kind in "fiub"
-    _check(valid, "table", where, array, len(columns))
-    examples = np.empty(array.shape, np.float32)
-    for i, column in enumerate(columns):
-        examples[:, i] = as_float32(array[:, i], where, column.name)
-    return examples
-
-
-def _check(
-    valid: object, kind: str, where: str, array: np.ndarray, number: int = 0
+def _check_labels(
+    path: pathlib.Path,
+    arrays: Mapping[str, np.ndarray],
+    keys: Mapping[str, Keys],
+    labels: Mapping[str, Labels],
 ) -> None:
-    if valid:
-        return
-    values = ""
-    if array.dtype.kind in "fiu" and array.size:
-        values = f", with values from {array.min():g} to {array.max():g}"
-    raise InputError(
-        f"Expected {_EXPECTED[kind].format(number)}. Received: {where} of shape "
-        f"{array.shape} and dtype {array.dtype}{values}. Correct the array."
-    )
+    """Checks that examples have one label each, those of training first of all."""
+    for split, one in labels.items():
+        own, number = keys[split], len(one.values)
+        shape = arrays[own.examples].shape
+        # The axis of images is the first or the last one.
+        if number not in (shape[0], shape[-1] if len(shape) > 2 else shape[0]):
+            raise InputError(
+                f"Expected a label for each of {shape[0]:,} examples. Received: "
+                f"{path} with {own.labels} of {number:,} and {own.examples} of shape "
+                f"{shape}. Correct the array, or use labels=none."
+            )
+    if labels and "train" not in labels:
+        raise InputError(
+            "Expected labels of the training examples where another split has some. "
+            f"Received: {path} with labels in {keys[next(iter(labels))].labels} alone. "
+            "Add those of training, or use labels=none."
+        )
+
+
+def _splits(
+    examples: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]
+) -> tuple[dict[str, Split], list[str]]:
+    """The splits of a `Source`, and what of them was left out."""
+    splits: dict[str, Split] = {}
+    left_out = []
+    for split, array in examples.items():
+        own, everything = labels.get(split), np.arange(len(array))
+        names = [f"{split}/{i}" for i in everything]
+        unlabeled = Split(array, None, names)
+        if not labels:
+            splits[split] = unlabeled
+            continue
+        present = np.zeros(len(array), bool) if own is None else own >= 0
+        if present.any():
+            splits[split] = Split(array, own, names).take(everything[present])
+        if present.all():
+            continue
+        rest = unlabeled.take(everything[~present])
+        if split in ("train", "unlabeled"):
+            earlier = splits.get("unlabeled")
+            splits["unlabeled"] = earlier.concatenate(rest) if earlier else rest
+        else:
+            left_out.append(f"{len(rest):,} examples of {split} without a label")
+    return splits, left_out

@@ -1,0 +1,230 @@
+"""Images in arrays of any layout and range, as uint8 RGB."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from vicreg_keras.data.sources.images import resized
+from vicreg_keras.errors import InputError
+
+# Axes that an array may have; the first of each number is the documented one.
+_LAYOUTS = {3: ("NHW", "HWN"), 4: ("NHWC", "NCHW", "HWCN", "CHWN")}
+_NUM_CHANNELS = (1, 3, 4)
+# Height over width, or the reverse, beyond which axes are hardly those of an image.
+_MAX_ASPECT = 4
+# Largest values of sensors of 10, 12 and 16 bits.
+_WIDE = (1023, 4095, 65535)
+# Fractions up to this value are neither in [0, 1] nor in [0, 255].
+_UNKNOWN_RANGE = 16
+_DARK = 64
+_CHUNK = 1024
+
+
+class Images(NamedTuple):
+    """Images of every split.
+
+    Attributes:
+        arrays: By split, uint8 `(N, H, W, 3)`.
+        max_pixel: See `Source`.
+        notes: How they were read where it could be done in other ways.
+    """
+
+    arrays: dict[str, np.ndarray]
+    max_pixel: int
+    notes: list[str]
+
+
+def read_images(
+    arrays: Mapping[str, np.ndarray],
+    num_labels: Mapping[str, int],
+    where: Mapping[str, str],
+    *,
+    image_size: int | None,
+    max_pixel: int | None,
+) -> Images:
+    """Reads the images of all splits by the same rules.
+
+    Args:
+        arrays: By split: `(N, H, W)` or `(N, H, W, C)`, C 1, 3 or 4 (transparency,
+            which is put on white). Other orders of the axes are recognized. Values are
+            0 and 1, in [0, 1], in [0, 255], or whole numbers up to 65535.
+        num_labels: By split, of those that have labels.
+        where: By split, its array, for messages.
+        image_size: See `load_dataset`.
+        max_pixel: See `Known`.
+
+    Raises:
+        InputError: If they are no such images, or not of one kind in all splits.
+    """
+    layout, notes = _common_layout(arrays, num_labels, where)
+    order = [layout.index(axis) for axis in "NHWC" if axis in layout]
+    scale, max_pixel, value_notes = _scale(arrays, where, max_pixel)
+    read = {}
+    for split, array in arrays.items():
+        images = array.transpose(order)
+        images = images if images.ndim == 4 else images[..., np.newaxis]
+        read[split] = resized(_as_uint8_rgb(images, scale), image_size)
+    if "C" in layout and arrays["train"].shape[layout.index("C")] == 4:
+        notes.append("transparency on white")
+    return Images(read, max_pixel, [*notes, *value_notes])
+
+
+def _common_layout(
+    arrays: Mapping[str, np.ndarray],
+    num_labels: Mapping[str, int],
+    where: Mapping[str, str],
+) -> tuple[str, list[str]]:
+    """The order of axes that suits every split, and a note unless it is the usual."""
+    possible = [
+        _layouts(array.shape, num_labels.get(split)) for split, array in arrays.items()
+    ]
+    common = [one for one in possible[0] if all(one in others for others in possible)]
+    shape = arrays["train"].shape
+    if not common or _is_ambiguous(shape, common, num_labels.get("train")):
+        received = "; ".join(
+            f"{where[split]} of shape {array.shape}, dtype {array.dtype}"
+            + (f" and {num_labels[split]:,} labels" if split in num_labels else "")
+            for split, array in arrays.items()
+        )
+        advice = "Use numpy.reshape or numpy.moveaxis"
+        if len(shape) == 2:
+            advice = "Reshape flattened images, or name a table's array examples"
+        raise InputError(
+            "Expected images of shape (N, H, W, 3) or (N, H, W, 1), with sides of at "
+            "least 2 pixels and one label each, alike in every split. Received: "
+            f"{received}. {advice}."
+        )
+    layout = common[0]
+    if layout in [of_dim[0] for of_dim in _LAYOUTS.values()]:
+        return layout, []
+    return layout, [f"shape {shape} as ({', '.join(layout)})"]
+
+
+def _layouts(shape: Sequence[int], num_labels: int | None) -> list[str]:
+    """The orders of axes that a shape allows, the most likely first."""
+    found = {}
+    for layout in _LAYOUTS.get(len(shape), ()):
+        sizes = dict(zip(layout, shape, strict=True))
+        low, high = sorted((sizes["H"], sizes["W"]))
+        usual = layout in ("NHW", "NHWC")
+        # A single image has as many axes as several gray ones.
+        single = len(shape) == 3 and shape[-1] in (3, 4) and num_labels is None
+        valid = low > 1 and not single and sizes["N"] > 0
+        valid = valid and sizes.get("C", 1) in _NUM_CHANNELS
+        valid = valid and num_labels in (None, sizes["N"])
+        valid = valid and (usual or high <= _MAX_ASPECT * low)
+        if layout.endswith("N") and num_labels is None:
+            valid = valid and low == high
+        if valid:
+            found[layout] = high / low if len(shape) == 4 else 1
+    return sorted(found, key=lambda layout: found[layout])
+
+
+def _is_ambiguous(shape, common, num_labels):
+    """Whether N may be the first or the last axis; drops what is out of proportion."""
+    if num_labels is not None or common != ["NHW", "HWN"] or shape[0] == shape[2]:
+        return False
+    if shape[2] > _MAX_ASPECT * shape[1]:
+        common.remove("NHW")
+    return len(common) > 1
+
+
+def _scale(
+    arrays: Mapping[str, np.ndarray],
+    where: Mapping[str, str],
+    known: int | None,
+) -> tuple[float, int, list[str]]:
+    """The factor to [0, 255] of every split's values, `max_pixel` and notes."""
+    limits = {split: _limits(array, where[split]) for split, array in arrays.items()}
+    maximum = max(limits.values())
+    text = f"values from 0 to {maximum:g}"
+    # What is all 0 may be of any range.
+    units = {high <= 1 for high in limits.values() if high}
+    narrow = {
+        array.dtype.kind == "b" or array.itemsize == 1 for array in arrays.values()
+    }
+    if len(units) > 1 or (len(narrow) > 1 and maximum > 255):
+        received = ", ".join(
+            f"{where[split]} up to {high:g} ({arrays[split].dtype})"
+            for split, high in limits.items()
+        )
+        raise InputError(
+            f"Expected images of one range of values in every split. Received: "
+            f"{received}. Scale all to [0, 255]."
+        )
+    is_float = any(array.dtype.kind == "f" for array in arrays.values())
+    wide = 255
+    if known is not None and not any(narrow) and True not in units:
+        wide = known
+    elif maximum > 255:
+        wide = next((one for one in _WIDE if maximum <= one), _WIDE[-1])
+    if maximum > max(wide, 255):
+        raise InputError(
+            f"Expected images with values up to {max(wide, 255)}. Received: "
+            f"{where['train']} and others with {text}. Scale them to [0, 255]."
+        )
+    if wide > 255:
+        return 255 / wide, wide, [f"{text}: scaled by 255 / {wide}"]
+    if True in units:
+        kind = "values between 0 and 1" if is_float else "values 0 and 1 only"
+        return 255.0, 255, [f"{kind}: multiplied by 255"]
+    notes = []
+    if is_float:
+        notes.append(f"{text}: rounded")
+    if 0 < maximum < _DARK:
+        notes.append(f"{text}, of 255: multiply them if {maximum:g} is their white")
+    return 1.0, 255, notes
+
+
+def _limits(array: np.ndarray, where: str) -> float:
+    """The largest value of images; refuses what is no range of pixels."""
+    problem = ""
+    if array.dtype.kind not in "iufb":
+        raise InputError(
+            f"Expected images of numbers. Received: {where} of dtype {array.dtype}. "
+            "Save the array as uint8."
+        )
+    low, high = float(array.min()), float(array.max())
+    if not np.isfinite([low, high]).all():
+        count = int((~np.isfinite(array)).sum())
+        problem = f"{count:,} values that are NaN or infinite. Correct them."
+    elif low < 0:
+        text = f"values from {low:g} to {high:g}"
+        advice = "Scale them to [0, 255]"
+        if low >= -1.0001 and high <= 1.0001:
+            advice = "Save (images + 1) * 127.5"
+        elif array.dtype.kind == "i" and low >= -128 and high <= 127:
+            advice = "Save images + 128 as uint8"
+        problem = f"{text}. {advice}."
+    elif array.dtype.kind == "f" and high > 1.0001:
+        whole = bool((array == np.rint(array)).all())
+        if not whole and not _UNKNOWN_RANGE < high <= 255.5:
+            problem = f"fractions from {low:g} to {high:g}. Scale them to [0, 255]."
+        high = high if whole else min(high, 255.0)
+    if not problem and high > _WIDE[-1]:
+        problem = f"values from {low:g} to {high:g}. Scale them to [0, 255]."
+    if problem:
+        raise InputError(
+            "Expected images with values in [0, 255] or in [0, 1]. Received: "
+            f"{where} with {problem}"
+        )
+    return 1.0 if array.dtype.kind == "f" and 1 < high <= 1.0001 else high
+
+
+def _as_uint8_rgb(images: np.ndarray, scale: float) -> np.ndarray:
+    """Scaled and rounded images `(N, H, W, 3)` of `(N, H, W, 1 or 3 or 4)`."""
+    if images.dtype == np.uint8 and scale == 1 and images.shape[3] == 3:
+        return np.ascontiguousarray(images)
+    rgb = np.empty((*images.shape[:3], 3), np.uint8)
+    for start in range(0, len(images), _CHUNK):
+        part = images[start : start + _CHUNK]
+        if part.dtype != np.uint8 or scale != 1 or part.shape[3] == 4:
+            part = part.astype(np.float32) * np.float32(scale)
+        if part.shape[3] == 4:
+            alpha = part[..., 3:] / 255
+            part = part[..., :3] * alpha + 255 * (1 - alpha)
+        if part.dtype != np.uint8:
+            part = np.clip(np.rint(part), 0, 255)
+        rgb[start : start + _CHUNK] = part  # One channel is repeated.
+    return rgb
