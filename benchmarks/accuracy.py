@@ -82,7 +82,7 @@ def evaluate(folder: str):
     from vicreg_keras.evaluate.features import extract_features
     from vicreg_keras.evaluate.knn import knn_eval
     from vicreg_keras.evaluate.linear_probe import linear_probe
-    from vicreg_keras.training.build import build_encoder
+    from vicreg_keras.training.build import build_encoder, make_schema
 
     settings, dataset = open_run(folder)
     classes = {"num_classes": dataset.num_classes}
@@ -90,7 +90,7 @@ def evaluate(folder: str):
     encoder = load_encoder(folder)
     features = [extract_features(encoder, split, verbose=0) for split in splits]
     send({"linear": linear_probe(*features, **classes).metrics.top1})
-    encoder = build_encoder(settings, dataset)
+    encoder = build_encoder(settings, make_schema(settings, dataset))
     untrained = [extract_features(encoder, split, verbose=0) for split in splits]
     send(
         {

@@ -28,7 +28,7 @@ from vicreg_keras.evaluate.clustering import cluster_eval
 from vicreg_keras.evaluate.features import Features, extract_features, input_features
 from vicreg_keras.evaluate.knn import knn_accuracy
 from vicreg_keras.figures import text_table
-from vicreg_keras.training.checkpoints import trained_encoder
+from vicreg_keras.training.checkpoints import saved_encoder
 from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -79,7 +79,7 @@ def run(name: str, seed: int) -> dict[str, dict[str, float]]:
         quiet, folder = io.StringIO(), RunFolder(folder)
         with contextlib.redirect_stderr(quiet), contextlib.redirect_stdout(quiet):
             pretrain(request.settings, dataset, folder)
-        encoder = trained_encoder(request.settings, dataset, folder)
+        encoder = saved_encoder(request.settings, folder)
     learned = {
         split: extract_features(encoder, getattr(dataset, split), verbose=0)
         for split in SPLITS

@@ -20,7 +20,7 @@ from benchmarks.recipes_run import (
 )
 from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.settings import Settings
-from vicreg_keras.training.build import build_encoder
+from vicreg_keras.training.build import build_encoder, make_schema
 
 SETTINGS = Settings(
     encoder="tiny",
@@ -120,7 +120,7 @@ def test_test_images_are_not_looked_at(digits, monkeypatch):
         raise AssertionError("the test part was read")
 
     monkeypatch.setattr(digits.test, "read", read)
-    numbers = evaluate(build_encoder(SETTINGS, digits), digits)
+    numbers = evaluate(build_encoder(SETTINGS, make_schema(SETTINGS, digits)), digits)
     held_out = digits.validation.num_examples
     assert numbers["num_evaluated"] == held_out // 2
     assert 0.2 < numbers["linear"] <= 1 and 0.2 < numbers["knn"] <= 1

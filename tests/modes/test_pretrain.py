@@ -11,7 +11,7 @@ from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.modes import pretrain as mode
 from vicreg_keras.modes.options import PretrainOptions
 from vicreg_keras.settings import DataOptions, Settings
-from vicreg_keras.training.positives import PositivesRecord
+from vicreg_keras.training.positives import PositivesRecord, prepare_positives
 from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -67,13 +67,15 @@ def test_neighbors_are_trained_on(earlier, digits, tmp_path, capsys):
 
     # A run with a checkpoint continues with the positives it was started with.
     other = positives[:, ::-1]
-    np.savez(run.path / "positives.npz", positives=other)
+    fingerprint = digits.pretraining.examples_fingerprint
+    np.savez(run.path / "positives.npz", positives=other, fingerprint=fingerprint)
     pretrain(settings(earlier, num_positives=3, epochs=2), digits, run)
     with np.load(run.path / "positives.npz", allow_pickle=False) as kept:
         np.testing.assert_array_equal(kept["positives"], other)
-    np.savez(run.path / "positives.npz", positives=other[:9])
-    with pytest.raises(ValueError, match="of 300 training examples. .* 9 in"):
-        pretrain(settings(earlier, epochs=3), digits, run)
+    # Of other data, they are found anew.
+    np.savez(run.path / "positives.npz", positives=other[:9], fingerprint="other")
+    found = prepare_positives(settings(earlier, num_positives=3), digits, run)
+    np.testing.assert_array_equal(found, positives)
     (run.path / "positives.npz").write_bytes(b"torn")
     with pytest.raises(ValueError, match="the neighbors that this run was started"):
         pretrain(settings(earlier, epochs=3), digits, run)
@@ -135,7 +137,7 @@ def test_a_warm_up_as_long_as_the_run_is_shortened(digits, tmp_path, capsys):
 def test_how_to_compare_with_the_source_is_told(
     earlier, digits, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(mode, "open_dataset", lambda data, seed: digits)
+    monkeypatch.setattr(mode, "open_dataset", lambda *_: digits)
     run = RunFolder(tmp_path)
     assert mode.run(settings(earlier), DataOptions(), run, PretrainOptions()) == 0
     assert f"runs={earlier.path},{tmp_path}" in capsys.readouterr().out

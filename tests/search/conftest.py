@@ -130,7 +130,12 @@ def open_search(tmp_path):
 
     def make(settings=SETTINGS, space=SPACE, objective="knn", folder=tmp_path):
         return study.Search(
-            settings, DATA, RunFolder(folder), objective=objective, space=space
+            settings,
+            DATA,
+            RunFolder(folder),
+            objective=objective,
+            space=space,
+            data_fingerprint="0",
         )
 
     return make

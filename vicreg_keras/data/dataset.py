@@ -18,6 +18,7 @@ from vicreg_keras.data.columns import (
     table_images,
     table_statistics,
 )
+from vicreg_keras.data.fingerprint import digest
 from vicreg_keras.data.pixels import pixel_statistics, whitening_kernel
 from vicreg_keras.data.sources import bundled, images, npz, tables, tfds
 from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source
@@ -73,9 +74,24 @@ class Dataset(Source):
         test: The split that results are reported on, or `None` without one.
         class_names: A name for each label, or `None` without labels.
         columns: The columns of a table, or `None` for images.
+        held_out: Names of the splits that were taken from the training split.
     """
 
     name: str
+    held_out: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by name; `unlabeled` comes last."""
+        names = ("train", "validation", "test", "unlabeled")
+        splits = {name: getattr(self, name) for name in names}
+        return {name: split for name, split in splits.items() if split is not None}
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Digest of all that can change a result: examples, labels, names, columns."""
+        splits = {name: split.fingerprint for name, split in self.splits.items()}
+        return digest(splits, self.class_names, self.columns)
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -214,12 +230,16 @@ def open_dataset(
             "Expected enough examples for training and to hold some out. Received: "
             f"dataset={options.dataset!r} with {len(train)}. Add examples."
         )
+    held_out: tuple[str, ...] = ()
     if hold_out_test:
+        held_out += ("test",)
         train, test = train.hold_out(_TEST_FRACTION, _TEST_SEED)
     if validation is None:
+        held_out += ("validation",)
         train, validation = train.hold_out(options.validation_fraction, seed)
     splits = {"train": train, "validation": validation, "test": test}
-    return Dataset(**{**vars(source), **splits}, name=options.dataset)
+    values = {**vars(source), **splits, "held_out": held_out}
+    return Dataset(**values, name=options.dataset)
 
 
 def _load_source(options: DataOptions, known: Known) -> Source:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
+from vicreg_keras.data.fingerprint import digest, example_digests
 from vicreg_keras.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +50,29 @@ class Split:
         self.example_shape = tuple(examples.shape[1:])
         self.labels = None if labels is None else labels.astype(np.int64)
         self.names = tuple(names)
+
+    @functools.cached_property
+    def digests(self) -> np.ndarray:
+        """A digest of each example, uint64 `(num_examples,)`; see `example_digests`."""
+        return example_digests(self._examples, self._indices)
+
+    @functools.cached_property
+    def examples_fingerprint(self) -> str:
+        """Digest of all examples, in their order."""
+        dtype = str(self._examples.dtype)
+        return digest(self.example_shape, dtype, self.digests.tobytes())
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Digest of all examples, labels and names, in their order."""
+        labels = None if self.labels is None else self.labels.tobytes()
+        return digest(self.examples_fingerprint, labels, "\0".join(self.names).encode())
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether digests are of whole contents."""
+        examples = self._examples
+        return isinstance(examples, np.ndarray) and not isinstance(examples, np.memmap)
 
     def __len__(self) -> int:
         return self.num_examples

@@ -8,16 +8,14 @@ import pathlib
 import zipfile
 from collections.abc import Iterator, Mapping
 
-import joblib
 import numpy as np
 
-from vicreg_keras.data.dataset import Dataset, Split
+from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.data.fingerprint import digest
 from vicreg_keras.evaluate import features
 from vicreg_keras.evaluate.features import Encoder, Features
 from vicreg_keras.models.saved_encoder import variables_of
 from vicreg_keras.workdir.files import folder_name, write_file
-
-_PROBED_EXAMPLES = 64  # Evenly spaced in a split; the key depends on their contents.
 
 
 class FeatureCache(Mapping[str, Features]):
@@ -68,7 +66,7 @@ class FeatureCache(Mapping[str, Features]):
         Args:
             name: `"train"`, `"validation"` or `"test"`.
         """
-        return f"{self.key}-{_split_key(getattr(self._dataset, name))}"
+        return f"{self.key}-{getattr(self._dataset, name).examples_fingerprint}"
 
     def __iter__(self) -> Iterator[str]:
         return (
@@ -93,19 +91,9 @@ class FeatureCache(Mapping[str, Features]):
 
 
 def _weights_key(encoder: Encoder) -> str:
-    weights = [variable.numpy() for variable in variables_of(encoder)]
+    weights = [variable.numpy().tobytes() for variable in variables_of(encoder)]
     # The same weights round otherwise in another precision.
-    return _digest(str(getattr(encoder, "compute_dtype", "")), weights)
-
-
-def _split_key(split: Split) -> str:
-    count = min(_PROBED_EXAMPLES, split.num_examples)
-    probed = np.linspace(0, split.num_examples - 1, count).astype(np.int64)
-    return _digest(split.example_shape, "\0".join(split.names), split.read(probed))
-
-
-def _digest(*values: object) -> str:
-    return joblib.hash(values)[:16]
+    return digest(str(getattr(encoder, "compute_dtype", "")), *weights)
 
 
 def _read(path: pathlib.Path, key: str) -> np.ndarray | None:

@@ -205,6 +205,24 @@ def check_example_shape(encoder: Encoder, example_shape: tuple[int, ...]) -> Non
         )
 
 
+def check_columns(encoder: Encoder, dataset: Dataset) -> None:
+    """Checks that a table has the columns that the encoder was trained on.
+
+    Args:
+        encoder: Its `card` is compared where it has one.
+        dataset: The dataset.
+
+    Raises:
+        InputError: If names, categories or formats differ, or their order does.
+    """
+    card = getattr(encoder, "card", None)
+    if card is not None and card.schema.columns != dataset.columns:
+        raise InputError(
+            "Expected the columns and categories that the encoder was trained on. "
+            f"Received: dataset={dataset.name} with others. Train both on one table."
+        )
+
+
 def check_representations(
     name: str,
     representations: np.ndarray,

@@ -58,12 +58,14 @@ class Record:
         dataset: Name of the dataset.
         encoder: Path of the SavedModel that was evaluated, or `None`.
         seed: Seed of all random draws.
+        data_fingerprint: Of the data, see `Dataset`; `None` where it is the run's own.
     """
 
     mode: ClassVar[str]
     dataset: str
     encoder: str | None = None
     seed: int
+    data_fingerprint: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

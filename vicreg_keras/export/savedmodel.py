@@ -4,8 +4,6 @@ A version appears whole or not at all, and only after it was loaded again and ev
 signature gave the encoder's own values.
 """
 
-import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -16,18 +14,17 @@ import tensorflow as tf
 from scipy.special import softmax
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from vicreg_keras.data.columns import Column
+from vicreg_keras.data.card import DataCard
 from vicreg_keras.evaluate.features import compile_encoder
 from vicreg_keras.evaluate.linear_probe import LinearHead
 from vicreg_keras.evaluate.normalization import l2_normalize
 from vicreg_keras.export.image_bytes import decode_images
 from vicreg_keras.export.table_cells import decode_cells, encode_cells
-from vicreg_keras.models.saved_encoder import variables_of
+from vicreg_keras.models.saved_encoder import CARD_FILE, variables_of
 from vicreg_keras.workdir.versions import write_version
 
 CLASS_NAMES_FILE = "class_names.txt"
 RECIPE_FILE = "recipe.flags"
-COLUMNS_FILE = "columns.json"
 DEFAULT_SIGNATURE = "serving_default"
 WARMUP_FILE = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 
@@ -45,7 +42,7 @@ def export_savedmodel(
     class_names: Sequence[str] | None = None,
     recipe: str | None = None,
     head: LinearHead | None = None,
-    columns: Sequence[Column] | None = None,
+    card: DataCard | None = None,
 ) -> pathlib.Path:
     """Writes the next numbered version of an encoder.
 
@@ -64,9 +61,9 @@ def export_savedmodel(
     codes and NaN for missing values; `serving_cells` and `classify_cells` take `cells`,
     strings `(batch, num_columns)` as a file has them.
 
-    The assets are, as far as they are given, `class_names.txt`, `columns.json` (names
-    and categories) and `recipe.flags`. Warm-up requests for TensorFlow Serving are
-    recorded beside them.
+    The assets are, as far as they are given, `class_names.txt`, `data.json` (the card
+    of the data, with the columns of a table) and `recipe.flags`. Warm-up requests for
+    TensorFlow Serving are recorded beside them.
 
     Args:
         encoder: Called as `encoder(examples, training=False)`; takes pixels in
@@ -76,7 +73,7 @@ def export_savedmodel(
         class_names: Name of each class.
         recipe: Flags that the encoder was trained with.
         head: Adds the signatures that classify; needs `class_names`.
-        columns: Columns of the table that the encoder was trained on.
+        card: Card of the data that the encoder was trained on.
 
     Returns:
         The version's folder, `folder/1` for the first.
@@ -91,6 +88,7 @@ def export_savedmodel(
             f"Expected a name for each of the head's {len(head.biases)} classes. "
             f"Received: {class_names}."
         )
+    columns = card and card.schema.columns
     inputs = _make_inputs(example_shape, columns)
     encode = compile_encoder(encoder, example_shape, tf.float32)
     signatures = _make_signatures(encode, inputs, head, class_names)
@@ -100,8 +98,7 @@ def export_savedmodel(
     texts = {
         CLASS_NAMES_FILE: "".join(f"{name}\n" for name in class_names or ()),
         RECIPE_FILE: recipe,
-        COLUMNS_FILE: columns
-        and json.dumps([dataclasses.asdict(one) for one in columns], indent=2) + "\n",
+        CARD_FILE: card and card.to_json() + "\n",
     }
 
     def write(version):

@@ -7,8 +7,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from vicreg_keras.data.card import DataCard
 from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.workdir.versions import saved_model_folder
+
+# Among the assets of a SavedModel.
+CARD_FILE = "data.json"
 
 
 def load_encoder(path: str | os.PathLike) -> keras.layers.Layer:
@@ -75,6 +79,8 @@ class SavedEncoder(keras.layers.Layer):
             for an axis of any size.
         representation_size: `dim`, or `None` where the signature does not say.
         saved_variables: The encoder's variables.
+        card: Card of the data that it was trained on, or `None` where another program
+            has saved it.
 
     Raises:
         InputError: If it can't be read, or its signature `serving_default` does not
@@ -104,6 +110,10 @@ class SavedEncoder(keras.layers.Layer):
         self.representation_size = outputs["representation"].shape[-1]
         self._input_dtype = spec.dtype
         self._signature = signature
+        path = pathlib.Path(folder, "assets", CARD_FILE)
+        self.card = None
+        if path.is_file():
+            self.card = DataCard.from_json(path.read_text("utf-8"), str(path))
         self._encode = getattr(loaded, "encode", None)
         # A signature holds its variables only weakly.
         self._loaded = loaded

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import keras
 
+from vicreg_keras.data.card import DataCard, changes, describe
 from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
@@ -32,8 +33,7 @@ from vicreg_keras.models.saved_encoder import load_encoder
 from vicreg_keras.models.table_encoder import make_input_encoder
 from vicreg_keras.report.tables import tables
 from vicreg_keras.settings import DataOptions, Settings
-from vicreg_keras.training.build import build_encoder
-from vicreg_keras.training.checkpoints import trained_encoder
+from vicreg_keras.training.checkpoints import saved_encoder
 from vicreg_keras.workdir.run_folder import RunFolder
 
 
@@ -58,6 +58,11 @@ class Context:
     run: RunFolder | None = None
     make_encoder: Callable[[bool], keras.Model] | None = None
     seed: int = 0
+
+    @property
+    def card(self) -> DataCard | None:
+        """Card of the data that the encoder was trained on, where it is known."""
+        return getattr(self.encoder, "card", None)
 
     @functools.cached_property
     def features(self) -> FeatureCache:
@@ -134,6 +139,7 @@ class Context:
             "dataset": self.dataset.name,
             "encoder": getattr(self.encoder, "folder", None),
             "seed": self.seed,
+            "data_fingerprint": self.dataset.fingerprint,
         }
         if issubclass(cls, ClassificationRecord):
             values |= {
@@ -229,18 +235,28 @@ def open_context(
             "Expected workdir=RUN or saved_model=PATH, the encoder to evaluate. "
             "Received: workdir=None, saved_model=None."
         )
-    dataset = open_dataset(data, settings.seed)
+    card = getattr(encoder, "card", None)
+    dataset = open_dataset(data, settings.seed, card.schema.known if card else None)
     check_example_shape(encoder, dataset.example_shape)
+    _print_differences(card, dataset, run)
     make_encoder = None
     # Only a run's settings tell what its encoder was before training.
     if run is not None and not saved_model:
-        make_encoder = functools.partial(_make_encoder, settings, dataset, run)
+        make_encoder = functools.partial(_make_encoder, settings, run)
     return Context(encoder, dataset, run, make_encoder, seed=settings.seed)
 
 
-def _make_encoder(
-    settings: Settings, dataset: Dataset, run: RunFolder, trained: bool
-) -> keras.Model:
-    if trained:
-        return trained_encoder(settings, dataset, run)
-    return build_encoder(settings, dataset)
+def _make_encoder(settings: Settings, run: RunFolder, trained: bool) -> keras.Model:
+    return saved_encoder(settings, run, trained=trained)
+
+
+def _print_differences(
+    card: DataCard | None, dataset: Dataset, run: RunFolder | None
+) -> None:
+    """Prints what is evaluated where it is not what the encoder was trained on."""
+    if card is not None and card.fingerprint == dataset.fingerprint:
+        return
+    print(describe(dataset))
+    if card is not None and run is not None and card.dataset == dataset.name:
+        found = changes(card, dataset, run.examples)
+        print(f"It is not what the encoder was trained on: {'; '.join(found)}.")

@@ -103,7 +103,7 @@ def _export_savedmodel(
         class_names=class_names,
         recipe=recipe.read_text("utf-8") if recipe.is_file() else None,
         head=context.head if options.head else None,
-        columns=context.dataset.columns,
+        card=context.card,
     )
     print(f"A SavedModel for TensorFlow Serving, which watches {folder}: {version}")
     return version

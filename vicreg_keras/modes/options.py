@@ -33,6 +33,12 @@ class PretrainOptions(Options):
     search_parameters: str | None = option(
         None, _SEARCH_PARAMETERS, only_with={"positives": ("neighbors",)}
     )
+    on_changed_data: str = option(
+        "refuse",
+        "Whether a run goes on when its data has changed: refuse says what has "
+        "changed, continue trains on what is there now.",
+        choices=("refuse", "continue"),
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

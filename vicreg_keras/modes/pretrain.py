@@ -6,6 +6,7 @@ from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.modes.options import PretrainOptions
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.settings.recipe import INPUT
+from vicreg_keras.training.identity import first_card
 from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.workdir.recipe import check_recipe
 from vicreg_keras.workdir.run_folder import RunFolder
@@ -20,7 +21,7 @@ def run(
         settings: Recipe of the run.
         data: Which dataset is trained on.
         folder: Folder of the run.
-        options: How neighbors are found.
+        options: How neighbors are found, and what becomes of changed data.
 
     Returns:
         The exit status: 0, or 130 if a signal ended the run early.
@@ -33,12 +34,14 @@ def run(
     with folder.lock():
         _check_epochs(folder, settings)
         check_recipe(folder, settings, data)
+        card = first_card(folder, settings)
         result = pretrain(
             settings,
-            open_dataset(data, settings.seed),
+            open_dataset(data, settings.seed, card.schema.known if card else None),
             folder,
             index=options.index,
             search_parameters=options.search_parameters,
+            on_changed_data=options.on_changed_data,
         )
     if result.stopped_by:
         return 130

@@ -2,6 +2,7 @@
 
 import csv
 
+from vicreg_keras.data.fingerprint import digest
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate import retrieval
 from vicreg_keras.evaluate.features import (
@@ -61,8 +62,8 @@ def open_index(
         InputError: If FAISS can't build such an index.
     """
     dataset = context.dataset
-    keys = (context.features.split_key(name) for name in ("train", "validation"))
-    key = "-".join((*keys, factory_string))
+    splits = (dataset.train.fingerprint, dataset.validation.fingerprint)
+    key = digest(context.features.key, *splits, dataset.class_names, factory_string)
     folder = context.run and context.run.index / folder_name(dataset.name)
     if folder:
         try:

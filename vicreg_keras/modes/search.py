@@ -48,7 +48,14 @@ def run(
     space = read_space(options.space) if options.space else default_space(settings)
     check_space(space, trial_settings)
     run.create()
-    search = Search(trial_settings, data, run, objective=options.objective, space=space)
+    search = Search(
+        trial_settings,
+        data,
+        run,
+        objective=options.objective,
+        space=space,
+        data_fingerprint=dataset.fingerprint,
+    )
     search.optimize(options.trials)
     _write(search, settings)
     search.draw()

@@ -54,7 +54,14 @@ def summary(runs: Mapping[str, Sequence[Record]]) -> Table:
     for metric, line in cells.items():
         lines.append((metric, *(line.get(column, "-") for column in columns)))
     title = "The encoder of each run" if len(runs) > 1 else "What pretraining added"
-    return Table(f"{title} on {' and '.join(sorted(datasets))}; in percent.", lines)
+    caption = f"{title} on {' and '.join(sorted(datasets))}; in percent."
+    all_records = [record for records in runs.values() for record in records]
+    states = {(record.dataset, record.data_fingerprint) for record in all_records}
+    if len(states) > len(datasets):
+        caption += (
+            " The data changed between these evaluations: repeat them to compare."
+        )
+    return Table(caption, lines)
 
 
 def _headlines(record: Record) -> Iterator[tuple[str, dict[str, str]]]:

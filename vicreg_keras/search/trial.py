@@ -37,8 +37,8 @@ from vicreg_keras.evaluate.spectrum import spectrum
 from vicreg_keras.hardware.precision import apply_precision
 from vicreg_keras.search.objectives import OBJECTIVES, quick_subset
 from vicreg_keras.settings import DataOptions, Settings
-from vicreg_keras.training.build import build_encoder
-from vicreg_keras.training.checkpoints import trained_encoder
+from vicreg_keras.training.build import build_encoder, make_schema
+from vicreg_keras.training.checkpoints import saved_encoder
 from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.training.scores import embedding_diagnosis
 from vicreg_keras.workdir.files import write_text
@@ -165,7 +165,9 @@ def train(task: Task, report: Report) -> RecipeMetrics:
     settings, run = task.settings, RunFolder(task.folder)
     dataset = open_dataset(task.data, task.split_seed)
     if task.untrained:
-        return _evaluate(task, build_encoder(settings, dataset), dataset)
+        return _evaluate(
+            task, build_encoder(settings, make_schema(settings, dataset)), dataset
+        )
     with run.lock():
         check_recipe(run, settings, task.data)
         reports = _Reports(task, dataset, report)
@@ -175,7 +177,7 @@ def train(task: Task, report: Report) -> RecipeMetrics:
         if trained.stopped_by:
             raise KeyboardInterrupt
         # In the run's own precision, as the untrained encoder.
-        metrics = _evaluate(task, trained_encoder(settings, dataset, run), dataset)
+        metrics = _evaluate(task, saved_encoder(settings, run), dataset)
     diagnosis = embedding_diagnosis(trained.metrics)
     return dataclasses.replace(
         metrics,

@@ -59,7 +59,8 @@ def prepare_positives(
     """Finds the positives of a run, and prints and logs what they are.
 
     They are saved in the run's `positives.npz`. A run with a checkpoint continues with
-    those it was started with, whatever has become of the earlier run since.
+    those it was started with, whatever has become of the earlier run since; only where
+    it goes on with changed data are they found anew.
 
     Args:
         settings: Recipe of the run.
@@ -80,17 +81,18 @@ def prepare_positives(
     if settings.neighbors_from is None:
         return None
     path = run.path / "positives.npz"
+    fingerprint, positives = dataset.pretraining.examples_fingerprint, None
     if any(run.checkpoints.glob("*.index")):
-        positives = _read(path, dataset.train.num_examples)
-    else:
+        positives = _read(path, fingerprint)
+    if positives is None:
         representations = _representations(settings.neighbors_from, dataset)
         built = NeighborIndex.build(
             representations, factory_string=index, search_parameters=search_parameters
         )
         positives = nearest_others(built, representations, settings.num_positives)
         with write_file(path) as file:
-            np.savez(file, positives=positives)
-    same, chance = _same_class(dataset.train.labels, positives)
+            np.savez(file, positives=positives, fingerprint=fingerprint)
+    same, chance = _same_class(dataset.pretraining.labels, positives)
     is_input = settings.neighbors_from == INPUT
     record = PositivesRecord(
         dataset=dataset.name,
@@ -159,18 +161,20 @@ def nearest_others(
 
 def _representations(neighbors_from: str, dataset: Dataset) -> np.ndarray:
     """Returns training representations of an earlier run, or the scaled input."""
+    split = "train" if dataset.unlabeled is None else "pretraining"
     if neighbors_from != INPUT:
         run = RunFolder(neighbors_from)
         encoder = load_encoder(run.path)
         features.check_example_shape(encoder, dataset.example_shape)
+        features.check_columns(encoder, dataset)
         cache = FeatureCache(encoder, dataset, run.features / "encoder")
-        return cache["train"].representations
+        return cache[split].representations
     if reason := features.input_size_problem(dataset):
         raise InputError(
             "Expected neighbors_from=RUN for so much data. Received: "
             f"neighbors_from={INPUT}, {reason}. Train a run on it first."
         )
-    return features.input_features(dataset, "train").representations
+    return features.input_features(dataset, split).representations
 
 
 def _same_class(labels, positives):
@@ -182,19 +186,14 @@ def _same_class(labels, positives):
     return float(same), float(np.square(np.bincount(labels) / len(labels)).sum())
 
 
-def _read(path, num_train):
+def _read(path, fingerprint):
+    """Returns the positives in a file, or `None` where they are of other data."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            positives = file["positives"]
+            positives, found = file["positives"], str(file["fingerprint"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(
             f"Expected {path}, the neighbors that this run was started with. Received: "
             f"{error}. Restore the file, or start a new run in another workdir."
         ) from error
-    if len(positives) != num_train:
-        raise InputError(
-            f"Expected neighbors of {num_train} training examples. Received: "
-            f"{len(positives)} in {path}. If the data has changed, start a new run in "
-            "another workdir."
-        )
-    return positives
+    return positives if found == fingerprint else None

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from vicreg_keras.data.card import describe
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.records import PretrainRecord, read_records
@@ -18,7 +19,7 @@ from vicreg_keras.export.savedmodel import export_savedmodel
 from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.hardware import distribute
 from vicreg_keras.settings import Settings
-from vicreg_keras.training import callbacks
+from vicreg_keras.training import callbacks, identity
 from vicreg_keras.training.build import build_encoder, build_model
 from vicreg_keras.training.checkpoints import restore
 from vicreg_keras.training.positives import prepare_positives
@@ -48,6 +49,7 @@ def pretrain(
     *,
     index: str = "Flat",
     search_parameters: str | None = None,
+    on_changed_data: str = "refuse",
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
     export: bool = True,
 ) -> PretrainResult:
@@ -60,6 +62,9 @@ def pretrain(
             to `settings.epochs`.
         index: See `prepare_positives`.
         search_parameters: See `prepare_positives`.
+        on_changed_data: Whether a run whose data has changed since its last checkpoint
+            is refused, or goes on (`"continue"`) after as many epochs of the new data,
+            with the statistics of the data that it began with.
         extra_callbacks: Called before the usual callbacks, so that what they add to an
             epoch's logs is recorded with it.
         export: Whether the encoder is written as a SavedModel, which takes seconds.
@@ -70,7 +75,7 @@ def pretrain(
         NonFiniteError: If the loss is no longer finite.
     """
     settings = settings.for_examples(dataset.example_shape)
-    num_examples = dataset.train.num_examples
+    num_examples = dataset.pretraining.num_examples
     steps_per_epoch = num_examples // settings.batch_size
     if steps_per_epoch < 1:
         fitting = 2 ** int(np.log2(num_examples))
@@ -85,17 +90,18 @@ def pretrain(
             f"warmup_epochs={settings.warmup_epochs:g} is not shorter than "
             f"epochs={settings.epochs}."
         )
+    data = identity.identify(settings, dataset, run, on_changed_data)
+    print(describe(dataset), flush=True)
     positives = prepare_positives(
         settings, dataset, run, index=index, search_parameters=search_parameters
     )
     with distribute.make_strategy(settings.strategy).scope():
-        model = build_model(settings, dataset, steps_per_epoch)
-    manager = restore(model, run, settings.init_from)
+        model = build_model(settings, dataset, steps_per_epoch, data.card.schema)
+    manager = restore(model, run, data.card, settings.init_from)
     stopwatch = manager.checkpoint.stopwatch
-    step = int(model.step.numpy())
-    total_steps = settings.epochs * steps_per_epoch
     run.write_environment(precision=model.compute_dtype, seed=settings.seed)
-    run.truncate_metrics(step)
+    step = identity.go_on(model, run, settings, dataset, data)
+    total_steps = settings.epochs * steps_per_epoch
     if 0 < step < total_steps:
         place = f"step {step:,} of {total_steps:,}"
         print(f"Continuing {run.path} at {place}.", file=sys.stderr, flush=True)
@@ -111,7 +117,7 @@ def pretrain(
     draw_run(run)
     encoder = None
     if export and saver.stopped_by is None:
-        encoder = _export(model, settings, dataset, run, step)
+        encoder = _export(model, settings, data.card, run, step)
     records = read_records(run, PretrainRecord)
     metrics = records[-1].metrics if records else {}
     stopped_by = saver.stopped_by and saver.stopped_by.name
@@ -120,7 +126,7 @@ def pretrain(
 
 def _fit(model, settings, dataset, positives, callbacks_):
     """Fits from the model's step to the last; may raise `callbacks.Stopped`."""
-    train, size = dataset.train, settings.batch_size
+    train, size = dataset.pretraining, settings.batch_size
     steps_per_epoch = train.num_examples // size
     validation = _validation_batches(settings, dataset)
     while (step := int(model.step.numpy())) < settings.epochs * steps_per_epoch:
@@ -160,7 +166,7 @@ def _validation_batches(settings, dataset):
     )
 
 
-def _export(model, settings, dataset, run, step_before):
+def _export(model, settings, card, run, step_before):
     """Writes the encoder as a SavedModel, unless nothing was trained since the last."""
     newest = newest_version(run.encoder)
     if newest is not None and step_before == int(model.step.numpy()):
@@ -169,15 +175,15 @@ def _export(model, settings, dataset, run, step_before):
     keras.mixed_precision.set_dtype_policy("float32")
     try:
         # The policy is part of a layer: an encoder of float32 layers is built anew.
-        encoder = build_encoder(settings, dataset)
+        encoder = build_encoder(settings, card.schema)
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
     encoder.set_weights(model.encoder.get_weights())
     return export_savedmodel(
         encoder,
         run.encoder,
-        dataset.example_shape,
-        class_names=dataset.class_names,
+        card.schema.example_shape,
+        class_names=card.class_names,
+        card=card,
         recipe=run.flags.read_text() if run.flags.exists() else None,
-        columns=dataset.columns,
     )

@@ -37,6 +37,8 @@ class RunFolder:
         path: The folder itself.
         flags: The resolved flags, `flags.flags`.
         environment: Versions and hardware, `environment.json`.
+        data_card: What was read, `data.json`.
+        examples: Names, digests and classes of the examples, `examples.npz`.
         metrics: One JSON object per line, `metrics.jsonl`.
         checkpoints: The whole state of training.
         encoder: Numbered SavedModels.
@@ -50,6 +52,8 @@ class RunFolder:
         self.path = pathlib.Path(path)
         self.flags = self.path / "flags.flags"
         self.environment = self.path / "environment.json"
+        self.data_card = self.path / "data.json"
+        self.examples = self.path / "examples.npz"
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.encoder = self.path / "encoder"
@@ -158,16 +162,16 @@ class RunFolder:
                 records.append(json.loads(line))
         return [record for record in records if mode in (None, record.get("mode"))]
 
-    def truncate_metrics(self, step: int) -> None:
-        """Removes the records of pretraining after `step`, and lines that are cut off.
+    def truncate_metrics(self, epoch: int) -> None:
+        """Removes the records of later epochs, and lines that are cut off.
 
         Args:
-            step: Step that training continues from.
+            epoch: Whole epochs of pretraining that are done.
         """
         records = [
             record
             for record in self.read_metrics()
-            if record.get("mode") != "pretrain" or record["step"] <= step
+            if record.get("mode") != "pretrain" or record["epoch"] <= epoch
         ]
         if self.metrics.exists():
             lines = (json.dumps(record) + "\n" for record in records)

@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -78,7 +79,7 @@ def load_folder(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     in_memory = len(all_paths) * math.prod(shape) <= options.memory_limit_gib * 2**30
 
     labeled = class_names != (".",)
-    splits = {}
+    splits: dict[str, Any] = {}
     for split, paths in found.items():
         files = FileExamples(paths, shape, options.image_size)
         examples = files.read_all(f"Decoding {root} {split}") if in_memory else files
@@ -144,8 +145,12 @@ class FileExamples:
 
     def __getitem__(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the decoded images at `indices`."""
-        paths = [self._paths[i] for i in indices]
+        paths = self.paths(indices)
         return decode_images(paths, paths, self.shape[1:], self._image_size)
+
+    def paths(self, indices: Sequence[int] | np.ndarray) -> list[pathlib.Path]:
+        """Returns the files at `indices`."""
+        return [self._paths[i] for i in indices]
 
     def read_all(self, description: str) -> np.ndarray:
         """Returns all images; a progress bar has the description."""

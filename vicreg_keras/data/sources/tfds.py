@@ -10,7 +10,7 @@ import shutil
 import socket
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def load_tfds(
     }
     num_bytes = sum(math.prod(shape) for shape in shapes.values())
     folder = pathlib.Path(options.data_dir or "~/tensorflow_datasets").expanduser()
-    splits = {}
+    splits: dict[str, Any] = {}
     for split, shape in shapes.items():
         if num_bytes <= options.memory_limit_gib * 2**30:
             images = np.empty(shape, np.uint8)

@@ -1,0 +1,149 @@
+"""The data of a run: its card in checkpoints, and the check before it continues."""
+
+import dataclasses
+from typing import ClassVar
+
+from vicreg_keras.data import card as data_card
+from vicreg_keras.data.card import DataCard
+from vicreg_keras.data.dataset import Dataset
+from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.records import Record, to_json
+from vicreg_keras.model import VICReg
+from vicreg_keras.settings import Settings
+from vicreg_keras.training.build import make_schema
+from vicreg_keras.training.checkpoints import read_card
+from vicreg_keras.workdir.files import write_file, write_text
+from vicreg_keras.workdir.run_folder import RunFolder
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataChangeRecord(Record):
+    """A run that went on with changed data.
+
+    Attributes:
+        step: Step of the run.
+        changes: What has changed, in words.
+        fingerprint: Of the data from here on, see `Dataset`.
+    """
+
+    mode: ClassVar[str] = "data_change"
+    step: int
+    changes: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """What a run is trained on.
+
+    Attributes:
+        card: The data as it is now, with the schema of the encoder that training
+            begins with.
+        earlier: The data as it was at the last checkpoint; of a new run, `card`.
+        changes: What has changed since, in words.
+    """
+
+    card: DataCard
+    earlier: DataCard
+    changes: tuple[str, ...]
+
+
+def first_card(run: RunFolder, settings: Settings) -> DataCard | None:
+    """Returns the card of the data that a run's encoder begins with.
+
+    That is its own or, of a new run that starts from the weights of another one, the
+    other one's; `None` where the encoder is new.
+
+    Args:
+        run: Folder of the run.
+        settings: Its recipe.
+
+    Raises:
+        InputError: See `read_card`.
+    """
+    card = read_card(run)
+    if card is None and settings.init_from is not None:
+        card = read_card(RunFolder(settings.init_from))
+    return card
+
+
+def identify(
+    settings: Settings, dataset: Dataset, run: RunFolder, on_changed_data: str
+) -> Identity:
+    """Returns what a run is trained on, and what has changed since it last was.
+
+    Args:
+        settings: Recipe of the run.
+        dataset: The dataset.
+        run: Folder of the run.
+        on_changed_data: `"refuse"` or `"continue"`.
+
+    Raises:
+        InputError: If the data of a run with a checkpoint has changed and is not to be
+            continued with, or is not such as the encoder that training begins with.
+    """
+    earlier = read_card(run)
+    found = data_card.changes(earlier, dataset, run.examples) if earlier else ()
+    if found and on_changed_data == "refuse":
+        raise InputError(
+            f"Expected the data that {run.path} was trained on so far. Received: "
+            f"dataset={dataset.name}, where {'; '.join(found)}. Choose another "
+            "workdir, or use on_changed_data=continue to go on with what is there now."
+        )
+    first = first_card(run, settings)
+    schema = make_schema(settings, dataset) if first is None else first.schema
+    shapes = (dataset.example_shape, dataset.columns)
+    if shapes != (schema.example_shape, schema.columns):
+        raise InputError(
+            f"Expected examples of shape {schema.example_shape}, of the same columns, "
+            f"as the encoder was trained on. Received: dataset={dataset.name} with "
+            f"examples of shape {dataset.example_shape}. Use such data, or image_size."
+        )
+    card = data_card.make_card(dataset, schema)
+    return Identity(card, earlier or card, found)
+
+
+def go_on(
+    model: VICReg,
+    run: RunFolder,
+    settings: Settings,
+    dataset: Dataset,
+    identity: Identity,
+) -> int:
+    """Brings a run to the place that its last checkpoint stands for in the data.
+
+    Records after it are removed, and the card and the names of the examples written.
+    With changed data, the step becomes that of as many epochs of the new data, and the
+    changes are printed and logged.
+
+    Args:
+        model: The restored model.
+        run: Folder of the run.
+        settings: Its recipe.
+        dataset: The dataset.
+        identity: What the dataset is to the run.
+
+    Returns:
+        The step.
+    """
+    step, size = int(model.step.numpy()), settings.batch_size
+    epochs = step / identity.earlier.steps_per_epoch(size)
+    run.truncate_metrics(int(epochs))
+    write_text(run.data_card, identity.card.to_json() + "\n")
+    with write_file(run.examples) as file:
+        data_card.save_examples(dataset, file)
+    if identity.changes:
+        step = round(epochs * identity.card.steps_per_epoch(size))
+        inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        for counter in (model.step, model.optimizer.iterations, inner.iterations):
+            counter.assign(step)
+        print(f"Going on with changed data, where {'; '.join(identity.changes)}.")
+        record = DataChangeRecord(
+            dataset=identity.card.dataset,
+            seed=settings.seed,
+            step=step,
+            changes=identity.changes,
+            fingerprint=identity.card.fingerprint,
+        )
+        run.append_metrics(to_json(record))
+    return step
