@@ -68,8 +68,12 @@ def file_errors(name: str | os.PathLike, expected: str, remedy: str) -> Iterator
     except InputError:
         raise
     except Exception as error:  # Libraries raise many kinds: SyntaxError, KeyError, ...
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(
-            f"Expected {expected}. Received: {name} ({reason[:200].rstrip('. ')}). "
-            f"{remedy}."
+            f"Expected {expected}. Received: {name} ({error_reason(error)}). {remedy}."
         ) from error
+
+
+def error_reason(error: BaseException) -> str:
+    """Returns in short, on one line, what a library says about a bad file."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return reason[:200].rstrip(". ")

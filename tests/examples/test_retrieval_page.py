@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from vicreg_keras import load_encoder
-from vicreg_keras.data.sources.images import load_files
+from vicreg_keras.data.sources.folders import load_files
 from vicreg_keras.evaluate.index import NeighborIndex
 
 ORIENTATION = 0x0112

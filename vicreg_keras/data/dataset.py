@@ -20,7 +20,7 @@ from vicreg_keras.data.columns import (
 )
 from vicreg_keras.data.fingerprint import digest
 from vicreg_keras.data.pixels import pixel_statistics, whitening_kernel
-from vicreg_keras.data.sources import bundled, images, npz, tables, tfds
+from vicreg_keras.data.sources import bundled, folders, npz, tables, tfds
 from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
@@ -46,7 +46,7 @@ _BUNDLED_TABLE: Loader = (bundled.load_bundled_table, ())
 # one of tensorflow-datasets.
 DATASETS: dict[str, Loader] = {
     "digits": (bundled.load_digits, ("image_size",)),
-    "folder": (images.load_folder, ("image_size", "labels", "unreadable")),
+    "folder": (folders.load_folder, ("image_size", "labels", "unreadable")),
     "npz": (npz.load_npz, ("image_size", "labels")),
     "csv": _TABLE_FILE,
     "parquet": _TABLE_FILE,
@@ -143,14 +143,14 @@ class Dataset(Source):
 
         Args:
             pattern: Images: a file, a folder, or a glob, decoded when they are read;
-                see `images.load_files`. Examples of a table: a file with this
+                see `folders.load_files`. Examples of a table: a file with this
                 dataset's columns; see `tables.load_user_table`.
 
         Raises:
             InputError: If there is nothing, or something else than is expected.
         """
         if self.columns is None:
-            return images.load_files(pattern, self.example_shape)
+            return folders.load_files(pattern, self.example_shape, self.max_pixel)
         return tables.load_user_table(pattern, columns=self.columns)
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from vicreg_keras.data.sources.images import FileExamples
+    from vicreg_keras.data.sources.image_files import FileExamples
 
 _BLOCK_SIZE = 4096
 # Examples that are read, evenly spaced, where not all are in memory.

@@ -12,7 +12,7 @@ from vicreg_keras.data.fingerprint import digest, example_digests
 from vicreg_keras.errors import InputError
 
 if TYPE_CHECKING:
-    from vicreg_keras.data.sources.images import FileExamples
+    from vicreg_keras.data.sources.image_files import FileExamples
 
 # Batches that are read at once, and batches that wait ready beyond these.
 _MAX_READERS, _BATCHES_AHEAD = 16, 4

@@ -1,6 +1,8 @@
 """What all loaders share: `Source`, `Known`, a progress bar, names in messages."""
 
 import dataclasses
+import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -69,3 +71,15 @@ def quoted(names: Iterable[str], limit: int = 5) -> str:
     """Returns the first names for a message: `'a', 'b', ...`."""
     quotes = [repr(name) for name in names]
     return ", ".join(quotes[:limit] + ["..."] * (len(quotes) > limit))
+
+
+def shown_name(path: str | os.PathLike) -> str:
+    """Returns a file's name as printable text: other bytes as backslash escapes."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return re.sub(
+        r"[\x00-\x1f\x7f-\x9f\u2028\u2029]",
+        lambda match: match[0].encode("unicode_escape").decode(),
+        text,
+    )

@@ -1,0 +1,167 @@
+"""Which folders are splits, which are classes, and what is left out: paths alone."""
+
+import pytest
+
+from vicreg_keras.data.sources.folder_layout import lay_out
+from vicreg_keras.errors import InputError
+
+
+def images(*folders, num=10):
+    """Paths of images: ten in each folder, or as many as `folder:number` says."""
+    paths = []
+    for folder in folders:
+        name, _, count = folder.partition(":")
+        parts = tuple(part for part in name.split("/") if part)
+        paths += [(*parts, f"{i:03d}.png") for i in range(int(count or num))]
+    return sorted(paths)
+
+
+def read(*folders, **options):
+    """Number of images of each split, its classes, left out, notes."""
+    layout = lay_out(images(*folders), **options)
+    sizes = {split: len(paths) for split, paths in layout.splits.items()}
+    for split, names in layout.classes.items():
+        assert len(names) == sizes[split]
+    classes = {split: sorted(set(names)) for split, names in layout.classes.items()}
+    return sizes, classes, layout.left_out, layout.notes
+
+
+AB = {"train": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    "train", ["train", "Training", "train_set", "trainset", "TRAIN", "training-images"]
+)
+@pytest.mark.parametrize(
+    ("other", "split"),
+    [
+        *[(name, "test") for name in ("test", "testing", "test_set", "Test Images")],
+        *[(name, "test") for name in ("holdout", "hold_out", "Hold-out set", "test1")],
+        *[(name, "validation") for name in ("val", "valid", "Validation", "dev")],
+        *[
+            (name, "validation")
+            for name in ("eval", "evaluation", "val_data", "val2017")
+        ],
+    ],
+)
+def test_split_folders(train, other, split):
+    found = read(f"{train}/a", f"{train}/b", f"{other}/a", f"{other}/b")
+    classes = {"train": ["a", "b"], split: ["a", "b"]}
+    assert found == ({"train": 20, split: 20}, classes, [], [])
+
+
+@pytest.mark.parametrize("name", ["unlabeled", "Unlabelled", "unsup", "unlabeled_data"])
+def test_unlabeled_images(name):
+    sizes, classes, left_out, notes = read("train/a", "train/b", f"{name}/x/y:7", name)
+    assert sizes == {"train": 20, "unlabeled": 17} and classes == AB
+    assert read("a", "b", f"{name}:30")[:2] == ({"train": 20, "unlabeled": 30}, AB)
+    sizes, classes, *_ = read("labeled/a", "labeled/b", name)
+    assert sizes == {"train": 20, "unlabeled": 10} and classes == AB
+
+
+def test_two_folders_for_one_split():
+    for one, other in (("test", "testing"), ("val", "dev"), ("train", "training_set")):
+        folders = {"train", "test", one, other}
+        with pytest.raises(
+            InputError, match=f"one folder of .*{one}/, {other}/|{other}"
+        ):
+            read(*[f"{name}/{c}" for name in folders for c in "ab"])
+
+
+def test_splits_without_a_training_split():
+    with pytest.raises(InputError, match="train/.*Received: test/, val/ alone"):
+        read("test/a", "test/b", "val/a", "val/b")
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [("bus", "train"), ("train/x", "train/y", "bus/x", "bus/y"), ("car", "test")],
+)
+def test_splits_may_be_classes(folders):
+    sizes, classes, left_out, (note,) = read(*folders)
+    names = sorted({name.split("/")[0] for name in folders})
+    assert classes == {"train": names} and not left_out
+    assert "is read as a class" in note
+
+
+def test_classes_beside_a_test_split():
+    sizes, classes, *_ = read("a", "b", "test/a:2", "test/b:3")
+    assert sizes == {"train": 20, "test": 5}
+    assert classes == {"train": ["a", "b"], "test": ["a", "b"]}
+
+
+def test_folders_that_are_no_split():
+    sizes, classes, left_out, _ = read(
+        "train/a", "train/b", "test/a", "test/b", "masks"
+    )
+    assert sizes == {"train": 20, "test": 20}
+    assert left_out == ["10 images of masks/, which is no split"]
+    # Also beside train/ alone, where that has class folders and its neighbor has none.
+    sizes, classes, left_out, _ = read("train/a", "train/b", "samples:3")
+    assert classes == AB and left_out == ["3 images of samples/, which is no split"]
+
+
+@pytest.mark.parametrize("wrapper", ["imagenette2", "x/y/z", "train"])
+def test_a_folder_in_a_folder(wrapper):
+    assert read(f"{wrapper}/a", f"{wrapper}/b") == ({"train": 20}, AB, [], [])
+    sizes, classes, *_ = read(
+        *[f"{wrapper}/{s}/{c}" for s in ("train", "val") for c in "ab"]
+    )
+    assert sizes == {"train": 20, "validation": 20} and classes["train"] == ["a", "b"]
+
+
+def test_a_folder_in_each_split():
+    sizes, classes, left_out, _ = read("train/train/a", "train/train/b", "test/test/a")
+    assert sizes == {"train": 20, "test": 10} and not left_out
+    assert classes == {"train": ["a", "b"], "test": ["a"]}
+    # As Kaggle's dogs and cats: no class folders anywhere.
+    assert read("train/train", "test1/test1")[:2] == ({"train": 10, "test": 10}, {})
+
+
+def test_one_class_is_no_label():
+    for folders in (("all",), ("train/good", "test/good", "test/bad")):
+        sizes, classes, _, (note,) = read(*folders)
+        assert not classes and "no labels, as there is one class" in note
+    assert read("", "deep/er")[1] == {}
+
+
+@pytest.mark.parametrize("test", ["test", "test/test1", "test/unknown", "test/x/y"])
+def test_a_flat_test_split_beside_labeled_training(test):
+    sizes, classes, (entry,), _ = read("train/a", "train/b", f"{test}:2000")
+    assert sizes == {"train": 20} and classes == AB
+    assert entry.startswith("2,000 images of test/, which has no class folders")
+
+
+def test_other_classes_than_those_of_train():
+    for folders in (("test/a", "test/c"), ("test/A", "test/B"), ("test/a", "test:10")):
+        with pytest.raises(InputError, match="in test the class folders of train"):
+            read("train/a", "train/b", *folders)
+    with pytest.raises(InputError, match="without class folders in both"):
+        read("train", "test/a", "test/b")
+
+
+def test_images_beside_class_folders():
+    sizes, classes, left_out, _ = read(":2", "a", "b")
+    assert sizes == {"train": 20} and classes == AB
+    assert left_out == ["2 images beside class folders: 000.png, 001.png"]
+    sizes, classes, left_out, (note,) = read(":3", "a", "b")
+    assert sizes == {"train": 23} and not classes and not left_out
+    assert note == "no labels, as 3 of 23 images here are in no class folder"
+    sizes, classes, left_out, _ = read(":1", "train/a", "train/b", "test/a", "test/b")
+    assert sizes == {"train": 20, "test": 20} and "beside splits" in left_out[0]
+    sizes, classes, left_out, _ = read(
+        "train/a", "train/b", "test/a:20", "test/b", "test:1"
+    )
+    assert sizes == {"train": 20, "test": 30} and "test/000.png" in left_out[0]
+
+
+def test_without_labels():
+    found = read(":3", "a", "b", has_labels=False)
+    assert found == ({"train": 23}, {}, [], [])
+    found = read("train/a", "train:9", "test/c", "unsup", has_labels=False)
+    assert found == ({"train": 19, "test": 10, "unlabeled": 10}, {}, [], [])
+
+
+def test_names_of_any_bytes():
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    assert read(name, "a\nb")[1] == {"train": ["a\\nb", "caf\\xe9"]}

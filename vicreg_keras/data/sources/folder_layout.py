@@ -1,0 +1,284 @@
+"""Splits and classes of images by the folders that they are in."""
+
+import collections
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+
+from vicreg_keras.data.sources.base import quoted, shown_name
+from vicreg_keras.errors import InputError
+
+# A path relative to the dataset's folder: its folders, and its name.
+Parts = tuple[str, ...]
+
+# Names of splits, in lower case and without what `_split_of` takes off.
+_SPLITS = {
+    "train": ("train", "training", "trn"),
+    "validation": (
+        *("val", "valid", "validation", "validate"),
+        *("dev", "devel", "development", "eval", "evaluation"),
+    ),
+    "test": ("test", "testing", "tst", "holdout"),
+    "unlabeled": (
+        *("unlabeled", "unlabelled", "unsup", "unsupervised", "trainunlabeled"),
+        *("unlabeledtrain", "trainunlabelled", "unlabelledtrain"),
+    ),
+}
+_SPLIT_OF = {name: split for split, names in _SPLITS.items() for name in names}
+_ADDITIONS = ("dataset", "set", "data", "images", "image", "imgs", "split", "folder")
+# What was labeled stands beside what was not.
+_LABELED = ("labeled", "labelled")
+# Up to this share of the images beside class folders are there by chance.
+_MAX_STRAY = 0.1
+_MAX_NAMED = 3
+
+
+@dataclasses.dataclass
+class Layout:
+    """Where images belong.
+
+    Attributes:
+        splits: The images of each split; there is always `train`.
+        classes: The class of each image of `train`, and of others where it has any.
+        left_out: See `Source`.
+        notes: See `Source`.
+    """
+
+    splits: dict[str, list[Parts]]
+    classes: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    left_out: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
+def lay_out(images: Sequence[Parts], *, has_labels: bool = True) -> Layout:
+    """Finds the splits and classes of images.
+
+    Args:
+        images: Paths relative to the dataset's folder, at least one.
+        has_labels: Whether class folders are looked for.
+
+    Returns:
+        A layout.
+
+    Raises:
+        InputError: If there is more than one folder for a split, none for `train`, or
+            if splits have other classes than `train`.
+    """
+    layout = Layout({})
+    depths = _find_splits(layout, images)
+    if has_labels:
+        _find_classes(layout, depths)
+    return layout
+
+
+def _find_splits(layout, images):
+    """Fills `splits`; returns how many folders each is in."""
+    depth = _depth(images)
+    loose, folders = _grouped(images, depth)
+    named = {name: _split_of(name) for name in folders}
+    if not _have_splits(named, folders, depth):
+        layout.splits["train"] = list(images)
+        layout.notes.extend(
+            f"{shown_name(name)}/ is read as a class"
+            for name, split in named.items()
+            if split and len(folders) > 1 and not loose
+        )
+        return {"train": depth}
+    has_train = "train" in named.values()
+    names_of = collections.defaultdict(list)
+    for name, split in named.items():
+        if split is not None:
+            names_of[split].append(name)
+        elif has_train:
+            layout.left_out.append(
+                f"{len(folders[name]):,} images of {shown_name(name)}/, which is no "
+                "split"
+            )
+        else:
+            layout.splits.setdefault("train", []).extend(folders[name])
+    for split, names in names_of.items():
+        if len(names) > 1:
+            raise InputError(
+                f"Expected one folder of the {split} split. Received: "
+                f"{_shown(names)}. Keep one of them, or give the others other names."
+            )
+        layout.splits[split] = folders[names[0]]
+    if loose:
+        layout.left_out.append(_stray(loose, "splits"))
+    depths = dict.fromkeys(layout.splits, depth + 1)
+    return depths if has_train else {**depths, "train": depth}
+
+
+def _have_splits(named, folders, depth):
+    """Whether folders are splits, by name; what is labeled may become `train`."""
+    others = [name for name, split in named.items() if split is None]
+    found = set(named.values()) - {None}
+    if "unlabeled" in found and "train" not in found:
+        named.update({name: "train" for name in others if name.lower() in _LABELED})
+        found = set(named.values()) - {None}
+    if "train" in found:
+        return len(found) > 1 or _only_train_has_classes(folders, named, depth)
+    if found and not others and len(folders) > 1:
+        raise InputError(
+            "Expected a folder of training images, such as train/, beside those of "
+            f"other splits. Received: {_shown(folders)} alone. Add it, or give one of "
+            "these as the dataset."
+        )
+    # Class folders, and beside them a split of the same classes, or without any.
+    inner = {
+        parts[depth + 1]
+        for name in folders
+        if named[name] is not None
+        for parts in folders[name]
+        if len(parts) > depth + 2
+    }
+    return bool(inner.intersection(others) or ("unlabeled" in found and others))
+
+
+def _only_train_has_classes(folders, named, depth):
+    """Whether `train` has class folders where its neighbors have images alone."""
+    has_folders = {
+        name: all(len(parts) > depth + 2 for parts in images)
+        for name, images in folders.items()
+    }
+    return len(folders) > 1 and all(
+        has_folders[name] == (split == "train") for name, split in named.items()
+    )
+
+
+def _find_classes(layout, depths):
+    """Fills `classes`, unless the training split has none."""
+    train = layout.splits["train"]
+    depth = _depth(train, depths["train"])
+    loose, folders = _grouped(train, depth)
+    if loose and folders:
+        where = _place(train, depth)
+        if len(loose) > _MAX_STRAY * len(train):
+            layout.notes.append(
+                f"no labels, as {len(loose):,} of {len(train):,} images {where} are "
+                "in no class folder"
+            )
+            folders = {}
+        else:
+            layout.left_out.append(_stray(loose, "class folders"))
+            layout.splits["train"] = _sorted(folders)
+    elif len(folders) == 1:
+        layout.notes.append(f"no labels, as there is one class, {_shown(folders)}")
+    if len(folders) > 1:
+        layout.classes["train"] = [
+            shown_name(name) for name in folders for _ in folders[name]
+        ]
+    for split in ("validation", "test"):
+        if split in layout.splits:
+            _find_known_classes(layout, split, depths[split], folders)
+
+
+def _find_known_classes(layout, split, depth, train):
+    """Fills the classes of a split by the class folders of `train`; it may go."""
+    images = layout.splits[split]
+    place = f"{shown_name('/'.join(images[0][:depth]))}/"
+    depth = _depth(images, depth, train)
+    loose, folders = _grouped(images, depth)
+    known = [name for name in folders if name in train]
+    unknown = [name for name in folders if name not in train]
+    few = len(loose) <= _MAX_STRAY * len(images)
+    if len(train) == 1:  # Nothing to tell apart.
+        return
+    if not train:
+        is_wrong = len(folders) > 1 and few
+    elif known:
+        is_wrong = bool(unknown) or not few
+    else:
+        alike = {_plain(name) for name in train}
+        is_wrong = len(folders) > 1 and bool(alike.intersection(map(_plain, unknown)))
+    if is_wrong:
+        raise InputError(
+            f"Expected in {split} the class folders of train, or images without class "
+            f"folders in both. Received: {place} with images in "
+            f"{quoted(map(shown_name, unknown or ['.']))}, where train has none. Lay "
+            "both out alike, or use labels=none."
+        )
+    if not train:
+        return
+    if not known:
+        del layout.splits[split]
+        layout.left_out.append(
+            f"{len(images):,} images of {place}, which has no class folders of train"
+            if unknown
+            else f"{len(images):,} images of {place}, which has no class folders"
+        )
+        return
+    if loose:
+        layout.left_out.append(_stray(loose, "class folders"))
+    layout.splits[split] = _sorted(folders)
+    layout.classes[split] = [
+        shown_name(name) for name in folders for _ in folders[name]
+    ]
+
+
+def _depth(images: Sequence[Parts], depth: int = 0, known: Iterable[str] = ()) -> int:
+    """The number of folders that all images are in, before folders differ.
+
+    Args:
+        images: Paths.
+        depth: A number that is known.
+        known: Names of folders that count however few they are.
+    """
+    while True:
+        names = {parts[depth] for parts in images}
+        if len(names) > 1 or names.intersection(known):
+            return depth
+        # An image directly in the only folder: that one may be a class.
+        if min(map(len, images)) <= depth + 2:
+            return depth
+        depth += 1
+
+
+def _grouped(images, depth):
+    """Images directly in a folder, and those of each folder in it, by its name."""
+    loose, folders = [], collections.defaultdict(list)
+    for parts in images:
+        if len(parts) == depth + 1:
+            loose.append(parts)
+        else:
+            folders[parts[depth]].append(parts)
+    return loose, dict(sorted(folders.items()))
+
+
+def _split_of(name: str) -> str | None:
+    """The split that a folder's name stands for."""
+    plain = re.sub(r"\d+$", "", _plain(name))
+    while plain not in _SPLIT_OF:
+        shorter = plain
+        for addition in _ADDITIONS:
+            shorter = shorter.removesuffix(addition).removeprefix(addition)
+        if shorter == plain:
+            return None
+        plain = shorter
+    return _SPLIT_OF[plain]
+
+
+def _plain(name):
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def _sorted(folders):
+    return [parts for images in folders.values() for parts in images]
+
+
+def _place(images, depth):
+    return f"in {shown_name('/'.join(images[0][:depth]))}/" if depth else "here"
+
+
+def _shown(names):
+    return ", ".join(f"{shown_name(name)}/" for name in sorted(names))
+
+
+def _stray(loose, beside):
+    names = [shown_name("/".join(parts)) for parts in loose]
+    more = ", ..." if len(names) > _MAX_NAMED else ""
+    plural = "s" if len(names) > 1 else ""
+    return (
+        f"{len(names):,} image{plural} beside {beside}: "
+        f"{', '.join(names[:_MAX_NAMED])}{more}"
+    )

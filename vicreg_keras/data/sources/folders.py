@@ -1,0 +1,234 @@
+"""Folders of images: what is in them, and which of it is read."""
+
+import collections
+import glob
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source, shown_name
+from vicreg_keras.data.sources.folder_layout import Parts, lay_out
+from vicreg_keras.data.sources.image_files import (
+    FileExamples,
+    check_readable,
+    common_shape,
+    different_sizes,
+    read_headers,
+    read_images,
+)
+from vicreg_keras.data.sources.images import SUFFIXES
+from vicreg_keras.data.split import Split
+from vicreg_keras.errors import InputError
+from vicreg_keras.settings import DataOptions
+
+# What systems and archives put beside a user's files, in lower case.
+_JUNK = {
+    *("__macosx", "@eadir", "$recycle.bin", "#recycle", "lost+found", "__pycache__"),
+    *("system volume information", "thumbs.db", "desktop.ini"),
+}
+
+
+class Contents(NamedTuple):
+    """The files of a folder, at any depth.
+
+    Attributes:
+        images: Paths of images relative to the folder, sorted.
+        others: Paths of other files, likewise.
+        links: Links to folders that are read elsewhere, likewise.
+    """
+
+    images: list[Parts]
+    others: list[Parts]
+    links: list[Parts]
+
+
+def load_folder(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
+    """Loads image files under a folder.
+
+    Each subfolder is a class, in the order of their names. With images directly in it,
+    more than a tenth of all, or a single subfolder, there are no labels, and every
+    image at any depth is an example. Where it holds `train/` and `test/`, `val/` or
+    `unlabeled/`, under these or similar names, these are its splits, each laid out so.
+    A folder that holds but one folder is read as that one.
+
+    Hidden files, and what systems and archives add, are ignored. EXIF orientation is
+    applied, transparency shows white, the first frame or page of several is read.
+
+    Args:
+        options: Of these, `dataset`, `folder:PATH`; `image_size`; `labels`, `"none"` to
+            read images at any depth without; `unreadable`, whether files that can't be
+            read are left out; and `memory_limit_gib`, above which files are decoded
+            when they are read.
+        known: How the images of the encoder that they are for were read.
+
+    Returns:
+        A source; names are paths relative to the folder.
+
+    Raises:
+        InputError: If there is no such folder; if it holds no image, or some that can't
+            be read; if images differ in size and `image_size` is `None`; or if its
+            splits do not have the same classes.
+    """
+    root = options.path(is_folder=True)
+    contents = list_files(root)
+    layout = lay_out(contents.images, has_labels=options.labels != "none")
+    every = [parts for images in layout.splits.values() for parts in images]
+    files = read_images(
+        [root.joinpath(*parts) for parts in every], root, options, known
+    )
+    readable = set(files.kept.tolist())
+    splits: dict[str, Split] = {}
+    class_names, start, end = None, 0, 0
+    if layout.classes:
+        class_names = tuple(sorted(set(layout.classes["train"])))
+    for split, images in layout.splits.items():
+        kept = [i for i in range(len(images)) if start + i in readable]
+        start += len(images)
+        if not kept:
+            continue
+        labels = None
+        if split in layout.classes:
+            classes = [layout.classes[split][i] for i in kept]
+            labels = np.searchsorted(class_names, classes)
+        names = [shown_name("/".join(images[i])) for i in kept]
+        indices = np.arange(end, end + len(kept))
+        splits[split] = Split(files.examples, labels, names, indices)
+        end += len(kept)
+    if "train" not in splits:
+        raise InputError(
+            f"Expected images to train on. Received: {shown_name(root)}, where none of "
+            "the training split can be read. Replace them."
+        )
+    return Source(
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits.get("test"),
+        unlabeled=splits.get("unlabeled"),
+        class_names=class_names,
+        max_pixel=files.max_pixel,
+        left_out=(*_left_out(contents), *layout.left_out, *files.left_out),
+        notes=(*layout.notes, *files.notes),
+    )
+
+
+def load_files(
+    pattern: str, example_shape: Sequence[int | None], max_pixel: int = 255
+) -> Split:
+    """Loads images given by a file, a folder or a glob.
+
+    Args:
+        pattern: An image file; a folder, of which every image at any depth is taken; or
+            a pattern such as `photos/*.jpg` (`**` reaches any depth).
+        example_shape: `(height, width, 3)`. Images are resized to it where it is
+            square, as by `image_size` in `load_dataset`; others must have that shape.
+        max_pixel: See `Source`.
+
+    Returns:
+        A split without labels, decoded when it is read; names are paths as given.
+
+    Raises:
+        InputError: If nothing matches, or a file's size is not as expected.
+    """
+    path = pathlib.Path(pattern).expanduser()
+    if path.is_dir():
+        paths = [path.joinpath(*parts) for parts in list_files(path).images]
+    else:
+        # A file's name, or a folder's, may itself look like a glob.
+        base = next(parent for parent in path.parents if parent.is_dir())
+        rest = path.relative_to(base)
+        found = glob.glob(
+            str(pathlib.Path(glob.escape(str(base)), rest)), recursive=True
+        )
+        matches = [path, *map(pathlib.Path, found)]
+        paths = sorted({match for match in matches if match.is_file()})
+    if not paths:
+        raise InputError(
+            "Expected an image file, a folder of images, or a glob that matches some "
+            f"({', '.join(SUFFIXES)}). Received: {shown_name(pattern)}, where there is "
+            "none. Correct the path."
+        )
+    height, width, _ = example_shape
+    size = height if height == width else None
+    shape: Sequence[int] | None = example_shape
+    if None in example_shape:
+        unreadable: dict[int, Exception] = {}
+        headers = read_headers(paths, unreadable)
+        check_readable(unreadable, paths, pathlib.Path(), skip=False)
+        shape = common_shape(headers, None)
+        if shape is None:
+            raise different_sizes(headers)
+    examples = FileExamples(paths, shape, size, max_pixel)
+    return Split(examples, None, list(map(shown_name, paths)))
+
+
+def list_files(root: pathlib.Path) -> Contents:
+    """Lists the files of a folder, but for hidden ones and junk.
+
+    Raises:
+        InputError: If none of them is an image.
+    """
+    contents = Contents([], [], [])
+    visited: set[str] = set()
+    # Links are followed, as subsets of large sets are often made of them.
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        parts = pathlib.Path(folder).relative_to(root).parts
+        real = os.path.realpath(folder)
+        if real in visited:
+            subfolders.clear()
+            contents.links.append(parts)
+            continue
+        visited.add(real)
+        # What a link leads to is read where it lies, if that is in the folder, too.
+        subfolders[:] = sorted(
+            filter(_is_visible, subfolders),
+            key=lambda name: (os.path.islink(os.path.join(folder, name)), name),
+        )
+        for name in filter(_is_visible, files):
+            is_image = name.lower().endswith(SUFFIXES)
+            (contents.images if is_image else contents.others).append((*parts, name))
+    if not contents.images:
+        found = ", ".join(_by_suffix(contents.others)) or "none"
+        raise InputError(
+            f"Expected a folder with images ({', '.join(SUFFIXES)}). Received: "
+            f"{shown_name(root)} with {found}. Put images, or class folders of them, "
+            "there."
+        )
+    for paths in contents:
+        paths.sort()
+    return contents
+
+
+def _is_visible(name):
+    return not name.startswith(".") and name.lower() not in _JUNK
+
+
+def _by_suffix(files):
+    """How many files there are of each suffix, most first."""
+    counts = collections.Counter(
+        os.path.splitext(parts[-1])[1].lower() for parts in files
+    )
+    return [
+        f"{count:,} {shown_name(suffix) or 'without a suffix'}"
+        for suffix, count in counts.most_common()
+    ]
+
+
+def _left_out(contents):
+    """Files that are no images, and folders that have no others, or are links."""
+    has_images = {
+        parts[:depth] for parts in contents.images for depth in range(len(parts))
+    }
+    without = set()
+    for parts in contents.others:
+        for depth in range(1, len(parts)):
+            if parts[:depth] not in has_images:
+                without.add(parts[:depth])
+                break
+    entries = _by_suffix(contents.others)
+    entries += [f"{shown_name('/'.join(one))}/ (no images)" for one in sorted(without)]
+    for parts in contents.links:
+        entries.append(f"{shown_name('/'.join(parts))}/ (a link to what is read)")
+    return entries

@@ -1,0 +1,280 @@
+"""Images in many files: their headers, and their pixels in memory or as needed."""
+
+import math
+import pathlib
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+
+from vicreg_keras.data.sources.base import Known, progress_bar, shown_name
+from vicreg_keras.data.sources.images import (
+    CHUNK,
+    KINDS,
+    POOL,
+    Header,
+    decode_images,
+    max_deep_value,
+    read_header,
+)
+from vicreg_keras.errors import InputError, error_reason
+from vicreg_keras.settings import DataOptions
+
+# The share of files that may be left out as unreadable, and how many are named.
+_MAX_UNREADABLE, _MAX_NAMED = 0.1, 20
+# Largest values of integers by the bits that sensors have.
+_MAX_PIXELS = (255, 1023, 4095, 16383, 65535)
+_IMAGE_SIZES = (32, 64, 96, 128, 160, 192, 224)
+
+
+class Images(NamedTuple):
+    """The images of some files.
+
+    Attributes:
+        examples: All that could be read: an array, or files that are decoded when they
+            are read.
+        kept: The position of each among the files.
+        max_pixel: See `Source`.
+        left_out: See `Source`.
+        notes: See `Source`.
+    """
+
+    examples: "np.ndarray | FileExamples"
+    kept: np.ndarray
+    max_pixel: int
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_images(
+    paths: Sequence[pathlib.Path],
+    root: pathlib.Path,
+    options: DataOptions,
+    known: Known,
+) -> Images:
+    """Reads the headers of files, and their pixels where memory has room for them.
+
+    Args:
+        paths: The files.
+        root: The folder that they are in.
+        options: Of these, `image_size`, `memory_limit_gib`, and `unreadable`: whether
+            files that can't be read are left out.
+        known: How the images of the encoder that they are for were read.
+
+    Raises:
+        InputError: If images can't be read, and are not to be left out or too many; or
+            if they differ in size and `image_size` is `None`.
+    """
+    unreadable: dict[int, Exception] = {}
+    skip = options.unreadable == "skip"
+    headers = read_headers(paths, unreadable)
+    max_pixel = known.max_pixel
+    if max_pixel is None:
+        max_pixel = _find_max_pixel(paths, headers, unreadable)
+    size = options.image_size
+    shape = common_shape(headers, size)
+    limit = min(options.memory_limit_gib * 2**30, psutil.virtual_memory().available)
+    in_memory = shape is not None and len(paths) * math.prod(shape) <= limit
+    examples: np.ndarray | FileExamples | None = None
+    # A sound header says little: what is skipped is decoded once, so that no file can
+    # end a training that has begun.
+    if in_memory or (skip and shape is not None):
+        files = FileExamples(paths, shape, size, max_pixel)
+        verb = "Decoding" if in_memory else "Checking"
+        title = f"{verb} {shown_name(root)}"
+        examples = files.read_all(title, unreadable, store=in_memory)
+    check_readable(unreadable, paths, root, skip)
+    if shape is None:
+        raise different_sizes(headers)
+    kept = np.setdiff1d(np.arange(len(paths)), list(unreadable))
+    if examples is None:
+        readable = [paths[i] for i in kept]
+        examples = FileExamples(readable, shape, size, max_pixel)
+    elif unreadable and isinstance(examples, np.ndarray):
+        examples = examples[kept]
+    left_out: tuple[str, ...] = ()
+    if unreadable:
+        named = _named(unreadable, paths, root)
+        left_out = (f"{len(unreadable):,} unreadable: {named}",)
+    return Images(examples, kept, max_pixel, left_out, _notes(headers, max_pixel))
+
+
+class FileExamples:
+    """Image files, indexed like an array and decoded each time they are read.
+
+    Args:
+        paths: Image files.
+        image_shape: `(height, width, 3)` of every decoded image.
+        image_size: See `load_dataset`.
+        max_pixel: See `Source`.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[pathlib.Path],
+        image_shape: Sequence[int],
+        image_size: int | None,
+        max_pixel: int = 255,
+    ):
+        self._paths = paths
+        self._options = (image_size, max_pixel)
+        self.shape = (len(paths), *image_shape)
+        self.dtype = np.dtype(np.uint8)
+
+    def __getitem__(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Returns the decoded images at `indices`."""
+        return self._decode(indices)
+
+    def paths(self, indices: Sequence[int] | np.ndarray) -> list[pathlib.Path]:
+        """Returns the files at `indices`."""
+        return [self._paths[i] for i in indices]
+
+    def read_all(
+        self, description: str, errors: dict[int, Exception], *, store: bool
+    ) -> np.ndarray | None:
+        """Decodes all images, but for some.
+
+        Args:
+            description: Of the progress bar.
+            errors: Those not to read, by position; what can't be decoded is added.
+            store: Whether they are returned.
+        """
+        images = np.empty(self.shape, self.dtype) if store else None
+        with progress_bar(description, " images", len(self._paths)) as progress:
+            for start in range(0, len(self._paths), CHUNK):
+                end = min(start + CHUNK, len(self._paths))
+                indices = [i for i in range(start, end) if i not in errors]
+                found: dict[int, Exception] = {}
+                pixels = self._decode(indices, found)
+                errors.update((indices[i], error) for i, error in found.items())
+                if images is not None:
+                    images[indices] = pixels
+                progress.update(end - start)
+        return images
+
+    def _decode(self, indices, errors=None):
+        paths = self.paths(indices)
+        names = list(map(shown_name, paths))
+        return decode_images(paths, names, self.shape[1:], *self._options, errors)
+
+
+def read_headers(
+    paths: Sequence[pathlib.Path], unreadable: dict[int, Exception]
+) -> list[Header | None]:
+    """Reads the headers of files.
+
+    Args:
+        paths: The files.
+        unreadable: Filled with what is wrong with a file, by its position.
+
+    Returns:
+        A header for each file, `None` where there is none.
+    """
+    headers: list[Header | None] = []
+    for path in progress_bar("Reading headers", " files", len(paths), paths):
+        try:
+            headers.append(read_header(path))
+        except Exception as error:  # Pillow raises many kinds.
+            unreadable[len(headers)] = error
+            headers.append(None)
+    return headers
+
+
+def common_shape(
+    headers: Sequence[Header | None], image_size: int | None
+) -> tuple[int, int, int] | None:
+    """Returns the `(height, width, 3)` of all images, or `None` if they differ."""
+    if image_size is not None:
+        return (image_size, image_size, 3)
+    sizes = {(one.height, one.width) for one in headers if one}
+    return (*sizes.pop(), 3) if len(sizes) == 1 else None
+
+
+def different_sizes(headers: Sequence[Header | None]) -> InputError:
+    """Returns the error about images that have no common shape."""
+    found = [one for one in headers if one]
+    low, high = (kind(found, key=lambda one: one[0] * one[1]) for kind in (min, max))
+    side = statistics.median_low([min(one.height, one.width) for one in found])
+    fitting = max([size for size in _IMAGE_SIZES if size <= side], default=side)
+    num_sizes = len({one[:2] for one in found})
+    return InputError(
+        f"Expected images of one size, or image_size. Received: {len(found):,} images "
+        f"of {num_sizes:,} sizes, {low.height}x{low.width} to {high.height}x"
+        f"{high.width} (height x width). Use image_size={fitting}, or another."
+    )
+
+
+def check_readable(
+    unreadable: Mapping[int, Exception],
+    paths: Sequence[pathlib.Path],
+    root: pathlib.Path,
+    skip: bool,
+) -> None:
+    """Checks that files can be read, or be left out.
+
+    Args:
+        unreadable: What is wrong with a file, by its position.
+        paths: All files.
+        root: The folder that they are in.
+        skip: Whether some may be left out.
+
+    Raises:
+        InputError: If not.
+    """
+    allowed = int(_MAX_UNREADABLE * len(paths)) if skip else 0
+    if len(unreadable) > allowed:
+        them = "them" if len(unreadable) > 1 else "it"
+        skipping = ", or use unreadable=skip to leave up to a tenth of all files out"
+        raise InputError(
+            f"Expected readable {KINDS} images"
+            f"{f', but for up to {allowed:,}' if skip else ''}. Received: "
+            f"{len(unreadable):,} of {len(paths):,} unreadable: "
+            f"{_named(unreadable, paths, root)}. Replace or remove {them}"
+            f"{'' if skip else skipping}."
+        )
+
+
+def _named(unreadable, paths, root):
+    """The first unreadable files, each with a reason."""
+    named = []
+    for i in sorted(unreadable)[:_MAX_NAMED]:
+        reason = error_reason(unreadable[i].__cause__ or unreadable[i])
+        reason = re.sub(r":? '.*", "", reason)  # Its path again.
+        named.append(f"{shown_name(paths[i].relative_to(root))} ({reason})")
+    return ", ".join(named + ["..."] * (len(unreadable) > _MAX_NAMED))
+
+
+def _find_max_pixel(paths, headers, unreadable):
+    """The value of 16-bit images, or floats, that becomes 255: see `Source`."""
+    deep = [i for i, header in enumerate(headers) if header and header.is_deep]
+
+    def value_of(i):
+        try:
+            return max_deep_value(paths[i])
+        except InputError as error:
+            unreadable[i] = error
+            return 0.0, False
+
+    title = "Reading the range of 16-bit images"
+    found = list(progress_bar(title, " files", len(deep), POOL.map(value_of, deep)))
+    integers = [value for value, is_float in found if not is_float]
+    if integers:
+        return next(one for one in _MAX_PIXELS if one >= max(integers))
+    return 1 if found and max(found)[0] <= 1 else 255
+
+
+def _notes(headers, max_pixel):
+    """How images were read that could be read in other ways."""
+    notes = []
+    num_deep = sum(bool(header and header.is_deep) for header in headers)
+    if num_deep:
+        notes.append(
+            f"{num_deep:,} images of 16 bits or floats: {max_pixel} is white (255)"
+        )
+    num_more = sum(bool(header and header.has_more) for header in headers)
+    if num_more:
+        notes.append(f"{num_more:,} animated or of several pages: the first is read")
+    return tuple(notes)
