@@ -35,6 +35,7 @@ SLOW = (
     "test_notebooks.py",
     "test_recipes.py",
     "test_tables_everywhere.py",
+    "training/test_identity.py",
     "training/test_killed.py",
     "training/test_pretrain.py",
 )

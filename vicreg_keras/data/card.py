@@ -310,7 +310,7 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _make_converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True)
+    converter = cattrs.Converter()
     converter.register_unstructure_hook(np.ndarray, lambda array: array.tolist())
 
     def to_array(values, _):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vicreg_keras.errors import file_errors
+
 if TYPE_CHECKING:
     from vicreg_keras.data.sources.image_files import FileExamples
 
@@ -78,7 +80,8 @@ def file_digests(paths: Sequence[str | os.PathLike]) -> np.ndarray:
 
 
 def _status(path) -> bytes:
-    status = os.stat(path)
+    with file_errors(path, "the files that were there at first", "Start again"):
+        status = os.stat(path)
     return b"%d %d " % (status.st_size, status.st_mtime_ns)
 
 

@@ -58,7 +58,7 @@ class Record:
         dataset: Name of the dataset.
         encoder: Path of the SavedModel that was evaluated, or `None`.
         seed: Seed of all random draws.
-        data_fingerprint: Of the data, see `Dataset`; `None` where it is the run's own.
+        data_fingerprint: Of the data, see `Dataset`; `None` where none was read.
     """
 
     mode: ClassVar[str]

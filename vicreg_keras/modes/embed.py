@@ -1,20 +1,21 @@
 """The mode `embed`: representations with names, for use elsewhere."""
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow
 import pyarrow.csv
 from scipy.special import softmax
 
-from vicreg_keras.evaluate.features import extract_features
+from vicreg_keras.evaluate.features import Features, extract_features
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import EmbedOptions
 from vicreg_keras.workdir.files import write_file
 
 
 def run(context: Context, options: EmbedOptions) -> None:
-    """Writes name, split and representation of every example.
+    """Writes name, split and representation of every example, unlabeled ones included.
 
     With labels, the class is written, too, and with `head="linear"` the class that the
     linear head predicts and its probability. User-provided examples (`input`) have
@@ -32,7 +33,7 @@ def run(context: Context, options: EmbedOptions) -> None:
     path = context.output(options.output, "representations.npz")
     class_names = context.class_names if options.head else context.dataset.class_names
     if options.input is None:
-        splits = {name: getattr(context.dataset, name) for name in context.features}
+        splits = context.dataset.splits
         features = [context.features[name] for name in splits]
     else:
         examples = context.dataset.load_user_examples(options.input)
@@ -44,8 +45,9 @@ def run(context: Context, options: EmbedOptions) -> None:
         "split": np.repeat(list(splits), [len(split) for split in splits.values()]),
     }
     if class_names is not None and options.input is None:
-        labels = np.concatenate([part.labels for part in features])
-        columns["label"] = np.array(class_names)[labels]
+        columns["label"] = np.concatenate(
+            [_classes(part, class_names) for part in features]
+        )
     if options.head:
         scores = context.head.scores(representations).astype(np.float64)
         probabilities = softmax(scores, axis=1)
@@ -54,6 +56,13 @@ def run(context: Context, options: EmbedOptions) -> None:
     _WRITERS[path.suffix](path, columns, representations)
     count, width = representations.shape
     print(f"{count} representations of width {width}: {path}")
+
+
+def _classes(features: Features, class_names: Sequence[str]) -> np.ndarray:
+    """Returns the class of each example, empty where there is no label."""
+    if features.labels is None:
+        return np.full(len(features.representations), "")
+    return np.array(class_names)[features.labels]
 
 
 def _write_npz(

@@ -138,6 +138,7 @@ class Monitor(keras.callbacks.Callback):
         record = PretrainRecord(
             dataset=self._dataset.name,
             seed=settings.seed,
+            data_fingerprint=self._dataset.fingerprint,
             epoch=epoch,
             step=int(self.model.step.numpy()),
             minutes=self._stopwatch.minutes(),
