@@ -201,8 +201,21 @@ def test_few_labels_leave_their_inputs_as_they_were():
         np.testing.assert_array_equal(features.representations, expected)
 
 
-def test_classes_with_too_few_labels_are_refused():
-    train, test = blobs(60, 0), blobs(30, 1)
-    fewer = Features(train.representations[:-5], train.labels[:-5])
-    with pytest.raises(ValueError, match="Received: 9 with label 1"):
-        few_labels(fewer, test, labels_per_class=10)
+@pytest.mark.parametrize(
+    ("counts", "rare", "chosen_by"),
+    [
+        ((20, 20, 3), (1, 3), "cross-validation"),
+        ((20, 1), (1, 1), "cross-validation"),
+        ((2, 1), (2, 1), "cross-validation"),
+        ((1, 1, 1), (3, 1), "fixed"),
+        ((20, 20, 20), (0, None), "cross-validation"),
+    ],
+)
+def test_of_a_rare_class_all_labels_are_taken(counts, rare, chosen_by):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    train = Features(np.eye(6, dtype=np.float32)[labels], labels)
+    result = few_labels(train, train, labels_per_class=10)
+    settings = result.settings
+    assert (settings.rare_classes, settings.min_labels_per_class) == rare
+    assert settings.C_chosen_by == chosen_by and settings.labels_per_class == 10
+    assert result.metrics.top1 == 1

@@ -1,7 +1,9 @@
 """`evaluate`: everything that applies, on one page, and for TensorBoard's projector."""
 
+import dataclasses
 import re
 
+import numpy as np
 import pytest
 from google.protobuf import text_format
 from PIL import Image
@@ -60,6 +62,20 @@ def test_evaluate_without_labels_does_what_it_can(run_mode, unlabeled, capsys):
     page = (unlabeled.run.path / "report.html").read_text()
     assert page.count("left out, for it needs a labeled dataset") == 4
     assert "--mode=linear_eval" not in page
+
+
+def test_evaluate_of_few_examples_says_what_it_leaves_out(run_mode, context, capsys):
+    labels = context.dataset.train.labels
+    splits = {
+        "train": context.dataset.train.take(np.flatnonzero(labels == labels[0])[:9]),
+        "test": context.dataset.test.take(range(2)),
+    }
+    dataset = dataclasses.replace(context.dataset, **splits)
+    run_mode("evaluate", Context(context.encoder, dataset, context.run))
+    out = capsys.readouterr().out
+    assert "all training examples are of one class, " in out
+    assert "Left out: cluster. Expected" in out
+    assert (context.run.path / "report.html").exists()
 
 
 def test_evaluate_needs_a_run(run_mode, context):

@@ -5,6 +5,7 @@ The same examples, drawn by the same seed, serve every protocol that is compared
 
 import dataclasses
 import statistics
+import warnings
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
@@ -14,7 +15,7 @@ from vicreg_keras.evaluate import accuracy
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.logistic import Problem, mean_and_std
 from vicreg_keras.evaluate.records import Result
-from vicreg_keras.evaluate.sampling import draw_balanced
+from vicreg_keras.evaluate.sampling import draw_balanced, draw_of_each_class
 
 # A hundred examples need less regularization than 45,000 to reach the same mean loss.
 FEW_LABEL_REGULARIZATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -53,14 +54,18 @@ class FewLabelSettings:
     """How accuracy from a few labels was measured.
 
     Attributes:
-        labels_per_class: Labels of each class.
+        labels_per_class: Labels of each class that has so many.
         draws: Each draw.
         C_chosen_by: `"cross-validation"`, or `"fixed"` for one label per class.
+        rare_classes: Number of classes that have fewer, all of which were used.
+        min_labels_per_class: Labels of the smallest of these; `None` without any.
     """
 
     labels_per_class: int
     draws: tuple[FewLabelDraw, ...]
     C_chosen_by: str
+    rare_classes: int = 0
+    min_labels_per_class: int | None = None
 
     @property
     def converged(self) -> bool:
@@ -82,17 +87,19 @@ def few_label_probe(
 ) -> FewLabelResult:
     """Measures the accuracy of logistic regression from a few labels per class.
 
-    Only the drawn labels are used, for fitting and for choosing alike: C is chosen by
-    stratified cross-validation inside the draw (up to five folds), since a choice on
-    a whole validation split would use more labels than are reported. One label per
-    class can't be divided, and C is 1. Columns are standardized with the mean and
-    standard deviation of all training representations, which needs no labels.
+    Of a class with fewer training examples, all are taken. Only the drawn labels are
+    used, for fitting and for choosing alike: C is chosen by stratified cross-validation
+    inside the draw (up to five folds; an example whose class is in no other fold does
+    not count), since a choice on a whole validation split would use more labels than
+    are reported. One label per class can't be divided, and C is 1. Columns are
+    standardized with the mean and standard deviation of all training representations,
+    which needs no labels.
 
     Args:
         train: Labeled features to draw from.
         test: Labeled features.
         num_classes: Labels are in `[0, num_classes)`.
-        labels_per_class: Examples drawn of every class that `train` has.
+        labels_per_class: Examples drawn of every class that `train` has, at most.
         num_draws: Number of draws.
         seed: Seed of the first draw; draw `i` depends on labels and `seed + i` alone,
             so encoders of the same dataset are compared on the same examples.
@@ -101,30 +108,23 @@ def few_label_probe(
         Metrics and settings.
 
     Raises:
-        InputError: If a class has fewer examples than asked for, labels are missing or
-            out of range, a value is not finite, or widths differ.
+        InputError: If labels are missing or out of range, all training labels are the
+            same, a value is not finite, or widths differ.
     """
     labels, test_labels = accuracy.check_splits(num_classes, train=train, test=test)
     accuracy.check_two_classes(labels)
-    counts = np.bincount(labels)
-    smallest = counts[counts > 0].min()
-    if smallest < labels_per_class:
-        raise InputError(
-            f"Expected {labels_per_class} training examples of every class. Received: "
-            f"{smallest} with label {np.flatnonzero(counts == smallest)[0]}. Use fewer "
-            "labels per class, or 0 to leave this protocol out."
-        )
+    counts = np.unique(labels, return_counts=True)[1]
+    rare = counts[counts < labels_per_class]
+    num_folds = min(5, labels_per_class, int(counts.max()))
     mean, scale = mean_and_std(train.representations)
     test_inputs = (test.representations - mean) / scale
-    num_labeled = labels_per_class * int(np.count_nonzero(counts))
 
     draws = []
     for draw_seed in range(seed, seed + num_draws):
-        picks = draw_balanced(labels, num_labeled, draw_seed)
+        picks = draw_of_each_class(labels, labels_per_class, draw_seed)
         inputs = (train.representations[picks] - mean) / scale
         C = 1.0
-        if labels_per_class > 1:
-            num_folds = min(5, labels_per_class)
+        if num_folds > 1:
             C = _cross_validate(inputs, labels[picks], num_folds, draw_seed)
         fit = Problem(inputs, labels[picks]).fit(C)
         accuracies = accuracy.top1_and_top5(
@@ -138,7 +138,9 @@ def few_label_probe(
         FewLabelSettings(
             labels_per_class=labels_per_class,
             draws=tuple(draws),
-            C_chosen_by="fixed" if labels_per_class == 1 else "cross-validation",
+            C_chosen_by="cross-validation" if num_folds > 1 else "fixed",
+            rare_classes=len(rare),
+            min_labels_per_class=int(rare.min()) if len(rare) else None,
         ),
     )
 
@@ -173,15 +175,24 @@ def draw_labeled(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
 def _cross_validate(
     inputs: np.ndarray, labels: np.ndarray, num_folds: int, seed: int
 ) -> float:
-    """The C with the smallest mean log loss over folds, the smallest of equals."""
+    """The C with the smallest mean log loss over folds, the smallest of equals.
+
+    Where no fold tells anything, it is 1.
+    """
     folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
     losses = np.zeros(len(FEW_LABEL_REGULARIZATIONS))
-    for inside, outside in folds.split(inputs, labels):
+    with warnings.catch_warnings():
+        # Of a class with fewer examples than there are folds.
+        warnings.simplefilter("ignore", UserWarning)
+        parts = list(folds.split(inputs, labels))
+    for inside, outside in parts:
+        if (labels[inside] == labels[inside[0]]).all():
+            continue
         problem = Problem(inputs[inside], labels[inside])
         for number, fit in enumerate(problem.path(FEW_LABEL_REGULARIZATIONS)):
             loss = fit.log_loss(inputs[outside], labels[outside])
             losses[number] += loss * len(outside)
-    return FEW_LABEL_REGULARIZATIONS[int(np.argmin(losses))]
+    return FEW_LABEL_REGULARIZATIONS[int(np.argmin(losses))] if losses.any() else 1.0
 
 
 def _mean_metrics(draws: list[FewLabelDraw]) -> FewLabelMetrics:

@@ -34,13 +34,34 @@ def draw_balanced(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     Returns:
         int64 array of ascending indices.
     """
+    order, turns = _turns(labels, seed)
+    return np.sort(order[np.argsort(turns, kind="stable")][:size])
+
+
+def draw_of_each_class(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Draws a random subset with so many examples of each class that has so many.
+
+    Args:
+        labels: `(num_examples,)` integers.
+        count: Number of examples of each class, at least 1; of one with fewer, all.
+        seed: Seed of the draw. Where no class has fewer, it is that of `draw_balanced`.
+
+    Returns:
+        int64 array of ascending indices.
+    """
+    order, turns = _turns(labels, seed)
+    return np.sort(order[turns < count])
+
+
+def _turns(labels, seed):
+    """A random order of examples, and how many of its class are before each."""
     labels = np.asarray(labels)
     order = _shuffled(len(labels), seed)
     turns = np.empty(len(order), np.int64)
     for label in np.unique(labels):
         (members,) = np.nonzero(labels[order] == label)
         turns[members] = np.arange(len(members))
-    return np.sort(order[np.argsort(turns, kind="stable")][:size])
+    return order, turns
 
 
 def _shuffled(num_examples, seed):

@@ -139,6 +139,10 @@ def _protocols(
         chosen += _convergence(settings.converged)
         count = settings.labels_per_class
         protocol = f"{count} label{'s' if count > 1 else ''} per class"
+        if settings.rare_classes:
+            protocol = (
+                f"up to {protocol}, {settings.min_labels_per_class} of the rarest"
+            )
         yield protocol, few_labels.metrics, chosen
 
 
