@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vicreg_keras.data.columns import MISSING, Column
+from vicreg_keras.data.cells import MISSING
+from vicreg_keras.data.columns import Column
 from vicreg_keras.export.table_cells import decode_cells, encode_cells
 
 NAN = np.nan

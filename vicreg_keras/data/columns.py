@@ -6,15 +6,10 @@ NaN. As with pixels, all that an encoder does to them is inside the encoder.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-
-# Cells that mean a missing value, without the blanks around them.
-MISSING = (
-    *("", "?", "NA", "na", "N/A", "n/a", "#N/A", "<NA>"),
-    *("NaN", "nan", "NAN", "null", "Null", "NULL", "None"),
-)
 
 # Of `table_images`. Color-blind readers can tell this red and blue apart.
 _RED, _BLUE = np.array([[213, 94, 0], [0, 114, 178]], np.float32)
@@ -38,6 +33,17 @@ class Column:
     categories: tuple[str, ...] | None = None
     format: str = ""
     rewrites: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Column":
+        """Returns a column from what `dataclasses.asdict` gave, also through JSON."""
+        categories, rewrites = config["categories"], config["rewrites"]
+        return cls(
+            name=config["name"],
+            categories=None if categories is None else tuple(categories),
+            format=config["format"],
+            rewrites=tuple((pattern, text) for pattern, text in rewrites),
+        )
 
 
 @dataclasses.dataclass(frozen=True)

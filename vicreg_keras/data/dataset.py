@@ -8,6 +8,7 @@ read here has been through either.
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -151,7 +152,10 @@ class Dataset(Source):
         """
         if self.columns is None:
             return folders.load_files(pattern, self.example_shape, self.max_pixel)
-        return tables.load_user_table(pattern, columns=self.columns)
+        source = tables.load_user_table(pattern, columns=self.columns)
+        for note in source.notes:
+            print(f"Read {pattern}: {note}.", file=sys.stderr)
+        return source.train
 
     @property
     def num_classes(self) -> int | Any:

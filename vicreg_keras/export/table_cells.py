@@ -1,22 +1,29 @@
 """Decoding of a table's cells, as text, to an encoder's examples, in a graph.
 
-By the rules that files are read with: numbers, `true` and `false`, ISO 8601 times (days
-since 1970), and categories by their names. Missing values, and categories that training
-did not have, are NaN.
+By the rules that files are read with, see `data.cells`: the rewrites of each column,
+then numbers, `true` and `false`, ISO 8601 times (days since 1970), and categories by
+their names. Missing values, and categories that training did not have, are NaN. However
+many columns there are, the graph has the same number of operations for each way that
+numbers are written.
 """
 
+import decimal
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from vicreg_keras.data.columns import MISSING, Column
-
-_TIME = (
-    r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?"
-    r"(Z|[+-]\d{2}(?::?\d{2})?)?)?"
+from vicreg_keras.data.cells import (
+    BLANKS,
+    MISSING_CELL,
+    NUMBER,
+    SECONDS_PER_DAY,
+    TIME,
+    TIME_PARTS,
+    TRUTH,
+    days_from_civil,
 )
-_SECONDS_A_DAY = 86_400
+from vicreg_keras.data.columns import Column
 
 
 def decode_cells(cells: tf.Tensor, columns: Sequence[Column]) -> tf.Tensor:
@@ -32,18 +39,34 @@ def decode_cells(cells: tf.Tensor, columns: Sequence[Column]) -> tf.Tensor:
 
     Raises:
         tf.errors.InvalidArgumentError: If a cell of a column of numbers is neither
-            missing nor a number, true, false or a time.
+            missing nor written as a number, true, false or a time of this column is.
     """
-    cells = tf.strings.strip(tf.ensure_shape(cells, (None, len(columns))))
-    missing = tf.reduce_any(cells[..., tf.newaxis] == tf.constant(MISSING), axis=-1)
-    rows = [
-        _numbers(cells[:, place], missing[:, place], column.name)
-        if column.categories is None
-        else _codes(cells[:, place], column.categories)
-        for place, column in enumerate(columns)
-    ]
-    rows = tf.where(missing, float("nan"), tf.stack(rows, axis=1))
-    return tf.ensure_shape(rows, (None, len(columns)))
+    cells = tf.ensure_shape(cells, (None, len(columns)))
+    cells = tf.strings.regex_replace(cells, BLANKS, "")
+    missing = tf.strings.regex_full_match(cells, MISSING_CELL)
+    # Columns that are written alike are decoded together.
+    groups: dict[tuple | None, list[int]] = {}
+    for place, column in enumerate(columns):
+        key = None if column.categories is not None else column.rewrites
+        groups.setdefault(key, []).append(place)
+    categorical = groups.pop(None, [])
+    plain, numeric, parts = [], [], []
+    for rewrites, places in groups.items():
+        some = tf.gather(tf.where(missing, "0", cells), places, axis=1)
+        for pattern, replacement in rewrites:
+            some = tf.strings.regex_replace(some, pattern, replacement)
+        plain.append(some)
+        numeric += places
+    if numeric:
+        names = [columns[place].name for place in numeric]
+        parts.append(_numbers(tf.concat(plain, axis=1), names))
+    if categorical:
+        some = tf.gather(cells, categorical, axis=1)
+        parts.append(_codes(some, [columns[place].categories for place in categorical]))
+    order = np.argsort([*numeric, *categorical])
+    examples = tf.gather(tf.concat(parts, axis=1), order, axis=1)
+    examples = tf.where(missing, float("nan"), examples)
+    return tf.ensure_shape(examples, (None, len(columns)))
 
 
 def encode_cells(examples: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
@@ -57,73 +80,74 @@ def encode_cells(examples: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
     for (row, place), value in np.ndenumerate(examples):
         categories = columns[place].categories
         if not np.isnan(value):
-            text = repr(float(value)) if categories is None else categories[int(value)]
-            cells[row, place] = text
+            cells[row, place] = (
+                _scientific(value) if categories is None else categories[int(value)]
+            )
     return cells
 
 
+def _scientific(value):
+    """A number as text that no rewrite changes: there is no point or comma in it."""
+    sign, digits, exponent = decimal.Decimal(str(np.float32(value))).as_tuple()
+    return f"{'-' * sign}{''.join(map(str, digits))}e{exponent}"
+
+
 def _codes(cells, categories):
-    same = cells[:, tf.newaxis] == tf.constant(categories)
-    codes = tf.cast(tf.argmax(same, axis=1), tf.float32)
-    return tf.where(tf.reduce_any(same, axis=1), codes, float("nan"))
+    """Codes of categories, compared with those of all columns at once."""
+    sizes = [len(names) for names in categories]
+    owners = np.repeat(np.arange(len(sizes)), sizes)  # (num_categories,)
+    codes = np.concatenate([np.arange(size) for size in sizes]).astype(np.float32)
+    names = tf.constant([name for names in categories for name in names])
+    same = tf.gather(cells, owners, axis=1) == names  # (batch, num_categories)
+    found = tf.transpose(tf.where(same, codes, -1.0))
+    found = tf.transpose(tf.math.segment_max(found, owners))  # (batch, num_columns)
+    return tf.where(found < 0, float("nan"), found)
 
 
-def _numbers(cells, missing, name):
-    lower = tf.strings.lower(cells)
-    is_true, is_false = lower == "true", lower == "false"
-    is_time = tf.strings.regex_full_match(cells, _TIME)
-    other = missing | is_true | is_false | is_time
-    plain = tf.where(other, "0", cells)
-    number = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
-    good = tf.reduce_all(tf.strings.regex_full_match(plain, number))
-    message = (
-        f"Expected numbers, true, false or times in the column {name}. Received: other "
-        "text. Check the cells."
+def _numbers(cells, names):
+    """Numbers `(batch, num_columns)`, float32, of plain cells."""
+    is_number = tf.strings.regex_full_match(cells, NUMBER)
+    is_truth = tf.strings.regex_full_match(cells, TRUTH)
+    is_time = tf.strings.regex_full_match(cells, TIME)
+    numbers = tf.strings.to_number(tf.where(is_number, cells, "0"), tf.float64)
+    days, exists = _days(tf.where(is_time, cells, "1970-01-01"))
+    truth = tf.cast(tf.strings.length(cells) == len("true"), tf.float64)
+    values = tf.where(is_truth, truth, tf.where(is_time, days, numbers))
+    values = tf.cast(values, tf.float32)
+    good = (is_number | is_truth | (is_time & exists)) & tf.math.is_finite(values)
+    # The first cell that is none of these, and its column.
+    bad = tf.argmax(tf.cast(tf.reshape(~good, [-1]), tf.int32))
+    message = tf.strings.join(
+        [
+            "Expected numbers, true, false or times in the column ",
+            tf.constant(list(names))[bad % len(names)],
+            ". Received: ",
+            tf.strings.substr(tf.reshape(cells, [-1])[bad], 0, 40, "UTF8_CHAR"),
+            ". Check the cells, or leave them empty.",
+        ]
     )
-    with tf.control_dependencies([tf.debugging.Assert(good, [message])]):
-        plain = tf.identity(plain)
-    numbers = tf.strings.to_number(plain, tf.float64)
-    days = _days(tf.where(is_time, cells, "1970-01-01"))
-    numbers = tf.where(is_true, tf.ones_like(numbers), numbers)
-    return tf.cast(tf.where(is_time, days, numbers), tf.float32)
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(good), [message])]):
+        return tf.identity(values)
 
 
 def _days(times):
-    """Days since 1970, float64, of times as ISO 8601 writes them."""
+    """Days since 1970, float64, of times as ISO 8601 writes them; and which exist."""
 
-    def part(number, otherwise):
-        text = tf.strings.regex_replace(times, _TIME, rf"\{number}")
-        return tf.where(text == "", otherwise, text)
+    def part(name, dtype, otherwise="0"):
+        group = rf"\{1 + TIME_PARTS.index(name)}"
+        text = tf.strings.regex_replace(times, TIME, group)
+        return tf.strings.to_number(tf.where(text == "", otherwise, text), dtype)
 
-    year, month, day = (tf.strings.to_number(part(i, "1"), tf.int64) for i in (1, 2, 3))
-    hour, minute = (tf.strings.to_number(part(i, "0"), tf.float64) for i in (4, 5))
-    second = tf.strings.to_number(part(6, "0"), tf.float64)
-    seconds = 3600 * hour + 60 * minute + second - 60 * _offset(part(7, "Z"))
-    days = _days_from_civil(year, month, day)
-    return tf.cast(days, tf.float64) + seconds / _SECONDS_A_DAY
-
-
-def _offset(zones):
-    """Minutes that a zone, such as +01:30 or Z, is ahead of UTC."""
-    digits = tf.strings.regex_replace(zones, r"[^\d]", "")
-    digits = tf.strings.substr(tf.strings.join([digits, "0000"]), 0, 4)
-    number = tf.strings.to_number(digits, tf.int64)
-    minutes = tf.cast(60 * (number // 100) + number % 100, tf.float64)
-    behind = tf.strings.regex_full_match(zones, r"-.*")
-    return tf.where(behind, -minutes, minutes)
-
-
-def _days_from_civil(year, month, day):
-    """Days since 1970-01-01 of a date of the Gregorian calendar, int64.
-
-    Reference:
-        Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil.
-    """
-    # A year that begins in March has its leap day at the end.
-    year = year - tf.cast(month <= 2, tf.int64)
-    era = tf.math.floordiv(year, 400)
-    year_of_era = year - era * 400
-    month_from_march = tf.where(month > 2, month - 3, month + 9)
-    day_of_year = (153 * month_from_march + 2) // 5 + day - 1
-    leap_days = year_of_era // 4 - year_of_era // 100
-    return era * 146_097 + year_of_era * 365 + leap_days + day_of_year - 719_468
+    days, exists = days_from_civil(
+        *(part(name, tf.int64) for name in ("year", "month", "day"))
+    )
+    hour, minute, second, zone_hour, zone_minute = (
+        part(name, tf.float64) for name in TIME_PARTS[3:] if name != "sign"
+    )
+    is_behind = tf.strings.regex_full_match(times, r".*\d-\d{2}:?(?:\d{2})?") & (
+        tf.strings.length(times) > len("1970-01-01")
+    )
+    offset = tf.where(is_behind, -60.0, 60.0)
+    offset = tf.cast(offset, tf.float64) * (60 * zone_hour + zone_minute)
+    seconds = 3600 * hour + 60 * minute + second - offset
+    return tf.cast(days, tf.float64) + seconds / SECONDS_PER_DAY, exists

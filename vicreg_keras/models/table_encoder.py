@@ -4,7 +4,9 @@ It takes raw values, as an encoder of images takes raw pixels: the statistics of
 columns are inside.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -66,7 +68,7 @@ class TableInputs(layers.Layer):
     where it is missing; then one column per category, 1 where it is the example's.
 
     Args:
-        num_categories: Number of categories of each column, 0 of a column of numbers.
+        columns: Columns of the table, or their configs, see `Column.from_config`.
         mean: Mean of each column.
         std: Standard deviation of each column.
         missing: Whether a value of each column was missing in training.
@@ -75,24 +77,29 @@ class TableInputs(layers.Layer):
 
     def __init__(
         self,
-        num_categories: Sequence[int],
+        columns: Sequence[Column | Mapping[str, Any]],
         mean: Sequence[float],
         std: Sequence[float],
         missing: Sequence[bool],
         **kwargs,
     ):
         super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
+        self.columns = tuple(
+            one if isinstance(one, Column) else Column.from_config(one)
+            for one in columns
+        )
         self._config = {
-            "num_categories": list(num_categories),
             "mean": np.asarray(mean).tolist(),
             "std": np.asarray(std).tolist(),
             "missing": np.asarray(missing).tolist(),
         }
-        self._numbers = [i for i, count in enumerate(num_categories) if not count]
-        self._indicators = [i for i in self._numbers if missing[i]]
-        self._categories = [
-            (i, count) for i, count in enumerate(num_categories) if count
-        ]
+        counts = np.array([len(one.categories or ()) for one in self.columns])
+        self._numbers = np.flatnonzero(counts == 0)
+        self._indicators = self._numbers[np.asarray(missing)[self._numbers]]
+        # Column and code of each category.
+        self._owners = np.repeat(np.arange(len(counts)), counts)
+        starts = np.cumsum(counts) - counts
+        self._codes = np.arange(len(self._owners)) - starts[self._owners]
         self._mean = np.array(mean, np.float32)[self._numbers]
         self._std = np.array(std, np.float32)[self._numbers]
 
@@ -107,24 +114,25 @@ class TableInputs(layers.Layer):
             statistics: Statistics of the training examples.
             **kwargs: See `keras.layers.Layer`.
         """
-        num_categories = [len(column.categories or ()) for column in columns]
-        return cls(num_categories, **vars(statistics), **kwargs)
+        return cls(columns, **vars(statistics), **kwargs)
 
     def call(self, inputs):
         parts = []
-        if self._numbers:
+        if len(self._numbers):
             numbers = tf.gather(inputs, self._numbers, axis=1)
             scaled = (numbers - self._mean) / self._std
             # NaN alone differs from itself: TFLite lacks tf.math.is_nan, and tf2onnx
             # converts only this condition to one that stops NaN.
             parts.append(tf.where(numbers != numbers, 0.0, scaled))
-        if self._indicators:
+        if len(self._indicators):
             values = tf.gather(inputs, self._indicators, axis=1)
             parts.append(tf.cast(values != values, tf.float32))
-        for column, count in self._categories:
-            codes = tf.range(count, dtype=tf.float32)
-            parts.append(tf.cast(inputs[:, column, tf.newaxis] == codes, tf.float32))
+        if len(self._owners):
+            values = tf.gather(inputs, self._owners, axis=1)
+            is_category = values == self._codes.astype(np.float32)
+            parts.append(tf.cast(is_category, tf.float32))
         return tf.concat(parts, axis=1)
 
     def get_config(self):
-        return {**super().get_config(), **self._config}
+        columns = [dataclasses.asdict(column) for column in self.columns]
+        return {**super().get_config(), "columns": columns, **self._config}

@@ -8,7 +8,7 @@ import pytest
 
 from tests.data.sources.conftest import LETTERS, NUMBERS, csv_of, read_csv
 from vicreg_keras.data.dataset import load_dataset
-from vicreg_keras.data.sources import tables
+from vicreg_keras.data.sources import table_files
 from vicreg_keras.errors import InputError
 
 
@@ -31,27 +31,30 @@ from vicreg_keras.errors import InputError
         (bytes(range(256)) * 9, {}, "text in UTF-8"),
         (gzip.compress(b"a,b\n1,2\n", mtime=0), {}, "text in UTF-8.*uncompressed"),
         ("a,b\n1,2".encode("utf-16-le"), {}, "text in UTF-8.*null characters"),
-        ("a,b\n1,é\n".encode("latin-1"), {}, "text in UTF-8.*column #1.*invalid UTF8"),
-        ("é,b\n1,2\n".encode("latin-1"), {}, "text in UTF-8.*UnicodeDecodeError"),
+        (
+            "a,b\n1,é\n".encode("latin-1"),
+            {},
+            "0xe9 in line 2 is not UTF-8; it may be.*Latin-1",
+        ),
+        ("é,b\n1,2\n".encode("latin-1"), {}, "0xe9 in line 1 is not UTF-8"),
         (
             "a,b\n1,2\n".encode("utf-16"),
             {},
-            "text in UTF-8.*save it anew as CSV in UTF-8",
+            "it is text in UTF-16.*save it anew as CSV in UTF-8",
         ),
         ('a,b\n1,"2\n' + "3,4\n" * 9, {}, "a double quote without its end"),
         ('a,b\n1,"2\n3,4\n', {"drop_columns": ("b",)}, "a double quote without its"),
-        ("a;b\n1;2\n", {}, "separated by commas.*header 'a;b'"),
-        ("a,b,a\n1,2,3\n", {}, "names each column once.*with 'a'"),
-        (",a\n0,1\n", {}, "names each column once.*with ''.*index=False"),
+        ("a,b,a\n1,2,3\n", {}, "names each column once.*with 'a'.*header=none"),
+        ("a,,b\n0,1,2\n", {}, "names each column once.*with ''"),
         (
             csv_of(alpha=[1], gamma=[2]),
             {"label_column": "alhpa"},
-            "label_column .*without 'alhpa'; near names are 'alpha'. Correct",
+            "label_column.*without 'alhpa'; near names are 'alpha'. Correct",
         ),
         (
             csv_of(alpha=[1], gamma=[2]),
             {"drop_columns": ("y",)},
-            "drop_columns name.*without 'y'; others are 'alpha', 'gamma'",
+            "drop_columns.*without 'y'; others are 'alpha', 'gamma'",
         ),
         (
             csv_of(**dict.fromkeys("abcdefg", [1])),
@@ -64,9 +67,9 @@ from vicreg_keras.errors import InputError
             "one column beside those left out.*'a', 'b'",
         ),
         (
-            csv_of(a=[1], y=["u", "v", "", "u"]),
+            csv_of(a=[1], y=["u", *[""] * 39]),
             {"label_column": "y"},
-            "class in every row.*'y' with 10 others, the first None in row/2",
+            "labels of two classes or more.*'y' with 1 labels of 1 in 40 rows",
         ),
         (
             csv_of(a=[1], y=[1, 0.5]),
@@ -93,17 +96,17 @@ from vicreg_keras.errors import InputError
         (
             csv_of(b=[1], a=[*NUMBERS[:29], "12 kg", *NUMBERS[30:]]),
             {},
-            "numbers .*column 'a', as in 97.5 %.*with '12 kg' in row/29.*columns=a",
+            "'12 kg' in row/29 of column 'a', beside numbers in 97.5 %.*drop_columns=a",
         ),
         (
-            csv_of(a=[1], key=LETTERS, name=LETTERS),
+            csv_of(a=[1], key=[*LETTERS[:39], "ak"], name=[*LETTERS[:39], "ak"]),
             {},
-            "at most 100 categories.*40 in 'key', 40 in 'name'.*drop_columns=key,name",
+            "39 different texts, such as 'ak', in column 'key'; 39.*columns=key,name",
         ),
         (
-            csv_of(a=[1], b=["NA"], c=[""]),
+            csv_of(b=["NA"], c=[""]),
             {},
-            "nothing in 'b', nothing in 'c'. .*columns=b,c",
+            "a column to learn from.*2 columns 'b', 'c' .nothing.",
         ),
     ],
 )
@@ -116,10 +119,12 @@ def test_broken_csv(tmp_path, text, options, message):
 
 
 def test_mistakes_and_ragged_rows_are_counted_over_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "_BLOCK_BYTES", 256)
+    monkeypatch.setattr(table_files, "_BLOCK_BYTES", 256)
     lines = ["a,b"] + [f"{i},{i}" for i in range(500)]
     lines[401] = "400,x"
-    with pytest.raises(ValueError, match="'b', as in 99.8 %.*'x' in row/400"):
+    with pytest.raises(
+        ValueError, match="'x' in row/400 of column 'b', beside numbers in 99.8"
+    ):
         read_csv(tmp_path / "a.csv", "\n".join(lines))
     lines[401] = "400,1e99"
     with pytest.raises(ValueError, match="'b' with 1e.99 in row/400"):
@@ -136,7 +141,7 @@ def test_text_of_many_values_is_no_category(tmp_path):
         if shown:
             assert len(read_csv(path, text).columns[0].categories) == 100
         else:
-            with pytest.raises(ValueError, match="at most 100 categories"):
+            with pytest.raises(ValueError, match="101 different texts"):
                 read_csv(path, text)
 
 

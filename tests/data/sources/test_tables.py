@@ -10,7 +10,7 @@ import pytest
 from tests.data.sources.conftest import LETTERS, NUM_ROWS, NUMBERS, csv_of, read_csv
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.dataset import load_dataset
-from vicreg_keras.data.sources import tables
+from vicreg_keras.data.sources import table_files
 from vicreg_keras.data.sources.tables import load_table
 from vicreg_keras.settings import DataOptions
 
@@ -59,10 +59,10 @@ def test_categories(tmp_path, cells, categories, codes):
 
 
 def test_the_last_block_may_decide_what_a_column_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "_BLOCK_BYTES", 256)
+    monkeypatch.setattr(table_files, "_BLOCK_BYTES", 256)
     cells = ["1"] * 150 + [""] * 150 + ["high", "low"] * 50
     text = "a,b\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells))
-    source = read_csv(tmp_path / "a.csv", text)
+    source = read_csv(tmp_path / "a.csv", text, numeric_columns=("b",))
     assert source.columns[0] == Column("a", ("1", "high", "low"))
     rows = source.train.read()
     np.testing.assert_array_equal(rows[:, 1], np.arange(400))
@@ -142,7 +142,8 @@ def test_parquet_types(tmp_path):
 )
 def test_labels(tmp_path, cells, class_names, labels):
     text = csv_of(a=range(NUM_ROWS), y=cells)
-    source = read_csv(tmp_path / "a.csv", text, label_column="y")
+    options = {"label_column": "y", "numeric_columns": ("a",)}
+    source = read_csv(tmp_path / "a.csv", text, **options)
     assert source.columns == (Column("a"),)
     assert source.class_names == class_names
     assert source.train.labels.dtype == np.int64
@@ -152,7 +153,7 @@ def test_labels(tmp_path, cells, class_names, labels):
 def test_parquet_labels(tmp_path):
     path = tmp_path / "a.parquet"
     table = {
-        "a": np.arange(20.0),
+        "a": np.arange(20.0) / 2,
         "flag": [False, True] * 10,
         "kind": pa.array(["y", "x"] * 10).dictionary_encode(),
     }
@@ -173,7 +174,10 @@ def test_dataset_of_a_csv_file(tmp_path):
     text = csv_of(a=NUMBERS, b=["x", "y", ""], key=LETTERS, y=["no", "yes"])
     (tmp_path / "a.csv").write_text(text)
     loaded = load_dataset(
-        f"csv:{tmp_path}/a.csv", label_column="y", drop_columns=["key"]
+        f"csv:{tmp_path}/a.csv",
+        label_column="y",
+        drop_columns=["key"],
+        numeric_columns=("a",),
     )
     assert loaded.columns == (Column("a"), Column("b", ("x", "y")))
     assert loaded.example_shape == (2,) and loaded.class_names == ("no", "yes")
@@ -186,5 +190,7 @@ def test_dataset_of_a_csv_file(tmp_path):
     assert np.bincount(loaded.test.labels).tolist() == [4, 4]
     batch = next(iter(loaded.train.training_batches(8, seed=0)))
     assert batch.shape == (8, 2) and batch.dtype.name == "float32"
-    unlabeled = load_dataset(f"csv:{tmp_path}/a.csv", drop_columns=["key", "y"])
+    unlabeled = load_dataset(
+        f"csv:{tmp_path}/a.csv", drop_columns=["key", "y"], numeric_columns=("a",)
+    )
     assert unlabeled.test is None and unlabeled.num_classes is None

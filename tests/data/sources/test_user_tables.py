@@ -29,7 +29,7 @@ def test_cells_are_read_as_those_of_training(tmp_path, suffix):
         table = pa.csv.read_csv(path)
         path = str(tmp_path / "a.parquet")
         pa.parquet.write_table(table, path)
-    split = load_user_table(path, columns=COLUMNS)
+    split = load_user_table(path, columns=COLUMNS).train
     expected = [[1.5, 1, 19782], [np.nan, 0, np.nan], [-20, np.nan, 1]]
     assert split.names == ("row/0", "row/1", "row/2") and split.labels is None
     np.testing.assert_array_equal(split.read(), np.float32(expected))
@@ -39,27 +39,30 @@ def test_the_training_file_itself_gives_the_training_examples(tmp_path):
     text = TRAINING + "1970-01-01,red,3,cat\n2000-01-01,blue,4,dog\n" * 9
     path = write(tmp_path / "a.csv", text)
     source = load_table(DataOptions(dataset=f"csv:{path}", label_column="animal"))
-    split = load_user_table(path, columns=source.columns)
+    split = load_user_table(path, columns=source.columns).train
     np.testing.assert_array_equal(split.read(), source.train.read())
 
 
 def test_a_category_that_training_did_not_have_is_missing(tmp_path):
     path = write(tmp_path / "a.csv", "size,color,bought\n1,green,\n2, blue ,\n")
-    examples = load_user_table(path, columns=COLUMNS).read()
+    examples = load_user_table(path, columns=COLUMNS).train.read()
     np.testing.assert_array_equal(examples[:, 1], np.float32([np.nan, 0]))
 
 
 def test_numbers_of_another_kind_still_count_as_categories(tmp_path):
     path = str(tmp_path / "a.parquet")
     pa.parquet.write_table(pa.table({"color": [2, 1, 7]}), path)
-    examples = load_user_table(path, columns=[Column("color", ("1", "2"))]).read()
+    examples = load_user_table(path, columns=[Column("color", ("1", "2"))])
+    examples = examples.train.read()
     np.testing.assert_array_equal(examples[:, 0], np.float32([1, 0, np.nan]))
 
 
 def test_a_matrix(tmp_path):
     examples = np.float32([[1, 2, 3], [4, np.nan, 6]])
     np.savez(tmp_path / "a.npz", examples=examples, column_names=["a", "b", "c"])
-    split = load_user_table(str(tmp_path / "a.npz"), columns=[Column("c"), Column("b")])
+    split = load_user_table(
+        str(tmp_path / "a.npz"), columns=[Column("c"), Column("b")]
+    ).train
     np.testing.assert_array_equal(split.read(), examples[:, [2, 1]])
 
 
@@ -67,7 +70,7 @@ def test_more_examples_than_are_read_at_once(tmp_path):
     numbers = np.arange(70_000) % 997
     path = str(tmp_path / "a.parquet")
     pa.parquet.write_table(pa.table({"x": numbers.astype(str)}), path)
-    split = load_user_table(path, columns=[Column("x")])
+    split = load_user_table(path, columns=[Column("x")]).train
     assert split.names[-1] == "row/69999"
     np.testing.assert_array_equal(split.read()[:, 0], numbers)
 
@@ -100,6 +103,6 @@ def test_an_empty_file_and_images_are_refused(tmp_path):
     pa.parquet.write_table(pa.table({"x": pa.array([], pa.float32())}), path)
     with pytest.raises(ValueError, match="at least one row"):
         load_user_table(path, columns=[Column("x")])
-    np.savez(tmp_path / "a.npz", images=np.zeros((2, 4, 4), np.uint8))
+    np.savez(tmp_path / "a.npz", images=np.zeros((20, 8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match="Expected a table of 1 columns.*images"):
         load_user_table(str(tmp_path / "a.npz"), columns=[Column("x")])

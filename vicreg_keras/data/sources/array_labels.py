@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vicreg_keras.data.columns import MISSING
+from vicreg_keras.data.cells import MISSING
 from vicreg_keras.data.sources.base import quoted
 from vicreg_keras.errors import InputError
 
@@ -153,7 +153,7 @@ def _from_text(values: np.ndarray, note: str) -> Labels:
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "backslashreplace")
     values = np.char.strip(values)
-    present = ~np.isin(values, MISSING)
+    present = ~np.isin(np.char.lower(values), MISSING)
     numbers = [text.removeprefix("-") for text in values[present].tolist()]
     # Not "01", which is another text than "1".
     if numbers and all(text.isdecimal() and str(int(text)) == text for text in numbers):

@@ -23,7 +23,7 @@ from vicreg_keras.data.sources.array_names import (
     unused_arrays,
 )
 from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source, quoted
-from vicreg_keras.data.sources.table_columns import as_float32, check_columns
+from vicreg_keras.data.sources.column_values import as_float32, check_columns
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.settings import DataOptions

@@ -1,171 +1,277 @@
-"""Arrow columns as numbers: which are numeric, which are categories, which neither.
+"""One column of a table: numbers, categories, or a reason why it is neither.
 
 Numbers, booleans and times become float64, categories their codes, missing values NaN.
 """
 
-import contextlib
+import dataclasses
 import pathlib
-from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from vicreg_keras.data.columns import MISSING, Column
-from vicreg_keras.errors import InputError, file_errors
+from vicreg_keras.data.cells import (
+    NUMBER,
+    TIME,
+    TRUTH,
+    matches,
+    parse_plain,
+    replace,
+)
+from vicreg_keras.data.columns import Column
+from vicreg_keras.data.sources.cell_formats import (
+    WRITTEN_NUMBER,
+    Format,
+    number_format,
+)
+from vicreg_keras.data.sources.column_values import (
+    as_float32,
+    as_text,
+    codes,
+    identifies,
+    parse_text,
+    parse_typed,
+)
+from vicreg_keras.data.sources.date_formats import WRITTEN_TIME, date_format
+from vicreg_keras.errors import InputError
 
 # Text with more distinct values is no category that an encoder could use.
 _MAX_CATEGORIES = 100
 # Nor is text with more than so many that differ in nearly every example.
 _MIN_IDENTIFIERS = 10
 _IDENTIFIER_FRACTION = 0.9
-# With a larger fraction of numbers, the other cells are mistakes, not categories.
-_NUMBER_FRACTION = 0.95
+# Text with so many distinct values is not categories if most of it looks like numbers.
+_MAX_NUMBERLIKE_CATEGORIES = 20
 
-_MICROSECONDS_PER_DAY = 24 * 60 * 60 * 1_000_000
-_TEXT = (pa.string(), pa.large_string(), pa.string_view())
-_NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity|nan))$"
-# What text is tried as, in this order.
-_TEXT_TYPES = (pa.float64(), pa.bool_(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
+_PLAIN_KINDS = ((NUMBER, "numbers"), (TRUTH, "true or false"), (TIME, "times"))
 
 
-def read_column(
-    name: str, cells: pa.ChunkedArray, path: pathlib.Path, known: Column | None = None
-) -> tuple[Column, np.ndarray]:
-    """Reads the cells of a column: numbers, or categories.
+@dataclasses.dataclass(frozen=True)
+class ReadColumn:
+    """A column as it was read.
 
-    Text is categories, sorted, unless all of it is numbers, `true` and `false`, or
-    times as ISO 8601 writes them. Times are days since 1970, which float32 holds to
-    some three minutes.
+    Attributes:
+        column: Name, and categories or how numbers are written.
+        values: float32 `(num_examples,)`, NaN for missing values.
+        note: How it was read, where it could be read in other ways; and an example.
+        omitted: Why it is left out, or empty.
+        problem: Why it can't be used, or empty.
+        is_identifier: Whether its whole numbers never repeat.
+    """
+
+    column: Column
+    values: np.ndarray
+    note: tuple[str, str] = ("", "")
+    omitted: str = ""
+    problem: str = ""
+    is_identifier: bool = False
+
+
+def infer_column(
+    name: str,
+    cells: pa.ChunkedArray,
+    where: str | pathlib.Path,
+    *,
+    kind: str = "",
+    decimal_comma: bool = False,
+) -> ReadColumn:
+    """Reads a column of which nothing is known.
+
+    Text is numbers or times if all of it is, as `cells`, `cell_formats` and
+    `date_formats` know them; otherwise it is categories, sorted. Times are days since
+    1970, which float32 holds to some three minutes.
 
     Args:
         name: The column's name.
         cells: All of its cells, of a type of their own or text, see `strip_text`.
-        path: The file, for the message.
-        known: The training data's column, which these cells are parsed as; other
-            categories than its own are missing. `None` infers what the column holds.
-
-    Returns:
-        The column, and its values, float32 `(num_examples,)`. An inferred column may
-        have too many categories: see `check_columns`.
+        where: The file, for messages.
+        kind: `"numbers"` or `"categories"`, if the user says so.
+        decimal_comma: See `number_format`.
 
     Raises:
         InputError: If the cells have a type that is neither numbers, times nor text;
-            if some are text and the column is one of numbers, or nearly all others
-            are numbers; or if a number is not finite in float32.
+            or if a number is not finite in float32.
     """
-    categories = None if known is None else known.categories
-    if categories is None:
-        values = _parse_numbers(name, cells, path)
-        if values is not None:
-            return Column(name), as_float32(values, path, name)
-    text = cells.cast(pa.string())
-    if categories is None:
-        like_numbers = pa.compute.match_substring_regex(text, _NUMBER)
-        fraction = pa.compute.mean(like_numbers.cast(pa.int8())).as_py()
-        if known is not None or _NUMBER_FRACTION < fraction < 1:
-            row = pa.compute.index(like_numbers, False).as_py()
-            others = "the training data"
-            if known is None:
-                others = f"{100 * fraction:.1f} % of the cells"
-            raise InputError(
-                f"Expected numbers (or true, false or times) in column {name!r}, as in "
-                f"{others}. Received: {path} with {text[row].as_py()[:40]!r} in "
-                f"row/{row}, counted from 0. Correct or empty such cells, or train "
-                f"with drop_columns={name}."
-            )
-        categories = tuple(sorted(text.unique().drop_null().to_pylist()))
-    codes = pa.compute.index_in(text, value_set=pa.array(categories, pa.string()))
-    return Column(name, categories), _float64(codes).astype(np.float32)
-
-
-def check_columns(
-    columns: Sequence[Column], examples: np.ndarray, path: pathlib.Path
-) -> None:
-    """Checks that an encoder can use every column.
-
-    Args:
-        columns: The table's columns.
-        examples: `(num_examples, num_columns)`, at least one, NaN for missing values.
-        path: The file, for the message.
-
-    Raises:
-        InputError: If all values of a column are missing, or if it is an identifier:
-            with over 100 categories, or another in nearly every example.
-    """
-    problems = {}
-    for column, num_present in zip(
-        columns, np.count_nonzero(~np.isnan(examples), axis=0), strict=True
-    ):
-        num_categories = len(column.categories or ())
-        limit = max(_MIN_IDENTIFIERS, _IDENTIFIER_FRACTION * num_present)
-        if num_present == 0:
-            problems[column.name] = f"nothing in {column.name!r}"
-        elif num_categories > min(_MAX_CATEGORIES, limit):
-            problems[column.name] = f"{num_categories} in {column.name!r}"
-    if problems:
-        raise InputError(
-            "Expected a value in some example of every column, and of text at most "
-            f"{_MAX_CATEGORIES} categories, most of them in several examples. "
-            f"Received: {path} with {', '.join(problems.values())}. Leave such columns "
-            f"out, of a csv or parquet file by drop_columns={','.join(problems)}."
-        )
-
-
-def as_float32(values: np.ndarray, where: str | pathlib.Path, name: str) -> np.ndarray:
-    """Converts one column's numbers, NaN for missing values.
-
-    Args:
-        values: `(num_examples,)`.
-        where: The file, for the message.
-        name: The column's name.
-
-    Raises:
-        InputError: If a number is infinite, or would be in float32.
-    """
-    values = np.asarray(values, np.float64)
-    beyond = np.abs(values) > np.finfo(np.float32).max
-    if beyond.any():
-        row = int(beyond.argmax())
-        raise InputError(
-            "Expected numbers that are finite in float32, at most 3.4e38. Received: "
-            f"{where}, column {name!r} with {values[row]:g} in row/{row}, counted from "
-            f"0. Correct or empty the cell, or leave {name!r} out."
-        )
-    return values.astype(np.float32)
-
-
-def strip_text(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns text without the blanks around it, null for missing values."""
-    kind = cells.type
-    if (kind.value_type if pa.types.is_dictionary(kind) else kind) not in _TEXT:
-        return cells
-    cells = pa.compute.utf8_trim_whitespace(cells.cast(pa.string()))
-    missing = pa.compute.is_in(cells, value_set=pa.array(MISSING))
-    return pa.compute.if_else(missing, pa.scalar(None, pa.string()), cells)
-
-
-def _parse_numbers(
-    name: str, cells: pa.ChunkedArray, path: pathlib.Path
-) -> np.ndarray | None:
-    """Cells as float64, times in days since 1970; `None` if some are text."""
+    num_present = len(cells) - cells.null_count
+    if not num_present:
+        return ReadColumn(Column(name), _all_missing(cells), omitted="nothing")
+    if kind == "categories":
+        return _read_categories(name, as_text(cells, name, where), kind)
     if cells.type != pa.string():
-        with file_errors(
-            f"{path}, column {name!r} of {cells.type}",
-            "columns of numbers, text or times",
-            f"Use drop_columns={name}",
-        ):
-            return _float64(cells)
-    for kind in _TEXT_TYPES:
-        with contextlib.suppress(pa.ArrowInvalid):
-            return _float64(cells.cast(kind))
-    return None
+        values = as_float32(parse_typed(cells, name, where), where, name)
+        is_number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
+        is_identifier = is_number and not kind and identifies(cells)
+        return ReadColumn(Column(name), values, is_identifier=is_identifier)
+    has_leading_zeros = (
+        kind != "numbers" and _any(cells, r"^0\d") and not _any(cells, r"\D")
+    )
+    if has_leading_zeros:
+        return _read_categories(name, cells, "leading zeros")
+    form = _find_format(cells, kind, decimal_comma)
+    if form is None:
+        return _read_categories(name, cells, kind)
+    if form.problem:
+        example = cells.drop_null()[0].as_py()
+        problem = f"{form.problem}, such as {example!r}, in column {name!r}"
+        return ReadColumn(Column(name), _all_missing(cells), problem=problem)
+    column = Column(name, None, form.name, form.rewrites)
+    values = as_float32(parse_text(cells, form.rewrites), where, name)
+    note = ("", "") if not form.name else (form.name, _example(cells, form))
+    is_identifier = not (kind or form.rewrites or _any(cells, r"[-:a-zA-Z]"))
+    is_identifier = is_identifier and identifies(cells)
+    return ReadColumn(column, values, note, is_identifier=is_identifier)
 
 
-def _float64(cells: pa.ChunkedArray) -> np.ndarray:
-    if pa.types.is_temporal(cells.type):
-        # Nanoseconds are cut off, which Arrow does not do unasked.
-        unit = getattr(cells.type, "unit", None)
-        times = cells.cast(pa.timestamp("us"), safe=unit != "ns")
-        return _float64(times.cast(pa.int64())) / _MICROSECONDS_PER_DAY
-    return cells.cast(pa.float64(), safe=False).to_numpy()
+def read_known_column(
+    column: Column, cells: pa.ChunkedArray, where: str | pathlib.Path
+) -> ReadColumn:
+    """Reads a column as that of the same name was read in training.
+
+    Args:
+        column: The training data's column. Other categories than its own are missing.
+        cells: See `infer_column`.
+        where: The file, for messages.
+
+    Raises:
+        InputError: If the column is one of numbers, and some cells are something else
+            or not finite in float32.
+    """
+    name = column.name
+    if column.categories is not None:
+        text = as_text(cells, name, where)
+        values = codes(text, column.categories)
+        unknown = text.filter(pa.array(np.isnan(values))).drop_null()
+        if not len(unknown):
+            return ReadColumn(column, values)
+        note = (
+            "categories that training did not have count as missing",
+            f"{unknown[0].as_py()!r} and others in {len(unknown):,} cells"
+            if len(unknown.unique()) > 1
+            else f"{unknown[0].as_py()!r} in {len(unknown):,} cells",
+        )
+        return ReadColumn(column, values, note)
+    if pa.types.is_integer(cells.type) and column.rewrites:
+        cells = cells.cast(pa.string())  # As 20200131, which is a date.
+    if cells.type != pa.string():
+        values = parse_typed(cells, name, where)
+    else:
+        values = parse_text(cells, column.rewrites)
+        bad = np.isnan(values) & cells.is_valid().to_numpy()
+        if bad.any():
+            row = int(bad.argmax())
+            expected = column.format or "numbers, true, false or times"
+            raise InputError(
+                f"Expected {expected} in column {name!r}, as in the training data. "
+                f"Received: {where} with {cells[row].as_py()[:40]!r} in row/{row}, "
+                "counted from 0. Correct or empty such cells."
+            )
+    return ReadColumn(column, as_float32(values, where, name))
+
+
+def _find_format(cells: pa.ChunkedArray, kind: str, decimal_comma: bool):
+    """The format of text: a plain one without a name, another one, or `None`."""
+    for pattern, _ in _PLAIN_KINDS:
+        if pa.compute.all(matches(cells, pattern)).as_py():
+            break
+    else:
+        texts = cells.drop_null().unique()
+        return date_format(texts) or number_format(texts, decimal_comma=decimal_comma)
+    # 20200131 is a number that may be meant as a date.
+    if pattern == NUMBER and kind != "numbers" and not _any(cells, r"^.{0,7}$|\D|.{9}"):
+        return date_format(cells.drop_null().unique()) or Format("")
+    return Format("")
+
+
+def _read_categories(name: str, cells: pa.ChunkedArray, kind: str) -> ReadColumn:
+    """Text as categories, unless it is something else for the most part."""
+    texts = cells.drop_null()
+    categories = tuple(sorted(texts.unique().to_pylist()))
+    column = Column(name, categories)
+    num_present, num_distinct = len(texts), len(categories)
+    limit = max(_MIN_IDENTIFIERS, _IDENTIFIER_FRACTION * num_present)
+    problem = omitted = ""
+    note = ("", "")
+    if kind == "leading zeros":
+        code = next(text for text in categories if text.startswith("0"))
+        note = ("whole numbers with leading zeros are categories", repr(code))
+    elif kind != "categories":
+        note, problem = _describe_numberlike(name, cells, num_distinct)
+    if kind == "numbers":
+        odd, row = _first_without(cells, NUMBER)
+        problem = f"{odd!r} in row/{row} of column {name!r}"
+    is_identifier = num_distinct == num_present > _MIN_IDENTIFIERS
+    if not problem and is_identifier and kind != "categories":
+        omitted = "text that never repeats"
+    elif not problem and kind != "categories":
+        if num_distinct > min(_MAX_CATEGORIES, limit):
+            problem = (
+                f"{num_distinct} different texts, such as {categories[0][:40]!r}, in "
+                f"column {name!r}"
+            )
+    folded = {category.casefold(): category for category in categories}
+    if len(folded) < num_distinct and not note[0]:
+        first = next(c for c in categories if folded[c.casefold()] != c)
+        note = (
+            "categories that differ in capitals alone are kept apart",
+            f"{first!r} and {folded[first.casefold()]!r}",
+        )
+    values = _all_missing(cells) if problem else codes(cells, categories)
+    return ReadColumn(column, values, note, omitted, problem)
+
+
+def _describe_numberlike(name, cells, num_distinct):
+    """A note and a problem about text of which some looks like numbers or times."""
+    num_present = len(cells) - cells.null_count
+    for pattern, kind in (
+        *_PLAIN_KINDS,
+        (WRITTEN_NUMBER, "numbers of another kind"),
+        (f"{TIME}|{WRITTEN_TIME}", "dates or times of another kind"),
+    ):
+        fraction = pa.compute.mean(matches(cells, pattern).cast(pa.int8())).as_py()
+        if fraction <= 0.5:
+            continue
+        odd, row = _first_without(cells, pattern)
+        if odd is None:
+            shapes = replace(cells, r"\d+(?:[.]\d+)?", "#")
+            common = pa.compute.mode(
+                shapes.dictionary_encode().combine_chunks().indices
+            )
+            code = common[0]["mode"].as_py()
+            encoded = shapes.dictionary_encode().combine_chunks()
+            differs = pa.compute.not_equal(encoded.indices, code)
+            row = pa.compute.index(differs, True).as_py()
+            odd = cells[row].as_py()
+        is_many = num_distinct > _MAX_NUMBERLIKE_CATEGORIES
+        if is_many or 2 * num_distinct > num_present:
+            return ("", ""), (
+                f"{odd[:40]!r} in row/{row} of column {name!r}, beside {kind} in "
+                f"{100 * fraction:.1f} % of its cells"
+            )
+        return ("categories, since not all cells are numbers", repr(odd[:40])), ""
+    return ("", ""), ""
+
+
+def _first_without(cells, pattern):
+    row = pa.compute.index(matches(cells, pattern), False).as_py()
+    return (None, -1) if row < 0 else (cells[row].as_py(), row)
+
+
+def _all_missing(cells):
+    return np.full(len(cells), np.nan, np.float32)
+
+
+def _any(cells, pattern):
+    return bool(pa.compute.any(matches(cells, pattern)).as_py())
+
+
+def _example(cells, form):
+    """A cell that shows how numbers are written, and what it is read as."""
+    texts = cells.drop_null().unique()[:1000]
+    longest = max(texts.to_pylist(), key=len)
+    text = pa.array([longest])
+    for pattern, replacement in form.rewrites:
+        text = replace(text, pattern, replacement)
+    (value,) = text.to_pylist()
+    if not matches(text, TIME)[0].as_py():
+        value = f"{parse_plain(text)[0]:.12g}"
+    return f"{longest!r} is {value.removeprefix('1970-01-01 ')}"

@@ -1,19 +1,16 @@
 """Tables in CSV and Parquet files, and user-provided examples."""
 
-import collections
-import contextlib
+import csv
 import difflib
+import io
 import pathlib
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.dataset
-from tqdm.utils import CallbackIOWrapper
 
-from vicreg_keras.data.columns import MISSING, Column
+from vicreg_keras.data.columns import Column
 from vicreg_keras.data.sources.base import (
     NOTHING_KNOWN,
     Known,
@@ -23,63 +20,86 @@ from vicreg_keras.data.sources.base import (
 )
 from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.data.sources.table_columns import (
-    check_columns,
-    read_column,
-    strip_text,
+    ReadColumn,
+    infer_column,
+    read_known_column,
 )
+from vicreg_keras.data.sources.table_files import KINDS, TableFile, column_name
+from vicreg_keras.data.sources.table_labels import read_labels
 from vicreg_keras.data.split import Split
-from vicreg_keras.errors import InputError, file_errors
+from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
 
-_BLOCK_BYTES = 4 * 2**20
-# What is expected of a file of each kind, and what to do about another.
-_EXPECTED = {
-    "csv": (
-        "comma-separated text in UTF-8, below a header, with as many cells in each "
-        "line as there, and an end to each double quote",
-        "Correct the file, or save it anew as CSV in UTF-8, uncompressed",
-    ),
-    "parquet": ("a readable parquet file", "Write the file again"),
-}
+# Row numbers, as pandas writes them.
+_INDEX = re.compile(r"Unnamed: 0(\.\d+)*|__index_level_\d+__")
+# More columns whose whole numbers never repeat, and a larger part of all, are
+# measurements rather than identifiers.
+_MAX_IDENTIFIERS, _MAX_IDENTIFIER_FRACTION = 3, 0.1
 
 
 def load_table(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     """Loads a CSV file or a Parquet file.
 
-    A CSV file is UTF-8 text with commas, whose first line names the columns. Those of a
-    Parquet file are numbers, booleans, dates, times or text.
+    A CSV file is UTF-8 text with commas, semicolons, tabs or pipes between its cells,
+    whose first line names the columns. Those of a Parquet file are numbers, booleans,
+    dates, times or text.
 
-    Text is numbers if all its cells are numbers, `true` and `false` (1 and 0), or times
-    (days since 1970, which float32 holds to some three minutes). Other text is
-    categories, in their sorted order. Cells that are empty or say `NA`, `nan`, `null`,
-    `None` or `?` are missing.
+    Text is numbers or times (days since 1970) if all cells of a column are; see
+    `infer_column`. Other text is categories, in their sorted order. Cells that are
+    empty or say `NA`, `null`, `-` or the like are missing. Row numbers, identifiers and
+    empty columns are left out.
 
     Args:
-        options: Of these, `dataset`, `csv:PATH` or `parquet:PATH`; `label_column` and
-            `drop_columns`.
-        known: How the table of the encoder that it is for was read.
+        options: Of these, `dataset`, `csv:PATH` or `parquet:PATH`; `label_column`,
+            `drop_columns`, `categorical_columns`, `numeric_columns` and `header`.
+        known: How the table of the encoder that it is for was read: its columns are
+            taken by name, and categories by value.
 
     Returns:
-        A source with `train` only; names are `"row/17"`, counted from 0 below the
-        header.
+        A source with `train` only, or with `unlabeled` for examples without a label;
+        names are `"row/17"`, counted from 0 below the header.
 
     Raises:
-        InputError: If there is no such file; if a column is missing, empty, an
-            identifier, of another type, or numbers with some text among them; or if a
-            number is not finite in float32.
+        InputError: If there is no such file; if a column that is named or known is
+            missing; if a column can't be read in one way only, or is text of too many
+            kinds; or if a number is not finite in float32.
     """
     path = options.path()
-    file = _TableFile(path, options.dataset.partition(":")[0])
-    columns, examples = file.read(_example_columns(file, options), known={})
-    check_columns(columns, examples, path)
-    labels = class_names = None
-    if options.label_column is not None:
-        labels, class_names = file.read_classes(options.label_column)
-    split = Split(examples, labels, _row_names(examples))
-    return Source(split, class_names=class_names, columns=columns)
+    kind = options.dataset.partition(":")[0]
+    if kind != "csv" and options.header != "first":
+        raise InputError(
+            f"Expected no header for dataset={options.dataset}, whose columns have "
+            f"names. Received: header={options.header}. Leave header out."
+        )
+    file = TableFile(path, kind, options.header)
+    label = None if options.label_column is None else column_name(options.label_column)
+    columns, examples, left_out, notes = (
+        _infer(file, options, label)
+        if known.columns is None
+        else _read_known(file, known.columns, label)
+    )
+    notes = (*file.notes, *notes)
+    names = _row_names(examples)
+    if label is None:
+        split = Split(examples, None, names)
+        return Source(split, columns=columns, left_out=left_out, notes=notes)
+    labels, class_names, more = read_labels(file, label)
+    train, unlabeled = Split(examples, labels, names), None
+    if (labels < 0).any():
+        rows = np.flatnonzero(labels < 0)
+        unlabeled = Split(examples, None, [names[row] for row in rows], rows)
+        train = train.take(np.flatnonzero(labels >= 0))
+    return Source(
+        train,
+        class_names=class_names,
+        columns=columns,
+        unlabeled=unlabeled,
+        left_out=left_out,
+        notes=(*notes, *more),
+    )
 
 
-def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Split:
+def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Source:
     """Loads user-provided examples from a CSV, Parquet or npz file.
 
     Its columns may be in any order, beside others that are not read. Cells are parsed
@@ -90,192 +110,199 @@ def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Split:
         columns: The training data's columns.
 
     Returns:
-        A split without labels; names are those of the file's own rows, `"row/17"`.
+        A source with `train` only, without labels; names are those of the file's own
+        rows, `"row/17"`.
 
     Raises:
         InputError: If there is no such file, it lacks a column, or cells of a column
             of numbers are something else.
     """
     path = pathlib.Path(pattern).expanduser()
-    kind = path.suffix.removeprefix(".")
-    if kind not in (*_EXPECTED, "npz") or not path.is_file():
+    kind = path.suffix.removeprefix(".").lower().replace("tsv", "csv")
+    if kind not in (*KINDS, "npz") or not path.is_file():
         raise InputError(
             "Expected a file that ends in .csv, .parquet or .npz, with the columns of "
             f"the training data. Received: {pattern}. Correct the path."
         )
-    known = {column.name: column for column in columns}
-    if kind != "npz":
-        file = _TableFile(path, kind)
-        _check_columns_exist(path, file.names, known, "of the training data")
-        _, examples = file.read(list(known), known)
-        return Split(examples, None, _row_names(examples))
-    source = load_npz(DataOptions(dataset=f"npz:{path}"))
-    if source.columns is None:
-        raise InputError(
-            f"Expected a table of {len(columns)} columns. Received: {path} with images "
-            "instead. Save a matrix under the key 'examples'."
+    if kind == "npz":
+        options, known = DataOptions(dataset=f"npz:{path}"), Known(tuple(columns))
+        source = load_npz(options, known)
+        if source.columns is None:
+            raise InputError(
+                f"Expected a table of {len(columns)} columns. Received: {path} with "
+                "images instead. Save a matrix under the key 'examples'."
+            )
+        return source
+    header = "first"
+    if kind == "csv" and all(re.fullmatch(r"column_\d+", c.name) for c in columns):
+        # Of a run without a header; such a file may have got one since.
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            header = "first" if columns[0].name in file.readline() else "none"
+    table = TableFile(path, kind, header)
+    columns, examples, left_out, notes = _read_known(table, columns, None)
+    split = Split(examples, None, _row_names(examples))
+    notes = (*table.notes, *notes)
+    return Source(split, columns=columns, left_out=left_out, notes=notes)
+
+
+def _infer(file, options, label):
+    """Columns, examples, what is left out and notes of a table of its own."""
+    names = _example_columns(file, options, label)
+    kinds = dict.fromkeys(map(column_name, options.categorical_columns), "categories")
+    kinds |= dict.fromkeys(map(column_name, options.numeric_columns), "numbers")
+    index = [name for name in names if _INDEX.fullmatch(name) and name not in kinds]
+    read = [name for name in names if name not in index]
+    columns, identifiers = [], []
+    omitted = {"row numbers, as pandas writes them": index} if index else {}
+    problems, notes = {}, {}
+    examples = np.empty((file.num_rows, len(read)), np.float32)
+    bar = progress_bar(f"Reading {file.path}", " columns", len(read), file.read(read))
+    for name, cells in bar:
+        one = infer_column(
+            name,
+            cells,
+            file.path,
+            kind=kinds.get(name, ""),
+            decimal_comma=file.has_decimal_commas,
         )
-    found = [column.name for column in source.columns]
-    _check_columns_exist(path, found, known, "of the training data")
-    indices = [found.index(name) for name in known]
-    return Split(source.train.read()[:, indices], None, source.train.names)
-
-
-class _TableFile:
-    """A CSV file, all of whose columns are text, or a Parquet file.
-
-    Args:
-        path: The file.
-        kind: `"csv"` or `"parquet"`.
-
-    Attributes:
-        path: The file.
-        names: The names of the columns, in the file's order.
-
-    Raises:
-        InputError: If it is not such a file.
-    """
-
-    def __init__(self, path: pathlib.Path, kind: str):
-        self.path = path
-        self._expected = _EXPECTED[kind]
-        with file_errors(path, *self._expected):
-            # A CSV file is in memory from here on; a path is of a Parquet file.
-            source = _read_csv(path) if kind == "csv" else str(path.absolute())
-            self._file = pa.dataset.dataset(source)
-        self.names = self._file.schema.names
-        counts = collections.Counter(self.names)
-        bad = [name for name, count in counts.items() if not name or count > 1]
-        if bad:
-            raise InputError(
-                f"Expected a header that names each column once. Received: {path} with "
-                f"{quoted(bad)}. Name the columns; pandas writes its row numbers "
-                "without a name, unless index=False."
-            )
-
-    def read(
-        self, names: Sequence[str], known: Mapping[str, Column]
-    ) -> tuple[tuple[Column, ...], np.ndarray]:
-        """Reads one column after the other.
-
-        Args:
-            names: The columns to read, at least one.
-            known: The training data's columns; what others hold is inferred.
-
-        Returns:
-            The columns, and float32 examples `(num_examples, num_columns)`.
-
-        Raises:
-            InputError: If there is no row, or a cell can't be used.
-        """
-        examples = np.empty((self._file.count_rows(), len(names)), np.float32)
-        if not len(examples):
-            raise InputError(
-                "Expected at least one row below the header. Received: "
-                f"{self.path} with none. Add examples."
-            )
-        columns: list[Column] = []
-        for name in progress_bar(f"Reading {self.path}", " columns", len(names), names):
-            column, values = read_column(
-                name, self._cells(name), self.path, known.get(name)
-            )
-            examples[:, len(columns)] = values
-            columns.append(column)
-        return tuple(columns), examples
-
-    def read_classes(self, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Reads a column of classes.
-
-        Returns:
-            Labels `(num_examples,)`, and the names of the classes that they number.
-
-        Raises:
-            InputError: If a cell is no class, or most classes have a single example.
-        """
-        where = f"{self.path}, column {name!r}"
-        cells = self._cells(name)
-        values = cells.cast(pa.string()).to_numpy()
-        bad = cells.is_null().to_numpy()
-        if not (pa.types.is_boolean(cells.type) or pa.types.is_temporal(cells.type)):
-            with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                values = cells.cast(pa.float64()).to_numpy()
-                # Above 2**53 a float64 no longer tells whole numbers apart.
-                bad = (np.abs(values) > 2**53) | (values != np.round(values))
-        if bad.any():
-            row = int(bad.argmax())
-            raise InputError(
-                "Expected a class in every row: text or a whole number. Received: "
-                f"{where} with {bad.sum():,} others, the first {values[row]} in "
-                f"row/{row}, counted from 0. Correct these rows, or use another "
-                "label_column."
-            )
-        classes, labels = np.unique(values, return_inverse=True)
-        if 2 * len(classes) > max(len(labels), 20):
-            raise InputError(
-                f"Expected labels that several examples share. Received: {where} with "
-                f"{len(classes):,} values in {len(labels):,} rows. Use another "
-                "label_column."
-            )
-        if values.dtype == np.float64:
-            classes = classes.astype(np.int64)
-        return labels, tuple(map(str, classes))
-
-    def _cells(self, name: str) -> pa.ChunkedArray:
-        with file_errors(self.path, *self._expected):
-            return strip_text(self._file.to_table(columns=[name]).column(name))
-
-
-def _read_csv(path: pathlib.Path) -> pa.Table:
-    """All columns as text, null for missing values."""
-    # One thread: only then do the parser's messages name lines.
-    read = pa.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
-    parse = pa.csv.ParseOptions(newlines_in_values=True)
-    with pa.csv.open_csv(pa.OSFile(str(path)), read, parse) as reader:
-        header = reader.schema.names
-    names = [name.strip() for name in header]
-    # UTF-16 text can be valid UTF-8, with null characters.
-    if any("\0" in name for name in names):
-        raise ValueError("null characters in the header")
-    if len(names) == 1 and re.search(r"[;\t|]", names[0]):
+        if one.problem:
+            problems[name] = one.problem
+        elif one.omitted:
+            omitted.setdefault(one.omitted, []).append(name)
+        else:
+            if one.is_identifier:
+                identifiers.append(len(columns))
+            examples[:, len(columns)] = one.values
+            columns.append(one.column)
+            _add_note(notes, one)
+    if problems:
+        raise _problem_error(file, problems)
+    examples = examples[:, : len(columns)]
+    chosen = _choose_identifiers(examples, identifiers, len(read))
+    if chosen:
+        omitted["whole numbers that never repeat"] = [columns[i].name for i in chosen]
+        examples = np.delete(examples, chosen, axis=1)
+        columns = [one for i, one in enumerate(columns) if i not in set(chosen)]
+    elif identifiers:
+        same = [columns[i].name for i in identifiers]
+        notes["whole numbers that never repeat, kept as numbers"] = (same, "")
+    if not columns:
         raise InputError(
-            f"Expected cells separated by commas. Received: {path} with the header "
-            f"{names[0]!r}. Save it with commas."
+            f"Expected a column to learn from. Received: {file.path} with columns "
+            f"{quoted(names)}, of which {'; '.join(_left_out(omitted))}. Keep some by "
+            f"numeric_columns={option_value(names[:1])} or categorical_columns."
         )
-    convert = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys(header, pa.string()),
-        null_values=list(MISSING),
-        strings_can_be_null=True,
+    return tuple(columns), examples, _left_out(omitted), _notes(notes)
+
+
+def _choose_identifiers(examples, identifiers, num_columns):
+    """Which of the columns whose whole numbers never repeat are left out."""
+    limit = max(_MAX_IDENTIFIERS, _MAX_IDENTIFIER_FRACTION * num_columns)
+    if len(identifiers) <= limit:
+        return identifiers
+    # Of many, those that count the rows.
+    return [i for i in identifiers if np.ptp(examples[:, i]) == len(examples) - 1]
+
+
+def _read_known(file, known, label):
+    """Columns, examples, what is left out and notes of a table of known columns."""
+    columns = {column.name: column for column in known}
+    _check_columns_exist(file.path, file.names, columns, "of the training data")
+    if label in columns:
+        raise InputError(
+            "Expected a label_column that the encoder was not trained on. Received: "
+            f"label_column={label}. Use another one, or train anew without it."
+        )
+    notes = {}
+    examples = np.empty((file.num_rows, len(columns)), np.float32)
+    cells = file.read(list(columns))
+    bar = progress_bar(f"Reading {file.path}", " columns", len(columns), cells)
+    for i, (name, some) in enumerate(bar):
+        one = read_known_column(columns[name], some, file.path)
+        examples[:, i] = one.values
+        _add_note(notes, one)
+    others = [name for name in file.names if name not in columns and name != label]
+    omitted = {"not in the training data": others} if others else {}
+    return tuple(known), examples, _left_out(omitted), _notes(notes)
+
+
+def _add_note(notes: dict[str, tuple[list[str], str]], one: ReadColumn) -> None:
+    text, example = one.note
+    if text:
+        notes.setdefault(text, ([], example))[0].append(one.column.name)
+
+
+def _notes(notes: Mapping[str, tuple[Sequence[str], str]]) -> tuple[str, ...]:
+    return tuple(
+        f"{_columns(names)}: {text}" + (f", {example}" if example else "")
+        for text, (names, example) in notes.items()
     )
-    num_bytes = path.stat().st_size
-    with open(path, "rb") as file, progress_bar(f"Reading {path}", "B", num_bytes) as p:
-        table = pa.csv.read_csv(
-            CallbackIOWrapper(p.update, file), read, parse, convert
-        ).rename_columns(names)
-    # To the parser, a quote that is not closed ends where the file does.
-    end = table.column(len(names) - 1)[-1].as_py() if len(table) else None
-    if "\n" in (end or "") and not path.read_bytes().rstrip().endswith(b'"'):
-        raise ValueError("a double quote without its end")
-    return table
+
+
+def _left_out(omitted: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    texts = []
+    for reason, names in omitted.items():
+        keep = ""
+        if "never" in reason:
+            kind = "numeric" if "numbers" in reason else "categorical"
+            keep = f"; {kind}_columns={option_value(names)} keeps it"
+        texts.append(f"{_columns(names)} ({reason}{keep})")
+    return tuple(texts)
+
+
+def _columns(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"column {names[0]!r}"
+    return f"{len(names):,} columns {quoted(names)}"
+
+
+def option_value(names: Sequence[str], limit: int = 5) -> str:
+    """Returns names as the value of an option of columns is typed."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names[:limit])
+    return shlex.quote(line.getvalue()) + ",..." * (len(names) > limit)
+
+
+def _problem_error(file: TableFile, problems: Mapping[str, str]) -> InputError:
+    names = option_value(list(problems))
+    texts = list(problems.values())
+    more = f"; and {len(texts) - 5:,} more" if len(texts) > 5 else ""
+    return InputError(
+        "Expected numbers, times (best as 2020-01-31) or up to 100 categories in each "
+        f"column. Received: {file.path} with {'; '.join(texts[:5])}{more}. Correct or "
+        f"empty such cells, or use categorical_columns={names} where they are names, "
+        f"or drop_columns={names}."
+    )
 
 
 def _row_names(examples: np.ndarray) -> list[str]:
     return [f"row/{i}" for i in range(len(examples))]
 
 
-def _example_columns(file: _TableFile, options: DataOptions) -> list[str]:
+def _example_columns(file: TableFile, options: DataOptions, label: str) -> list[str]:
     """The columns that an example is made of."""
-    label, dropped = options.label_column, options.drop_columns
-    named = dropped if label is None else (label, *dropped)
+    dropped = [column_name(name) for name in options.drop_columns]
+    numeric = [column_name(name) for name in options.numeric_columns]
+    categorical = [column_name(name) for name in options.categorical_columns]
+    named = [*dropped, *numeric, *categorical, *([] if label is None else [label])]
     _check_columns_exist(
-        file.path, file.names, named, "that label_column and drop_columns name"
+        file.path,
+        file.names,
+        named,
+        "that label_column, drop_columns and the like name",
     )
-    names = [name for name in file.names if name not in named]
+    names = [name for name in file.names if name not in (label, *dropped)]
     if label in dropped or not names:
         raise InputError(
             "Expected a label_column that is not dropped, and at least one column "
             f"beside those left out. Received: label_column={label!r}, drop_columns="
-            f"{list(dropped)}, {file.path} with columns {quoted(file.names)}. Drop "
-            "fewer."
+            f"{dropped}, {file.path} with columns {quoted(file.names)}. Drop fewer."
+        )
+    if both := set(categorical) & set(numeric):
+        raise InputError(
+            "Expected columns to be either categorical or numeric. Received: "
+            f"{quoted(sorted(both))} in categorical_columns and numeric_columns. Leave "
+            "them out of one."
         )
     return names
 
@@ -283,7 +310,8 @@ def _example_columns(file: _TableFile, options: DataOptions) -> list[str]:
 def _check_columns_exist(
     path: pathlib.Path, found: Sequence[str], wanted: Iterable[str], which: str
 ) -> None:
-    missing = [name for name in wanted if name not in found]
+    present = set(found)
+    missing = [name for name in wanted if name not in present]
     if missing:
         near = difflib.get_close_matches(missing[0], found, n=5)
         hint = (

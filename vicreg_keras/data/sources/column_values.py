@@ -1,0 +1,137 @@
+"""Values of a table's columns: Arrow's types and text as numbers."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from vicreg_keras.data.cells import parse_plain, replace
+from vicreg_keras.data.columns import Column
+from vicreg_keras.errors import InputError, file_errors
+
+# Whole numbers that never repeat identify the examples of a table of this size.
+_MIN_ROWS_OF_IDENTIFIERS = 20
+
+_MICROSECONDS_PER_DAY = 24 * 60 * 60 * 1_000_000
+
+
+def as_float32(values: np.ndarray, where: str | pathlib.Path, name: str) -> np.ndarray:
+    """Converts one column's numbers, NaN for missing values.
+
+    Args:
+        values: `(num_examples,)`.
+        where: The file, for the message.
+        name: The column's name.
+
+    Raises:
+        InputError: If a number is infinite, or would be in float32.
+    """
+    values = np.asarray(values, np.float64)
+    beyond = np.abs(values) > np.finfo(np.float32).max
+    if beyond.any():
+        row = int(beyond.argmax())
+        raise InputError(
+            "Expected numbers that are finite in float32, at most 3.4e38. Received: "
+            f"{where}, column {name!r} with {values[row]:g} in row/{row}, counted from "
+            f"0. Correct or empty the cell, or leave {name!r} out."
+        )
+    return values.astype(np.float32)
+
+
+def check_columns(
+    columns: Sequence[Column], examples: np.ndarray, path: pathlib.Path
+) -> None:
+    """Checks that every column has a value in some example.
+
+    Args:
+        columns: The table's columns.
+        examples: `(num_examples, num_columns)`, at least one, NaN for missing values.
+        path: The file, for the message.
+
+    Raises:
+        InputError: If all values of a column are missing.
+    """
+    empty = np.flatnonzero(np.isnan(examples).all(axis=0))
+    if len(empty):
+        names = ", ".join(f"nothing in {columns[i].name!r}" for i in empty[:5])
+        raise InputError(
+            "Expected a value in some example of every column. Received: "
+            f"{path} with {names}. Leave such columns out."
+        )
+
+
+def as_text(
+    cells: pa.ChunkedArray, name: str, where: str | pathlib.Path
+) -> pa.ChunkedArray:
+    """Returns cells as text, whole numbers without a decimal point."""
+    if pa.types.is_floating(cells.type):
+        cells = pa.compute.if_else(
+            pa.compute.is_nan(cells), pa.scalar(None, cells.type), cells
+        )
+        if pa.compute.all(pa.compute.equal(cells, pa.compute.floor(cells))).as_py():
+            cells = cells.cast(pa.int64(), safe=False)
+    with _type_errors(cells, name, where):
+        return cells.cast(pa.string())
+
+
+def parse_text(
+    cells: pa.ChunkedArray, rewrites: Sequence[tuple[str, str]]
+) -> np.ndarray:
+    """Returns text as float64, NaN for what is no number or time once rewritten."""
+    encoded = cells.combine_chunks().dictionary_encode()
+    texts = encoded.dictionary  # Each text is parsed once.
+    for pattern, replacement in rewrites:
+        texts = replace(texts, pattern, replacement)
+    indices = encoded.indices.fill_null(len(texts)).to_numpy()
+    return np.append(parse_plain(texts), np.nan)[indices]
+
+
+def parse_typed(
+    cells: pa.ChunkedArray, name: str, where: str | pathlib.Path
+) -> np.ndarray:
+    """Returns numbers, booleans and times as float64, times in days."""
+    kind = cells.type
+    with _type_errors(cells, name, where):
+        if pa.types.is_duration(kind):
+            cells = cells.cast(pa.duration("us"), safe=False).cast(pa.int64())
+            return _float64(cells) / _MICROSECONDS_PER_DAY
+        if pa.types.is_time(kind):
+            cells = cells.cast(pa.time64("us"), safe=False).cast(pa.int64())
+            return _float64(cells) / _MICROSECONDS_PER_DAY
+        if pa.types.is_temporal(kind):
+            # Nanoseconds are cut off, which Arrow does not do unasked.
+            safe = getattr(kind, "unit", None) != "ns"
+            times = cells.cast(pa.timestamp("us"), safe=safe)
+            return _float64(times.cast(pa.int64())) / _MICROSECONDS_PER_DAY
+        return _float64(cells)
+
+
+def _type_errors(cells, name, where):
+    return file_errors(
+        f"{where}, column {name!r} of {cells.type}",
+        "columns of numbers, text or times",
+        f"Save it as one of these, or use drop_columns={name}",
+    )
+
+
+def _float64(cells):
+    return cells.cast(pa.float64(), safe=False).to_numpy()
+
+
+def codes(cells: pa.ChunkedArray, categories: Sequence[str]) -> np.ndarray:
+    """Returns the codes of text, float32, NaN for what is no category."""
+    values = pa.array(categories, pa.string())
+    return _float64(pa.compute.index_in(cells, value_set=values)).astype(np.float32)
+
+
+def identifies(cells: pa.ChunkedArray) -> bool:
+    """Returns whether all cells are whole numbers of at least 0 that never repeat."""
+    present = cells.drop_null()
+    if len(present) < _MIN_ROWS_OF_IDENTIFIERS:
+        return False
+    if pa.compute.count_distinct(present).as_py() < len(present):
+        return False
+    values = _float64(present)
+    return bool((values >= 0).all() and (values == np.floor(values)).all())
