@@ -70,7 +70,7 @@ def test_every_part_of_an_evaluation_is_timed(run):
 
 
 def test_sources_are_read_in_turn(tmp_path):
-    input.make_files(tmp_path, 8)
+    input.make_files(tmp_path, 8, side=64)
     assert len(list(tmp_path.glob("*.png"))) == len(list(tmp_path.glob("*.jpg"))) == 4
     sources = {
         "digits": {"name": "digits"},
@@ -81,13 +81,13 @@ def test_sources_are_read_in_turn(tmp_path):
         },
     }
     options = argparse.Namespace(batch_size=4, seconds=0.05, rounds=2)
-    rates, first = input.measure(sources, options)
+    rates, first, fingerprints = input.measure(sources, options)
     assert {name: len(values) for name, values in rates.items()} == {
         "digits": 2,
         "files": 2,
     }
     assert all(min(values) > 0 for values in rates.values())
-    assert all(value > 0 for value in first.values())
+    assert all(value > 0 for value in (*first.values(), *fingerprints.values()))
 
 
 def test_accuracies_of_a_run(run, capsys):

@@ -27,6 +27,7 @@ SECTIONS = (
     "Clusters",
     "Labels",
     "Files",
+    "Data",
     "Settings",
     "Versions",
 )

@@ -108,6 +108,24 @@ class DataCard:
         names = {"train", "unlabeled"}.intersection(self.splits)
         return sum(self.splits[name].num_examples for name in names) // batch_size
 
+    def facts(self) -> dict[str, str]:
+        """Returns what was read, as texts by what they are of."""
+        splits = {
+            f"{name} split": f"{split.num_examples:,} examples"
+            + (", held out of the training split" if split.held_out else "")
+            for name, split in self.splits.items()
+        }
+        classes = "none" if self.class_names is None else f"{len(self.class_names)}"
+        return {
+            "dataset": self.dataset,
+            "shape of an example": " x ".join(map(str, self.schema.example_shape)),
+            "classes": classes,
+            **splits,
+            "left out": "; ".join(self.left_out) or "nothing",
+            "read with care": "; ".join(self.notes) or "-",
+            "fingerprint": self.fingerprint,
+        }
+
     def to_json(self) -> str:
         """Returns the card as indented JSON, each array of numbers on one line."""
         text = json.dumps(_CONVERTER.unstructure(self), indent=2, ensure_ascii=False)

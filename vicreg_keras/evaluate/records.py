@@ -89,6 +89,22 @@ class PretrainRecord(Record):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DataChangeRecord(Record):
+    """A run that went on with changed data.
+
+    Attributes:
+        step: Step of the run.
+        changes: What has changed, in words.
+        fingerprint: Of the data from here on, see `Dataset`.
+    """
+
+    mode: ClassVar[str] = "data_change"
+    step: int
+    changes: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportedFile:
     """What an exported file costs; the first of a record is the encoder itself.
 

@@ -14,11 +14,18 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from vicreg_keras.data.card import DataCard
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate import collapse, finetune, knn, records
 from vicreg_keras.evaluate.clustering import ClusterRecord
 from vicreg_keras.evaluate.linear_eval import LinearEvalRecord
-from vicreg_keras.evaluate.records import PretrainRecord, Record, last_records
+from vicreg_keras.evaluate.records import (
+    DataChangeRecord,
+    PretrainRecord,
+    Record,
+    last_records,
+    read_records,
+)
 from vicreg_keras.evaluate.retrieval import RetrieveRecord
 from vicreg_keras.evaluate.spectrum import SpectrumRecord
 from vicreg_keras.figures.run_figures import run_figures
@@ -165,6 +172,7 @@ def build_report(
         sections={
             "Results": _results(runs),
             **{section.name: _section(section, runs, drawn) for section in SECTIONS},
+            "Data": _data(runs),
             "Settings": _settings(runs),
             "Versions": _versions(runs),
         },
@@ -268,6 +276,23 @@ def _map(cluster_map: ClusterMap) -> Markup:
         "texts": list(cluster_map.texts),
     }
     return _HTML.map(figure, sheet.address, data)
+
+
+def _data(runs: _Runs) -> Iterator[Markup]:
+    """What each run has read, and what changed while it was trained."""
+    cards = {
+        name: DataCard.from_json(run.data_card.read_text("utf-8"), str(run.data_card))
+        for name, run in runs.items()
+        if run.data_card.exists()
+    }
+    facts = {name: cards[name].facts() if name in cards else {} for name in runs}
+    yield _values_table("Data of the run.", runs, _side_by_side(facts))
+    for name, run in runs.items():
+        for change in read_records(run, DataChangeRecord):
+            yield _HTML.note(
+                f"{name}: from step {change.step:,} on with changed data, where "
+                f"{'; '.join(change.changes)}."
+            )
 
 
 def _settings(runs: _Runs) -> Iterator[Markup]:

@@ -1,35 +1,18 @@
 """The data of a run: its card in checkpoints, and the check before it continues."""
 
 import dataclasses
-from typing import ClassVar
 
 from vicreg_keras.data import card as data_card
 from vicreg_keras.data.card import DataCard
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.records import Record, to_json
+from vicreg_keras.evaluate.records import DataChangeRecord, to_json
 from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.build import make_schema
 from vicreg_keras.training.checkpoints import read_card
 from vicreg_keras.workdir.files import write_file, write_text
 from vicreg_keras.workdir.run_folder import RunFolder
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataChangeRecord(Record):
-    """A run that went on with changed data.
-
-    Attributes:
-        step: Step of the run.
-        changes: What has changed, in words.
-        fingerprint: Of the data from here on, see `Dataset`.
-    """
-
-    mode: ClassVar[str] = "data_change"
-    step: int
-    changes: tuple[str, ...]
-    fingerprint: str
 
 
 @dataclasses.dataclass(frozen=True)
