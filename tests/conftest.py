@@ -22,6 +22,7 @@ SLOW = (
     "examples/",
     "export/test_elsewhere.py",
     "export/test_image_bytes.py",
+    "export/test_image_kinds.py",
     "export/test_killed.py",
     "export/test_onnx.py",
     "export/test_savedmodel.py",

@@ -103,8 +103,11 @@ def malformed():
     yield "nothing", b""
     yield "text", b"Dear server, please find attached my photo."
     yield "zeros", b"\0" * 1000
-    yield "GIF", encoded(photo(9, 9), "GIF")
-    yield "BMP", encoded(photo(9, 9), "BMP")
+    yield "WebP", encoded(photo(9, 9), "WEBP")
+    yield "TIFF", encoded(photo(9, 9), "TIFF")
+    yield "BMP of gray", encoded(Image.fromarray(photo(9, 9)).convert("L"), "BMP")
+    yield "GIF, a half", encoded(photo(40, 40), "GIF")[:900]
+    yield "BMP, a half", encoded(photo(40, 40), "BMP")[:900]
     for side in (8193, 30_000, 2**31 - 1, 2**31, 2**32 - 1):
         yield f"PNG of {side}", png_of_size(side, side)
         yield f"PNG of {side} x 1", png_of_size(2**30, side)
@@ -159,7 +162,7 @@ def test_what_is_no_image_is_an_error_and_hurts_nothing_else(encoder, tmp_path):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"hello", "Expected image_bytes to hold a JPEG or PNG file"),
+        (b"hello", "Expected image_bytes to hold a JPEG, PNG, GIF or BMP file"),
         (png_of_size(30_000, 30_000), "hold an image of 1 to 67108864 pixels"),
     ],
 )

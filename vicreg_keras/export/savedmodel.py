@@ -51,8 +51,8 @@ def export_savedmodel(
     - `serving_default`: `image`, uint8 `(batch, height, width, 3)` in [0, 255], to
       `representation`, float32 `(batch, dim)`, and `unit_representation`, the same
       L2-normalized.
-    - `serving_bytes`: `image_bytes`, `(batch,)` JPEG or PNG files of any size, to the
-      same.
+    - `serving_bytes`: `image_bytes`, `(batch,)` JPEG, PNG, GIF or BMP files of any
+      size, to the same.
     - `classify` and `classify_bytes`, with a head: the same inputs to `class_names`,
       strings, and `probabilities`, float32, both `(batch, num_classes)` and the most
       probable first.
@@ -89,7 +89,9 @@ def export_savedmodel(
             f"Received: {class_names}."
         )
     columns = card and card.schema.columns
-    inputs = _make_inputs(example_shape, columns)
+    inputs = _make_inputs(
+        example_shape, columns, card.schema.max_pixel if card else 255
+    )
     encode = compile_encoder(encoder, example_shape, tf.float32)
     signatures = _make_signatures(encode, inputs, head, class_names)
     examples = _make_examples(example_shape, columns)
@@ -169,7 +171,7 @@ class _Input(NamedTuple):
     encode: Function
 
 
-def _make_inputs(example_shape, columns):
+def _make_inputs(example_shape, columns, max_pixel):
     """Each kind of input by the suffix of its signatures' names."""
     spec = input_spec(example_shape)
     # Servers don't check the shape, and the network would take another.
@@ -177,7 +179,7 @@ def _make_inputs(example_shape, columns):
     if len(example_shape) == 3:
         inputs["_bytes"] = _Input(
             tf.TensorSpec((None,), tf.string, name="image_bytes"),
-            lambda content: decode_images(content, example_shape),
+            lambda content: decode_images(content, example_shape, max_pixel=max_pixel),
             lambda images: tf.stack([tf.io.encode_png(image) for image in images]),
         )
     if columns is not None:

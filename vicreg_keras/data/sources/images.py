@@ -17,6 +17,7 @@ from vicreg_keras.data.sources.pixel_values import (
     composited,
     decode_png,
     deep_values,
+    from_cmyk,
     is_deep,
     scaled_pixels,
 )
@@ -206,6 +207,8 @@ def _as_rgb(image: ImageFile.ImageFile, max_pixel: int) -> Image.Image:
     is_transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
     if not is_transparent and "transparency" not in image.info:
         image.load()
+        if image.mode == "CMYK":
+            return Image.fromarray(from_cmyk(np.asarray(image)))
         return image if image.mode == "RGB" else image.convert("RGB")
     if image.format == "PNG" and image.mode in ("1", "L"):
         pixels = decode_png(image, tf.uint8)

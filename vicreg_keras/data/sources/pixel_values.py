@@ -40,6 +40,12 @@ def composited(pixels: np.ndarray) -> np.ndarray:
     return ((light + 127) // 255).astype(np.uint8)
 
 
+def from_cmyk(pixels: np.ndarray) -> np.ndarray:
+    """Returns red, green and blue of inks, uint8 `(h, w, 4)`, as TensorFlow does."""
+    light = 255 - pixels.astype(np.uint16)
+    return (light[..., :3] * light[..., 3:] // 255).astype(np.uint8)
+
+
 def is_deep(image: ImageFile.ImageFile) -> bool:
     """Returns whether values are of more than 8 bits, or floats."""
     if image.mode[0] in "IF":
