@@ -49,6 +49,18 @@ def tfds_dir(tmp_path_factory):
         features=features,
         disable_shuffling=True,
     )
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="tiny_more",
+        version="1.0.0",
+        data_dir=folder,
+        split_datasets={
+            "extra": examples(3000, 3),
+            "train": examples(0, 20),
+            "unlabelled": examples(2000, 30),
+        },
+        features=features,
+        disable_shuffling=True,
+    )
     return folder
 
 
@@ -153,6 +165,23 @@ def test_mapped_tfds_equals_tfds_in_memory(tfds_dir, image_size, monkeypatch):
     ):
         np.testing.assert_array_equal(a, b)
     assert not list((tfds_dir / "cache").glob(".*"))
+
+
+@pytest.mark.parametrize("limit", [0, 4])
+def test_unlabeled_images_are_trained_on(tfds_dir, limit):
+    kwargs = {"data_dir": str(tfds_dir), "memory_limit_gib": limit}
+    loaded = load_dataset("tiny_more", **kwargs)
+    sizes = {name: len(split) for name, split in loaded.splits.items()}
+    assert sizes == {"train": 14, "validation": 2, "test": 4, "unlabeled": 30}
+    assert loaded.unlabeled.labels is None and loaded.unlabeled.names[29] == (
+        "unlabelled/29"
+    )
+    expected = np.repeat(noise(2029, 6, 8)[..., :1], 3, axis=-1)
+    np.testing.assert_array_equal(loaded.pretraining.read([-1])[0], expected)
+    assert loaded.left_out == ("3 images of the split extra",)
+    without = load_dataset("tiny_more", labels="none", **kwargs)
+    assert without.class_names is None and without.train.labels is None
+    assert len(without.train) == 18 and without.test is None
 
 
 def test_interrupted_decoding_leaves_nothing(tfds_dir, monkeypatch):

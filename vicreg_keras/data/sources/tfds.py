@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 
+# The splits that are read, by the names that datasets give them.
+_SPLITS = {
+    **{"train": "train", "validation": "validation", "test": "test"},
+    **{"unlabelled": "unlabeled", "unlabeled": "unlabeled"},
+}
+
+
 def load_tfds(
     options: DataOptions,
     known: Known = NOTHING_KNOWN,
@@ -34,9 +41,10 @@ def load_tfds(
 
     Args:
         options: Of these, `dataset`: `name`, `name/config`, `name:version`;
-            `image_size`; `data_dir`, where datasets are kept (`None` for
-            tensorflow-datasets' default); and `memory_limit_gib`, above which images
-            are decoded once into memory-mapped files under `data_dir/cache`.
+            `image_size`; `labels`, `"none"` to leave them out; `data_dir`, where
+            datasets are kept (`None` for tensorflow-datasets' default); and
+            `memory_limit_gib`, above which images are decoded once into memory-mapped
+            files under `data_dir/cache`.
         known: Without effect.
         other_names: Other names that a dataset can have, for the message.
 
@@ -48,27 +56,39 @@ def load_tfds(
             or it is not one of uint8 images.
     """
     builder = _prepared_builder(options.dataset, options.data_dir, other_names)
-    reader = _Reader(builder, options.image_size)
-    shapes = {
-        split: (builder.info.splits[split].num_examples, *reader.image_shape)
-        for split in ("train", "validation", "test")
-        if split in builder.info.splits
+    reader = _Reader(builder, options.image_size, options.labels != "none")
+    sizes = {
+        split: info.num_examples
+        for split, info in builder.info.splits.items()
+        if split in _SPLITS and info.num_examples
     }
-    num_bytes = sum(math.prod(shape) for shape in shapes.values())
-    folder = pathlib.Path(options.data_dir or "~/tensorflow_datasets").expanduser()
+    shape = (sum(sizes.values()), *reader.image_shape)
+    if math.prod(shape) <= options.memory_limit_gib * 2**30:
+        images = np.empty(shape, np.uint8)
+        labels = reader.read_into(images, sizes)
+    else:
+        folder = pathlib.Path(options.data_dir or "~/tensorflow_datasets").expanduser()
+        images, labels = _cached(folder / "cache", shape, sizes, reader)
     splits: dict[str, Any] = {}
-    for split, shape in shapes.items():
-        if num_bytes <= options.memory_limit_gib * 2**30:
-            images = np.empty(shape, np.uint8)
-            labels = reader.read_into(images, split)
-        else:
-            images, labels = _cached(folder / "cache", shape, split, reader)
+    left_out = [
+        f"{info.num_examples:,} images of the split {split}"
+        for split, info in builder.info.splits.items()
+        if split not in sizes and info.num_examples
+    ]
+    start = 0
+    for split, size in sizes.items():
+        indices = np.arange(start, start + size)
+        start += size
+        own = labels[indices] if reader.class_names else None
+        if _SPLITS[split] == "unlabeled":
+            own = None
         # A split without labels has -1 throughout, e.g. ImageNet's test images.
-        if split == "train" or reader.class_names is None or np.all(labels >= 0):
-            names = [f"{split}/{i}" for i in range(len(images))]
-            labels = labels if reader.class_names else None
-            splits[split] = Split(images, labels, names)
-    return Source(**splits, class_names=reader.class_names, columns=None)
+        elif own is not None and split != "train" and np.any(own < 0):
+            left_out.append(f"{size:,} images of the split {split}, without labels")
+            continue
+        names = [f"{split}/{i}" for i in range(size)]
+        splits[_SPLITS[split]] = Split(images, own, names, indices)
+    return Source(**splits, class_names=reader.class_names, left_out=tuple(left_out))
 
 
 def _prepared_builder(
@@ -117,11 +137,17 @@ class _Reader:
         class_names: A name for each label, or `None` without labels.
     """
 
-    def __init__(self, builder: "tfds.core.DatasetBuilder", image_size: int | None):
+    def __init__(
+        self,
+        builder: "tfds.core.DatasetBuilder",
+        image_size: int | None,
+        has_labels: bool,
+    ):
         self.name = builder.info.full_name
         self._builder = builder
         self._image_size = image_size
         self._image_key, self._label_key = _feature_keys(builder.info)
+        self._label_key = self._label_key if has_labels else None
         features = dict(builder.info.features)
         labels = features.get(self._label_key)
         self.class_names = tuple(labels.names) if labels else None
@@ -139,28 +165,38 @@ class _Reader:
         is_png = feature.encoding_format in (None, "png")
         self._is_decoded = is_png and feature.shape == self.image_shape
 
-    def read_into(self, images: np.ndarray, split: str) -> np.ndarray:
-        """Writes the images of a split into an array; returns the labels, or -1."""
-        description = f"{self._builder.info.name} {split}"
+    def read_into(self, images: np.ndarray, sizes: Mapping[str, int]) -> np.ndarray:
+        """Writes splits, one after another, into an array; returns the labels, or -1.
+
+        Args:
+            images: uint8 `(num_images, *image_shape)`.
+            sizes: Number of images of each split.
+        """
         labels, start = np.full(len(images), -1), 0
-        with progress_bar(
-            f"Decoding {description}", " images", len(images)
-        ) as progress:
+        for split in sizes:
+            for some, own in self._read(split, sizes[split]):
+                end = start + len(some)
+                images[start:end] = some
+                if own is not None:
+                    labels[start:end] = own
+                start = end
+        return labels
+
+    def _read(self, split, size):
+        """Chunks of decoded images of a split, and their labels or `None`."""
+        description, start = f"{self._builder.info.name} {split}", 0
+        with progress_bar(f"Decoding {description}", " images", size) as progress:
             for chunk in self._chunks(split, self._is_decoded):
                 some = chunk[self._image_key]
-                end = start + len(some)
                 if not self._is_decoded:
-                    names = [f"{description}/{i}" for i in range(start, end)]
+                    names = [f"{description}/{start + i}" for i in range(len(some))]
                     files = list(map(io.BytesIO, some))
                     some = decode_images(
                         files, names, self.image_shape, self._image_size
                     )
-                images[start:end] = some
-                if self._label_key is not None:
-                    labels[start:end] = chunk[self._label_key]
-                start = end
+                yield some, chunk.get(self._label_key)
+                start += len(some)
                 progress.update(len(some))
-        return labels
 
     def _chunks(self, split: str, decoded: bool) -> Iterator[Mapping[str, np.ndarray]]:
         """Chunks of labels and of images, encoded unless `decoded`, in file order."""
@@ -217,24 +253,30 @@ def _feature_keys(info: "tfds.core.DatasetInfo") -> tuple[str, str | None]:
 
 
 def _cached(
-    cache: pathlib.Path, shape: tuple[int, ...], split: str, reader: _Reader
+    cache: pathlib.Path,
+    shape: tuple[int, ...],
+    sizes: Mapping[str, int],
+    reader: _Reader,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images, memory-mapped, and labels, decoded the first time."""
-    size = "x".join(map(str, shape[:3]))
-    folder = cache / f"{reader.name.replace('/', '-')}-{split}-{size}"
+    name = f"{reader.name.replace('/', '-')}-{'x'.join(map(str, shape[:3]))}"
+    folder = cache / (name if reader.class_names else f"{name}-unlabeled")
     if not folder.exists():
         with file_errors(
             cache,
             "room for images larger than the memory limit",
             "Use another data_dir or a larger memory_limit_gib",
         ):
-            _write_cache(folder, shape, split, reader)
+            _write_cache(folder, shape, sizes, reader)
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     return images, np.load(folder / "labels.npy", allow_pickle=False)
 
 
 def _write_cache(
-    folder: pathlib.Path, shape: tuple[int, ...], split: str, reader: _Reader
+    folder: pathlib.Path,
+    shape: tuple[int, ...],
+    sizes: Mapping[str, int],
+    reader: _Reader,
 ) -> None:
     # Written aside and renamed: what has its name is complete.
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -246,7 +288,7 @@ def _write_cache(
         images = np.lib.format.open_memmap(
             aside / "images.npy", mode="w+", dtype=np.uint8, shape=shape
         )
-        np.save(aside / "labels.npy", reader.read_into(images, split))
+        np.save(aside / "labels.npy", reader.read_into(images, sizes))
         images.flush()
         if not folder.exists():  # Another process may have been faster.
             os.rename(aside, folder)
