@@ -210,9 +210,10 @@ def _by_suffix(files):
     counts = collections.Counter(
         os.path.splitext(parts[-1])[1].lower() for parts in files
     )
+    order = sorted(counts, key=lambda suffix: (-counts[suffix], suffix or "~"))
     return [
-        f"{count:,} {shown_name(suffix) or 'without a suffix'}"
-        for suffix, count in counts.most_common()
+        f"{counts[suffix]:,} {shown_name(suffix) or 'without a suffix'}"
+        for suffix in order
     ]
 
 
