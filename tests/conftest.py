@@ -34,6 +34,7 @@ SLOW = (
     "search/",
     "test_cli.py",
     "test_notebooks.py",
+    "test_own_data.py",
     "test_recipes.py",
     "test_tables_everywhere.py",
     "training/test_identity.py",

@@ -164,7 +164,8 @@ def describe(dataset: Dataset) -> str:
         kind, form = "images", f"{shape[0]} x {shape[1]}"
     else:
         columns = [column.name for column in dataset.columns]
-        kind, form = "rows", f"{len(columns)} columns ({_first(columns)})"
+        word = "column" if len(columns) == 1 else "columns"
+        kind, form = "rows", f"{len(columns):,} {word} ({_first(columns)})"
     classes = "without labels"
     if dataset.class_names is not None:
         num_classes = len(dataset.class_names)

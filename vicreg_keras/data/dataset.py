@@ -163,9 +163,7 @@ class Dataset(Source):
         return None if self.class_names is None else len(self.class_names)
 
 
-def load_dataset(
-    name: str, *, seed: int = 0, drop_columns: Sequence[str] = (), **options
-) -> Dataset:
+def load_dataset(name: str, *, seed: int = 0, **options) -> Dataset:
     """Loads a dataset by its name.
 
     A dataset's own splits are kept. Where it has a test split and no validation split,
@@ -181,7 +179,6 @@ def load_dataset(
             dataset of tensorflow-datasets, e.g. `"cifar10"`, `"name/config"`,
             `"name:version"`.
         seed: Which examples are held out for `validation`, at least 0.
-        drop_columns: Columns of a CSV or Parquet file to leave out.
         **options: The other options of a dataset:
 
             - `data_dir` (`None`): Folder where tensorflow-datasets keeps its datasets,
@@ -199,7 +196,15 @@ def load_dataset(
               file cannot be mapped: it is always loaded whole, and so are tables.
             - `label_column` (`None`): Column of a CSV or Parquet file that holds the
               classes: text, whose classes are sorted, or whole numbers. `None`: no
-              labels.
+              labels. Rows without one are trained on, and not evaluated.
+            - `drop_columns`, `categorical_columns`, `numeric_columns` (`()`): Columns
+              of a CSV or Parquet file to leave out, to read as categories whatever
+              they hold, and to read as numbers though they look like row numbers.
+            - `header` (`"first"`): Where a CSV file names its columns; `"none"` names
+              them `column_0` and so on.
+            - `labels` (`"auto"`): `"none"` reads images without their labels.
+            - `unreadable` (`"refuse"`): What becomes of image files that can't be read;
+              `"skip"` leaves them out.
 
     Returns:
         A `Dataset` with the same examples in the same order whichever way it is held.
@@ -209,8 +214,9 @@ def load_dataset(
             effect on such a dataset, or a file does not exist or has other content
             than is expected.
     """
-    dropped = tuple(drop_columns)
-    data = DataOptions(dataset=name, drop_columns=dropped, **options)
+    for option, value in options.items():
+        options[option] = tuple(value) if isinstance(value, list) else value
+    data = DataOptions(dataset=name, **options)
     return open_dataset(data, Settings(seed=seed).seed)
 
 
