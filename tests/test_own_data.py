@@ -242,18 +242,11 @@ def test_the_next_command_of_unlabeled_data_works(kind, tmp_path, run_main):
     assert (tmp_path / "run" / "report.html").is_file()
 
 
-@pytest.mark.parametrize(
-    "flags", [["--epochs=1"], ["--epochs=2", "--warmup_epochs=2"], ["--epochs=1.5"]]
-)
+@pytest.mark.parametrize("flags", [["--epochs=1"], ["--epochs=2", "--warmup_epochs=2"]])
 def test_short_runs_warm_up_for_less(flags, tmp_path, run_main):
-    data = write_unlabeled("folder", tmp_path)
-    recipe = [flag for flag in data if not flag.startswith("--epochs")]
-    status, out, err = run_main(
+    recipe = write_unlabeled("folder", tmp_path)
+    status, out, _ = run_main(
         "--mode=pretrain", *recipe, *flags, f"--workdir={tmp_path}/run"
     )
-    if flags == ["--epochs=1.5"]:
-        assert status == 1
-        assert err == "main.py: Expected a whole number. Received: --epochs=1.5.\n"
-    else:
-        assert status == 0
-        assert "The warm-up is shortened to" in out
+    assert status == 0
+    assert "The warm-up is shortened to" in out
