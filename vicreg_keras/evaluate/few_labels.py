@@ -4,8 +4,10 @@ The same examples, drawn by the same seed, serve every protocol that is compared
 """
 
 import dataclasses
+import os
 import statistics
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
@@ -13,7 +15,12 @@ from sklearn.model_selection import StratifiedKFold
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate import accuracy
 from vicreg_keras.evaluate.features import Features
-from vicreg_keras.evaluate.logistic import Problem, mean_and_std
+from vicreg_keras.evaluate.logistic import (
+    ROUGH_TOLERANCE,
+    Problem,
+    mean_and_std,
+    one_blas_thread,
+)
 from vicreg_keras.evaluate.records import Result
 from vicreg_keras.evaluate.sampling import draw_balanced, draw_of_each_class
 
@@ -119,20 +126,23 @@ def few_label_probe(
     mean, scale = mean_and_std(train.representations)
     test_inputs = (test.representations - mean) / scale
 
-    draws = []
-    for draw_seed in range(seed, seed + num_draws):
+    def measure(draw_seed):
         picks = draw_of_each_class(labels, labels_per_class, draw_seed)
         inputs = (train.representations[picks] - mean) / scale
         C = 1.0
         if num_folds > 1:
             C = _cross_validate(inputs, labels[picks], num_folds, draw_seed)
         fit = Problem(inputs, labels[picks]).fit(C)
-        accuracies = accuracy.top1_and_top5(
-            fit.scores(test_inputs, num_classes), test_labels
-        )
-        draws.append(
-            FewLabelDraw(seed=draw_seed, C=C, converged=fit.converged, **accuracies)
-        )
+        scores = fit.scores(test_inputs, num_classes)
+        accuracies = accuracy.top1_and_top5(scores, test_labels)
+        return FewLabelDraw(seed=draw_seed, C=C, converged=fit.converged, **accuracies)
+
+    with warnings.catch_warnings():
+        # Of a class with fewer examples than there are folds.
+        warnings.simplefilter("ignore", UserWarning)
+        # A draw is too little for BLAS's threads: a thread for each is faster.
+        with one_blas_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+            draws = list(pool.map(measure, range(seed, seed + num_draws)))
     return FewLabelResult(
         _mean_metrics(draws),
         FewLabelSettings(
@@ -180,19 +190,28 @@ def _cross_validate(
     Where no fold tells anything, it is 1.
     """
     folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
-    losses = np.zeros(len(FEW_LABEL_REGULARIZATIONS))
-    with warnings.catch_warnings():
-        # Of a class with fewer examples than there are folds.
-        warnings.simplefilter("ignore", UserWarning)
-        parts = list(folds.split(inputs, labels))
-    for inside, outside in parts:
-        if (labels[inside] == labels[inside[0]]).all():
-            continue
-        problem = Problem(inputs[inside], labels[inside])
-        for number, fit in enumerate(problem.path(FEW_LABEL_REGULARIZATIONS)):
-            loss = fit.log_loss(inputs[outside], labels[outside])
-            losses[number] += loss * len(outside)
-    return FEW_LABEL_REGULARIZATIONS[int(np.argmin(losses))] if losses.any() else 1.0
+    parts = [
+        (inside, outside)
+        for inside, outside in folds.split(inputs, labels)
+        if (labels[inside] != labels[inside[0]]).any()
+    ]
+    paths = [
+        Problem(inputs[inside], labels[inside]).path(
+            FEW_LABEL_REGULARIZATIONS, ROUGH_TOLERANCE
+        )
+        for inside, _ in parts
+    ]
+    losses: dict[float, float] = {}
+    for fits in zip(*paths, strict=True):
+        loss = sum(
+            fit.log_loss(inputs[outside], labels[outside]) * len(outside)
+            for fit, (_, outside) in zip(fits, parts, strict=True)
+        )
+        # As on a validation split, weaker regularization is not tried any more.
+        if losses and loss >= min(losses.values()):
+            break
+        losses[fits[0].C] = loss
+    return min(losses, key=lambda C: losses[C]) if any(losses.values()) else 1.0
 
 
 def _mean_metrics(draws: list[FewLabelDraw]) -> FewLabelMetrics:

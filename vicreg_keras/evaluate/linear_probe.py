@@ -13,7 +13,12 @@ import numpy as np
 from vicreg_keras.evaluate import accuracy
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.few_labels import draw_labeled
-from vicreg_keras.evaluate.logistic import Logistic, Problem, mean_and_std
+from vicreg_keras.evaluate.logistic import (
+    ROUGH_TOLERANCE,
+    Logistic,
+    Problem,
+    mean_and_std,
+)
 from vicreg_keras.evaluate.records import Result
 
 # Values of C, from strong to weak regularization.
@@ -185,7 +190,7 @@ def fit_head(
     final = fit
     if labeled is None:
         labels = np.concatenate([train_labels, validation_labels])
-        final = Problem(inputs, labels).fit(fit.C, fit)
+        final = Problem(inputs, labels, similar=problem).fit(fit.C, fit)
     validation_scores = fit.scores(validation_inputs, num_classes)
     return FittedHead(
         LinearHead(mean, scale, *final.coefficients(num_classes)),
@@ -204,7 +209,8 @@ def _choose_regularization(
     """Chooses C by log loss on validation examples.
 
     C goes from strong to weak regularization, each fit starting at the one before, and
-    stops once the log loss no longer falls: the weakest take longest.
+    stops once the log loss no longer falls: the weakest take longest. To compare them
+    rough fits do; the best is then fitted to the end.
 
     Args:
         problem: The training examples' problem.
@@ -214,7 +220,7 @@ def _choose_regularization(
     Returns:
         The best fit, and the log loss of each C that was tried.
     """
-    fits = problem.path(REGULARIZATIONS)
+    fits = problem.path(REGULARIZATIONS, ROUGH_TOLERANCE)
     best = next(fits)
     log_losses = {best.C: best.log_loss(inputs, labels)}
     for fit in fits:
@@ -222,4 +228,4 @@ def _choose_regularization(
         if log_losses[fit.C] >= log_losses[best.C]:
             break
         best = fit
-    return best, log_losses
+    return problem.fit(best.C, best), log_losses

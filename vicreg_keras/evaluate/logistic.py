@@ -10,10 +10,11 @@ likely, which takes one product of the inputs with themselves.
 import concurrent.futures
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import cholesky, get_blas_funcs, solve_triangular
 from scipy.optimize import OptimizeResult, minimize
 from scipy.special import log_softmax
 from threadpoolctl import ThreadpoolController
@@ -21,6 +22,9 @@ from threadpoolctl import ThreadpoolController
 from vicreg_keras.evaluate.accuracy import log_loss
 
 TOLERANCE = 1e-4  # Of the largest norm of a class's gradient of the mean loss.
+# Enough to compare values of C: it moves log losses by about 1e-4, where they differ by
+# 1e-2, in two thirds of the iterations (benchmarks/LOG.md, 2026-11-26, 100 classes).
+ROUGH_TOLERANCE = 1e-3
 MAX_ITERATIONS = 300  # Of L-BFGS, for one C.
 
 _BLOCK_SIZE = 1024  # Examples that stay in a core's cache from one product to the next.
@@ -104,17 +108,29 @@ def mean_and_std(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), scale.astype(np.float32)
 
 
+def one_blas_thread() -> AbstractContextManager:
+    """Returns a context in which BLAS uses one thread, for callers with their own."""
+    return _BLAS.limit(limits=1)
+
+
 class Problem:
     """Multinomial logistic regression of inputs, prepared once for every C.
 
     Args:
         inputs: `(N, D)` float32, standardized.
         labels: `(N,)` integers, at least two classes.
+        similar: A problem whose inputs are most of these; its second moments, which
+            take about ten iterations to compute, only set the pace.
     """
 
     # Coefficients are `(D + 1, K)` float64, the biases last.
 
-    def __init__(self, inputs: np.ndarray, labels: np.ndarray):
+    def __init__(
+        self,
+        inputs: np.ndarray,
+        labels: np.ndarray,
+        similar: "Problem | None" = None,
+    ):
         self.classes, self.targets = np.unique(labels, return_inverse=True)
         self.basis = None
         with _BLAS.limit(limits=None if _is_large(inputs) else 1):
@@ -123,10 +139,15 @@ class Problem:
                 # span the problem is the same, and smaller.
                 self.basis = np.linalg.qr(inputs.T)[0]  # (D, N)
                 inputs = inputs @ self.basis
-            self.second_moments = _second_moments(inputs)
+            if similar is not None and self.basis is None and similar.basis is None:
+                self.second_moments = similar.second_moments
+            else:
+                self.second_moments = _second_moments(inputs)
         self.inputs: np.ndarray = inputs
 
-    def path(self, values: Iterable[float]) -> Iterator[Logistic]:
+    def path(
+        self, values: Iterable[float], tolerance: float | None = None
+    ) -> Iterator[Logistic]:
         """Yields a fit for each value of C, each starting at the fit before.
 
         From strong to weak regularization that is quicker than starting anew. Each fit
@@ -134,13 +155,19 @@ class Problem:
 
         Args:
             values: Values of C, ascending.
+            tolerance: See `fit`.
         """
         fit = None
         for value in values:
-            fit = self.fit(value, fit)
+            fit = self.fit(value, fit, tolerance)
             yield fit
 
-    def fit(self, C: float, start: Logistic | None = None) -> Logistic:
+    def fit(
+        self,
+        C: float,
+        start: Logistic | None = None,
+        tolerance: float | None = None,
+    ) -> Logistic:
         """Fits with an L2 penalty on weights, not biases.
 
         Too few iterations are not warned about; see `converged` of the fit.
@@ -148,10 +175,14 @@ class Problem:
         Args:
             C: Inverse regularization, as scikit-learn has it.
             start: A fit to start from; one on other classes is ignored.
+            tolerance: Largest norm of a class's gradient of the mean loss; by default
+                `TOLERANCE`.
         """
+        tolerance = TOLERANCE if tolerance is None else tolerance
         num_threads = (os.cpu_count() or 1) if _is_large(self.inputs) else 1
         with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-            search = _Search(self, C, pool.map if num_threads > 1 else map)
+            apply = pool.map if num_threads > 1 else map
+            search = _Search(self, C, tolerance, apply)
             # Products this narrow gain nothing from BLAS's own threads.
             with _BLAS.limit(limits=1):
                 result = minimize(
@@ -163,9 +194,9 @@ class Problem:
                     options={"maxiter": MAX_ITERATIONS, "gtol": 0, "ftol": 0},
                 )
                 # Otherwise the last point that was tried may not be the best.
-                if search.gradient_norm > TOLERANCE:
+                if search.gradient_norm > tolerance:
                     search(result.x)
-        converged = search.gradient_norm <= TOLERANCE
+        converged = search.gradient_norm <= tolerance
         weights, biases = search.coefficients[:-1], search.coefficients[-1]
         if self.basis is not None:
             weights = self.basis @ weights.astype(self.basis.dtype)
@@ -187,6 +218,7 @@ class _Search:
     Args:
         problem: Inputs and labels.
         C: Inverse regularization, as scikit-learn has it.
+        tolerance: See `Problem.fit`.
         apply: `map`, or one that distributes parts of the inputs over threads.
 
     Attributes:
@@ -194,8 +226,8 @@ class _Search:
         gradient_norm: Largest norm of a class's gradient there.
     """
 
-    def __init__(self, problem: Problem, C: float, apply: _Map):
-        self._problem, self._apply = problem, apply
+    def __init__(self, problem: Problem, C: float, tolerance: float, apply: _Map):
+        self._problem, self._tolerance, self._apply = problem, tolerance, apply
         num_classes = len(problem.classes)
         # Of two classes, scikit-learn penalizes the difference of the weights, whose
         # square is twice the sum of their squares.
@@ -261,7 +293,7 @@ class _Search:
 
     def stop_when_flat(self, intermediate_result: OptimizeResult) -> None:
         """Ends L-BFGS; it is called after each iteration, at the last point."""
-        if self.gradient_norm <= TOLERANCE:
+        if self.gradient_norm <= self._tolerance:
             raise StopIteration
 
     def scaled(self, coefficients: np.ndarray) -> np.ndarray:
@@ -277,13 +309,17 @@ class _Search:
 def _second_moments(inputs: np.ndarray) -> np.ndarray:
     """Mean outer product `(D + 1, D + 1)` of the inputs with a one appended.
 
+    Only the lower triangle is filled, which is all that a Cholesky factor needs.
+
     The products have the inputs' precision, their sum is in float64.
     """
     total = np.zeros((inputs.shape[1] + 1,) * 2)
     for first in range(0, len(inputs), 4096):
         part = inputs[first : first + 4096]
         part = np.pad(part, ((0, 0), (0, 1)), constant_values=1)
-        total += part.T @ part
+        # BLAS's syrk, half the work of a product, wants columns side by side.
+        syrk = get_blas_funcs("syrk", (part,))
+        total += syrk(1.0, part.T, trans=0, lower=1)
     return total / len(inputs)
 
 
