@@ -1,8 +1,11 @@
 """The context: everything once, and only when it is asked for."""
 
+import numpy as np
 import pytest
 
+from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.errors import InputError
+from vicreg_keras.models.table_encoder import make_table_encoder
 from vicreg_keras.modes.context import Context, open_context
 from vicreg_keras.settings import DataOptions, Settings
 
@@ -56,3 +59,24 @@ def test_output_without_a_run_needs_a_path(context, tmp_path):
     assert alone.output(str(tmp_path / "a.npz"), "b.npz") == tmp_path / "a.npz"
     with pytest.raises(InputError, match="Expected output=PATH"):
         alone.output(None, "b.npz")
+
+
+def test_the_columns_of_a_keras_file_are_matched_by_name(tmp_path):
+    lines = [f"{i % 7 / 2},{'red' if i % 3 else 'blue'}" for i in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["age,color", *lines]))
+    swapped = [",".join(line.split(",")[::-1]) for line in ["age,color", *lines]]
+    (tmp_path / "b.csv").write_text("\n".join([*swapped, "amber,1"]))
+    dataset = load_dataset(f"csv:{tmp_path}/a.csv")
+    encoder = make_table_encoder(dataset.columns, dataset.table_statistics, (8, 4))
+    encoder.save(tmp_path / "encoder.keras")
+    data = DataOptions(dataset=f"csv:{tmp_path}/b.csv")
+    context = open_context(Settings(), data, None, str(tmp_path / "encoder.keras"))
+    assert context.dataset.columns == dataset.columns
+    examples = {
+        name: example
+        for split in context.dataset.splits.values()
+        for name, example in zip(split.names, split.read(), strict=True)
+    }
+    for name, example in zip(dataset.train.names, dataset.train.read(), strict=True):
+        np.testing.assert_array_equal(examples[name], example)
+    np.testing.assert_array_equal(examples["row/40"], [1, np.nan])

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from vicreg_keras.data.dataset import Dataset, Split
 from vicreg_keras.errors import InputError, NonFiniteError
+from vicreg_keras.models.saved_encoder import known_of
 from vicreg_keras.models.table_encoder import make_input_encoder
 
 Encoder = Callable[..., tf.Tensor]
@@ -209,14 +210,14 @@ def check_columns(encoder: Encoder, dataset: Dataset) -> None:
     """Checks that a table has the columns that the encoder was trained on.
 
     Args:
-        encoder: Its `card` is compared where it has one.
+        encoder: See `known_of`; another encoder is not checked.
         dataset: The dataset.
 
     Raises:
         InputError: If names, categories or formats differ, or their order does.
     """
-    card = getattr(encoder, "card", None)
-    if card is not None and card.schema.columns != dataset.columns:
+    known = known_of(encoder)
+    if known is not None and known.columns != dataset.columns:
         raise InputError(
             "Expected the columns and categories that the encoder was trained on. "
             f"Received: dataset={dataset.name} with others. Train both on one table."

@@ -8,7 +8,9 @@ import keras
 import tensorflow as tf
 
 from vicreg_keras.data.card import DataCard
+from vicreg_keras.data.sources.base import Known
 from vicreg_keras.errors import InputError, file_errors
+from vicreg_keras.models.table_encoder import TableInputs
 from vicreg_keras.workdir.versions import saved_model_folder
 
 # Among the assets of a SavedModel.
@@ -45,6 +47,21 @@ def load_encoder(path: str | os.PathLike) -> keras.layers.Layer:
     encoder = getattr(model, "encoder", model)
     encoder.trainable = False
     return encoder
+
+
+def known_of(encoder: keras.layers.Layer) -> Known | None:
+    """Returns how the data of an encoder was read, where the encoder tells.
+
+    Args:
+        encoder: A `SavedEncoder`, or a `keras.Model` of a table.
+    """
+    card = getattr(encoder, "card", None)
+    if card is not None:
+        return card.schema.known
+    for layer in getattr(encoder, "layers", ()):
+        if isinstance(layer, TableInputs):
+            return Known(columns=layer.columns)
+    return None
 
 
 def variables_of(encoder: keras.layers.Layer) -> list[tf.Variable]:

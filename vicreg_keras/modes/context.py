@@ -29,7 +29,7 @@ from vicreg_keras.evaluate.linear_probe import (
 from vicreg_keras.evaluate.records import Record, RecordT, to_json
 from vicreg_keras.figures.examples import Tile
 from vicreg_keras.figures.style import Figure, save
-from vicreg_keras.models.saved_encoder import load_encoder
+from vicreg_keras.models.saved_encoder import known_of, load_encoder
 from vicreg_keras.models.table_encoder import make_input_encoder
 from vicreg_keras.report.tables import tables
 from vicreg_keras.settings import DataOptions, Settings
@@ -235,10 +235,9 @@ def open_context(
             "Expected workdir=RUN or saved_model=PATH, the encoder to evaluate. "
             "Received: workdir=None, saved_model=None."
         )
-    card = getattr(encoder, "card", None)
-    dataset = open_dataset(data, settings.seed, card.schema.known if card else None)
+    dataset = open_dataset(data, settings.seed, known_of(encoder))
     check_example_shape(encoder, dataset.example_shape)
-    _print_differences(card, dataset, run)
+    _print_differences(getattr(encoder, "card", None), dataset, run)
     make_encoder = None
     # Only a run's settings tell what its encoder was before training.
     if run is not None and not saved_model:

@@ -15,8 +15,8 @@ class DataOptions(Options):
 
     dataset: str = option(
         "digits",
-        "Images: digits (always there), folder:PATH (JPEG and PNG, subfolders are "
-        "classes), npz:PATH, or a name of tensorflow-datasets such as cifar10. Tables: "
+        "Images: digits (always there), folder:PATH (subfolders are classes), "
+        "npz:PATH, or a name of tensorflow-datasets such as cifar10. Tables: "
         "csv:PATH, parquet:PATH, npz:PATH, digits_table, breast_cancer, wine, iris.",
         group="data",
     )
