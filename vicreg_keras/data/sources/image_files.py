@@ -17,6 +17,7 @@ from vicreg_keras.data.sources.images import (
     POOL,
     Header,
     decode_images,
+    ignore_pillow_warnings,
     max_deep_value,
     read_header,
 )
@@ -173,6 +174,7 @@ def read_headers(
     Returns:
         A header for each file, `None` where there is none.
     """
+    ignore_pillow_warnings()
     headers: list[Header | None] = []
     for path in progress_bar("Reading headers", " files", len(paths), paths):
         try:

@@ -36,11 +36,6 @@ _IMAGE = (f"a readable {KINDS} image", "Replace or remove this file")
 CHUNK = 512
 POOL = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 
-# Pillow warns without a file's name, of what it can read all the same. A filter for
-# good: `warnings.catch_warnings` is not safe where several threads decode.
-for _category in (UserWarning, Image.DecompressionBombWarning):
-    warnings.filterwarnings("ignore", category=_category, module=r"PIL\.")
-
 
 class Header(NamedTuple):
     """What is known of an image file before it is decoded.
@@ -124,6 +119,7 @@ def decode_images(
     Raises:
         InputError: If a file cannot be decoded, or has another size.
     """
+    ignore_pillow_warnings()
     images = np.empty((len(files), *image_shape), np.uint8)
     num_threads = os.cpu_count() or 1
 
@@ -140,6 +136,16 @@ def decode_images(
 
     list(POOL.map(decode_every, range(num_threads)))  # Raises what a thread raised.
     return images
+
+
+def ignore_pillow_warnings() -> None:
+    """Silences Pillow about what it reads all the same; it would not name the file.
+
+    Unlike `warnings.catch_warnings`, which is not safe where several threads decode, a
+    filter stays; the end of another's context takes it back, so that it is set anew.
+    """
+    for category in (UserWarning, Image.DecompressionBombWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"PIL\.")
 
 
 def check_same_size(
