@@ -71,6 +71,13 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path_factory, monkeypatch):
+    # Not the user's; also of processes that a test starts.
+    folder = str(tmp_path_factory.getbasetemp() / "cache")
+    monkeypatch.setenv("VICREG_KERAS_CACHE", folder)
+
+
+@pytest.fixture(autouse=True)
 def _seeds():
     import keras
 

@@ -97,6 +97,17 @@ class Context:
         """The encoder's linear head."""
         return self.fitted_head.head
 
+    @property
+    def feature_caches(self) -> dict[str, FeatureCache]:
+        """Features by split of the encoder, and of each baseline that there is.
+
+        Keys are those of `records.NAMES`.
+        """
+        caches = {"encoder": self.features, "untrained": self.untrained_features}
+        if input_size_problem(self.dataset) is None:
+            caches["raw_input"] = self.input_features
+        return {name: cache for name, cache in caches.items() if cache is not None}
+
     def each(self, splits: Sequence[str]) -> Iterator[tuple[str, list[Features]]]:
         """Yields features of the encoder, and of each baseline in turn.
 
@@ -106,12 +117,8 @@ class Context:
         Yields:
             A key of `records.NAMES`, and features in the order of `splits`.
         """
-        caches = {"encoder": self.features, "untrained": self.untrained_features}
-        if input_size_problem(self.dataset) is None:
-            caches["raw_input"] = self.input_features
-        for name, features in caches.items():
-            if features is not None:
-                yield name, [features[split] for split in splits]
+        for name, cache in self.feature_caches.items():
+            yield name, [cache[split] for split in splits]
 
     @property
     def class_names(self) -> tuple[str, ...]:

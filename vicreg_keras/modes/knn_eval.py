@@ -1,7 +1,8 @@
 """The mode `knn_eval`: accuracy of the weighted kNN classifier, beside baselines."""
 
 from vicreg_keras.evaluate.features import SPLITS
-from vicreg_keras.evaluate.knn import KnnEvalRecord, knn_eval
+from vicreg_keras.evaluate.knn import KnnEvalRecord, KnnResult, knn_eval
+from vicreg_keras.modes.baselines import evaluate_each
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import KnnEvalOptions
 
@@ -20,10 +21,12 @@ def run(context: Context, options: KnnEvalOptions) -> KnnEvalRecord:
         InputError: If the dataset has no labels or no test split.
     """
     num_classes, _ = context.num_classes, context.test
-    results = {
-        name: knn_eval(*features, num_classes=num_classes)
-        for name, features in context.each(SPLITS)
-    }
+    results = evaluate_each(
+        context,
+        SPLITS,
+        KnnResult,
+        lambda _, splits: knn_eval(*splits, num_classes=num_classes),
+    )
     record = context.record(KnnEvalRecord, split="test", results=results)
     context.log_metrics(record)
     return record

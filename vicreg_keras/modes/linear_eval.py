@@ -5,13 +5,17 @@ the same splits. Raw input is always evaluated by `cached`, as SGD at the learni
 of representations tells nothing about it.
 """
 
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.augmented_probe import augmented_probe
-from vicreg_keras.evaluate.features import SPLITS, input_size_problem
+from vicreg_keras.evaluate.features import SPLITS, Features, input_size_problem
 from vicreg_keras.evaluate.few_labels import few_label_probe
 from vicreg_keras.evaluate.linear_eval import (
     LinearEvalRecord,
@@ -19,12 +23,16 @@ from vicreg_keras.evaluate.linear_eval import (
     chance,
 )
 from vicreg_keras.evaluate.linear_probe import linear_probe
+from vicreg_keras.evaluate.records import NAMES
 from vicreg_keras.figures.examples import confusion, mistake_grid
 from vicreg_keras.figures.text_table import percent
+from vicreg_keras.modes.baselines import evaluate_each
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import LinearEvalOptions
 
 _NUM_MISTAKES = 24
+# Training numbers times classes of a step that takes seconds.
+_LONG_STEP = 2**25
 
 
 def run(context: Context, options: LinearEvalOptions) -> LinearEvalRecord:
@@ -42,44 +50,19 @@ def run(context: Context, options: LinearEvalOptions) -> LinearEvalRecord:
             images.
     """
     dataset, protocol = context.dataset, options.protocol
-    num_classes, _ = context.num_classes, context.test
+    _ = context.class_names, context.test  # Refused before any work.
     if dataset.columns is not None and protocol != "cached":
         raise InputError(
             "Expected protocol=cached for tables: the others crop and flip images. "
             f"Received: protocol={protocol}."
         )
-    encoders = {"encoder": context.encoder}
-    if context.untrained_encoder is not None:
-        encoders["untrained"] = context.untrained_encoder
-    results = {}
-    for name, splits in context.each(SPLITS):
-        train, validation, test = splits
-        cached = augmented = few_labels = None
-        if name == "raw_input" or protocol != "augmented":
-            fitted = context.fitted_head if name == "encoder" else None
-            cached = linear_probe(*splits, num_classes=num_classes, fitted=fitted)
-        if name in encoders and protocol != "cached":
-            augmented = augmented_probe(
-                encoders[name],
-                dataset.train,
-                validation,
-                test,
-                num_classes=num_classes,
-                epochs=options.probe_epochs,
-                seed=context.seed,
-            )
-        if options.few_labels:
-            few_labels = few_label_probe(
-                train,
-                test,
-                num_classes=num_classes,
-                labels_per_class=options.few_labels,
-                num_draws=options.few_label_seeds,
-                seed=context.seed,
-            )
-        results[name] = LinearEvalResult(
-            cached=cached, augmented=augmented, few_labels=few_labels
-        )
+    results = evaluate_each(
+        context,
+        SPLITS,
+        LinearEvalResult,
+        lambda name, splits: _evaluate(context, options, name, splits),
+        few_labels=(options.few_labels, options.few_label_seeds),
+    )
     record = context.record(
         LinearEvalRecord,
         protocol=protocol,
@@ -91,6 +74,55 @@ def run(context: Context, options: LinearEvalOptions) -> LinearEvalRecord:
     if context.run is not None and protocol != "augmented":
         _draw(context)
     return record
+
+
+def _evaluate(
+    context: Context, options: LinearEvalOptions, name: str, splits: Sequence[Features]
+) -> LinearEvalResult:
+    """Evaluates the encoder or a baseline by each protocol."""
+    train, validation, test = splits
+    num_classes, protocol = context.num_classes, options.protocol
+    cached = augmented = few_labels = None
+    if name == "raw_input" or protocol != "augmented":
+        with _step(f"{NAMES[name]}, cached probe", train, num_classes):
+            fitted = context.fitted_head if name == "encoder" else None
+            cached = linear_probe(*splits, num_classes=num_classes, fitted=fitted)
+    encoders = {"encoder": context.encoder, "untrained": context.untrained_encoder}
+    if name in encoders and protocol != "cached":
+        augmented = augmented_probe(
+            encoders[name],
+            context.dataset.train,
+            validation,
+            test,
+            num_classes=num_classes,
+            epochs=options.probe_epochs,
+            seed=context.seed,
+        )
+    if options.few_labels:
+        with _step(f"{NAMES[name]}, few labels", train, num_classes):
+            few_labels = few_label_probe(
+                train,
+                test,
+                num_classes=num_classes,
+                labels_per_class=options.few_labels,
+                num_draws=options.few_label_seeds,
+                seed=context.seed,
+            )
+    return LinearEvalResult(cached=cached, augmented=augmented, few_labels=few_labels)
+
+
+@contextlib.contextmanager
+def _step(what: str, train: Features, num_classes: int) -> Iterator[None]:
+    """Says what takes a while, and then how long it took."""
+    num_examples, width = train.representations.shape
+    if num_examples * width * num_classes < _LONG_STEP:
+        yield
+        return
+    sizes = f"{num_examples:,} x {width:,} numbers, {num_classes} classes"
+    print(f"{what}: {sizes} ...", end="", flush=True)
+    start = time.monotonic()
+    yield
+    print(f" {time.monotonic() - start:.0f} s", flush=True)
 
 
 def _draw(context: Context) -> None:

@@ -13,6 +13,7 @@ from vicreg_keras.evaluate.features import (
 from vicreg_keras.evaluate.index import NeighborIndex
 from vicreg_keras.figures.examples import neighbor_grid
 from vicreg_keras.figures.style import save
+from vicreg_keras.modes.baselines import evaluate_each
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import RetrieveOptions
 from vicreg_keras.workdir.files import folder_name, write_file
@@ -94,14 +95,17 @@ def evaluate(context: Context, options: RetrieveOptions) -> retrieval.RetrieveRe
     num_classes, test = context.num_classes, context.test
     index = open_index(context, options.index, options.search_parameters)
     exact = index.factory_string == "Flat"
-    results = {}
-    for name, (*database, queries) in context.each(SPLITS):
-        results[name] = retrieval.retrieval_eval(
+
+    def evaluate_one(name, splits):
+        *database, queries = splits
+        return retrieval.retrieval_eval(
             concatenate_features(database),
             queries,
             num_classes=num_classes,
             index=None if exact or name != "encoder" else index,
         )
+
+    results = evaluate_each(context, SPLITS, retrieval.RetrievalMetrics, evaluate_one)
     comparison = None
     if not exact:
         comparison = retrieval.compare_index(
