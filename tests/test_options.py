@@ -87,7 +87,14 @@ def test_a_flag_without_effect_is_refused(arguments, part):
 def test_flags_of_a_run_are_defaults_of_later_modes(tmp_path):
     run = RunFolder(tmp_path)
     given = recipe.Settings(encoder="tiny", batch_size=64, crop_scale=(0.5, 1.0))
-    data = DataOptions(drop_columns=("Income, USD", "id"), dataset="csv:t.csv")
+    names = ("Income, USD", 'say "x"', " e ", "größe", "two\nlines", "c=d", "#h", "--i")
+    data = DataOptions(
+        dataset="csv:t.csv",
+        drop_columns=names[:1],
+        numeric_columns=names,
+        categorical_columns=(),
+        label_column="two\nlines, with \"quotes\" and 'more' ",
+    )
     texts = options.to_flags(data, given)
     run.check_flags({**texts, "mode": "pretrain", "workdir": str(tmp_path)})
     command = ["main.py", "--mode=spectrum", f"--workdir={tmp_path}"]

@@ -75,17 +75,19 @@ def replace(texts: pa.Array, pattern: str, replacement: str) -> pa.Array:
     return pa.compute.replace_substring_regex(texts, pattern, replacement)
 
 
-def parse_plain(texts: pa.Array) -> np.ndarray:
+def parse_plain(texts: pa.Array, *, only_times: bool = False) -> np.ndarray:
     """Parses plain cells: numbers, true and false (1 and 0), times in days since 1970.
 
     Args:
         texts: `(N,)` without blanks around them.
+        only_times: Whether numbers and truth values are none of these.
 
     Returns:
         float64 `(N,)`, NaN for a cell that is none of these.
     """
     values = np.full(len(texts), np.nan)
-    for pattern, parse in ((NUMBER, _numbers), (TRUTH, _truth), (TIME, _days)):
+    kinds = ((TIME, _days), (NUMBER, _numbers), (TRUTH, _truth))
+    for pattern, parse in kinds[:1] if only_times else kinds:
         chosen = matches(texts, pattern).fill_null(False)
         if pa.compute.any(chosen).as_py():
             values[_numpy(chosen)] = parse(texts.filter(chosen))

@@ -23,7 +23,8 @@ class Column:
     Attributes:
         name: The name in the table's header.
         categories: Names in the order of their codes, or `None` for numbers.
-        format: How its numbers are written, in words; empty for plain ones.
+        format: How its numbers are written, in words; empty for plain ones. Of times it
+            starts with "dates" or "times", and no other numbers are taken.
         rewrites: Pairs of a regular expression (RE2) and a replacement, applied to each
             cell in turn, that turn its numbers into plain ones and its times into those
             of ISO 8601.
@@ -33,6 +34,11 @@ class Column:
     categories: tuple[str, ...] | None = None
     format: str = ""
     rewrites: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_time(self) -> bool:
+        """Whether its numbers are written as dates or times alone."""
+        return self.format.startswith(("dates", "times"))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Column":

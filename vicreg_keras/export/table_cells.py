@@ -52,14 +52,15 @@ def decode_cells(cells: tf.Tensor, columns: Sequence[Column]) -> tf.Tensor:
     categorical = groups.pop(None, [])
     plain, numeric, parts = [], [], []
     for rewrites, places in groups.items():
-        some = tf.gather(tf.where(missing, "0", cells), places, axis=1)
+        some = tf.gather(cells, places, axis=1)
         for pattern, replacement in rewrites:
             some = tf.strings.regex_replace(some, pattern, replacement)
         plain.append(some)
         numeric += places
     if numeric:
-        names = [columns[place].name for place in numeric]
-        parts.append(_numbers(tf.concat(plain, axis=1), names))
+        some = [columns[place] for place in numeric]
+        ignored = tf.gather(missing, numeric, axis=1)
+        parts.append(_numbers(tf.concat(plain, axis=1), ignored, some))
     if categorical:
         some = tf.gather(cells, categorical, axis=1)
         parts.append(_codes(some, [columns[place].categories for place in categorical]))
@@ -78,11 +79,16 @@ def encode_cells(examples: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
     """
     cells = np.full(examples.shape, "", object)
     for (row, place), value in np.ndenumerate(examples):
-        categories = columns[place].categories
-        if not np.isnan(value):
-            cells[row, place] = (
-                _scientific(value) if categories is None else categories[int(value)]
-            )
+        column = columns[place]
+        if np.isnan(value):
+            continue
+        if column.categories is not None:
+            cells[row, place] = column.categories[int(value)]
+        elif column.is_time:
+            microseconds = round(float(value) * SECONDS_PER_DAY * 1e6)
+            cells[row, place] = str(np.datetime64(microseconds, "us"))
+        else:
+            cells[row, place] = _scientific(value)
     return cells
 
 
@@ -104,8 +110,8 @@ def _codes(cells, categories):
     return tf.where(found < 0, float("nan"), found)
 
 
-def _numbers(cells, names):
-    """Numbers `(batch, num_columns)`, float32, of plain cells."""
+def _numbers(cells, missing, columns):
+    """Numbers `(batch, num_columns)`, float32, of plain cells and of missing ones."""
     is_number = tf.strings.regex_full_match(cells, NUMBER)
     is_truth = tf.strings.regex_full_match(cells, TRUTH)
     is_time = tf.strings.regex_full_match(cells, TIME)
@@ -114,13 +120,15 @@ def _numbers(cells, names):
     truth = tf.cast(tf.strings.length(cells) == len("true"), tf.float64)
     values = tf.where(is_truth, truth, tf.where(is_time, days, numbers))
     values = tf.cast(values, tf.float32)
-    good = (is_number | is_truth | (is_time & exists)) & tf.math.is_finite(values)
+    only_times = np.array([column.is_time for column in columns])
+    good = (is_time & exists) | ((is_number | is_truth) & ~only_times)
+    good = missing | (good & tf.math.is_finite(values))
     # The first cell that is none of these, and its column.
     bad = tf.argmax(tf.cast(tf.reshape(~good, [-1]), tf.int32))
     message = tf.strings.join(
         [
             "Expected numbers, true, false or times in the column ",
-            tf.constant(list(names))[bad % len(names)],
+            tf.constant([column.name for column in columns])[bad % len(columns)],
             ". Received: ",
             tf.strings.substr(tf.reshape(cells, [-1])[bad], 0, 40, "UTF8_CHAR"),
             ". Check the cells, or leave them empty.",

@@ -9,6 +9,11 @@ from vicreg_keras.settings.options import Options, option
 PATH_SCHEMES = ("csv", "folder", "npz", "parquet")
 
 
+def column_name(text: str) -> str:
+    """Returns a column's name as it is read: blanks and line ends are one blank."""
+    return " ".join(text.replace("\ufeff", " ").split())
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataOptions(Options):
     """Which dataset is read, and how it is split; see `load_dataset`."""
@@ -86,6 +91,15 @@ class DataOptions(Options):
         group="data",
         fixed=False,
     )
+
+    def __post_init__(self):
+        if self.label_column is not None:
+            # Frozen, and one line in a flag file.
+            object.__setattr__(self, "label_column", column_name(self.label_column))
+        for name in ("drop_columns", "categorical_columns", "numeric_columns"):
+            names = tuple(map(column_name, getattr(self, name)))
+            object.__setattr__(self, name, names)
+        super().__post_init__()
 
     def path(self, *, is_folder: bool = False) -> pathlib.Path:
         """Returns the path that `dataset` names, as in `csv:PATH`.

@@ -79,10 +79,13 @@ _CODES = (
     *("NOK", "DKK", "PLN", "CZK", "HUF", "RON", "BRL", "MXN", "ZAR", "KRW", "SGD"),
     *("HKD", "TRY", "RUB", "ILS", "THB", "TWD", "IDR", "MYR", "PHP", "AED", "SAR"),
 )
-_CURRENCY = rf"(?P<currency>\pL{{0,3}}\p{{Sc}}|{'|'.join(_CODES)}|Rs\.?|kr\.?|Fr\.?)"
+_SIGNS = rf"[A-Za-z]{{0,3}}\p{{Sc}}|{'|'.join(_CODES)}|Rs\.?|kr\.?|Fr\.?"
+_CURRENCY = rf"(?P<currency>{_SIGNS})"
 _DIGITS = r"[\d.,' ]*\d"
+# Letters, and other characters; classes of Unicode would take a millisecond each time.
+_LETTER = r"A-Za-z%\x{80}-\x{10FFFF}"
 # A text behind a number; `e5` is an exponent.
-_UNIT = rf"^[+-]?{_DIGITS}\.? ?(?P<unit>(?:[\pL%‰°º\"″′'µ].*)?)$"
+_UNIT = rf"^[+-]?{_DIGITS}\.? ?(?P<unit>(?:[{_LETTER}\"'].*)?)$"
 _MAGNITUDES = {"k": 3, "K": 3, "M": 6, "mn": 6, "Mn": 6, "mio": 6, "Mio": 6}
 _MAGNITUDES |= {"B": 9, "bn": 9, "Bn": 9, "T": 12}
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
@@ -94,9 +97,9 @@ _LAKHS = r"^[+-]?(?:[1-9]\d?(?:,\d{2})*,\d{3}|\d{1,3})(?:\.\d*)?$"
 _NAMES = {",": "commas", ".": "points", " ": "spaces", "'": "apostrophes"}
 # What looks like one of the numbers above, on its own.
 WRITTEN_NUMBER = (
-    rf"^[(+-]?\s?{_CURRENCY.replace('?P<currency>', '?:')}?\s?[(+-]?"
+    rf"^[(+-]?\s?(?:{_SIGNS})?\s?[(+-]?"
     r"(?:\d+(?:[.,]\d+)?|\.\d+|\d{1,3}(?:[., ']\d{2,3})+(?:[.,]\d+)?)(?:[eE][+-]?\d+)?"
-    r"\s?(?:\p{Sc}|[\pL%‰°µ][^\s\d]{0,7}\d?)?\)?-?$"
+    rf"\s?(?:\p{{Sc}}|[{_LETTER}][^\s\d]{{0,7}}\d?)?\)?-?$"
 )
 
 
@@ -111,6 +114,8 @@ def number_format(texts: pa.Array, *, decimal_comma: bool = False) -> Format | N
         Their format, or `None` if they are no numbers of one kind.
     """
     cells = Rewriter(texts)
+    if not cells.all(r"\d|[٠-٩۰-۹०-९０-９]"):
+        return None
     if any(cells.any(f"[{zero}-{chr(ord(zero) + 9)}]") for zero in _ZEROS):
         for digit in range(10):
             others = "".join(chr(ord(zero) + digit) for zero in _ZEROS)

@@ -77,15 +77,20 @@ def as_text(
 
 
 def parse_text(
-    cells: pa.ChunkedArray, rewrites: Sequence[tuple[str, str]]
+    cells: pa.ChunkedArray,
+    rewrites: Sequence[tuple[str, str]],
+    *,
+    only_times: bool = False,
 ) -> np.ndarray:
     """Returns text as float64, NaN for what is no number or time once rewritten."""
+    if not rewrites:
+        return parse_plain(cells.combine_chunks(), only_times=only_times)
     encoded = cells.combine_chunks().dictionary_encode()
     texts = encoded.dictionary  # Each text is parsed once.
     for pattern, replacement in rewrites:
         texts = replace(texts, pattern, replacement)
     indices = encoded.indices.fill_null(len(texts)).to_numpy()
-    return np.append(parse_plain(texts), np.nan)[indices]
+    return np.append(parse_plain(texts, only_times=only_times), np.nan)[indices]
 
 
 def parse_typed(

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from vicreg_keras.data.cells import TIME, parse_plain
+from vicreg_keras.data.cells import parse_plain
 from vicreg_keras.data.sources.cell_formats import Format, Rewriter
 
 _MONTHS = (
@@ -55,6 +55,8 @@ _HALF_DAYS = (
     ),
 )
 _ZONES = ((r" ?(?:UTC|GMT|Z)$", "Z"), (r" ([+-]\d{2}:?\d{2})$", r"\1"))
+# What every date or time has.
+_HINT = r"\d[/.:年]\d|\d{4}|\d-\d|(?i:[ap]\.?m\.?$)|[a-zA-Z]-\d|\d-[a-zA-Z]"
 # What looks like a date or a time, on its own.
 WRITTEN_TIME = (
     r"^(?:\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d{2})|\d{4}[/.-]\d{1,2}[/.-]\d{1,2}"
@@ -75,12 +77,14 @@ def date_format(texts: pa.Array) -> Format | None:
         and month can't be told apart.
     """
     cells = Rewriter(texts)
-    if not cells.all(r"\d[/.:年]\d|\d{4}|\d-\d|(?i:[ap]\.?m\.?$)|\pL-\d|\d-\pL"):
+    if not cells.all(r"\d") or not cells.all(
+        r"\d[/.:年]\d|\d{4}|\d-\d|(?i:[ap]\.?m\.?$)|[a-zA-Z]-\d|\d-[a-zA-Z]"
+    ):
         return None
     try:
         name = _date(cells)
     except _UndecidedError as error:
-        return Format("", problem=str(error))
+        return Format("", problem=f"{error}, such as {texts[0].as_py()!r},")
     if name is None:
         return None
     for rewrite in _PADDING:
@@ -93,8 +97,12 @@ def date_format(texts: pa.Array) -> Format | None:
                 cells.rewrite(*rewrite)
         for rewrite in _ZONES:
             cells.rewrite(*rewrite)
-    if not cells.all(TIME) or np.isnan(parse_plain(cells.texts)).any():
+    bad = np.isnan(parse_plain(cells.texts))
+    if bad.mean() > 0.5 or (bad.any() and not name.startswith("dates")):
         return None
+    if bad.any():
+        text = texts[int(bad.argmax())].as_py()
+        return Format("", problem=f"{name}, of which {text!r} is none,")
     return Format(name, tuple(cells.rewrites))
 
 

@@ -111,12 +111,17 @@ def infer_column(
     if form is None:
         return _read_categories(name, cells, kind)
     if form.problem:
-        example = cells.drop_null()[0].as_py()
-        problem = f"{form.problem}, such as {example!r}, in column {name!r}"
+        problem = f"{form.problem} in column {name!r}"
         return ReadColumn(Column(name), _all_missing(cells), problem=problem)
     column = Column(name, None, form.name, form.rewrites)
     values = as_float32(parse_text(cells, form.rewrites), where, name)
-    note = ("", "") if not form.name else (form.name, _example(cells, form))
+    bad = np.isnan(values) & cells.is_valid().to_numpy()
+    if bad.any():
+        row = int(bad.argmax())
+        date = f"{cells[row].as_py()!r} in row/{row} of column {name!r}"
+        problem = f"{date}, which does not exist"
+        return ReadColumn(column, values, problem=problem)
+    note = (form.name, _example(cells, form)) if form.rewrites else ("", "")
     is_identifier = not (kind or form.rewrites or _any(cells, r"[-:a-zA-Z]"))
     is_identifier = is_identifier and identifies(cells)
     return ReadColumn(column, values, note, is_identifier=is_identifier)
@@ -150,12 +155,12 @@ def read_known_column(
             else f"{unknown[0].as_py()!r} in {len(unknown):,} cells",
         )
         return ReadColumn(column, values, note)
-    if pa.types.is_integer(cells.type) and column.rewrites:
+    if pa.types.is_integer(cells.type) and (column.rewrites or column.is_time):
         cells = cells.cast(pa.string())  # As 20200131, which is a date.
     if cells.type != pa.string():
         values = parse_typed(cells, name, where)
     else:
-        values = parse_text(cells, column.rewrites)
+        values = parse_text(cells, column.rewrites, only_times=column.is_time)
         bad = np.isnan(values) & cells.is_valid().to_numpy()
         if bad.any():
             row = int(bad.argmax())
@@ -179,7 +184,7 @@ def _find_format(cells: pa.ChunkedArray, kind: str, decimal_comma: bool):
     # 20200131 is a number that may be meant as a date.
     if pattern == NUMBER and kind != "numbers" and not _any(cells, r"^.{0,7}$|\D|.{9}"):
         return date_format(cells.drop_null().unique()) or Format("")
-    return Format("")
+    return Format("times" if pattern == TIME else "")
 
 
 def _read_categories(name: str, cells: pa.ChunkedArray, kind: str) -> ReadColumn:
@@ -221,6 +226,8 @@ def _read_categories(name: str, cells: pa.ChunkedArray, kind: str) -> ReadColumn
 
 def _describe_numberlike(name, cells, num_distinct):
     """A note and a problem about text of which some looks like numbers or times."""
+    if not _any(cells, r"\d"):
+        return ("", ""), ""
     num_present = len(cells) - cells.null_count
     for pattern, kind in (
         *_PLAIN_KINDS,

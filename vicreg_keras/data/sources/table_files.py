@@ -16,6 +16,7 @@ from tqdm.utils import CallbackIOWrapper
 from vicreg_keras.data.cells import MISSING_CELL, NUMBER, TIME, matches, strip_text
 from vicreg_keras.data.sources.base import progress_bar, quoted
 from vicreg_keras.errors import InputError, file_errors
+from vicreg_keras.settings.data import column_name
 
 _BLOCK_BYTES = 4 * 2**20
 # Of a Parquet file, read at once.
@@ -42,11 +43,6 @@ _EXPECTED = {
 KINDS = tuple(_EXPECTED)
 # Fewer names that are numbers in ascending order may be there by chance.
 _MIN_ASCENDING = 8
-
-
-def column_name(text: str) -> str:
-    """Returns a column's name as it is read: blanks and line ends are one blank."""
-    return " ".join(text.replace("\ufeff", " ").split())
 
 
 class TableFile:

@@ -24,7 +24,7 @@ from vicreg_keras.data.sources.table_columns import (
     infer_column,
     read_known_column,
 )
-from vicreg_keras.data.sources.table_files import KINDS, TableFile, column_name
+from vicreg_keras.data.sources.table_files import KINDS, TableFile
 from vicreg_keras.data.sources.table_labels import read_labels
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
@@ -72,7 +72,7 @@ def load_table(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
             f"names. Received: header={options.header}. Leave header out."
         )
     file = TableFile(path, kind, options.header)
-    label = None if options.label_column is None else column_name(options.label_column)
+    label = options.label_column
     columns, examples, left_out, notes = (
         _infer(file, options, label)
         if known.columns is None
@@ -148,8 +148,8 @@ def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Source:
 def _infer(file, options, label):
     """Columns, examples, what is left out and notes of a table of its own."""
     names = _example_columns(file, options, label)
-    kinds = dict.fromkeys(map(column_name, options.categorical_columns), "categories")
-    kinds |= dict.fromkeys(map(column_name, options.numeric_columns), "numbers")
+    kinds = dict.fromkeys(options.categorical_columns, "categories")
+    kinds |= dict.fromkeys(options.numeric_columns, "numbers")
     index = [name for name in names if _INDEX.fullmatch(name) and name not in kinds]
     read = [name for name in names if name not in index]
     columns, identifiers = [], []
@@ -179,13 +179,12 @@ def _infer(file, options, label):
         raise _problem_error(file, problems)
     examples = examples[:, : len(columns)]
     chosen = _choose_identifiers(examples, identifiers, len(read))
+    if kept := [columns[i].name for i in identifiers if i not in chosen]:
+        notes["whole numbers that never repeat, kept as numbers"] = (kept, "")
     if chosen:
         omitted["whole numbers that never repeat"] = [columns[i].name for i in chosen]
         examples = np.delete(examples, chosen, axis=1)
-        columns = [one for i, one in enumerate(columns) if i not in set(chosen)]
-    elif identifiers:
-        same = [columns[i].name for i in identifiers]
-        notes["whole numbers that never repeat, kept as numbers"] = (same, "")
+        columns = [one for i, one in enumerate(columns) if i not in chosen]
     if not columns:
         raise InputError(
             f"Expected a column to learn from. Received: {file.path} with columns "
@@ -281,9 +280,8 @@ def _row_names(examples: np.ndarray) -> list[str]:
 
 def _example_columns(file: TableFile, options: DataOptions, label: str) -> list[str]:
     """The columns that an example is made of."""
-    dropped = [column_name(name) for name in options.drop_columns]
-    numeric = [column_name(name) for name in options.numeric_columns]
-    categorical = [column_name(name) for name in options.categorical_columns]
+    dropped, numeric = options.drop_columns, options.numeric_columns
+    categorical = options.categorical_columns
     named = [*dropped, *numeric, *categorical, *([] if label is None else [label])]
     _check_columns_exist(
         file.path,
@@ -296,7 +294,8 @@ def _example_columns(file: TableFile, options: DataOptions, label: str) -> list[
         raise InputError(
             "Expected a label_column that is not dropped, and at least one column "
             f"beside those left out. Received: label_column={label!r}, drop_columns="
-            f"{dropped}, {file.path} with columns {quoted(file.names)}. Drop fewer."
+            f"{list(dropped)}, {file.path} with columns {quoted(file.names)}. Drop "
+            "fewer."
         )
     if both := set(categorical) & set(numeric):
         raise InputError(

@@ -1,0 +1,313 @@
+"""Columns by name, what is left out, headers, delimiters and labels of a table."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from tests.data.sources.conftest import LETTERS, NUM_ROWS, NUMBERS, csv_of, read_csv
+from vicreg_keras.data.columns import Column
+from vicreg_keras.data.dataset import load_dataset
+from vicreg_keras.data.sources.base import Known
+from vicreg_keras.data.sources.tables import load_table
+from vicreg_keras.errors import InputError
+from vicreg_keras.settings import DataOptions
+
+PRICES = ['"$1,200.50"', "$5", "-", "$7"]
+
+
+def names_of(source):
+    return [column.name for column in source.columns]
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A table, and how it was read."""
+    text = csv_of(price=PRICES, color=["red", "blue"], day=["31/01/2020", "2/1/2020"])
+    return read_csv(tmp_path / "a.csv", text)
+
+
+def read_known(path, text, columns, **options):
+    path.write_text(text)
+    options = DataOptions(dataset=f"csv:{path}", **options)
+    return load_table(options, Known(columns))
+
+
+def test_columns_are_known_by_name_and_categories_by_value(tmp_path, trained):
+    text = csv_of(
+        more=["x", "y"],
+        day=["31/01/2020", "02/01/2020"],
+        color=["red", "blue"],
+        y=["b", "a"],
+        price=["1200.5", "$5.00", "none", "$7"],
+    )
+    text += "x,1/1/2020,amber,a,9\n"
+    source = read_known(tmp_path / "b.csv", text, trained.columns, label_column="y")
+    assert source.columns == trained.columns
+    examples = source.train.read()
+    np.testing.assert_array_equal(examples[:-1], trained.train.read())
+    assert np.isnan(examples[-1, 1]) and examples[-1, 0] == 9
+    assert source.left_out == ("column 'more' (not in the training data)",)
+    (note,) = source.notes
+    assert note == (
+        "column 'color': categories that training did not have count as missing, "
+        "'amber' in 1 cells"
+    )
+    assert source.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("price,color\n1,red\n", {}, "columns of the training data.*without 'day'"),
+        (
+            "price,color,day\n1,red,2020\n",
+            {},
+            "dates, day first in column 'day'.*'2020' in row/0",
+        ),
+        (
+            "price,color,day\n1,red,1/1/2020\n",
+            {"label_column": "color"},
+            "label_column that the encoder was not trained on",
+        ),
+    ],
+)
+def test_what_is_not_of_the_training_data_is_refused(
+    tmp_path, trained, text, options, message
+):
+    with pytest.raises(InputError, match=message):
+        read_known(tmp_path / "b.csv", text, trained.columns, **options)
+
+
+def test_a_column_that_was_dropped_may_be_missing_later(tmp_path, trained):
+    text = csv_of(price=PRICES, color=["red", "blue"], day=["31/01/2020", "2/1/2020"])
+    options = {"drop_columns": ("id",), "numeric_columns": ("n",)}
+    source = read_known(tmp_path / "b.csv", text, trained.columns, **options)
+    np.testing.assert_array_equal(source.train.read(), trained.train.read())
+
+
+def test_columns_keep_all_through_json(trained):
+    import dataclasses
+    import json
+
+    for column in trained.columns:
+        config = json.loads(json.dumps(dataclasses.asdict(column)))
+        assert Column.from_config(config) == column
+
+
+# What is left out, and said.
+
+
+def test_row_numbers_identifiers_and_empty_columns_are_left_out(tmp_path):
+    columns = {
+        "": NUMBERS,
+        "Unnamed: 0.1": NUMBERS,
+        "id": [n + 1000 for n in NUMBERS],
+        "key": LETTERS,
+        "nothing": ["NA"],
+        "x": [n / 7 for n in NUMBERS],
+        "y": ["u", "v"],
+    }
+    source = read_csv(tmp_path / "a.csv", csv_of(**columns), label_column="y")
+    assert names_of(source) == ["x"]
+    assert source.left_out == (
+        "2 columns 'Unnamed: 0', 'Unnamed: 0.1' (row numbers, as pandas writes them)",
+        "column 'key' (text that never repeats; categorical_columns=key keeps it)",
+        "column 'nothing' (nothing)",
+        "column 'id' (whole numbers that never repeat; numeric_columns=id keeps it)",
+    )
+    kept = {"numeric_columns": ("id", "Unnamed: 0"), "categorical_columns": ("key",)}
+    source = read_csv(tmp_path / "a.csv", csv_of(**columns), label_column="y", **kept)
+    assert names_of(source) == ["Unnamed: 0", "id", "key", "x"]
+    path = tmp_path / "a.parquet"
+    table = {"x": np.arange(40) / 7, "__index_level_0__": np.arange(40)}
+    pa.parquet.write_table(pa.table(table), path)
+    source = load_table(DataOptions(dataset=f"parquet:{path}"))
+    assert names_of(source) == ["x"] and "__index_level_0__" in source.left_out[0]
+
+
+def test_many_columns_of_distinct_whole_numbers_are_measurements(tmp_path):
+    random = np.random.default_rng(0)
+    counts = {f"gene {i}": random.permutation(1000)[:NUM_ROWS] for i in range(8)}
+    source = read_csv(tmp_path / "a.csv", csv_of(row=NUMBERS, **counts))
+    assert names_of(source) == list(counts)
+    (note,) = source.notes
+    assert note.startswith("8 columns 'gene 0'") and "never repeat, kept" in note
+    assert source.left_out[0].startswith("column 'row'")
+
+
+def test_columns_that_are_written_alike_share_a_note(tmp_path):
+    columns = {f"p{i}": ["$5", '"$1,000"'] for i in range(9)}
+    source = read_csv(tmp_path / "a.csv", csv_of(**columns))
+    (note,) = source.notes
+    assert note.startswith("9 columns 'p0', 'p1', 'p2', 'p3', 'p4', ...: numbers with")
+
+
+def test_all_problems_of_a_table_are_in_one_line(tmp_path):
+    text = csv_of(
+        a=["1", "x"], b=["01/02/2020", "2/3/2020"], **{'"c, d"': ["5/6/2020"]}
+    )
+    with pytest.raises(InputError) as error:
+        read_csv(tmp_path / "a.csv", text, numeric_columns=("a",))
+    for part in (
+        "'x' in row/1 of column 'a'; ",
+        "such as '01/02/2020', in column 'b'; ",
+        "in column 'c, d'. Correct or empty such cells",
+        "categorical_columns='a,b,\"c, d\"'",
+        "drop_columns='a,b,\"c, d\"'",
+    ):
+        assert part in str(error.value)
+
+
+# Headers, delimiters and encodings.
+
+IRIS = "5.1,3.5,1.4,0.2,Iris-setosa\n4.9,3.0,1.4,0.2,Iris-setosa\n6,2,4,1,Iris-x\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        IRIS,
+        "5,red\n6,blue\n",
+        "148,50\n85,31\n",
+        "male,22\nfemale,38\nmale,26\n",
+        "red,2020-01-31\nblue,2020-02-01\n",
+        "cat,small\ncat,large\ndog,small\n",
+    ],
+)
+def test_a_first_line_of_data_is_refused_or_read_without_header(tmp_path, text):
+    with pytest.raises(InputError, match=r"looks like data|each column once") as error:
+        read_csv(tmp_path / "a.csv", text * 9)
+    assert "header=none" in str(error.value)
+    source = read_csv(tmp_path / "a.csv", text * 9, header="none")
+    assert len(source.train) == 9 * len(text.splitlines())
+    assert names_of(source)[0] == "column_0"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["0", "1", "2"],
+        ["label", *map(str, range(64))],
+        ["country", "1990", "1995", "2000"],
+        ["y", *(f"{400 + i / 2}" for i in range(20))],
+        ["name", "2020"],
+        ["", "0"],
+        ["city", "2020-01-01", "2020-02-01", "2020-03-01"],
+    ],
+    ids=str,
+)
+def test_names_may_be_numbers_in_order(tmp_path, names):
+    cells = [[n / 7 + i for n in NUMBERS] for i in range(len(names))]
+    source = read_csv(
+        tmp_path / "a.csv", csv_of(**dict(zip(names, cells, strict=True)))
+    )
+    assert names_of(source) == [name for name in names if name]
+
+
+def test_without_a_header_columns_are_numbered(tmp_path):
+    options = {"header": "none", "label_column": "column_4"}
+    source = read_csv(tmp_path / "iris.data", IRIS * 9, **options)
+    assert names_of(source) == [f"column_{i}" for i in range(4)]
+    assert source.class_names == ("Iris-setosa", "Iris-x")
+    dataset = load_dataset(f"csv:{tmp_path}/iris.data", **options)
+    lines = "".join(line.rsplit(",", 1)[0] + "\n" for line in IRIS.splitlines())
+    (tmp_path / "more.csv").write_text(lines)
+    more = dataset.load_user_examples(str(tmp_path / "more.csv"))
+    np.testing.assert_array_equal(more.read(), source.train.read([0, 1, 2]))
+    pa.parquet.write_table(pa.table({"a": [1.5, 2.5]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="no header for dataset=parquet"):
+        load_dataset(f"parquet:{tmp_path}/a.parquet", header="none")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|", ","])
+def test_delimiters(tmp_path, delimiter):
+    cells = ['"a"', '"b; c, d"', "e f", "1", "x", "2.5", "2", '"y;|,"', "3.5"]
+    lines = [delimiter.join(cells[i : i + 3]) for i in (0, 3, 6)]
+    source = read_csv(tmp_path / "a.csv", "\ufeff" + "\r\n".join(lines))
+    assert names_of(source) == ["a", "b; c, d", "e f"]
+    assert source.columns[1].categories == ("x", "y;|,")
+    assert (delimiter == ",") == (not source.notes)
+
+
+def test_commas_of_a_file_with_semicolons_are_decimal(tmp_path):
+    source = read_csv(tmp_path / "a.csv", "a;b\n1,250;x\n2,500;y\n")
+    np.testing.assert_array_equal(source.train.read()[:, 0], [1.25, 2.5])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n1,2\n".encode("utf-16"), "text in UTF-16"),
+        ("a,b\n1,2\n".encode("utf-16-be"), "null characters, as text in UTF-16"),
+        (b"PK\x03\x04" + b"x" * 99, "as Excel's workbooks are"),
+        (b"PAR1" + b"x" * 99, "it is a Parquet file"),
+        ("a,b\n1,2\nü,3\n".encode("cp1252"), "0xfc in line 3 is not UTF-8"),
+    ],
+)
+def test_encodings_are_named(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        read_csv(tmp_path / "a.csv", content)
+
+
+@pytest.mark.parametrize(
+    "name", ["Income, USD", 'say "x"', " e ", "größe", "two\nlines", "c=d", "#h", "--i"]
+)
+def test_names_of_any_characters(tmp_path, name):
+    quoted = '"' + name.replace('"', '""') + '"'
+    text = (
+        f"a,{quoted},b,{quoted}2\n".replace('"2', '2"') + "1,u,3.5,x\n2,v,2.5,y\n" * 9
+    )
+    options = {"label_column": name, "categorical_columns": (f"{name}2", "a")}
+    source = read_csv(tmp_path / "a.csv", text, **options)
+    assert source.class_names == ("u", "v")
+    assert source.columns[0].categories == ("1", "2")
+    options = {"label_column": f"{name}2", "drop_columns": (name,)}
+    assert names_of(read_csv(tmp_path / "a.csv", text, **options)) == ["a", "b"]
+
+
+# Labels.
+
+
+def test_rows_without_a_label_are_trained_on(tmp_path):
+    cells = ["u", "", "v", "NA", "", "u", "v", ""]
+    text = csv_of(a=[n / 7 for n in NUMBERS], y=cells)
+    source = read_csv(tmp_path / "a.csv", text, label_column="y")
+    assert source.class_names == ("u", "v")
+    assert source.train.labels.tolist() == [0, 1, 0, 1] * 5
+    assert source.train.names[:3] == ("row/0", "row/2", "row/5")
+    assert source.unlabeled.names[:3] == ("row/1", "row/3", "row/4")
+    assert source.unlabeled.labels is None and len(source.unlabeled) == 20
+    np.testing.assert_array_equal(
+        source.unlabeled.read([0, 1])[:, 0], np.float32([1 / 7, 3 / 7])
+    )
+    assert source.notes[0].startswith("20 of 40 rows have no 'y'")
+    dataset = load_dataset(f"csv:{tmp_path}/a.csv", label_column="y")
+    sizes = [len(s) for s in (dataset.train, dataset.validation, dataset.test)]
+    assert sum(sizes) == 20 and len(dataset.pretraining) == sizes[0] + 20
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes", "note"),
+    [
+        (["1.0", "2.0"], ("1", "2"), ""),
+        (["1", "2", ""], ("1", "2"), "13 of 40 rows"),
+        (["none", "mild"], ("mild", "none"), "'none' is a class"),
+        (["+", "-"], ("+", "-"), "'-' is a class"),
+        (["Cat", "cat", "dog"], ("Cat", "cat", "dog"), "differ in capitals"),
+    ],
+    ids=str,
+)
+def test_classes(tmp_path, cells, classes, note):
+    text = csv_of(a=[n / 7 for n in NUMBERS], y=cells)
+    source = read_csv(tmp_path / "a.csv", text, label_column="y")
+    assert source.class_names == classes
+    assert note in " ".join(source.notes) and bool(note) == bool(source.notes)
+
+
+def test_labels_that_are_a_quantity_are_said(tmp_path):
+    lines = [f"{n / 7},{n // 2}" for n in range(600)]
+    text = "\n".join(["a,price", *lines])
+    source = read_csv(tmp_path / "a.csv", text, label_column="price")
+    (note,) = source.notes
+    assert "looks like a regression target: 300 whole numbers in 600 rows" in note
