@@ -96,7 +96,7 @@ def test_flags_of_a_run_are_defaults_of_later_modes(tmp_path):
         label_column="two\nlines, with \"quotes\" and 'more' ",
     )
     texts = options.to_flags(data, given)
-    run.check_flags({**texts, "mode": "pretrain", "workdir": str(tmp_path)})
+    run.write_flags({**texts, "mode": "pretrain", "workdir": str(tmp_path)})
     command = ["main.py", "--mode=spectrum", f"--workdir={tmp_path}"]
     request = cli.parse([*command, "--dataset=csv:other.csv"])
     assert request.mode == "spectrum"

@@ -34,7 +34,7 @@ def make_run(tmp_path_factory, dataset):
         keras.utils.set_random_seed(weights_seed)
         run = RunFolder(tmp_path_factory.mktemp("runs") / "run")
         run.create()
-        run.check_flags(SETTINGS | changed)
+        run.write_flags(SETTINGS | changed)
         export_savedmodel(make_encoder("tiny", (8, 8, 3)), run.encoder, (8, 8, 3))
         if with_index:
             open_index(Context(load_encoder(run.path), dataset, run))

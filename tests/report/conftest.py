@@ -278,7 +278,7 @@ def make_run(tmp_path):
         run = RunFolder(tmp_path / name)
         run.create()
         given = {"dataset": "sevens", "encoder": "tiny", "seed": "0", "epochs": "4"}
-        run.check_flags(given | {"workdir": str(run.path)} | settings)
+        run.write_flags(given | {"workdir": str(run.path)} | settings)
         run.write_environment(precision="float32", seed=0)
         for record in _epochs(epochs, scale):
             run.append_metrics(to_json(record))

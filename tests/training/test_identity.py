@@ -218,6 +218,22 @@ def test_changed_data_is_refused(trained, run_main):
     assert out.startswith("Read 40 ")
 
 
+def test_the_same_data_may_be_elsewhere(trained, run_main):
+    root, kind, command = trained
+    shutil.copytree(root / "data", root / "moved", dirs_exist_ok=True)
+    moved = f"--dataset={kind}:{root / 'moved' / KINDS[kind][2]}"
+    status, _, err = run_main(*command, moved)
+    assert status == 0, err
+    write_other = KINDS[kind][1]
+    write_other(root / "moved", np.random.default_rng(0))
+    status, _, err = run_main(*command, moved)
+    shutil.rmtree(root / "moved")
+    assert status == 1
+    assert "where " in err
+    assert RunFolder(root / "run").read_flags()["dataset"] == moved.split("=", 1)[1]
+    assert run_main(*command)[0] == 0
+
+
 def test_a_run_goes_on_with_changed_data_where_asked(trained, run_main, tmp_path):
     root, kind, command = trained
     make, change, _, _ = KINDS[kind]

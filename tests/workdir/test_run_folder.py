@@ -108,8 +108,8 @@ def test_create_under_a_file_is_an_input_error(tmp_path, name):
     assert "\n" not in str(info.value)
 
 
-def test_check_flags_writes_flags_that_can_be_read_again(run):
-    run.check_flags(SETTINGS)
+def test_flags_can_be_read_again(run):
+    run.write_flags(SETTINGS)
     assert run.read_flags() == SETTINGS
     lines = run.flags.read_text().splitlines()
     assert lines == ["--epochs=10", "--learning_rate=0.3", "--mlp="]
@@ -119,46 +119,39 @@ def test_no_flags_without_a_run(tmp_path):
     assert RunFolder(tmp_path / "none").read_flags() == {}
 
 
-def test_check_flags_again_with_the_same_recipe(run):
-    run.check_flags(SETTINGS)
+@pytest.fixture
+def begun(run):
+    run.write_flags(SETTINGS)
     save_checkpoint(run)
-    run.check_flags(SETTINGS)
-    assert run.read_flags() == SETTINGS
+    return run
 
 
-def test_check_flags_by_another_recipe_is_refused_and_changes_nothing(run):
-    run.check_flags(SETTINGS)
-    save_checkpoint(run)
-    before = run.flags.read_text()
+def test_a_run_takes_the_flags_it_was_started_with(begun):
+    begun.check_flags(SETTINGS)
+
+
+def test_another_recipe_is_refused(begun):
     with pytest.raises(InputError) as info:
-        run.check_flags({**SETTINGS, "learning_rate": "0.5"})
+        begun.check_flags({**SETTINGS, "learning_rate": "0.5"})
     assert "(learning_rate=0.3)" in str(info.value)
     assert "Received: learning_rate=0.5." in str(info.value)
-    assert str(run.path) in str(info.value)
-    assert run.flags.read_text() == before
+    assert str(begun.path) in str(info.value)
 
 
-def test_check_flags_saves_flags_that_may_change(run):
-    run.check_flags(SETTINGS)
-    save_checkpoint(run)
-    run.check_flags({**SETTINGS, "epochs": "20"}, may_change=["epochs"])
-    assert run.read_flags() == {**SETTINGS, "epochs": "20"}
+def test_some_flags_may_change(begun):
+    begun.check_flags({**SETTINGS, "epochs": "20"}, may_change=["epochs"])
     with pytest.raises(InputError, match="Received: learning_rate=0.5"):
-        run.check_flags({**SETTINGS, "learning_rate": "0.5"}, may_change=["epochs"])
+        begun.check_flags({**SETTINGS, "learning_rate": "0.5"}, may_change=["epochs"])
 
 
-def test_check_flags_takes_any_flags_without_a_checkpoint(run):
-    run.check_flags(SETTINGS)
-    run.check_flags({**SETTINGS, "learning_rate": "0.5"})
-    assert run.read_flags() == {**SETTINGS, "learning_rate": "0.5"}
-
-
-def test_check_flags_refuses_a_flag_that_the_run_did_not_have(run):
-    run.check_flags(SETTINGS)
-    save_checkpoint(run)
+def test_a_flag_that_the_run_did_not_have_is_refused(begun):
     with pytest.raises(InputError, match="clip=none.* Received: clip=true"):
-        run.check_flags({**SETTINGS, "clip": "true"})
-    assert run.read_flags() == SETTINGS
+        begun.check_flags({**SETTINGS, "clip": "true"})
+
+
+def test_without_a_checkpoint_any_flags_are_taken(run):
+    run.write_flags(SETTINGS)
+    run.check_flags({**SETTINGS, "learning_rate": "0.5"})
 
 
 def test_environment_has_versions_and_facts_of_the_run(run):

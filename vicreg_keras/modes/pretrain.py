@@ -33,7 +33,7 @@ def run(
     folder.create()
     with folder.lock():
         _check_epochs(folder, settings)
-        check_recipe(folder, settings, data)
+        flags = check_recipe(folder, settings, data)
         card = first_card(folder, settings)
         result = pretrain(
             settings,
@@ -42,6 +42,7 @@ def run(
             index=options.index,
             search_parameters=options.search_parameters,
             on_changed_data=options.on_changed_data,
+            flags=flags,
         )
     if result.stopped_by:
         return 130

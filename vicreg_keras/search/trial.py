@@ -169,10 +169,15 @@ def train(task: Task, report: Report) -> RecipeMetrics:
             task, build_encoder(settings, make_schema(settings, dataset)), dataset
         )
     with run.lock():
-        check_recipe(run, settings, task.data)
+        flags = check_recipe(run, settings, task.data)
         reports = _Reports(task, dataset, report)
         trained = pretrain(
-            settings, dataset, run, extra_callbacks=[reports], export=task.test
+            settings,
+            dataset,
+            run,
+            flags=flags,
+            extra_callbacks=[reports],
+            export=task.test,
         )
         if trained.stopped_by:
             raise KeyboardInterrupt

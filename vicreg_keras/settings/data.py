@@ -24,6 +24,7 @@ class DataOptions(Options):
         "npz:PATH, or a name of tensorflow-datasets such as cifar10. Tables: "
         "csv:PATH, parquet:PATH, npz:PATH, digits_table, breast_cancer, wine, iris.",
         group="data",
+        fixed=False,  # The same data may be elsewhere: see `DataCard.fingerprint`.
     )
     data_dir: str | None = option(
         None,

@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -50,6 +50,7 @@ def pretrain(
     index: str = "Flat",
     search_parameters: str | None = None,
     on_changed_data: str = "refuse",
+    flags: Mapping[str, str] | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
     export: bool = True,
 ) -> PretrainResult:
@@ -65,6 +66,7 @@ def pretrain(
         on_changed_data: Whether a run whose data has changed since its last checkpoint
             is refused, or goes on (`"continue"`) after as many epochs of the new data,
             with the statistics of the data that it began with.
+        flags: Written to the run's `flags.flags` once the data is known to fit.
         extra_callbacks: Called before the usual callbacks, so that what they add to an
             epoch's logs is recorded with it.
         export: Whether the encoder is written as a SavedModel, which takes seconds.
@@ -91,6 +93,8 @@ def pretrain(
             f"epochs={settings.epochs}."
         )
     data = identity.identify(settings, dataset, run, on_changed_data)
+    if flags:
+        run.write_flags(flags)
     print(describe(dataset), flush=True)
     positives = prepare_positives(
         settings, dataset, run, index=index, search_parameters=search_parameters

@@ -5,13 +5,18 @@ from vicreg_keras.settings.options import free_names, to_flags
 from vicreg_keras.workdir.run_folder import RunFolder
 
 
-def check_recipe(run: RunFolder, settings: Settings, data: DataOptions) -> None:
-    """Writes a run's flags, or checks that they are those that it was started with.
+def check_recipe(
+    run: RunFolder, settings: Settings, data: DataOptions
+) -> dict[str, str]:
+    """Checks that a recipe is the one that a run was started with.
 
     Args:
         run: The run's folder. One without a checkpoint may be given any recipe.
         settings: The recipe.
-        data: Which dataset is trained on.
+        data: Which dataset is trained on; where it is may change.
+
+    Returns:
+        The flags of the recipe, as texts by name.
 
     Raises:
         InputError: If the folder belongs to another recipe.
@@ -19,3 +24,4 @@ def check_recipe(run: RunFolder, settings: Settings, data: DataOptions) -> None:
     texts = to_flags(data, settings)
     texts |= {"mode": "pretrain", "workdir": str(run.path)}
     run.check_flags(texts, may_change=free_names(data, settings) | {"mode", "workdir"})
+    return texts

@@ -99,7 +99,7 @@ class RunFolder:
     def check_flags(
         self, flags: Mapping[str, str], may_change: Iterable[str] = ()
     ) -> None:
-        """Writes the run's flags, or checks that they are those it was started with.
+        """Checks that flags are those that the run was started with.
 
         A folder without a checkpoint takes any flags.
 
@@ -112,6 +112,13 @@ class RunFolder:
         """
         if any(self.checkpoints.glob("*.index")):
             check_unchanged(self.path, self.read_flags(), flags, may_change)
+
+    def write_flags(self, flags: Mapping[str, str]) -> None:
+        """Writes the run's flags.
+
+        Args:
+            flags: Value, as text, of every flag of the recipe by name.
+        """
         lines = [f"--{name}={value}\n" for name, value in sorted(flags.items())]
         write_text(self.flags, "".join(lines))
 
