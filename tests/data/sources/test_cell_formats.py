@@ -61,6 +61,8 @@ NUMBERS = [
     (["1 234 567.5", "3"], [1234567.5, 3]),
     (["1.234.567", "1.234"], [1234567, 1234]),
     (["1.234", "5.678"], [1.234, 5.678]),
+    (["1,43E-01", "2,5e3"], [0.143, 2500]),
+    (["0,000", "12,000"], [0, 12000]),
     (["١٢", "٣٫٥"], [12, 3.5]),
     # Missing.
     (["1", "-", "—", ".", "none", "N/A", "#DIV/0!"], [1, *[NAN] * 6]),
@@ -86,6 +88,7 @@ TIMES = [
         ["Fri, 31 Jan 2020 12:00:00 GMT", "Wed, 01 Dec 1999 00:00:00 GMT"],
         [JAN + 0.5, OLD],
     ),
+    (["31. Januar 2020", "1. Dez. 1999"], [JAN, OLD]),
     (["2020-01", "2021-02"], [NEW, NEXT]),
     (["Jan 2020", "Feb 2021"], [NEW, NEXT]),
     (["Jan-20", "Feb-21"], [NEW, NEXT]),
@@ -193,6 +196,8 @@ MANY = [f"{number / 7:.3f}" for number in range(59)]
             "'7 g' in row/59 .*numbers of another kind",
             [*(f"{i} kg" for i in MANY), "7 g"],
         ),
+        ("'<0' and the like in column 'x'", [f"<{i}" for i in range(60)]),
+        ("'0x1' and the like", [f"{i}x{i + 1}" for i in range(60)]),
         ("'€7' in row/59", [*(f"${i}" for i in MANY), "€7"]),
         (
             "'31/12/2020' in row/59|some with the day first",

@@ -230,6 +230,16 @@ def test_delimiters(tmp_path, delimiter):
     assert (delimiter == ",") == (not source.notes)
 
 
+def test_excels_own_line_tells_the_delimiter(tmp_path):
+    source = read_csv(tmp_path / "a.csv", "sep=;\r\na;b\r\n1;x, y\r\n2;z, y\r\n")
+    assert names_of(source) == ["a", "b"]
+
+
+def test_blanks_between_cells_are_refused(tmp_path):
+    with pytest.raises(InputError, match="separated by blanks"):
+        read_csv(tmp_path / "a.csv", "a b c\n1 2 3\n4  5 6\n")
+
+
 def test_commas_of_a_file_with_semicolons_are_decimal(tmp_path):
     source = read_csv(tmp_path / "a.csv", "a;b\n1,250;x\n2,500;y\n")
     np.testing.assert_array_equal(source.train.read()[:, 0], [1.25, 2.5])

@@ -101,6 +101,11 @@ WRITTEN_NUMBER = (
     r"(?:\d+(?:[.,]\d+)?|\.\d+|\d{1,3}(?:[., ']\d{2,3})+(?:[.,]\d+)?)(?:[eE][+-]?\d+)?"
     rf"\s?(?:\p{{Sc}}|[{_LETTER}][^\s\d]{{0,7}}\d?)?\)?-?$"
 )
+# Numbers beside signs, of which no single number can be made: <5, 5±1, 5x7, 5'11".
+SIGNED_NUMBER = (
+    r"^[<>~≈≤≥=*]{0,2}\s?[+-]?\d+(?:[.,]\d+)?"
+    r"(?:\s?(?:±|\+/-|×|x|\*|/|:|'|\^|\()\s?\d+(?:[.,]\d+)?)*\s?[*+'\")]?$"
+)
 
 
 def number_format(texts: pa.Array, *, decimal_comma: bool = False) -> Format | None:
@@ -165,7 +170,7 @@ def _negative(cells):
 def _unit(cells):
     """The unit that is written behind all numbers; `None` for several."""
     units = set().union(*cells.parts(_UNIT))
-    units -= {unit for unit in units if re.fullmatch(r"[eE]\d+", unit)}
+    units -= {unit for unit in units if re.fullmatch(r"[eE][+-]?\d+", unit)}
     if units <= {""}:
         return ""
     first, *others = sorted(units, key=len)
@@ -208,7 +213,7 @@ def _style(cells, decimal_comma, is_euro):
 
 def _pattern(thousands, decimal):
     t, d = re.escape(thousands), re.escape(decimal)
-    grouped = rf"[1-9]\d{{0,2}}(?:{t}\d{{3}})+(?:{d}\d*)?"
+    grouped = rf"(?:[1-9]\d{{0,2}}(?:{t}\d{{3}})+|0(?:{t}000)+)(?:{d}\d*)?"
     return rf"^[+-]?(?:{grouped}|\d+{d}?\d*|{d}\d+){_EXPONENT}$"
 
 
@@ -219,6 +224,7 @@ def _rewrite_style(cells, thousands, decimal):
         groups = rf"{thousands}(\d{{3}})" * count
         number = "".join(rf"\{i}" for i in range(1, count + 3))
         cells.rewrite(rf"^([+-]?[1-9]\d{{0,2}}){groups}{tail}", number)
+    cells.rewrite(rf"^([+-]?0)(?:{thousands}000)+$", r"\1", only_if_any=True)
     if decimal == ",":
         cells.rewrite(rf"^([+-]?\d*),(\d*{_EXPONENT})$", r"\1.\2")
 

@@ -7,20 +7,22 @@ import pyarrow.compute
 from vicreg_keras.data.cells import parse_plain
 from vicreg_keras.data.sources.cell_formats import Format, Rewriter
 
+# In English and in German.
 _MONTHS = (
-    *("jan(?:uary)?", "feb(?:ruary)?", "mar(?:ch)?", "apr(?:il)?", "may", "june?"),
-    *("july?", "aug(?:ust)?", "sept?(?:ember)?", "oct(?:ober)?", "nov(?:ember)?"),
-    "dec(?:ember)?",
+    *("jan(?:uary?)?", "feb(?:ruary?)?", "m[aä]r(?:ch|z)?", "apr(?:il)?", "ma[iy]"),
+    *("jun[ei]?", "jul[iy]?", "aug(?:ust)?", "sept?(?:ember)?", "o[ck]t(?:ober)?"),
+    *("nov(?:ember)?", "de[cz](?:ember)?"),
 )
+_MONTH = "(?i)" + "|".join(_MONTHS)
 _WEEKDAY = "^(?i:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?i:day)?[.,]* "
 _YEAR, _DAY = r"(\d{4}|\d{2})", r"(\d{1,2})(?i:st|nd|rd|th)?"
 # What follows a date.
 _TAIL = r"((?:[T ,].*)?)$"
 _NAMED = (
-    (rf"^{_DAY}[ -/.,]*#(\d\d)[ -/.,]*{_YEAR}{_TAIL}", r"\3-\2-\1\4"),
+    (rf"^{_DAY}[ \-/.,]*#(\d\d)[ \-/.,]*{_YEAR}{_TAIL}", r"\3-\2-\1\4"),
     (rf"^#(\d\d)[ -]*{_DAY}(?:, ?| |-){_YEAR}{_TAIL}", r"\3-\1-\2\4"),
-    (rf"^(\d{{4}})[ -/.,]*#(\d\d)[ -/.,]*{_DAY}{_TAIL}", r"\1-\2-\3\4"),
-    (r"^#(\d\d)[ -/.,]*(\d{4})$", r"\2-\1-01"),
+    (rf"^(\d{{4}})[ \-/.,]*#(\d\d)[ \-/.,]*{_DAY}{_TAIL}", r"\1-\2-\3\4"),
+    (r"^#(\d\d)[ \-/.,]*(\d{4})$", r"\2-\1-01"),
     (r"^#(\d\d)[-'](\d{2})$", r"\2-\1-01"),
 )
 _YEAR_FIRST = (
@@ -113,7 +115,7 @@ def _date(cells):
         cells.rewrite(clock, r"1970-01-01 \1")
         return "times of day"
     cells.rewrite(_WEEKDAY, "", only_if_any=True)
-    if cells.all(r"(?i)jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"):
+    if cells.all(_MONTH):
         for number, month in enumerate(_MONTHS, start=1):
             cells.rewrite(rf"(?i){month}\.?", f"#{number:02}")
         return _first_that_fits(cells, _NAMED)

@@ -20,6 +20,7 @@ from vicreg_keras.data.cells import (
 )
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.sources.cell_formats import (
+    SIGNED_NUMBER,
     WRITTEN_NUMBER,
     Format,
     number_format,
@@ -202,8 +203,8 @@ def _read_categories(name: str, cells: pa.ChunkedArray, kind: str) -> ReadColumn
     elif kind != "categories":
         note, problem = _describe_numberlike(name, cells, num_distinct)
     if kind == "numbers":
-        odd, row = _first_without(cells, NUMBER)
-        problem = f"{odd!r} in row/{row} of column {name!r}"
+        row = pa.compute.index(matches(cells, NUMBER), False).as_py()
+        problem = f"{cells[row].as_py()!r} in row/{row} of column {name!r}"
     is_identifier = num_distinct == num_present > _MIN_IDENTIFIERS
     if not problem and is_identifier and kind != "categories":
         omitted = "text that never repeats"
@@ -233,34 +234,37 @@ def _describe_numberlike(name, cells, num_distinct):
         *_PLAIN_KINDS,
         (WRITTEN_NUMBER, "numbers of another kind"),
         (f"{TIME}|{WRITTEN_TIME}", "dates or times of another kind"),
+        (f"{WRITTEN_NUMBER}|{SIGNED_NUMBER}", "numbers of another kind"),
     ):
         fraction = pa.compute.mean(matches(cells, pattern).cast(pa.int8())).as_py()
         if fraction <= 0.5:
             continue
-        odd, row = _first_without(cells, pattern)
-        if odd is None:
-            shapes = replace(cells, r"\d+(?:[.]\d+)?", "#")
-            common = pa.compute.mode(
-                shapes.dictionary_encode().combine_chunks().indices
-            )
-            code = common[0]["mode"].as_py()
-            encoded = shapes.dictionary_encode().combine_chunks()
-            differs = pa.compute.not_equal(encoded.indices, code)
-            row = pa.compute.index(differs, True).as_py()
-            odd = cells[row].as_py()
+        row = _odd_row(cells, pattern)
+        odd = repr(cells[max(row, 0)].as_py()[:40])
         is_many = num_distinct > _MAX_NUMBERLIKE_CATEGORIES
-        if is_many or 2 * num_distinct > num_present:
+        if not (is_many or 2 * num_distinct > num_present):
+            return ("categories, since not all cells are numbers", odd), ""
+        if row < 0:
             return ("", ""), (
-                f"{odd[:40]!r} in row/{row} of column {name!r}, beside {kind} in "
-                f"{100 * fraction:.1f} % of its cells"
+                f"{odd} and the like in column {name!r}, which are no single numbers "
+                "or times"
             )
-        return ("categories, since not all cells are numbers", repr(odd[:40])), ""
+        return ("", ""), (
+            f"{odd} in row/{row} of column {name!r}, beside {kind} in "
+            f"{100 * fraction:.1f} % of its cells"
+        )
     return ("", ""), ""
 
 
-def _first_without(cells, pattern):
+def _odd_row(cells, pattern):
+    """The first row without a pattern, or that is written otherwise; -1 for none."""
     row = pa.compute.index(matches(cells, pattern), False).as_py()
-    return (None, -1) if row < 0 else (cells[row].as_py(), row)
+    if row >= 0:
+        return row
+    shapes = replace(cells, r"\d+(?:[.]\d+)?", "#").combine_chunks()
+    shapes = shapes.dictionary_encode().indices
+    common = pa.compute.mode(shapes)[0]["mode"]
+    return pa.compute.index(pa.compute.not_equal(shapes, common), True).as_py()
 
 
 def _all_missing(cells):

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -120,12 +121,15 @@ class TableFile:
     def _open_csv(self, header):
         with open(self.path, "rb") as file:
             head = file.read(_HEAD_BYTES)
-        delimiter = _sniff(head)
+        # Excel's own line, by which it tells the delimiter.
+        told = re.match(rb"(?:\xef\xbb\xbf)?sep=(.)\r?\n", head)
+        delimiter = told[1].decode() if told else _sniff(head)
         if delimiter != ",":
-            self.notes = (f"cells are separated by {_DELIMITERS[delimiter]}",)
+            name = _DELIMITERS.get(delimiter, repr(delimiter))
+            self.notes = (f"cells are separated by {name}",)
             self.has_decimal_commas = delimiter == ";"
         try:
-            table = _read_csv(self.path, delimiter, header)
+            table = _read_csv(self.path, delimiter, header, skip_rows=bool(told))
         except (pa.ArrowInvalid, UnicodeDecodeError):
             _check_encoding(self.path)
             raise
@@ -200,6 +204,10 @@ def _sniff(head: bytes) -> str:
             continue
         if len(set(rows[:20])) == 1 and rows[0] > 1:
             widths[delimiter] = rows[0]
+    lines = [line.split() for line in text.splitlines()[:20] if line.strip()]
+    blanks = {len(line) for line in lines}
+    if not widths and len(lines) > 1 and len(blanks) == 1 and blanks != {1}:
+        raise ValueError("cells are separated by blanks")
     return max(widths, key=widths.__getitem__) if widths else ","
 
 
@@ -216,11 +224,14 @@ def _check_encoding(path: pathlib.Path) -> None:
         ) from None
 
 
-def _read_csv(path: pathlib.Path, delimiter: str, header: str) -> pa.Table:
+def _read_csv(
+    path: pathlib.Path, delimiter: str, header: str, *, skip_rows: int
+) -> pa.Table:
     """All columns as text, as it is."""
     # One thread: only then do the parser's messages name lines.
     read = pa.csv.ReadOptions(
         use_threads=False,
+        skip_rows=skip_rows,
         block_size=_BLOCK_BYTES,
         autogenerate_column_names=header == "none",
     )
