@@ -110,6 +110,25 @@ def test_a_folder_in_a_folder(wrapper):
     assert sizes == {"train": 20, "validation": 20} and classes["train"] == ["a", "b"]
 
 
+def test_an_image_beside_the_folder_of_an_archive():
+    for inner in ("", "train/", "more/"):
+        found = read(":1", f"photos/{inner}a", f"photos/{inner}b")
+        assert found == (
+            {"train": 20},
+            AB,
+            ["1 image beside class folders: 000.png"],
+            [],
+        )
+    sizes, classes, left_out, _ = read(":1", "x/train/a", "x/train/b", "x/test/a")
+    assert sizes == {"train": 20, "test": 10} and len(left_out) == 1
+    assert read(":1", "all:20")[0] == {"train": 21}
+
+
+def test_splits_in_class_folders():
+    sizes, classes, _, (note,) = read("a/train", "a/test", "b/train", "b/test")
+    assert sizes == {"train": 40} and classes == AB and "a/test/ is part of" in note
+
+
 def test_a_folder_in_each_split():
     sizes, classes, left_out, _ = read("train/train/a", "train/train/b", "test/test/a")
     assert sizes == {"train": 20, "test": 10} and not left_out

@@ -93,6 +93,8 @@ def test_links(tmp_path):
     save(tmp_path / "bee" / "1.png")
     (tmp_path / "aaa").symlink_to(tmp_path / "bee")
     (tmp_path / "bee" / "loop").symlink_to(tmp_path)
+    (tmp_path / "ant" / "link").symlink_to(tmp_path / "bee")
+    os.mkfifo(tmp_path / "ant" / "pipe.png")
     source = load(tmp_path)
     assert source.class_names == ("ant", "bee") and len(source.train) == 2
     assert "aaa/ (a link to what is read)" in source.left_out

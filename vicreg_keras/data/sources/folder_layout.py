@@ -73,8 +73,8 @@ def lay_out(images: Sequence[Parts], *, has_labels: bool = True) -> Layout:
 
 def _find_splits(layout, images):
     """Fills `splits`; returns how many folders each is in."""
-    depth = _depth(images)
-    loose, folders = _grouped(images, depth)
+    depth, stray, inside = _descend(images)
+    loose, folders = _grouped(inside, depth)
     named = {name: _split_of(name) for name in folders}
     if not _have_splits(named, folders, depth):
         layout.splits["train"] = list(images)
@@ -83,7 +83,7 @@ def _find_splits(layout, images):
             for name, split in named.items()
             if split and len(folders) > 1 and not loose
         )
-        return {"train": depth}
+        return {"train": 0}
     has_train = "train" in named.values()
     names_of = collections.defaultdict(list)
     for name, split in named.items():
@@ -91,8 +91,7 @@ def _find_splits(layout, images):
             names_of[split].append(name)
         elif has_train:
             layout.left_out.append(
-                f"{len(folders[name]):,} images of {shown_name(name)}/, which is no "
-                "split"
+                f"{_count(folders[name])} of {shown_name(name)}/, which is no split"
             )
         else:
             layout.splits.setdefault("train", []).extend(folders[name])
@@ -103,8 +102,7 @@ def _find_splits(layout, images):
                 f"{_shown(names)}. Keep one of them, or give the others other names."
             )
         layout.splits[split] = folders[names[0]]
-    if loose:
-        layout.left_out.append(_stray(loose, "splits"))
+    layout.left_out.extend(_left_out(stray + loose, "splits"))
     depths = dict.fromkeys(layout.splits, depth + 1)
     return depths if has_train else {**depths, "train": depth}
 
@@ -118,7 +116,7 @@ def _have_splits(named, folders, depth):
         found = set(named.values()) - {None}
     if "train" in found:
         return len(found) > 1 or _only_train_has_classes(folders, named, depth)
-    if found and not others and len(folders) > 1:
+    if len(found) > 1 and not others:
         raise InputError(
             "Expected a folder of training images, such as train/, beside those of "
             f"other splits. Received: {_shown(folders)} alone. Add it, or give one of "
@@ -149,25 +147,22 @@ def _only_train_has_classes(folders, named, depth):
 def _find_classes(layout, depths):
     """Fills `classes`, unless the training split has none."""
     train = layout.splits["train"]
-    depth = _depth(train, depths["train"])
+    depth, stray, train = _descend(train, depths["train"])
     loose, folders = _grouped(train, depth)
-    if loose and folders:
-        where = _place(train, depth)
-        if len(loose) > _MAX_STRAY * len(train):
-            layout.notes.append(
-                f"no labels, as {len(loose):,} of {len(train):,} images {where} are "
-                "in no class folder"
-            )
-            folders = {}
-        else:
-            layout.left_out.append(_stray(loose, "class folders"))
-            layout.splits["train"] = _sorted(folders)
-    elif len(folders) == 1:
+    if len(folders) == 1:
         layout.notes.append(f"no labels, as there is one class, {_shown(folders)}")
-    if len(folders) > 1:
-        layout.classes["train"] = [
-            shown_name(name) for name in folders for _ in folders[name]
-        ]
+    elif folders and not _are_few(loose, train):
+        place = shown_name("/".join(train[0][:depth]))
+        layout.notes.append(
+            f"no labels, as {len(loose):,} of {len(train):,} images "
+            f"{f'in {place}/' if place else 'here'} are in no class folder"
+        )
+        folders = {}
+    elif folders:
+        layout.left_out.extend(_left_out(stray + loose, "class folders"))
+        layout.splits["train"] = _sorted(folders)
+        layout.classes["train"] = _class_names(folders)
+        layout.notes.extend(_inner_splits(folders, depth))
     for split in ("validation", "test"):
         if split in layout.splits:
             _find_known_classes(layout, split, depths[split], folders)
@@ -177,11 +172,11 @@ def _find_known_classes(layout, split, depth, train):
     """Fills the classes of a split by the class folders of `train`; it may go."""
     images = layout.splits[split]
     place = f"{shown_name('/'.join(images[0][:depth]))}/"
-    depth = _depth(images, depth, train)
-    loose, folders = _grouped(images, depth)
+    depth, stray, inside = _descend(images, depth, train)
+    loose, folders = _grouped(inside, depth)
     known = [name for name in folders if name in train]
     unknown = [name for name in folders if name not in train]
-    few = len(loose) <= _MAX_STRAY * len(images)
+    few = _are_few(loose, images)
     if len(train) == 1:  # Nothing to tell apart.
         return
     if not train:
@@ -202,36 +197,54 @@ def _find_known_classes(layout, split, depth, train):
         return
     if not known:
         del layout.splits[split]
-        layout.left_out.append(
-            f"{len(images):,} images of {place}, which has no class folders of train"
-            if unknown
-            else f"{len(images):,} images of {place}, which has no class folders"
-        )
+        which = "has no class folders of train" if unknown else "has no class folders"
+        layout.left_out.append(f"{_count(images)} of {place}, which {which}")
         return
-    if loose:
-        layout.left_out.append(_stray(loose, "class folders"))
+    layout.left_out.extend(_left_out(stray + loose, "class folders"))
     layout.splits[split] = _sorted(folders)
-    layout.classes[split] = [
-        shown_name(name) for name in folders for _ in folders[name]
-    ]
+    layout.classes[split] = _class_names(folders)
 
 
-def _depth(images: Sequence[Parts], depth: int = 0, known: Iterable[str] = ()) -> int:
-    """The number of folders that all images are in, before folders differ.
+def _inner_splits(folders, depth):
+    """A note of folders of classes that have splits in them."""
+    for images in folders.values():
+        for parts in images:
+            if len(parts) > depth + 2 and _split_of(parts[depth + 1]):
+                inner = shown_name("/".join(parts[depth : depth + 2]))
+                yield f"{inner}/ is part of a class; splits stand above class folders"
+                return
+
+
+def _descend(
+    images: Sequence[Parts], depth: int = 0, known: Iterable[str] = ()
+) -> tuple[int, list[Parts], Sequence[Parts]]:
+    """Finds the folder that holds several: that of an archive holds but one other.
 
     Args:
         images: Paths.
-        depth: A number that is known.
+        depth: Number of folders that all images are in.
         known: Names of folders that count however few they are.
+
+    Returns:
+        The number of folders that lead there, the few images beside these, and the
+        others.
     """
+    stray: list[Parts] = []
     while True:
-        names = {parts[depth] for parts in images}
-        if len(names) > 1 or names.intersection(known):
-            return depth
+        loose, folders = _grouped(images, depth)
+        if len(folders) != 1 or set(folders).intersection(known):
+            return depth, stray, images
+        (inside,) = folders.values()
         # An image directly in the only folder: that one may be a class.
-        if min(map(len, images)) <= depth + 2:
-            return depth
+        if min(map(len, inside)) == depth + 2 or not _are_few(loose, images):
+            return depth, stray, images
+        stray += loose
+        images = inside
         depth += 1
+
+
+def _are_few(loose, images):
+    return len(loose) <= _MAX_STRAY * len(images)
 
 
 def _grouped(images, depth):
@@ -266,19 +279,21 @@ def _sorted(folders):
     return [parts for images in folders.values() for parts in images]
 
 
-def _place(images, depth):
-    return f"in {shown_name('/'.join(images[0][:depth]))}/" if depth else "here"
+def _class_names(folders):
+    return [shown_name(name) for name, images in folders.items() for _ in images]
+
+
+def _count(images):
+    return f"{len(images):,} image{'s' if len(images) > 1 else ''}"
 
 
 def _shown(names):
     return ", ".join(f"{shown_name(name)}/" for name in sorted(names))
 
 
-def _stray(loose, beside):
-    names = [shown_name("/".join(parts)) for parts in loose]
-    more = ", ..." if len(names) > _MAX_NAMED else ""
-    plural = "s" if len(names) > 1 else ""
-    return (
-        f"{len(names):,} image{plural} beside {beside}: "
-        f"{', '.join(names[:_MAX_NAMED])}{more}"
-    )
+def _left_out(stray, beside):
+    """What is said of images beside folders, if there are any."""
+    if stray:
+        names = [shown_name("/".join(parts)) for parts in stray[:_MAX_NAMED]]
+        names += ["..."] * (len(stray) > _MAX_NAMED)
+        yield f"{_count(stray)} beside {beside}: {', '.join(names)}"

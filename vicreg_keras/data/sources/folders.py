@@ -21,7 +21,7 @@ from vicreg_keras.data.sources.image_files import (
 )
 from vicreg_keras.data.sources.images import SUFFIXES
 from vicreg_keras.data.split import Split
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.settings import DataOptions
 
 # What systems and archives put beside a user's files, in lower case.
@@ -172,23 +172,29 @@ def list_files(root: pathlib.Path) -> Contents:
     """
     contents = Contents([], [], [])
     visited: set[str] = set()
-    # Links are followed, as subsets of large sets are often made of them.
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        parts = pathlib.Path(folder).relative_to(root).parts
+    folders: list[Parts] = [()]
+    links: list[Parts] = []
+    # Links are followed, as subsets of large sets are often made of them; but what they
+    # lead to is read where it lies, if that is in the folder, too.
+    while folders or links:
+        parts = (folders or links).pop()
+        folder = root.joinpath(*parts)
         real = os.path.realpath(folder)
         if real in visited:
-            subfolders.clear()
             contents.links.append(parts)
             continue
         visited.add(real)
-        # What a link leads to is read where it lies, if that is in the folder, too.
-        subfolders[:] = sorted(
-            filter(_is_visible, subfolders),
-            key=lambda name: (os.path.islink(os.path.join(folder, name)), name),
-        )
-        for name in filter(_is_visible, files):
-            is_image = name.lower().endswith(SUFFIXES)
-            (contents.images if is_image else contents.others).append((*parts, name))
+        with file_errors(folder, "a folder that can be read", "Check its permissions"):
+            entries = list(os.scandir(folder))
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in _JUNK:
+                continue
+            path = (*parts, entry.name)
+            if entry.is_dir():
+                (links if entry.is_symlink() else folders).append(path)
+            elif entry.is_file() or entry.is_symlink():
+                is_image = entry.name.lower().endswith(SUFFIXES)
+                (contents.images if is_image else contents.others).append(path)
     if not contents.images:
         found = ", ".join(_by_suffix(contents.others)) or "none"
         raise InputError(
@@ -199,10 +205,6 @@ def list_files(root: pathlib.Path) -> Contents:
     for paths in contents:
         paths.sort()
     return contents
-
-
-def _is_visible(name):
-    return not name.startswith(".") and name.lower() not in _JUNK
 
 
 def _by_suffix(files):
