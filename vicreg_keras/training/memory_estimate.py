@@ -13,8 +13,8 @@ from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
 
 _GIB = 2**30
-# Fitted to the peaks of ten recipes on a CPU, from 0.6 to 5 GiB, all of which it meets
-# within a quarter: benchmarks/LOG.md, 2026-11-26, memory of a step.
+# Within a fifth of 14 measured peaks, from 0.6 to 7 GiB: benchmarks/LOG.md, 2026-11-26,
+# what memory does a step take.
 _FIXED_BYTES, _COPIES_OF_WEIGHTS, _COPIES_OF_IMAGES = 0.4 * _GIB, 3, 4
 # The share of the free memory above which the estimate is said.
 _NOTABLE = 0.25
@@ -37,18 +37,20 @@ def check_memory(model: VICReg, settings: Settings, dataset: Dataset) -> None:
     if dataset.columns is not None or tf.config.list_logical_devices("GPU"):
         return
     height, width, _ = dataset.example_shape
-    if settings.crop_size is not None:
+    is_cropped = settings.crop_size is not None
+    if is_cropped:
         height = width = settings.crop_size
 
     def estimate(height, width, batch_size=settings.batch_size):
+        source = dataset.example_shape if is_cropped else (height, width, 3)
         return estimate_bytes(
-            model, (height, width), batch_size=batch_size, source=dataset.example_shape
+            model, (height, width), batch_size=batch_size, source=source
         )
 
     needed, free = estimate(height, width), available_bytes()
     step = f"about {needed / _GIB:.1f} GiB for a step of {settings.batch_size} images"
     if needed > free:
-        option = "image_size" if settings.crop_size is None else "crop_size"
+        option = "crop_size" if is_cropped else "image_size"
         sizes = [size for size in _IMAGE_SIZES if size <= min(height, width)]
         fitting = [size for size in sizes if 2 * estimate(size, size) < free]
         ways = [f"{option}={fitting[0]}"] if fitting else [f"a smaller {option}"]

@@ -22,6 +22,7 @@ from vicreg_keras.settings import Settings
 from vicreg_keras.training import callbacks, identity
 from vicreg_keras.training.build import build_encoder, build_model
 from vicreg_keras.training.checkpoints import restore
+from vicreg_keras.training.memory_estimate import check_memory
 from vicreg_keras.training.positives import prepare_positives
 from vicreg_keras.workdir.run_folder import RunFolder
 from vicreg_keras.workdir.versions import newest_version
@@ -111,6 +112,7 @@ def pretrain(
         print(f"Continuing {run.path} at {place}.", file=sys.stderr, flush=True)
     saver = callbacks.SaveState(manager, stopwatch, settings.checkpoint_minutes)
     if step < total_steps:
+        check_memory(model, settings, dataset)
         bar = callbacks.make_bar(total_steps, step)
         monitor = callbacks.Monitor(run, settings, dataset, stopwatch, bar)
         tensorboard = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)

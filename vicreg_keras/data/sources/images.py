@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageFile, ImageOps
 
-from vicreg_keras.data.sources.orientation import TURNS, orientation
+from vicreg_keras.data.sources.orientation import TURNS, orientation, upright_size
 from vicreg_keras.data.sources.pixel_values import (
     checked_max,
     composited,
@@ -56,10 +56,7 @@ class Header(NamedTuple):
 def read_header(path: str | os.PathLike) -> Header:
     """Reads what an image file says about itself; raises whatever Pillow raises."""
     with Image.open(path, formats=_FORMATS) as image:
-        width, height = image.size
-        # Only a file that is not square may be turned into another size.
-        if width != height and orientation(image) >= 5:
-            width, height = height, width
+        width, height = upright_size(image)
         has_more = image.format != "PNG" and getattr(image, "is_animated", False)
         return Header(height, width, is_deep(image), has_more)
 

@@ -2,9 +2,10 @@
 
 import struct
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
 
 _ORIENTATION = 0x0112  # The tag, which is the same in EXIF and in TIFF.
+_WIDTH, _HEIGHT = 256, 257  # Of a TIFF.
 # How Pillow turns an image upright, by its orientation.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -25,6 +26,19 @@ def orientation(image: ImageFile.ImageFile) -> int:
     if exif is None and image.format == "PNG" and image.tile:  # Not decoded yet.
         exif = _late_exif(image)
     return 1 if exif is None else exif_orientation(exif)
+
+
+def upright_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+    """Returns width and height of a file that was opened, after it is turned."""
+    width, height = image.size
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # Not all releases of Pillow give the size that it has when it is decoded.
+        width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+        turn = image.tag_v2.get(_ORIENTATION, 1)
+    else:
+        # Only a file that is not square may be turned into another size.
+        turn = 1 if width == height else orientation(image)
+    return (height, width) if turn >= 5 else (width, height)
 
 
 def exif_orientation(exif: bytes) -> int:
