@@ -23,6 +23,7 @@ _MODULES = {
     ),
     "model": ("VICReg",),
     "models.encoders": ("ENCODERS", "make_encoder", "make_projector"),
+    "models.pixel_range": ("PixelWarning",),
     "models.saved_encoder": ("load_encoder",),
     "training.optim": ("LARS", "make_optimizer", "warmup_cosine"),
     "views.image_layers": (

@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from absl import flags, logging  # noqa: E402
 
 from vicreg_keras.errors import InputError  # noqa: E402
-from vicreg_keras.hardware.stderr import silent_stderr  # noqa: E402
+from vicreg_keras.hardware.stderr import one_line_warnings, silent_stderr  # noqa: E402
 from vicreg_keras.modes import MODES, all_options, unused  # noqa: E402
 from vicreg_keras.modes.help import help_text  # noqa: E402
 from vicreg_keras.settings import DataOptions, Settings  # noqa: E402
@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(help_text(argv))
             status = 0
         else:
-            status = _run(parse(argv), argv)
+            with one_line_warnings():
+                status = _run(parse(argv), argv)
     except (InputError, flags.Error) as error:
         status = _fail(error)
     except KeyboardInterrupt:

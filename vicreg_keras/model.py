@@ -1,5 +1,6 @@
 """`VICReg`: a `keras.Model` whose training step is the one of the paper."""
 
+import contextlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -8,10 +9,14 @@ import keras
 import tensorflow as tf
 
 from vicreg_keras import losses
+from vicreg_keras.errors import InputError
 from vicreg_keras.hardware import distribute
+from vicreg_keras.models.pixel_range import warn_of_first_batch
 
 # Views of validation draw from a stream of their own, the same in every epoch.
 _TRAINING_STREAM, _VALIDATION_STREAM = 0, 1
+# What TensorFlow's error contains after a batch of one example.
+_ONE_EXAMPLE = "batches_of_two_examples_or_more"
 # Modules whose classes a saved model may hold: Keras loads registered classes only.
 _SERIALIZABLE = (
     *("models.layers", "models.table_encoder", "training.optim"),
@@ -119,6 +124,17 @@ class VICReg(keras.Model):
         self.compile(**config)
         self.optimizer.build(self.trainable_variables)
 
+    def fit(self, x=None, *args, **kwargs):
+        """Trains as `keras.Model.fit`; warns of images that are not in [0, 255]."""
+        warn_of_first_batch(x)
+        with _batch_errors():
+            return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """Returns the loss as `keras.Model.evaluate`."""
+        with _batch_errors():
+            return super().evaluate(x, *args, **kwargs)
+
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Epoch means of the loss, each of its terms and the embedding's std."""
@@ -172,6 +188,7 @@ class VICReg(keras.Model):
             the current `learning_rate`.
         """
         images, positives = _images(data)
+        images = _two_or_more(images)
         seed = self._seeds(_TRAINING_STREAM, self.step)
         views = self.views(images, seed, positives)
         with tf.GradientTape() as tape:
@@ -197,6 +214,7 @@ class VICReg(keras.Model):
         """
         batch = tf.cast(self._trackers["loss"].count, tf.int64)
         images, positives = _images(data)
+        images = _two_or_more(images)
         views = self.views(images, self._seeds(_VALIDATION_STREAM, batch), positives)
         return self._update(self._terms(views, training=False))
 
@@ -271,3 +289,30 @@ def _images(data):
     if isinstance(data, dict):
         return data["images"], data.get("positives")
     return (data[0] if isinstance(data, tuple | list) else data), None
+
+
+def _two_or_more(images):
+    """Returns a batch; where its size is unknown before the step, one of 1 fails."""
+    if images.shape[0] is not None or distribute.num_replicas() > 1:
+        return images
+    check = tf.debugging.assert_greater(tf.shape(images)[0], 1, message=_ONE_EXAMPLE)
+    # XLA leaves assertions out, and refuses this when it compiles the step.
+    first = tf.reshape(images, [tf.shape(images)[0], -1])[:, 0]
+    two = tf.slice(first, [0], [2], name=_ONE_EXAMPLE)
+    with tf.control_dependencies([check, two]):
+        return tf.identity(images)
+
+
+@contextlib.contextmanager
+def _batch_errors():
+    """Turns the error of a batch of one example into one that says what to do."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        if _ONE_EXAMPLE not in str(error):
+            raise
+        raise InputError(
+            "Expected batches of two examples or more, whose variance the loss takes. "
+            "Received: a batch of 1. Leave a remainder of 1 out, by "
+            "`batch(..., drop_remainder=True)`, or use another batch_size."
+        ) from error

@@ -108,7 +108,7 @@ def mean_and_std(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), scale.astype(np.float32)
 
 
-def one_blas_thread() -> AbstractContextManager:
+def one_blas_thread() -> AbstractContextManager[object]:
     """Returns a context in which BLAS uses one thread, for callers with their own."""
     return _BLAS.limit(limits=1)
 
@@ -139,10 +139,12 @@ class Problem:
                 # span the problem is the same, and smaller.
                 self.basis = np.linalg.qr(inputs.T)[0]  # (D, N)
                 inputs = inputs @ self.basis
-            if similar is not None and self.basis is None and similar.basis is None:
-                self.second_moments = similar.second_moments
-            else:
-                self.second_moments = _second_moments(inputs)
+            same_basis = similar is not None and self.basis is similar.basis is None
+            self.second_moments: np.ndarray = (
+                similar.second_moments
+                if similar is not None and same_basis
+                else _second_moments(inputs)
+            )
         self.inputs: np.ndarray = inputs
 
     def path(

@@ -1,10 +1,18 @@
-"""What C++ writes to the standard error stream, past every log level."""
+"""What libraries write to the standard error stream."""
 
 import contextlib
+import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
+
+# About the code of libraries, not about what the user gave.
+_NOT_FOR_USERS = ("DeprecationWarning", "FutureWarning", "ExperimentalWarning")
+# Loggers with handlers of their own, and what they say below an error is about code.
+_LOGGERS = ("tensorflow", "matplotlib", "jax", "h5py")
+_GLYPH = re.compile(r"Glyph (\d+) .*missing from")
 
 
 @contextlib.contextmanager
@@ -20,3 +28,44 @@ def silent_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextlib.contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """Prints each of Python's warnings once, in a line without its place in the code.
+
+    Those about the code of libraries are left out. Characters that figures lack a font
+    for are named together, when the block ends.
+    """
+    said: set[str] = set()
+    glyphs: dict[str, None] = {}
+
+    def show(message, category, filename, lineno, file=None, line=None):
+        names = {parent.__name__ for parent in category.__mro__}
+        if not names.isdisjoint(_NOT_FOR_USERS):
+            return
+        text = " ".join(str(message).split())
+        if match := _GLYPH.match(text):
+            glyphs[chr(int(match[1]))] = None
+        elif text not in said:
+            said.add(text)
+            print(f"main.py: warning: {text}", file=sys.stderr, flush=True)
+
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = show
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+            if glyphs:
+                print(
+                    "main.py: warning: no installed font has the characters "
+                    f"{''.join(glyphs)}: figures show boxes in their place. Install "
+                    "one that has them, such as Noto Sans CJK.",
+                    file=sys.stderr,
+                )

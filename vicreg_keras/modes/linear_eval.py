@@ -88,9 +88,10 @@ def _evaluate(
             fitted = context.fitted_head if name == "encoder" else None
             cached = linear_probe(*splits, num_classes=num_classes, fitted=fitted)
     encoders = {"encoder": context.encoder, "untrained": context.untrained_encoder}
-    if name in encoders and protocol != "cached":
+    encoder = encoders.get(name)
+    if encoder is not None and protocol != "cached":
         augmented = augmented_probe(
-            encoders[name],
+            encoder,
             context.dataset.train,
             validation,
             test,
