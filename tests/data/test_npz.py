@@ -328,7 +328,7 @@ def test_a_table_is_read_by_name(load):
     assert "column 'new'" in said(more)
     with pytest.raises(InputError, match=r"no 'age', 'height', 'weight'.*column_0"):
         load(x=TABLE, known=known)
-    with pytest.raises(InputError, match="categories in 'color'"):
+    with pytest.raises(InputError, match="no 'color'"):
         load(x=TABLE, known=Known(columns=(Column("color", ("red", "blue")),)))
 
 

@@ -9,6 +9,8 @@ from tests.data.sources.conftest import LETTERS, NUM_ROWS, NUMBERS, csv_of, read
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.data.sources.base import Known
+from vicreg_keras.data.sources.bundled import load_bundled_table
+from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.data.sources.tables import load_table
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
@@ -276,48 +278,28 @@ def test_names_of_any_characters(tmp_path, name):
     assert names_of(read_csv(tmp_path / "a.csv", text, **options)) == ["a", "b"]
 
 
-# Labels.
+# Matrices of numbers.
 
 
-def test_rows_without_a_label_are_trained_on(tmp_path):
-    cells = ["u", "", "v", "NA", "", "u", "v", ""]
-    text = csv_of(a=[n / 7 for n in NUMBERS], y=cells)
-    source = read_csv(tmp_path / "a.csv", text, label_column="y")
-    assert source.class_names == ("u", "v")
-    assert source.train.labels.tolist() == [0, 1, 0, 1] * 5
-    assert source.train.names[:3] == ("row/0", "row/2", "row/5")
-    assert source.unlabeled.names[:3] == ("row/1", "row/3", "row/4")
-    assert source.unlabeled.labels is None and len(source.unlabeled) == 20
-    np.testing.assert_array_equal(
-        source.unlabeled.read([0, 1])[:, 0], np.float32([1 / 7, 3 / 7])
-    )
-    assert source.notes[0].startswith("20 of 40 rows have no 'y'")
-    dataset = load_dataset(f"csv:{tmp_path}/a.csv", label_column="y")
-    sizes = [len(s) for s in (dataset.train, dataset.validation, dataset.test)]
-    assert sum(sizes) == 20 and len(dataset.pretraining) == sizes[0] + 20
+def test_matrices_are_matched_by_name_and_by_value(tmp_path):
+    columns = (Column("b"), Column("a", ("1", "2")), Column("c"))
+    values = np.array([[1, 0.5, 7], [2, np.nan, 8], [3, 1.5, 9], [np.nan, 2, 1]])
+    path = tmp_path / "a.npz"
+    np.savez(path, examples=values, column_names=["a", "b", "c"])
+    source = load_npz(DataOptions(dataset=f"npz:{path}"), Known(columns))
+    expected = [[0.5, 0, 7], [np.nan, 1, 8], [1.5, np.nan, 9], [2, np.nan, 1]]
+    np.testing.assert_array_equal(source.train.read(), np.float32(expected))
+    assert "categories that training did not have" in source.notes[-1]
+    times = (Column("a", format="times"),)
+    with pytest.raises(InputError, match="times in column 'a'.*'1' in row/0"):
+        load_npz(DataOptions(dataset=f"npz:{path}"), Known(times))
 
 
-@pytest.mark.parametrize(
-    ("cells", "classes", "note"),
-    [
-        (["1.0", "2.0"], ("1", "2"), ""),
-        (["1", "2", ""], ("1", "2"), "13 of 40 rows"),
-        (["none", "mild"], ("mild", "none"), "'none' is a class"),
-        (["+", "-"], ("+", "-"), "'-' is a class"),
-        (["Cat", "cat", "dog"], ("Cat", "cat", "dog"), "differ in capitals"),
-    ],
-    ids=str,
-)
-def test_classes(tmp_path, cells, classes, note):
-    text = csv_of(a=[n / 7 for n in NUMBERS], y=cells)
-    source = read_csv(tmp_path / "a.csv", text, label_column="y")
-    assert source.class_names == classes
-    assert note in " ".join(source.notes) and bool(note) == bool(source.notes)
-
-
-def test_labels_that_are_a_quantity_are_said(tmp_path):
-    lines = [f"{n / 7},{n // 2}" for n in range(600)]
-    text = "\n".join(["a,price", *lines])
-    source = read_csv(tmp_path / "a.csv", text, label_column="price")
-    (note,) = source.notes
-    assert "looks like a regression target: 300 whole numbers in 600 rows" in note
+def test_bundled_tables_are_matched_by_name():
+    iris = load_bundled_table(DataOptions(dataset="iris"))
+    some = Known(tuple(reversed(iris.columns[1:])))
+    again = load_bundled_table(DataOptions(dataset="iris"), some)
+    expected = iris.train.read()[:, :0:-1]
+    np.testing.assert_array_equal(again.train.read(), expected)
+    with pytest.raises(InputError, match="columns of the encoder's.*iris with no 'x'"):
+        load_bundled_table(DataOptions(dataset="iris"), Known((Column("x"),)))

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vicreg_keras.data.columns import Column
 from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source
+from vicreg_keras.data.sources.column_values import match_columns
 from vicreg_keras.data.sources.images import as_rgb, resized
 from vicreg_keras.data.split import Split
 from vicreg_keras.settings import DataOptions
@@ -39,18 +39,24 @@ def load_bundled_table(options: DataOptions, known: Known = NOTHING_KNOWN) -> So
         options: Of these, `dataset`: `"digits_table"` (1,797 examples of 64 gray
             levels, 0 to 16), `"breast_cancer"` (569 of 30 numbers), `"wine"` (178 of
             13) or `"iris"` (150 of 4).
-        known: Without effect.
+        known: The columns of the encoder that it is for, by name.
 
     Returns:
         A source with `train` only; names are `"row/17"`.
+
+    Raises:
+        InputError: If a known column is missing.
     """
     # Imported here: it takes a second that no other source needs.
     from sklearn import datasets
 
     loaded = getattr(datasets, f"load_{options.dataset.removesuffix('_table')}")()
     names = [f"row/{i}" for i in range(len(loaded.data))]
+    found = [str(name) for name in loaded.feature_names]
+    columns, positions = match_columns(options.dataset, found, known)
+    examples = loaded.data.astype(np.float32)[:, positions]
     return Source(
-        Split(loaded.data.astype(np.float32), loaded.target, names),
+        Split(examples, loaded.target, names),
         class_names=tuple(str(name) for name in loaded.target_names),
-        columns=tuple(Column(str(name)) for name in loaded.feature_names),
+        columns=columns,
     )

@@ -9,6 +9,7 @@ import pyarrow.compute
 
 from vicreg_keras.data.cells import parse_plain, replace
 from vicreg_keras.data.columns import Column
+from vicreg_keras.data.sources.base import Known, quoted
 from vicreg_keras.errors import InputError, file_errors
 
 # Whole numbers that never repeat identify the examples of a table of this size.
@@ -60,6 +61,33 @@ def check_columns(
             "Expected a value in some example of every column. Received: "
             f"{path} with {names}. Leave such columns out."
         )
+
+
+def match_columns(
+    where: str | pathlib.Path, names: Sequence[str], known: Known
+) -> tuple[tuple[Column, ...], list[int]]:
+    """Returns which columns of a matrix of numbers are read, and their positions.
+
+    Args:
+        where: The matrix, for the message.
+        names: Names of its columns.
+        known: The columns of the encoder that it is for, if any.
+
+    Raises:
+        InputError: If one of these is missing.
+    """
+    columns = known.columns
+    if columns is None:
+        return tuple(map(Column, names)), list(range(len(names)))
+    positions = {name: i for i, name in enumerate(names)}
+    missing = [column.name for column in columns if column.name not in positions]
+    if missing:
+        raise InputError(
+            "Expected the columns of the encoder's training data, by name. Received: "
+            f"{where} with no {quoted(missing)}, in {quoted(names)}. Give the names in "
+            "an array column_names, or use a CSV or Parquet file."
+        )
+    return columns, [positions[column.name] for column in columns]
 
 
 def as_text(

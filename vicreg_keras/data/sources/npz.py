@@ -23,7 +23,8 @@ from vicreg_keras.data.sources.array_names import (
     unused_arrays,
 )
 from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source, quoted
-from vicreg_keras.data.sources.column_values import as_float32, check_columns
+from vicreg_keras.data.sources.column_values import check_columns, match_columns
+from vicreg_keras.data.sources.table_columns import read_matrix_column
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.settings import DataOptions
@@ -167,41 +168,26 @@ def _read_table(
             f"Expected {width} column_names, no two alike. Received: {path} with "
             f"{len(texts)}, {quoted(texts)}. Correct the names."
         )
-    columns, order = _match(path, texts, known)
-    own = [column.name for column in columns]
-    examples = {}
+    columns, order = match_columns(path, texts, known)
+    own = {column.name for column in columns}
+    examples: dict[str, np.ndarray] = {}
+    seen: dict[str, None] = {}
     for split, array in arrays.items():
         examples[split] = np.empty((len(array), len(columns)), np.float32)
         for i, (column, position) in enumerate(zip(columns, order, strict=True)):
-            values = as_float32(array[:, position], f"{path}, {split}", column.name)
-            examples[split][:, i] = values
+            one = read_matrix_column(column, array[:, position], f"{path}, {split}")
+            examples[split][:, i] = one.values
+            if one.note[0]:
+                seen[f"column {column.name!r}: {', '.join(one.note)}"] = None
     if known.columns is None:
         check_columns(columns, examples["train"], path)
     notes = [f"column {name!r} is not read" for name in texts if name not in own]
+    notes += seen
     side = width**0.5
     if side >= 8 and side % 1 == 0 and arrays["train"].dtype == np.uint8:
         shape = f"(N, {side:g}, {side:g})"
         notes.append(f"a table of {width} columns; images, if reshaped to {shape}")
     return columns, examples, notes
-
-
-def _match(
-    path: pathlib.Path, names: list[str], known: Known
-) -> tuple[tuple[Column, ...], list[int]]:
-    """The columns to read, and their positions among the file's."""
-    if known.columns is None:
-        return tuple(map(Column, names)), list(range(len(names)))
-    missing = [column.name for column in known.columns if column.name not in names]
-    categories = [column.name for column in known.columns if column.categories]
-    if missing or categories:
-        problem = f"no {quoted(missing)}" if missing else "numbers in all of them"
-        raise InputError(
-            "Expected the columns of the encoder's training data, by name"
-            + (f", and categories in {quoted(categories)}" if categories else "")
-            + f". Received: {path} with {problem}, in {quoted(names)}. Give the names "
-            "in an array column_names, or use a CSV or Parquet file."
-        )
-    return known.columns, [names.index(column.name) for column in known.columns]
 
 
 def _check_labels(

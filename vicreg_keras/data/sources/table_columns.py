@@ -102,7 +102,9 @@ def infer_column(
         values = as_float32(parse_typed(cells, name, where), where, name)
         is_number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
         is_identifier = is_number and not kind and identifies(cells)
-        return ReadColumn(Column(name), values, is_identifier=is_identifier)
+        is_time = pa.types.is_timestamp(cells.type) or pa.types.is_date(cells.type)
+        column = Column(name, format="times" if is_time else "")
+        return ReadColumn(column, values, is_identifier=is_identifier)
     has_leading_zeros = (
         kind != "numbers" and _any(cells, r"^0\d") and not _any(cells, r"\D")
     )
@@ -156,8 +158,9 @@ def read_known_column(
             else f"{unknown[0].as_py()!r} in {len(unknown):,} cells",
         )
         return ReadColumn(column, values, note)
-    if pa.types.is_integer(cells.type) and (column.rewrites or column.is_time):
-        cells = cells.cast(pa.string())  # As 20200131, which is a date.
+    is_number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
+    if is_number and (column.is_time or column.rewrites):
+        cells = as_text(cells, name, where)  # As 20200131, which is a date.
     if cells.type != pa.string():
         values = parse_typed(cells, name, where)
     else:
@@ -172,6 +175,25 @@ def read_known_column(
                 "counted from 0. Correct or empty such cells."
             )
     return ReadColumn(column, as_float32(values, where, name))
+
+
+def read_matrix_column(
+    column: Column, values: np.ndarray, where: str | pathlib.Path
+) -> ReadColumn:
+    """Reads numbers as a column, of which categories are known by their names.
+
+    Args:
+        column: Which one.
+        values: Numbers or booleans `(num_examples,)`, NaN for missing values.
+        where: Their place, for messages.
+
+    Raises:
+        InputError: See `read_known_column`.
+    """
+    if values.dtype.kind == "f":
+        values = values.astype(np.float64)  # Arrow lacks some of half precision.
+    cells = pa.chunked_array([pa.array(values, from_pandas=True)])
+    return read_known_column(column, cells, where)
 
 
 def _find_format(cells: pa.ChunkedArray, kind: str, decimal_comma: bool):

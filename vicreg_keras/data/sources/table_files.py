@@ -199,11 +199,11 @@ def _sniff(head: bytes) -> str:
     for delimiter in _DELIMITERS:
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         try:
-            rows = [len(row) for row in itertools.islice(rows, 21) if row]
+            lengths = [len(row) for row in itertools.islice(rows, 20) if row]
         except csv.Error:
             continue
-        if len(set(rows[:20])) == 1 and rows[0] > 1:
-            widths[delimiter] = rows[0]
+        if len(set(lengths)) == 1 and lengths[0] > 1:
+            widths[delimiter] = lengths[0]
     lines = [line.split() for line in text.splitlines()[:20] if line.strip()]
     blanks = {len(line) for line in lines}
     if not widths and len(lines) > 1 and len(blanks) == 1 and blanks != {1}:

@@ -139,10 +139,10 @@ def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Source:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             header = "first" if columns[0].name in file.readline() else "none"
     table = TableFile(path, kind, header)
-    columns, examples, left_out, notes = _read_known(table, columns, None)
+    known, examples, left_out, notes = _read_known(table, columns, None)
     split = Split(examples, None, _row_names(examples))
     notes = (*table.notes, *notes)
-    return Source(split, columns=columns, left_out=left_out, notes=notes)
+    return Source(split, columns=known, left_out=left_out, notes=notes)
 
 
 def _infer(file, options, label):
