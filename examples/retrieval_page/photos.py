@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
+from vicreg_keras.data.sources.images import decode_image
+
 MAX_PIXELS = 2**26  # Of one photo: 8,192 x 8,192, in memory 256 MiB.
 
 
@@ -29,7 +31,7 @@ class BadPhoto(ValueError):
 def decode_photo(content: bytes, example_shape: Sequence[int]) -> np.ndarray:
     """Pixels of a JPEG or PNG file, as the datasets of vicreg_keras are read.
 
-    The photo is turned as its EXIF orientation says, transparency is dropped, the
+    The photo is turned as its EXIF orientation says, transparency shows white, the
     shorter side is resized and the longer one cropped about its center.
 
     Args:
@@ -48,7 +50,7 @@ def decode_photo(content: bytes, example_shape: Sequence[int]) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             _check_size(image.size)
-            return _as_read(image, example_shape)
+        pixels = decode_image(io.BytesIO(content), "the photo")
     except BadPhoto:
         raise
     except Image.DecompressionBombError:
@@ -58,11 +60,18 @@ def decode_photo(content: bytes, example_shape: Sequence[int]) -> np.ndarray:
         raise BadPhoto(message, 415) from None
     # Whatever a decoder stumbles over in bytes that somebody made up.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        cause = error.__cause__ or error
+        reason = " ".join(str(cause).split()) or type(cause).__name__
         raise BadPhoto(
             f"Expected a whole JPEG or PNG file. Received: a broken one ({reason}).",
             400,
         ) from error
+    height, width, _ = example_shape
+    image = Image.fromarray(pixels)
+    if image.size != (width, height):
+        # Pillow widens the bilinear filter when it shrinks: that is the antialiasing.
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image)
 
 
 def _check_size(size):
@@ -76,17 +85,3 @@ def _too_many(received):
         f"Expected a photo of at most {MAX_PIXELS:,} pixels. Received: {received}. "
         "Send a smaller copy."
     )
-
-
-def _as_read(image, example_shape):
-    # No copies that are not needed: a photo may be large.
-    ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I"):  # 16-bit gray, which `convert` would clip.
-        image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
-    if image.mode != "RGB":
-        image = image.convert("RGB")
-    height, width, _ = example_shape
-    if image.size != (width, height):
-        # Pillow widens the bilinear filter when it shrinks: that is the antialiasing.
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
 # In a checkout it is one folder up.
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
@@ -60,10 +60,7 @@ def run(description: str, port: int, connect: Callable[[str, float], Ask]) -> No
 
 
 def read_photo(path: str) -> bytes:
-    """Returns the bytes of a JPEG or PNG file, upright.
-
-    The server does not look at a photo's EXIF orientation, so a photo that lies on
-    its side is turned here, and encoded again in its own format.
+    """Returns the bytes of a JPEG or PNG file, which the server turns upright.
 
     Args:
         path: Path of the file.
@@ -75,13 +72,8 @@ def read_photo(path: str) -> bytes:
         content = pathlib.Path(path).read_bytes()
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
-        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-            return content
-        turned = io.BytesIO()
-        kind = "PNG" if image.format == "PNG" else "JPEG"
-        ImageOps.exif_transpose(image).save(turned, kind, quality=95, subsampling=0)
-        return turned.getvalue()
+            Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
+        return content
     except Image.UnidentifiedImageError:
         reason = "it is neither"
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):

@@ -120,8 +120,9 @@ def dequantize(numbers: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
 def read_photo(path: str, size: tuple[int, int]) -> np.ndarray:
     """Returns the pixels of a JPEG or PNG file, as images are read for training.
 
-    Turned upright as its EXIF orientation says, cropped about the center to the size's
-    ratio, and resized by a bilinear filter that widens as it shrinks.
+    Turned upright as its EXIF orientation says, put on white where it is transparent,
+    cropped about the center to the size's ratio, and resized by a bilinear filter that
+    widens as it shrinks.
 
     Args:
         path: Path of the file.
@@ -135,7 +136,12 @@ def read_photo(path: str, size: tuple[int, int]) -> np.ndarray:
     """
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as image:
-            image = ImageOps.exif_transpose(image).convert("RGB")
+            image = ImageOps.exif_transpose(image)
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image)
+            image = image.convert("RGB")
     except Image.UnidentifiedImageError:
         reason = "it is neither"
     except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
