@@ -12,7 +12,10 @@ import pytest
 from vicreg_keras import cli, load_dataset, load_encoder
 from vicreg_keras.workdir.run_folder import RunFolder
 
-HEADER = ("week day", "size (cm)", "color", "constant", "seen", "tame", "animal")
+HEADER = (
+    *("week day", "size (cm)", "color", "constant", "seen", "tame", "price, paid"),
+    *("met", "animal"),
+)
 
 # Reads the file's cells, and calls the SavedModel; neither Keras nor this package is
 # there. Arguments: libraries, SavedModel, table, and where the answers go.
@@ -49,6 +52,8 @@ def table(tmp_path_factory):
                 "7",
                 f"2024-{random.integers(1, 13):02}-{random.integers(1, 29):02}",
                 str(random.choice(["true", "False"])),
+                f"${1000 * kind + 100 * random.random():,.2f}" if i % 9 else " - ",
+                f"{random.integers(1, 29)}/{random.integers(1, 13)}/2024 5:03 PM",
                 ("cat", "dog", "owl")[kind],
             )
         )

@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 from vicreg_keras.data.cells import MISSING
-from vicreg_keras.data.columns import Column
+from vicreg_keras.data.columns import Column, table_statistics
 from vicreg_keras.export.table_cells import decode_cells, encode_cells
+from vicreg_keras.models.table_encoder import TableInputs
 
 NAN = np.nan
 COLUMNS = (Column("height"), Column("color", ("blue", "green", "rot è")))
@@ -61,3 +62,22 @@ def test_cells_of_rows_give_the_rows():
     rows = np.where(random.random(rows.shape) < 0.2, NAN, rows).astype(np.float32)
     cells = tf.constant(encode_cells(rows, COLUMNS))
     np.testing.assert_array_equal(decode(cells), rows)
+
+
+@pytest.mark.parametrize("layer", [False, True])
+def test_the_graph_is_as_large_for_many_columns(layer):
+    def num_operations(times):
+        priced = Column("price", None, "numbers with '$'", ((r"^\$", ""),))
+        columns = times * (*COLUMNS, priced, Column("day", format="times"))
+        statistics = table_statistics(np.zeros((2, len(columns))), columns)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, len(columns)), tf.string)])
+        def call(cells):
+            if layer:
+                zeros = tf.zeros(tf.shape(cells))
+                return TableInputs.of(columns, statistics)(zeros)
+            return decode_cells(cells, columns)
+
+        return len(call.get_concrete_function().graph.get_operations())
+
+    assert num_operations(1) == num_operations(100)
