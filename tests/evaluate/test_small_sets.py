@@ -12,7 +12,11 @@ from vicreg_keras.evaluate.few_labels import few_label_probe
 from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_probe import linear_probe
 from vicreg_keras.evaluate.projection import project
-from vicreg_keras.evaluate.retrieval import pick_queries, retrieval_eval
+from vicreg_keras.evaluate.retrieval import (
+    chance_precision,
+    pick_queries,
+    retrieval_eval,
+)
 from vicreg_keras.evaluate.spectrum import spectrum
 
 # Labels of the training, validation and test split, of three classes.
@@ -92,3 +96,17 @@ def test_clusters_and_map(splits):
         assert np.isfinite(
             project(vectors, centroids=clustering.centroids).points
         ).all()
+
+
+def test_clusters_of_one_example_each_tell_nothing():
+    features = Features(np.eye(3, dtype=np.float32), np.array([0, 1, 2]))
+    metrics = cluster_eval(features, num_classes=3).result.metrics
+    assert metrics == type(metrics)(silhouette=None)
+
+
+def test_chance_precision_is_that_of_a_random_order():
+    labels = np.array([0] * 6 + [1] * 2)
+    assert chance_precision(labels, np.array([0, 1, 1, 2])) == (0.75 + 0.5) / 4
+    constant = Features(np.ones((8, 2), np.float32), labels)
+    metrics = retrieval_eval(constant, constant, num_classes=2)
+    assert metrics.precision[5] == pytest.approx(chance_precision(labels, labels))

@@ -29,6 +29,8 @@ _TOLERANCE = 1e-6  # Vectors of length 1 that differ by less differ by rounding.
 class ClusterMetrics:
     """Quality of clusters; `None` from `adjusted_rand_index` on without labels.
 
+    Where every example is its own cluster, `silhouette_by_class` alone is there.
+
     Attributes:
         silhouette: In [-1, 1]; `None` where every example is its own cluster.
         adjusted_rand_index: 1 for the same partition, about 0 for chance.
@@ -171,7 +173,9 @@ def cluster_eval(
         if labels is not None:
             by_class = _silhouette(distances, labels[sample])
             metrics = dataclasses.replace(metrics, silhouette_by_class=by_class)
-            metrics = _with_agreement(metrics, assignments, labels, num_clusters)
+            # Where every example is a cluster of its own, any clusters agree.
+            if num_clusters < len(vectors):
+                metrics = _with_agreement(metrics, assignments, labels, num_clusters)
     settings = ClusterSettings(
         num_clusters=num_clusters,
         num_clusters_chosen_by=chosen_by,

@@ -80,6 +80,8 @@ class RetrieveRecord(Record):
         search_parameters: Search parameters of the index.
         num_neighbors: Neighbors per query of `index_metrics`.
         index_metrics: The index beside exact search; `None` for an exact index.
+        chance_precision: Precision of a random order, the mean over queries of their
+            class's share of the database; `None` in older records, of even classes.
     """
 
     mode: ClassVar[str] = "retrieve"
@@ -92,6 +94,7 @@ class RetrieveRecord(Record):
     search_parameters: str
     num_neighbors: int
     index_metrics: IndexMetrics | None = None
+    chance_precision: float | None = None
 
 
 def retrieval_eval(
@@ -163,6 +166,18 @@ def retrieval_eval(
         hit_rate=by_k(hits),
         mean_average_precision=float(average_precision.mean()),
     )
+
+
+def chance_precision(database_labels: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the precision that a random order of the database has.
+
+    Args:
+        database_labels: `(N,)` integers.
+        labels: `(Q,)` integers, those of the queries.
+    """
+    size = 1 + max(int(database_labels.max()), int(labels.max()))
+    shares = np.bincount(database_labels, minlength=size) / len(database_labels)
+    return float(shares[labels].mean())
 
 
 def compare_index(

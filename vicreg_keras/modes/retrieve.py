@@ -2,6 +2,8 @@
 
 import csv
 
+import numpy as np
+
 from vicreg_keras.data.fingerprint import digest
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate import retrieval
@@ -125,6 +127,12 @@ def evaluate(context: Context, options: RetrieveOptions) -> retrieval.RetrieveRe
         search_parameters=index.search_parameters,
         num_neighbors=options.num_neighbors,
         index_metrics=comparison,
+        chance_precision=retrieval.chance_precision(
+            np.concatenate(
+                [context.dataset.train.labels, context.dataset.validation.labels]
+            ),
+            test.labels,
+        ),
     )
     context.log_metrics(record)
     picks = retrieval.pick_queries(test.labels, context.seed)

@@ -177,11 +177,13 @@ def _retrieve(record: RetrieveRecord) -> Iterator[Table]:
             lines.append([f"{measure.replace('_', ' ')} at {k}", *map(percent, values)])
     values = [one.mean_average_precision for one in results]
     lines.append(["mean average precision", *map(percent, values)])
+    chance = record.chance_precision
+    chance = 1 / record.num_classes if chance is None else chance
     caption = (
         f"Retrieval on {record.dataset}: {record.num_queries} {record.split} examples "
         f"against {record.num_database} training ones; cosine similarity, index "
         f"{record.index}; seed {record.seed}; in percent. By chance, precision is "
-        f"{percent(1 / record.num_classes)}."
+        f"{percent(chance)}."
     )
     yield Table(caption, lines)
     if metrics := record.index_metrics:
