@@ -156,7 +156,7 @@ def _train_heads(
         representations = tf.cast(encoder(crops, training=False), tf.float32)
         return heads.update(tf.stop_gradient(representations), labels, decay)
 
-    for epoch in tqdm(range(epochs), unit=" epochs", delay=3):
+    for epoch in tqdm(range(epochs), unit=" epochs", delay=3, disable=None):
         # The authors' scheduler steps once per epoch.
         decay = tf.constant(0.5 * (1.0 + math.cos(math.pi * epoch / epochs)))
         losses = tf.zeros(heads.num_heads)

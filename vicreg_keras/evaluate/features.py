@@ -86,7 +86,7 @@ def extract_features(
         check_example_shape(encoder, spec.shape[1:])
         encode = compile_encoder(encoder, spec.shape[1:], spec.dtype)
 
-    bar = tqdm(batches, unit=" batches", delay=3, disable=not verbose)
+    bar = tqdm(batches, unit=" batches", delay=3, disable=None if verbose else True)
     representations = np.concatenate([encode(images).numpy() for images in bar])
     if representations.ndim != 2 or len(representations) != split.num_examples:
         raise ValueError(

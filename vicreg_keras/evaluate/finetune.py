@@ -154,7 +154,9 @@ def finetune(
     train_step = classifier.make_train_step(crop_and_flip(), batches.element_spec)
     initial_state = classifier.state()
     trials = []
-    with tqdm(total=len(LEARNING_RATES) * num_steps, unit=" steps", delay=3) as bar:
+    with tqdm(
+        total=len(LEARNING_RATES) * num_steps, unit=" steps", delay=3, disable=None
+    ) as bar:
         for rates in LEARNING_RATES:
             classifier.set_state(initial_state)
             losses = []

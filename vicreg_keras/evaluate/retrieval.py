@@ -247,7 +247,9 @@ def _rank_all(
     block = max(1, _BLOCK_VALUES // len(vectors))
     average_precision = np.zeros(len(queries))
     found, hits = np.zeros((2, len(queries), len(counts)))
-    for first in tqdm(range(0, len(queries), block), unit=" blocks", delay=3):
+    for first in tqdm(
+        range(0, len(queries), block), unit=" blocks", delay=3, disable=None
+    ):
         cosines = l2_normalize(queries[first : first + block]) @ vectors.T  # (block, N)
         for number, every in enumerate(cosines, start=first):
             relevant = np.sort(every[starts[number] : ends[number]])

@@ -64,7 +64,9 @@ def train_recipes(
                 untrained=name == UNTRAINED,
             )
             total = settings.epochs
-            with tqdm(desc=title, total=total, unit="epoch", delay=3) as bar:
+            with tqdm(
+                desc=title, total=total, unit="epoch", delay=3, disable=None
+            ) as bar:
                 metrics = run_task(task, lambda epoch, _: bar.update(epoch - bar.n))
             results[name] += (metrics,)
     return results

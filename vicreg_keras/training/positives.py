@@ -143,7 +143,9 @@ def nearest_others(
     num_examples = len(representations)
     k = min(k, num_examples - 1)
     neighbors = np.empty((num_examples, k), np.int32)
-    for start in tqdm(range(0, num_examples, _BLOCK_SIZE), unit="block", delay=3):
+    for start in tqdm(
+        range(0, num_examples, _BLOCK_SIZE), unit="block", delay=3, disable=None
+    ):
         block = representations[start : start + _BLOCK_SIZE]
         # More than are needed: an approximate index may find fewer.
         _, found = index.search(block, 2 * (k + 1))

@@ -61,9 +61,15 @@ class Source:
 def progress_bar(
     description: str, unit: str, total: int, items: Iterable | None = None
 ) -> tqdm.tqdm:
-    """Returns a progress bar on stderr that is shown after three seconds."""
+    """Returns a progress bar on a terminal, shown after three seconds."""
     return tqdm.tqdm(
-        items, desc=description, unit=unit, total=total, unit_scale=True, delay=3
+        items,
+        desc=description,
+        unit=unit,
+        total=total,
+        unit_scale=True,
+        delay=3,
+        disable=None,
     )
 
 
