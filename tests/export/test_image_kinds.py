@@ -58,7 +58,9 @@ def files():
         yield kind, encoded(RGB, kind)
     yield "progressive", encoded(RGB, "JPEG", progressive=True, subsampling=0)
     yield "gray JPEG", encoded(GRAY, "JPEG")
-    yield "CMYK", encoded(Image.fromarray(PIXELS, "CMYK"), "JPEG")
+    inks = encoded(Image.fromarray(PIXELS, "CMYK"), "JPEG")
+    yield "CMYK", inks
+    yield "CMYK, not Adobe's", inks.replace(b"Adobe", b"Other")
     yield "BMP with alpha", encoded(Image.fromarray(PIXELS), "BMP")
     yield "1 bit", encoded(RGB.convert("1"), "PNG")
     yield "RGBA", encoded(Image.fromarray(PIXELS), "PNG")

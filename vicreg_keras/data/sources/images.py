@@ -211,7 +211,11 @@ def _as_rgb(image: ImageFile.ImageFile, max_pixel: int) -> Image.Image:
     if not is_transparent and "transparency" not in image.info:
         image.load()
         if image.mode == "CMYK":
-            return Image.fromarray(from_cmyk(np.asarray(image)))
+            inks = np.asarray(image)
+            # Pillow takes all JPEG files for Adobe's, whose inks are inverted.
+            if image.format == "JPEG" and "adobe" not in image.info:
+                inks = 255 - inks
+            return Image.fromarray(from_cmyk(inks))
         return image if image.mode == "RGB" else image.convert("RGB")
     if image.format == "PNG" and image.mode in ("1", "L"):
         pixels = decode_png(image, tf.uint8)
