@@ -192,7 +192,7 @@ def test_labels_that_look_like_a_regression_target_are_said(load):
 def test_labels_none(load):
     source = load(options={"labels": "none"}, images=IMAGES, y=RANDOM.normal(size=N))
     assert source.class_names is None and source.train.labels is None
-    assert "labels in 'y'" in source.left_out
+    assert "labels in 'y'" in source.left_out and "labels 'y'" not in said(source)
 
 
 @pytest.mark.parametrize(

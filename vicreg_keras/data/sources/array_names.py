@@ -41,7 +41,10 @@ class Keys(NamedTuple):
 
 
 def find_arrays(
-    path: pathlib.Path, arrays: Mapping[str, np.ndarray], objects: Sequence[str]
+    path: pathlib.Path,
+    arrays: Mapping[str, np.ndarray],
+    objects: Sequence[str],
+    with_labels: bool = True,
 ) -> tuple[dict[str, Keys], list[str]]:
     """Finds the arrays of each split.
 
@@ -49,6 +52,7 @@ def find_arrays(
         path: The file, for the message.
         arrays: Its arrays by name.
         objects: Names of arrays that can't be read.
+        with_labels: Whether labels are read.
 
     Returns:
         The arrays by split, with `"train"`, and notes.
@@ -80,7 +84,8 @@ def find_arrays(
     if "unlabeled" in keys:
         keys["unlabeled"] = keys["unlabeled"]._replace(labels=None)
     texts = [
-        f"{split} is {own.examples!r}" + f", labels {own.labels!r}" * bool(own.labels)
+        f"{split} is {own.examples!r}"
+        + f", labels {own.labels!r}" * bool(own.labels and with_labels)
         for split, own in keys.items()
     ]
     return keys, ["; ".join(texts)]

@@ -55,9 +55,10 @@ def load_npz(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     """
     path = options.path()
     arrays, objects = _read_npz(path)
-    keys, notes = find_arrays(path, arrays, objects)
+    with_labels = options.labels == "auto"
+    keys, notes = find_arrays(path, arrays, objects, with_labels)
     labels = {}
-    if options.labels == "auto":
+    if with_labels:
         labels = {
             split: read_labels(arrays[own.labels], f"{path} with {own.labels}")
             for split, own in keys.items()
@@ -94,7 +95,7 @@ def load_npz(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     splits, left_out = _splits(examples, classes.labels)
     used = {names_key, classes_key, *(key for own in keys.values() for key in own[:2])}
     unused = unused_arrays(arrays, objects, used, splits["train"].num_examples)
-    if options.labels == "none":
+    if not with_labels:
         own_labels = [own.labels for own in keys.values() if own.labels]
         left_out += [f"labels in {quoted(own_labels)}"] * bool(own_labels)
     return Source(
