@@ -55,6 +55,9 @@ def test_unlabeled_images(name):
     sizes, classes, left_out, notes = read("train/a", "train/b", f"{name}/x/y:7", name)
     assert sizes == {"train": 20, "unlabeled": 17} and classes == AB
     assert read("a", "b", f"{name}:30")[:2] == ({"train": 20, "unlabeled": 30}, AB)
+    found = read("train/a", "train/b", f"train/{name}:5", "test/a", "test/b")
+    assert found[0] == {"train": 20, "test": 20, "unlabeled": 5}
+    assert found[1]["train"] == ["a", "b"] and not found[2]
     sizes, classes, *_ = read("labeled/a", "labeled/b", name)
     assert sizes == {"train": 20, "unlabeled": 10} and classes == AB
 

@@ -154,6 +154,14 @@ def test_colors_of_16_bits(tmp_path):
     np.testing.assert_array_equal(read(source)["a.png"], expected)
 
 
+def test_a_broken_image_of_16_bits(tmp_path):
+    for i in range(3):
+        path = save(tmp_path / f"{i}.png", noise(40, 40, 1, np.uint16, 4000))
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(InputError, match=r"2.png \(ValueError: broken PNG data\)"):
+        load(tmp_path)
+
+
 def test_floats(tmp_path):
     values = RANDOM.random((8, 8)).astype(np.float32)
     for i in range(2):

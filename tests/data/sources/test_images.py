@@ -1,6 +1,7 @@
 """Tests of decoding: every kind of image file becomes uint8 RGB of one size."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -74,7 +75,8 @@ def test_a_broken_png(tmp_path):
         decode_image(io.BytesIO(bytes(content)), "a")
 
 
-def test_progress_is_shown_on_stderr_after_three_seconds(capsys):
+def test_progress_is_shown_on_a_terminal_after_three_seconds(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with progress_bar("Decoding cifar10 train", " images", 3000) as progress:
         progress.update(1000)
         assert "cifar10" not in capsys.readouterr().err

@@ -149,6 +149,10 @@ def _find_classes(layout, depths):
     train = layout.splits["train"]
     depth, stray, train = _descend(train, depths["train"])
     loose, folders = _grouped(train, depth)
+    for name in [name for name in folders if _split_of(name) == "unlabeled"]:
+        if len(folders) > 1:
+            layout.splits.setdefault("unlabeled", []).extend(folders.pop(name))
+            layout.splits["train"] = train = loose + _sorted(folders)
     if len(folders) == 1:
         layout.notes.append(f"no labels, as there is one class, {_shown(folders)}")
     elif folders and not _are_few(loose, train):

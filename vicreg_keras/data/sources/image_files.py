@@ -274,7 +274,8 @@ def _notes(headers, max_pixel):
     num_deep = sum(bool(header and header.is_deep) for header in headers)
     if num_deep:
         notes.append(
-            f"{num_deep:,} images of 16 bits or floats: {max_pixel} is white (255)"
+            f"{num_deep:,} image{'s' if num_deep > 1 else ''} of 16 bits or floats: "
+            f"{max_pixel} is white (255)"
         )
     num_more = sum(bool(header and header.has_more) for header in headers)
     if num_more:

@@ -74,7 +74,11 @@ def deep_values(image: ImageFile.ImageFile) -> np.ndarray:
 def decode_png(image: ImageFile.ImageFile, dtype: tf.DType) -> np.ndarray:
     """Returns `(h, w, 4)` of a PNG; Pillow drops lower bits, and some of alpha."""
     image.fp.seek(0)
-    return tf.io.decode_png(image.fp.read(), channels=4, dtype=dtype).numpy()
+    content = image.fp.read()
+    try:
+        return tf.io.decode_png(content, channels=4, dtype=dtype).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError("broken PNG data") from error
 
 
 def checked_max(values: np.ndarray) -> float:
