@@ -26,6 +26,8 @@ from vicreg_keras.data.cells import (
 from vicreg_keras.data.columns import Column
 
 
+# There is no Python control flow to convert, which takes seconds.
+@tf.autograph.experimental.do_not_convert
 def decode_cells(cells: tf.Tensor, columns: Sequence[Column]) -> tf.Tensor:
     """Returns the examples of a table's cells.
 
