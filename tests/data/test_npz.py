@@ -176,6 +176,7 @@ def test_all_splits_share_the_classes(load):
         (CODES * 0, "labels that are all '0'"),
         (np.arange(N), "never repeat in 40 examples"),
         (np.array([f"id{i}" for i in range(N)]), "never repeat"),
+        *((np.full(N, missing), "all missing") for missing in (-1, np.nan, "NA")),
     ],
 )
 def test_labels_that_tell_nothing_are_left_out(load, labels, text):

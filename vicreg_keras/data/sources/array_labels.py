@@ -112,6 +112,8 @@ def number_classes(
     if num_missing and missing_note:
         notes.append(f"{num_missing:,} labels of {missing_note} are missing ones")
     train_values = np.unique(present["train"])
+    if not len(train_values):
+        return Classes({}, (), (), ("labels of training, which are all missing",))
     if len(train_values) == 1:
         only = f"'{train_values[0]}'" if len(values) == 1 else "of one class in train"
         return Classes({}, (), (f"labels that are all {only}: read without labels",))
