@@ -29,6 +29,9 @@ from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.settings import DataOptions
 
+# Numbers that count fewer examples may be something else.
+_MANY_ROWS = 10
+
 
 def load_npz(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     """Loads the arrays of an npz file, whole and never by pickle.
@@ -170,6 +173,10 @@ def _read_table(
             f"{len(texts)}, {quoted(texts)}. Correct the names."
         )
     columns, order = match_columns(path, texts, known)
+    if known.columns is None:
+        # Such as the index of a data frame.
+        kept = [i for i in order if not _counts_rows(arrays["train"][:, i])] or order
+        columns, order = tuple(columns[i] for i in kept), kept
     own = {column.name for column in columns}
     examples: dict[str, np.ndarray] = {}
     seen: dict[str, None] = {}
@@ -189,6 +196,12 @@ def _read_table(
         shape = f"(N, {side:g}, {side:g})"
         notes.append(f"a table of {width} columns; images, if reshaped to {shape}")
     return columns, examples, notes
+
+
+def _counts_rows(values: np.ndarray) -> bool:
+    """Whether values are consecutive whole numbers in any order."""
+    counted = values.min() + np.arange(len(values))
+    return len(values) > _MANY_ROWS and np.array_equal(np.sort(values), counted)
 
 
 def _check_labels(
