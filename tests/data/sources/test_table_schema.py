@@ -69,6 +69,11 @@ def test_columns_are_known_by_name_and_categories_by_value(tmp_path, trained):
         ),
         (
             "price,color,day\n1,red,1/1/2020\n",
+            {"label_column": "outcome"},
+            "label_column names.*without 'outcome'",
+        ),
+        (
+            "price,color,day\n1,red,1/1/2020\n",
             {"label_column": "color"},
             "label_column that the encoder was not trained on",
         ),

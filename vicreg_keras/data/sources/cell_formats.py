@@ -160,8 +160,8 @@ def _currency(cells):
 def _negative(cells):
     """Minus signs: parentheses, behind the number, or with a blank."""
     cells.rewrite(r"(\d)[.,]--?$", r"\1", only_if_any=True)  # As in 5.-
-    has_parentheses = cells.any(r"^\(.*\)$")
-    cells.rewrite(r"^\( ?([^()]*?) ?\)$", r"-\1")
+    has_parentheses = cells.any(r"^\(.*\)")
+    cells.rewrite(r"^\( ?([^()]*?) ?\)( ?[^()\d]*)$", r"-\1\2")
     cells.rewrite(rf"^({_DIGITS}) ?-$", r"-\1", only_if_any=True)
     cells.rewrite(r"^([+-]) ", r"\1", only_if_any=True)
     return "parentheses for minus" if has_parentheses else ""

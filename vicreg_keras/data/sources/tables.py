@@ -207,6 +207,8 @@ def _read_known(file, known, label):
     """Columns, examples, what is left out and notes of a table of known columns."""
     columns = {column.name: column for column in known}
     _check_columns_exist(file.path, file.names, columns, "of the training data")
+    if label is not None:
+        _check_columns_exist(file.path, file.names, [label], "that label_column names")
     if label in columns:
         raise InputError(
             "Expected a label_column that the encoder was not trained on. Received: "
