@@ -1,169 +1,308 @@
-"""Tests of npz files: arrays, labels, names, messages about bad ones."""
+"""Tests of npz files: names, layouts and ranges of their arrays."""
+
+import re
 
 import numpy as np
 import pytest
 
-from vicreg_keras.data.columns import Column
-from vicreg_keras.data.dataset import load_dataset
+from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known
+from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.errors import InputError
+from vicreg_keras.settings import DataOptions
+
+N = 40
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(2, 256, (N, 8, 8, 3), dtype=np.uint8)
+IMAGES[0, 0, 0, 0] = 255
+CODES = np.arange(N) % 4
+TEXTS = np.array(["ant", "bee", "cat", "dog"])
+NAN_CODES = np.where(np.arange(N) < 6, np.nan, CODES)
+
+
+def gray(*shape):
+    return RANDOM.integers(2, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(known=NOTHING_KNOWN, options=None, **arrays):
+        path = tmp_path / "t.npz"
+        np.savez(path, **arrays)
+        return load_npz(DataOptions(dataset=f"npz:{path}", **(options or {})), known)
+
+    return load
+
+
+def said(source):
+    return " | ".join([*source.notes, *source.left_out])
 
 
 @pytest.mark.parametrize(
-    ("shape", "keys"),
+    ("examples", "labels"),
     [
-        ((20, 8, 6), ("images", "labels")),
-        ((20, 8, 6, 1), ("x_train", "y_train")),
-        ((20, 8, 6, 3), ("train_images", "train_labels")),
+        *(("images", name) for name in ("labels", "label", "y", "target", "targets")),
+        *(("images", name) for name in ("Y", "classes", "class")),
+        *((name, "y") for name in ("x", "X", "data", "imgs", "examples", "arr_0")),
+        *(("x_train", "y_train"), ("train_images", "train_labels"), ("Xtrain", "ytr")),
+        *(
+            ("train_set_x_orig", "train_set_y"),
+            ("arr_0", "arr_1"),
+            ("train_X", "labels"),
+        ),
     ],
 )
-def test_npz(tmp_path, shape, keys):
-    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    labels = np.arange(20, dtype=np.int32)[:, None] % 2
-    path = tmp_path / "a.npz"
-    np.savez(path, **{keys[0]: images, keys[1]: labels, "class_names": ["no", "yes"]})
-    loaded = load_dataset(f"npz:{path}")
-    assert loaded.example_shape == (8, 6, 3)
-    assert loaded.class_names == ("no", "yes")
-    assert loaded.test.num_examples == 4
-    row = int(loaded.train.names[3].removeprefix("train/"))
-    expected = np.broadcast_to(images[row].reshape(8, 6, -1), (8, 6, 3))
-    np.testing.assert_array_equal(loaded.train.read([3])[0], expected)
-    assert loaded.train.labels[3] == row % 2
+def test_examples_and_labels_are_found_by_what_people_call_them(load, examples, labels):
+    source = load(**{examples: IMAGES, labels: CODES})
+    np.testing.assert_array_equal(source.train.read(), IMAGES)
+    np.testing.assert_array_equal(source.train.labels, CODES)
+    assert f"train is '{examples}', labels '{labels}'" in source.notes
+    assert source.class_names == ("0", "1", "2", "3")
 
 
-def test_npz_with_its_own_splits_and_without_labels(tmp_path):
-    images = np.zeros((6, 4, 4), np.uint8)
-    path = tmp_path / "a.npz"
-    np.savez_compressed(path, x_train=images, x_val=images[:2], x_test=images[:3])
-    loaded = load_dataset(f"npz:{path}", image_size=2)
-    splits = (loaded.train, loaded.validation, loaded.test)
-    assert [s.num_examples for s in splits] == [6, 2, 3]
-    assert loaded.class_names is None and loaded.example_shape == (2, 2, 3)
-    assert loaded.test.names == ("test/0", "test/1", "test/2")
+def test_splits_by_name(load):
+    source = load(
+        X_train=IMAGES, y_train=CODES, X_dev=IMAGES[:9], y_dev=CODES[:9],
+        test_images=IMAGES[:5], test_labels=CODES[:5], unlabeled_X=IMAGES[:7],
+    )  # fmt: skip
+    sizes = [len(s) for s in (source.train, source.validation, source.test)]
+    assert sizes == [N, 9, 5]
+    assert source.unlabeled.names == tuple(f"unlabeled/{i}" for i in range(7))
+    assert source.unlabeled.labels is None
 
 
-IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"images": IMAGES / 255}, "uint8 images.*float64, with values from 0 to 0"),
-        ({"images": IMAGES * np.nan}, "uint8 images.*with values from nan to nan"),
-        ({"images": IMAGES[0, 0]}, r"shape \(N, H, W\).*shape \(8, 3\)"),
-        ({"images": IMAGES[..., :2]}, r"shape \(N, H, W\).*\(4, 8, 8, 2\)"),
-        ({"images": IMAGES[:0]}, r"at least one. .*\(0, 8, 8, 3\)"),
-        ({"pixels": IMAGES}, r"one of the arrays.*\['pixels'\]. Rename"),
-        ({"images": IMAGES, "labels": [0, 1]}, r"each of 4 examples.*shape \(2,\)"),
-        ({"images": IMAGES, "labels": [0.0, 1, 0, 1]}, "labels that are integers"),
-        ({"images": IMAGES, "labels": [-1, 0, 1, 0]}, "at least 0.*from -1 to 1"),
-        ({"images": IMAGES, "labels": [0, 1, 2, 0], "class_names": ["a"]}, "each of 3"),
-        ({"images": IMAGES, "labels": [0] * 4, "x_test": IMAGES}, "labels for every"),
-        ({"images": IMAGES, "x_test": IMAGES[:, 1:]}, "one size in every split"),
-        ({"images": np.array([{}] * 4)}, "npz file of plain arrays.*pickle"),
-    ],
-)
-def test_bad_npz(tmp_path, arrays, message):
-    path = tmp_path / "a.npz"
-    np.savez(path, **arrays)
-    with pytest.raises(ValueError, match=message) as error:
-        load_dataset(f"npz:{path}")
-    assert "\n" not in str(error.value)
-    assert "a.npz" in str(error.value)
-
-
-# Tables.
-
-TABLE = np.arange(60, dtype=np.float64).reshape(20, 3) / 8
-
-
-@pytest.mark.parametrize(
-    ("examples", "keys"),
-    [
-        (TABLE, ("examples", "labels")),
-        (TABLE.astype(np.float16), ("x_train", "y_train")),
-        ((TABLE * 8).astype(np.uint8), ("x_train", "y_train")),
-        (TABLE > 3, ("examples", "labels")),
-    ],
-)
-def test_npz_table(tmp_path, examples, keys):
-    path = tmp_path / "a.npz"
-    np.savez(path, **{keys[0]: examples, keys[1]: np.arange(20) % 2})
-    loaded = load_dataset(f"npz:{path}")
-    assert loaded.example_shape == (3,) and loaded.class_names == ("0", "1")
-    assert loaded.columns == tuple(Column(f"column_{i}") for i in range(3))
-    numbers = [int(name.removeprefix("train/")) for name in loaded.train.names]
-    read = loaded.train.read(np.arange(len(numbers)))
-    assert read.dtype == np.float32
-    np.testing.assert_array_equal(read, examples[numbers].astype(np.float32))
-    assert loaded.train.labels.tolist() == [number % 2 for number in numbers]
-
-
-def test_npz_table_with_its_own_splits_and_names(tmp_path):
-    path = tmp_path / "a.npz"
-    gaps = np.where(TABLE == 1, np.nan, TABLE)
-    np.savez(path, x_train=gaps, x_test=TABLE[:4], column_names=["a", "b", "c"])
-    loaded = load_dataset(f"npz:{path}")
-    assert loaded.columns == (Column("a"), Column("b"), Column("c"))
-    assert loaded.test.names == ("test/0", "test/1", "test/2", "test/3")
-    np.testing.assert_array_equal(loaded.test.read([3]), np.float32(TABLE[3:4]))
-    kept = loaded.train.read(np.arange(len(loaded.train)))
-    held_out = loaded.validation.read(np.arange(len(loaded.validation)))
-    assert np.isnan(np.concatenate([kept, held_out])).sum() == 1
-
-
-INFINITE = np.where(TABLE == 1, np.inf, TABLE)
+def test_what_is_not_read_is_named_that_of_each_example_first(load):
+    meta = np.array({"a": 1}, dtype=object)
+    source = load(images=IMAGES, weights=np.zeros(3), digit=CODES, y=CODES, meta=meta)
+    starts = ["array 'digit'", "array 'weight", "array 'meta' "]
+    assert [text[:13] for text in source.left_out] == starts
+    assert "one per example" in source.left_out[0]
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"examples": TABLE[0]}, r"matrix of numbers.*shape \(3,\)"),
-        ({"examples": TABLE[:0]}, r"not empty.*shape \(0, 3\)"),
-        ({"examples": np.array([["a"]])}, "matrix of numbers.*dtype <U1"),
-        ({"examples": INFINITE}, "finite in float32.*'column_2' with inf in row/2"),
-        (
-            {"examples": TABLE * 1e39},
-            "finite in float32.*'column_0' with 3.75e.38 in row/1",
-        ),
-        ({"examples": TABLE * [1, np.nan, 1]}, "nothing in 'column_1'"),
-        (
-            {"examples": TABLE, "column_names": ["a", "b"]},
-            r"3 column_names.*shape \(2,\)",
-        ),
-        (
-            {"examples": TABLE, "column_names": ["a", "b", "a"]},
-            "3 column_names, no two alike",
-        ),
-        (
-            {"examples": TABLE, "x_test": TABLE[:, 1:]},
-            r"the 3 columns of training.*\(20, 2\)",
-        ),
-        ({"examples": TABLE, "labels": [1]}, r"one for each of 20 examples.*\(1,\)"),
-        ({"x_train": IMAGES / 255}, "uint8 images"),
+        ({"a": IMAGES, "b": IMAGES, "c": CODES}, "'a' (40, 8, 8, 3), 'b'"),
+        ({"x_test": IMAGES, "y_test": CODES}, "an array images, examples or x_train"),
+        ({"images": IMAGES, "y": TEXTS.astype(object)}, "objects in 'y'"),
+        ({"images": IMAGES, "y": CODES[1:]}, "with y of 39 and images of shape"),
+        ({"x_train": IMAGES, "x_test": IMAGES, "y_test": CODES}, "in y_test alone"),
+        ({"x_train": IMAGES, "x_test": gray(9, 4, 4, 3)}, "one size in every split"),
     ],
 )
-def test_bad_npz_table(tmp_path, arrays, message):
-    path = tmp_path / "a.npz"
-    np.savez(path, **arrays)
-    with pytest.raises(ValueError, match=message) as error:
-        load_dataset(f"npz:{path}")
-    assert "\n" not in str(error.value) and "a.npz" in str(error.value)
+def test_arrays_that_are_not_plain(load, arrays, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        load(**arrays)
 
 
-def test_a_table_has_no_image_size(tmp_path):
-    path = tmp_path / "a.npz"
-    np.savez(path, examples=TABLE)
-    with pytest.raises(ValueError, match="no image_size for a table.*image_size=8"):
-        load_dataset(f"npz:{path}", image_size=8)
+def test_an_npy_file(tmp_path):
+    np.save(tmp_path / "x.npy", IMAGES)
+    with pytest.raises(InputError, match=r"a single array as numpy\.save writes it"):
+        load_npz(DataOptions(dataset=f"npz:{tmp_path / 'x.npy'}"))
 
 
-def test_missing_and_unreadable_npz(tmp_path):
-    with pytest.raises(InputError, match="existing npz file.*nowhere"):
-        load_dataset("npz:nowhere.npz")
-    (tmp_path / "a.npz").write_text("not an archive")
-    with pytest.raises(ValueError, match="npz file of plain arrays.*is not a zip file"):
-        load_dataset(f"npz:{tmp_path}/a.npz")
-    np.save(tmp_path / "b.npy", IMAGES)
-    with pytest.raises(ValueError, match="npz file of plain arrays.*is not a zip file"):
-        load_dataset(f"npz:{tmp_path}/b.npy")
+@pytest.mark.parametrize(
+    ("labels", "names", "class_names", "note"),
+    [
+        (CODES + 1, None, "1 2 3 4", "classes by the labels' values, '1', '2'"),
+        (CODES * 10, None, "0 10 20 30", "classes by the labels' values"),
+        (CODES[:, None], None, "0 1 2 3", ""),
+        (CODES[None], None, "0 1 2 3", ""),
+        (np.eye(4)[CODES], None, "0 1 2 3", "one-hot labels"),
+        (CODES.astype(np.float32), None, "0 1 2 3", "whole floats"),
+        (TEXTS[CODES], None, "ant bee cat dog", ""),
+        (TEXTS[CODES].astype("S"), None, "ant bee cat dog", ""),
+        (np.array(["1", "2", "3", "10"])[CODES], None, "1 2 3 10", ""),
+        (CODES % 2 * 2 - 1, None, "-1 1", "classes by"),
+        (CODES % 2 == 1, None, "0 1", ""),
+        (CODES, TEXTS, "ant bee cat dog", ""),
+        (
+            CODES + 1,
+            TEXTS,
+            "ant bee cat dog",
+            "in the order of the labels' values (1 =",
+        ),
+        (CODES * 3, TEXTS, "ant bee cat dog", "3 = bee"),
+        (CODES + 1, np.array(list("abcde")), "b c d e", "values from 0 (1 = b"),
+        (TEXTS[CODES], TEXTS, "ant bee cat dog", "texts themselves"),
+    ],
+)
+def test_labels_are_mapped_by_value(load, labels, names, class_names, note):
+    own = {} if names is None else {"class_names": names}
+    source = load(images=IMAGES, labels=labels, **own)
+    assert source.class_names == tuple(class_names.split())
+    expected = CODES % 2 if len(source.class_names) == 2 else CODES
+    np.testing.assert_array_equal(source.train.labels, expected)
+    assert note in said(source)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        NAN_CODES,
+        np.where(np.isnan(NAN_CODES), -1, CODES),
+        np.where(np.isnan(NAN_CODES), -100, CODES + 1),
+        np.where(np.isnan(NAN_CODES), "", TEXTS[CODES]),
+    ],
+)
+def test_examples_without_a_label_are_trained_on(load, labels):
+    source = load(x_train=IMAGES, y_train=labels, x_test=IMAGES, y_test=labels)
+    assert source.unlabeled.names == tuple(f"train/{i}" for i in range(6))
+    np.testing.assert_array_equal(source.train.labels, CODES[6:])
+    assert source.train.names[0] == "train/6"
+    assert len(source.class_names) == 4 and len(source.test) == N - 6
+    assert "12 labels of" in said(source)
+    assert "6 examples of test without a label" in source.left_out
+
+
+def test_a_test_split_without_labels_is_left_out(load):
+    source = load(x_train=IMAGES, y_train=CODES, x_test=IMAGES)
+    assert not source.test and "40 examples of test without a label" in source.left_out
+
+
+def test_all_splits_share_the_classes(load):
+    source = load(
+        x_train=IMAGES, y_train=CODES % 3 + 5, x_test=IMAGES, y_test=CODES + 5
+    )
+    assert source.class_names == ("5", "6", "7", "8")
+    np.testing.assert_array_equal(source.test.labels, CODES)
+    assert "no training example of '8', which test has" in said(source)
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        (CODES * 0, "labels that are all '0'"),
+        (np.arange(N), "never repeat in 40 examples"),
+        (np.array([f"id{i}" for i in range(N)]), "never repeat"),
+        *((np.full(N, missing), "all missing") for missing in (-1, np.nan, "NA")),
+    ],
+)
+def test_labels_that_tell_nothing_are_left_out(load, labels, text):
+    source = load(images=IMAGES, labels=labels)
+    assert source.class_names is source.train.labels is None and text in said(source)
+
+
+def test_labels_that_look_like_a_regression_target_are_said(load):
+    assert "20 classes in 40" in said(load(images=IMAGES, labels=np.arange(N) // 2))
+
+
+def test_labels_none(load):
+    source = load(options={"labels": "none"}, images=IMAGES, y=RANDOM.normal(size=N))
+    assert source.class_names is source.train.labels is None
+    assert "labels in 'y'" in source.left_out and "labels 'y'" not in said(source)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        (RANDOM.normal(size=N), None, "a regression target"),
+        (CODES % 3 - 1, None, "-1, 0 and 1"),
+        (np.ones((N, 3), int), None, "of shape (40, 3)"),
+        (np.full(N, "2020-01-01", "M8[D]"), None, "dtype datetime64"),
+        (CODES, TEXTS[:3], "3 names, 'ant'"),
+        (CODES, np.array(["a", "a", "b", "c"]), "no two are alike"),
+    ],
+)
+def test_bad_labels(load, labels, names, message):
+    own = {} if names is None else {"class_names": names}
+    with pytest.raises(InputError, match=re.escape(message)):
+        load(images=IMAGES, labels=labels, **own)
+
+
+# Images.
+
+GRAY = gray(N, 9, 9)
+
+
+@pytest.mark.parametrize(
+    ("array", "labeled", "expected", "note"),
+    [
+        (GRAY, False, GRAY[..., None], ""),
+        (GRAY[..., None], False, GRAY[..., None], ""),
+        (GRAY[:, None], False, GRAY[..., None], "(N, C, H, W)"),
+        (IMAGES.transpose(0, 3, 1, 2), False, IMAGES, "(N, C, H, W)"),
+        (IMAGES.transpose(1, 2, 3, 0), False, IMAGES, "(H, W, C, N)"),
+        (IMAGES.transpose(3, 1, 2, 0), True, IMAGES, "(C, H, W, N)"),
+        (GRAY.transpose(1, 2, 0), True, GRAY[..., None], "(9, 9, 40) as (H, W, N)"),
+        (GRAY.transpose(1, 2, 0), False, GRAY[..., None], "(H, W, N)"),
+        (IMAGES > 128, False, (IMAGES > 128) * 255, "0 and 1 only: multiplied by 255"),
+        ((IMAGES > 128) * 1, False, (IMAGES > 128) * 255, "0 and 1 only"),
+        (IMAGES / 255, False, IMAGES, "between 0 and 1: multiplied by 255"),
+        (
+            (IMAGES / 255 * (1 + 1e-6)).astype(np.float32),
+            False,
+            IMAGES,
+            "between 0 and 1",
+        ),
+        (IMAGES.astype(np.float32) + 0.2, False, IMAGES, "rounded"),
+        (IMAGES.astype(np.int64), False, IMAGES, ""),
+        (IMAGES.astype(np.uint16) * 257, False, IMAGES, "scaled by 255 / 65535"),
+        (
+            IMAGES.astype(np.int32) * 16,
+            False,
+            np.rint(IMAGES * (16 * 255 / 4095)),
+            "/ 4095",
+        ),
+        (IMAGES.astype(float) * 257, False, IMAGES, "scaled by 255 / 65535"),
+        (IMAGES // 16, False, IMAGES // 16, "values from 0 to 15, of 255"),
+    ],
+)
+def test_images_of_other_layouts_and_ranges(load, array, labeled, expected, note):
+    labels = {"labels": CODES} if labeled else {}
+    source = load(images=array, **labels)
+    images = np.broadcast_to(expected, (*expected.shape[:3], 3))
+    np.testing.assert_array_equal(source.train.read(), images)
+    assert source.train.read().dtype == np.uint8
+    assert note in said(source)
+    if not note:
+        assert source.notes == ("train is 'images'",)
+
+
+def test_transparency_is_put_on_white(load):
+    alpha = gray(N, 8, 8, 1)
+    source = load(images=np.concatenate([IMAGES, alpha], axis=3))
+    expected = np.rint(IMAGES * (alpha / 255.0) + 255 - alpha)
+    assert np.abs(source.train.read() - expected).max() <= 1
+    assert "transparency on white" in said(source)
+
+
+def test_all_splits_have_one_scale(load):
+    dark = (IMAGES.astype(np.uint16) * 4) // 8
+    source = load(x_train=IMAGES.astype(np.uint16) * 4, x_test=dark)
+    assert source.max_pixel == 1023
+    np.testing.assert_array_equal(source.test.read(), np.rint(dark * (255 / 1023)))
+    again = load(images=dark, known=Known(max_pixel=1023))
+    np.testing.assert_array_equal(again.train.read(), source.test.read())
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": IMAGES / 127.5 - 1}, "Save (images + 1) * 127.5"),
+        ({"images": IMAGES / 100}, "fractions from 0"),
+        ({"images": IMAGES * np.nan}, "7,680 values that are NaN"),
+        ({"images": IMAGES.astype(int) * 1000}, "values from 2000 to 255000"),
+        ({"images": (IMAGES - 128.0).astype(np.int8)}, "Save images + 128"),
+        ({"images": IMAGES + 0j}, "of dtype complex128"),
+        ({"images": gray(N, 1, 28, 1)}, "(40, 1, 28, 1)"),
+        ({"images": gray(N, 28, 1)}, "(40, 28, 1)"),
+        ({"images": gray(28, 28, 40)}, "numpy.moveaxis"),
+        ({"images": gray(N, 2, 8, 8, 3)}, "(40, 2, 8, 8, 3)"),
+        ({"images": gray(8, 8, 3)}, "(8, 8, 3)"),
+        ({"images": gray(N, 784)}, "Reshape flattened images"),
+        ({"images": gray(0, 8, 8, 3)}, "(0, 8, 8, 3)"),
+        ({"x_train": IMAGES / 255, "x_test": IMAGES * 1.0}, "one range of values"),
+        ({"x_train": IMAGES, "x_test": IMAGES // 200}, "one range of values"),
+    ],
+)
+def test_bad_images(load, arrays, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        load(**arrays)
+
+
+def test_image_size(load):
+    assert load(images=IMAGES, options={"image_size": 4}).train.example_shape == (
+        4,
+        4,
+        3,
+    )
