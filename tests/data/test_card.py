@@ -1,5 +1,6 @@
 """The card of a dataset, and what it tells of changes."""
 
+import csv
 import dataclasses
 
 import numpy as np
@@ -55,8 +56,8 @@ def saved(tmp_path):
 @pytest.mark.parametrize("encoder", ["tiny", "whitened4"])
 def test_a_card_of_images_survives_json(encoder):
     card = card_of(make_dataset(left_out=("3 .gif",)), encoder=encoder)
-    again = DataCard.from_json(card.to_json(), "here")
-    assert again.to_json() == card.to_json()
+    again = DataCard.from_json(card.json, "here")
+    assert again.json == card.json
     statistics = again.schema.statistics
     np.testing.assert_array_equal(statistics.mean, card.schema.statistics.mean)
     whitening = statistics.whitening
@@ -72,11 +73,27 @@ def test_a_card_of_a_table_survives_json(tmp_path):
     lines = [f"{i / 7:.3f},{'red' if i % 3 else 'blue'},{i % 2}" for i in range(30)]
     path.write_text("\n".join(["age,color,y", *lines, ",red,1"]))
     card = card_of(load_dataset(f"csv:{path}", label_column="y"))
-    again = DataCard.from_json(card.to_json(), "here")
-    assert again.to_json() == card.to_json()
+    again = DataCard.from_json(card.json, "here")
+    assert again.json == card.json
     assert again.schema.columns == card.schema.columns
     assert again.schema.columns[1].categories == ("blue", "red")
     assert again.schema.statistics.missing.tolist() == [True, False]
+
+
+def test_names_survive_json_as_they_are(tmp_path):
+    names = ["a [cm  x]", "b {1}", 'c "d"', "e\tf", "[1,  2]"]
+    categories = ["[x  y]", "{}"]
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        writer.writerows(
+            [[categories[i % 2], *range(i % 3, i % 3 + 4)] for i in range(20)]
+        )
+    dataset = load_dataset(f"csv:{tmp_path}/a.csv", categorical_columns=["[1,  2]"])
+    card = card_of(dataset)
+    again = DataCard.from_json(card.json, "here")
+    assert again.schema.columns == dataset.columns
+    assert again.schema.columns[0].categories == ("[x  y]", "{}")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"dataset": "digits"}'])

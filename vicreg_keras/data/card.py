@@ -5,6 +5,7 @@ A card is inside each checkpoint and in the assets of a SavedModel, and is the
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -126,14 +127,16 @@ class DataCard:
             "fingerprint": self.fingerprint,
         }
 
-    def to_json(self) -> str:
-        """Returns the card as indented JSON, each array of numbers on one line."""
+    @functools.cached_property
+    def json(self) -> str:
+        """The card as indented JSON, each array of numbers on one line."""
         text = json.dumps(_CONVERTER.unstructure(self), indent=2, ensure_ascii=False)
-        return re.sub(r'\[[^"{}]*\]', lambda match: " ".join(match[0].split()), text)
+        # A line ends in no string.
+        return re.sub(r'\[\n[^"{}]*\]', lambda match: " ".join(match[0].split()), text)
 
     @classmethod
     def from_json(cls, text: str, where: str) -> "DataCard":
-        """Returns the card of a text that `to_json` returned.
+        """Returns the card whose `json` a text is.
 
         Args:
             text: The text.

@@ -100,7 +100,7 @@ def export_savedmodel(
     texts = {
         CLASS_NAMES_FILE: "".join(f"{name}\n" for name in class_names or ()),
         RECIPE_FILE: recipe,
-        CARD_FILE: card and card.to_json() + "\n",
+        CARD_FILE: card and card.json + "\n",
     }
 
     def write(version):

@@ -1,5 +1,6 @@
 """The mode `ablate`: the loss with and without each of its terms, or by a grid."""
 
+from vicreg_keras.data.card import describe
 from vicreg_keras.data.dataset import open_dataset
 from vicreg_keras.evaluate.features import require_class_names, require_test_split
 from vicreg_keras.evaluate.records import AblateRecord, to_json
@@ -37,6 +38,7 @@ def run(
     variants = options.variants(settings)
     seeds = tuple(range(settings.seed, settings.seed + options.ablate_seeds))
     dataset = open_dataset(data, settings.seed)
+    print(describe(dataset), flush=True)
     require_class_names(dataset)
     require_test_split(dataset)
     run.create()

@@ -1,5 +1,6 @@
 """The mode `search`: trials, the best recipe, and its comparison with the default."""
 
+from vicreg_keras.data.card import describe
 from vicreg_keras.data.dataset import open_dataset
 from vicreg_keras.evaluate.records import SearchRecord, read_records, to_json
 from vicreg_keras.modes.options import SearchOptions
@@ -40,6 +41,7 @@ def run(
             trained to its end, or the folder has another search.
     """
     dataset = open_dataset(data, settings.seed)
+    print(describe(dataset), flush=True)
     check_objective(options.objective, dataset)
     settings = settings.for_examples(dataset.example_shape)
     trial_settings = settings.replace(

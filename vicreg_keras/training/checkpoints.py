@@ -73,7 +73,7 @@ class _CardState(tf.train.experimental.PythonState):
     """A card as a part of a checkpoint."""
 
     def __init__(self, card: DataCard):
-        self._text = card.to_json()
+        self._text = card.json
 
     def serialize(self) -> str:
         return self._text

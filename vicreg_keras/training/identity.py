@@ -112,7 +112,7 @@ def go_on(
     step, size = int(model.step.numpy()), settings.batch_size
     epochs = step / identity.earlier.steps_per_epoch(size)
     run.truncate_metrics(int(epochs))
-    write_text(run.data_card, identity.card.to_json() + "\n")
+    write_text(run.data_card, identity.card.json + "\n")
     with write_file(run.examples) as file:
         data_card.save_examples(dataset, file)
     if identity.changes:
