@@ -307,3 +307,15 @@ def test_sizes_that_differ(tmp_path):
     expected = "4 images of 4 sizes, 64x500 to 900x700 .*Use image_size=192"
     with pytest.raises(InputError, match=expected):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
+def test_a_tiff_is_turned_also_when_it_could_be_mapped_into_memory(tmp_path, mode):
+    for i in range(3):
+        pixels = noise(4, 10, 3 if mode == "RGB" else 1)
+        pixels[0, 0] = 255
+        deep = pixels.astype(np.uint16) * 257 if mode == "I;16" else pixels
+        save(tmp_path / f"{i}.tif", deep, tiffinfo={0x0112: 6})
+    (found,) = [load(tmp_path).train.read([2])]
+    expected = np.rot90(pixels, -1).reshape(10, 4, -1)
+    np.testing.assert_array_equal(found[0], np.broadcast_to(expected, (10, 4, 3)))

@@ -55,7 +55,7 @@ class Header(NamedTuple):
 
 def read_header(path: str | os.PathLike) -> Header:
     """Reads what an image file says about itself; raises whatever Pillow raises."""
-    with Image.open(path, formats=_FORMATS) as image:
+    with _open(path) as image:
         width, height = upright_size(image)
         has_more = image.format != "PNG" and getattr(image, "is_animated", False)
         return Header(height, width, is_deep(image), has_more)
@@ -83,7 +83,7 @@ def decode_image(
     Raises:
         InputError: If it cannot be read or decoded.
     """
-    with file_errors(name, *_IMAGE), Image.open(file, formats=_FORMATS) as image:
+    with file_errors(name, *_IMAGE), _open(file) as image:
         rgb = _as_rgb(image, max_pixel)
         turn = TURNS.get(orientation(image))
         return np.asarray(
@@ -171,7 +171,7 @@ def max_deep_value(path: str | os.PathLike) -> tuple[float, bool]:
     Raises:
         InputError: If it can't be decoded.
     """
-    with file_errors(path, *_IMAGE), Image.open(path, formats=_FORMATS) as image:
+    with file_errors(path, *_IMAGE), _open(path) as image:
         values = deep_values(image)[..., :3]
         return checked_max(values), values.dtype.kind == "f"
 
@@ -196,6 +196,14 @@ def resized(images: np.ndarray, image_size: int | None) -> np.ndarray:
     return np.stack(
         [np.asarray(_fit(Image.fromarray(image), image_size)) for image in images]
     )
+
+
+def _open(file: str | os.PathLike | io.BytesIO) -> ImageFile.ImageFile:
+    image = Image.open(file, formats=_FORMATS)
+    # With a name, Pillow maps some files into memory, and scrambles a TIFF that it
+    # turns by its orientation.
+    image.filename = ""
+    return image
 
 
 def _as_rgb(image: ImageFile.ImageFile, max_pixel: int) -> Image.Image:
