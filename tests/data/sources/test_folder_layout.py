@@ -125,6 +125,10 @@ def test_an_image_beside_the_folder_of_an_archive():
     sizes, classes, left_out, _ = read(":1", "x/train/a", "x/train/b", "x/test/a")
     assert sizes == {"train": 20, "test": 10} and len(left_out) == 1
     assert read(":1", "all:20")[0] == {"train": 21}
+    # Also in that folder, beside its splits or classes.
+    sizes, classes, left_out, _ = read("x:1", "x/train/a", "x/train/b", "x/test/a")
+    assert sizes == {"train": 20, "test": 10} and "x/000.png" in left_out[0]
+    assert read("x:1", "x/a", "x/b")[:2] == ({"train": 20}, AB)
 
 
 def test_splits_in_class_folders():

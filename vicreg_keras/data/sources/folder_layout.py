@@ -239,8 +239,9 @@ def _descend(
         if len(folders) != 1 or set(folders).intersection(known):
             return depth, stray, images
         (inside,) = folders.values()
-        # An image directly in the only folder: that one may be a class.
-        if min(map(len, inside)) == depth + 2 or not _are_few(loose, images):
+        # With more than a few images directly in it, the only folder may be a class.
+        direct = [parts for parts in inside if len(parts) == depth + 2]
+        if not (_are_few(direct, inside) and _are_few(loose, images)):
             return depth, stray, images
         stray += loose
         images = inside
