@@ -1,6 +1,7 @@
 """Tests of npz files: names, layouts and ranges of their arrays."""
 
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -98,6 +99,36 @@ def test_an_npy_file(tmp_path):
     np.save(tmp_path / "x.npy", IMAGES)
     with pytest.raises(InputError, match=r"a single array as numpy\.save writes it"):
         load_npz(DataOptions(dataset=f"npz:{tmp_path / 'x.npy'}"))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "class_names"),
+    [
+        ({"classes": TEXTS[:3], "class": CODES % 3}, "ant bee cat"),  # As many as RGB.
+        ({"classes": np.array(["2", "1"])[CODES % 2]}, "1 2"),
+        ({"classes": np.eye(4)[CODES]}, "0 1 2 3"),
+    ],
+)
+def test_classes_are_labels_or_names(load, arrays, class_names):
+    source = load(images=IMAGES, **arrays)
+    assert source.class_names == tuple(class_names.split())
+    assert load(arr_0=IMAGES, arr_1=np.eye(4)[CODES]).class_names == tuple("0123")
+
+
+def test_other_files_in_the_archive(tmp_path, load):
+    load(images=IMAGES)
+    with zipfile.ZipFile(tmp_path / "t.npz", "a") as archive:
+        archive.writestr("readme.txt", "about")
+    source = load_npz(DataOptions(dataset=f"npz:{tmp_path / 't.npz'}"))
+    assert source.left_out == ("'readme.txt' (no array)",)
+
+
+def test_splits_without_labels_are_laid_out_as_those_with_them(load):
+    images = IMAGES[:, :, :7].transpose(1, 2, 3, 0)
+    source = load(x_train=images, y_train=CODES, x_unlabeled=images[..., :9])
+    np.testing.assert_array_equal(source.unlabeled.read(), IMAGES[:9, :, :7])
+    # Without any, several splits are at least no single image.
+    assert len(load(x_train=gray(6, 4, 4), x_val=gray(2, 4, 4)).train) == 6
 
 
 @pytest.mark.parametrize(
@@ -243,6 +274,12 @@ GRAY = gray(N, 9, 9)
             np.rint(IMAGES * (16 * 255 / 4095)),
             "/ 4095",
         ),
+        (
+            IMAGES.astype(int) * 64,
+            False,
+            np.rint(IMAGES * (64 * 255 / 16383)),
+            "/ 16383",
+        ),
         (IMAGES.astype(float) * 257, False, IMAGES, "scaled by 255 / 65535"),
         (IMAGES // 16, False, IMAGES // 16, "values from 0 to 15, of 255"),
     ],
@@ -289,6 +326,7 @@ def test_all_splits_have_one_scale(load):
         ({"images": gray(28, 28, 40)}, "numpy.moveaxis"),
         ({"images": gray(N, 2, 8, 8, 3)}, "(40, 2, 8, 8, 3)"),
         ({"images": gray(8, 8, 3)}, "(8, 8, 3)"),
+        ({"images": gray(6, 9, 40)}, "(6, 9, 40)"),
         ({"images": gray(N, 784)}, "Reshape flattened images"),
         ({"images": gray(0, 8, 8, 3)}, "(0, 8, 8, 3)"),
         ({"x_train": IMAGES / 255, "x_test": IMAGES * 1.0}, "one range of values"),

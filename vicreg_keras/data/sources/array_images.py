@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vicreg_keras.data.sources.images import resized
+from vicreg_keras.data.sources.pixel_values import MAX_PIXELS
 from vicreg_keras.errors import InputError
 
 # Axes that an array may have; the first of each number is the documented one.
@@ -13,8 +14,8 @@ _LAYOUTS = {3: ("NHW", "HWN"), 4: ("NHWC", "NCHW", "HWCN", "CHWN")}
 _NUM_CHANNELS = (1, 3, 4)
 # Height over width, or the reverse, beyond which axes are hardly those of an image.
 _MAX_ASPECT = 4
-# Largest values of sensors of 10, 12 and 16 bits.
-_WIDE = (1023, 4095, 65535)
+# Largest values of sensors of more than 8 bits.
+_WIDE = MAX_PIXELS[1:]
 # Fractions up to this value are neither in [0, 1] nor in [0, 255].
 _UNKNOWN_RANGE = 16
 _DARK = 64
@@ -77,10 +78,14 @@ def _common_layout(
 ) -> tuple[str, list[str]]:
     """The order of axes that suits every split, and a note unless it is the usual."""
     possible = [
-        _layouts(array.shape, num_labels.get(split)) for split, array in arrays.items()
+        _layouts(array.shape, num_labels.get(split), is_told=bool(num_labels))
+        for split, array in arrays.items()
     ]
     common = [one for one in possible[0] if all(one in others for others in possible)]
     shape = arrays["train"].shape
+    # A single image has as many axes as several gray ones.
+    if len(arrays) == 1 and not num_labels and shape[2:] in ((3,), (4,)):
+        common = []
     if not common or _is_ambiguous(shape, common, num_labels.get("train")):
         received = "; ".join(
             f"{where[split]} of shape {array.shape}, dtype {array.dtype}"
@@ -101,20 +106,26 @@ def _common_layout(
     return layout, [f"shape {shape} as ({', '.join(layout)})"]
 
 
-def _layouts(shape: Sequence[int], num_labels: int | None) -> list[str]:
-    """The orders of axes that a shape allows, the most likely first."""
+def _layouts(
+    shape: Sequence[int], num_labels: int | None, *, is_told: bool
+) -> list[str]:
+    """The orders of axes that a shape allows, the most likely first.
+
+    Args:
+        shape: Of an array of images.
+        num_labels: Number of their labels, if they have any.
+        is_told: Whether labels of some split tell which axis is that of examples.
+    """
     found = {}
     for layout in _LAYOUTS.get(len(shape), ()):
         sizes = dict(zip(layout, shape, strict=True))
         low, high = sorted((sizes["H"], sizes["W"]))
         usual = layout in ("NHW", "NHWC")
-        # A single image has as many axes as several gray ones.
-        single = len(shape) == 3 and shape[-1] in (3, 4) and num_labels is None
-        valid = low > 1 and not single and sizes["N"] > 0
+        valid = low > 1 and sizes["N"] > 0
         valid = valid and sizes.get("C", 1) in _NUM_CHANNELS
         valid = valid and num_labels in (None, sizes["N"])
         valid = valid and (usual or high <= _MAX_ASPECT * low)
-        if layout.endswith("N") and num_labels is None:
+        if layout.endswith("N") and not is_told:
             valid = valid and low == high
         if valid:
             found[layout] = high / low if len(shape) == 4 else 1
@@ -123,9 +134,12 @@ def _layouts(shape: Sequence[int], num_labels: int | None) -> list[str]:
 
 def _is_ambiguous(shape, common, num_labels):
     """Whether N may be the first or the last axis; drops what is out of proportion."""
-    if num_labels is not None or common != ["NHW", "HWN"] or shape[0] == shape[2]:
+    if num_labels is not None or len(shape) != 3 or shape[0] == shape[2]:
         return False
-    if shape[2] > _MAX_ASPECT * shape[1]:
+    is_wide = shape[2] > _MAX_ASPECT * shape[1]
+    if common != ["NHW", "HWN"]:  # Images that are not square may be either.
+        return is_wide and max(shape[:2]) <= _MAX_ASPECT * min(shape[:2])
+    if is_wide:
         common.remove("NHW")
     return len(common) > 1
 

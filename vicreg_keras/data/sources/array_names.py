@@ -22,6 +22,7 @@ _SPLITS = {
 _IMAGES = ("images", "image", "imgs", "img", "pixels")
 _EXAMPLES = (*_IMAGES, "examples", "x", "data", "features", "inputs", "samples", "")
 _LABELS = ("labels", "label", "y", "targets", "target", "classes", "class")
+_MAX_CHANNELS = 4
 # The names of arrays that numpy.savez was given without any.
 _POSITION = re.compile(r"arr_\d+")
 
@@ -43,16 +44,17 @@ class Keys(NamedTuple):
 def find_arrays(
     path: pathlib.Path,
     arrays: Mapping[str, np.ndarray],
-    objects: Sequence[str],
-    with_labels: bool = True,
+    others: Collection[str],
+    *,
+    with_labels: bool,
 ) -> tuple[dict[str, Keys], list[str]]:
     """Finds the arrays of each split.
 
     Args:
         path: The file, for the message.
         arrays: Its arrays by name.
-        objects: Names of arrays that can't be read.
-        with_labels: Whether labels are read.
+        others: Names of what can't be read.
+        with_labels: Whether arrays of labels are to be read.
 
     Returns:
         The arrays by split, with `"train"`, and notes.
@@ -61,7 +63,7 @@ def find_arrays(
         InputError: If there are no examples to train on, or it is not plain which array
             holds them.
     """
-    if wanted := [key for key in objects if _is_known(key)]:
+    if wanted := [key for key in others if _is_known(key, with_labels)]:
         raise InputError(
             "Expected arrays of numbers or texts, which need no pickle. Received: "
             f"{path} with objects in {wanted[0]!r}. Save it with astype(str) or as "
@@ -102,7 +104,7 @@ def find_named(arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> str | 
 
 def unused_arrays(
     arrays: Mapping[str, np.ndarray],
-    objects: Sequence[str],
+    others: Mapping[str, str],
     used: Collection[str | None],
     num_examples: int,
 ) -> list[str]:
@@ -110,28 +112,26 @@ def unused_arrays(
 
     Args:
         arrays: All arrays by name.
-        objects: Names of arrays that can't be read.
+        others: What can't be read, by name.
         used: Names of those that were.
         num_examples: Number of training examples.
     """
-    others = {key: array for key, array in arrays.items() if key not in used}
+    unused = {key: array for key, array in arrays.items() if key not in used}
     texts: dict[bool, list[str]] = {True: [], False: []}
-    for key, array in others.items():
+    for key, array in unused.items():
         one_each = len(array) == num_examples
         text = f"array '{key}' of shape {array.shape} ({array.dtype})"
         texts[one_each].append(text + ", one per example" * one_each)
-    unread = [f"array '{key}' (objects, which need pickle)" for key in objects]
-    return [*texts[True], *texts[False], *unread]
+    return [*texts[True], *texts[False], *others.values()]
 
 
-def _is_known(key: str) -> bool:
+def _is_known(key: str, with_labels: bool) -> bool:
     name = _normalized(key)
-    if name in (*CLASS_NAMES, *COLUMN_NAMES):
+    if name in COLUMN_NAMES or (with_labels and name in CLASS_NAMES):
         return True
+    roles = (*_EXAMPLES, *_LABELS) if with_labels else _EXAMPLES
     return any(
-        name in _spellings(word, (*_EXAMPLES, *_LABELS))
-        for words in _SPLITS.values()
-        for word in words
+        name in _spellings(word, roles) for words in _SPLITS.values() for word in words
     )
 
 
@@ -156,15 +156,24 @@ def _spellings(word: str, roles: Sequence[str]) -> list[str]:
 def _labels_of(
     arrays: Mapping[str, np.ndarray], examples: str, words: Sequence[str]
 ) -> str | None:
-    for word in words:
-        labels = _first(arrays, word, _LABELS, min_dims=1)
-        # `classes` may also be the names of the classes.
-        if labels and (
-            _normalized(labels) not in CLASS_NAMES
-            or arrays[labels].size in arrays[examples].shape
-        ):
-            return labels
-    return None
+    shape = arrays[examples].shape
+    # `classes` may also be the names of the classes.
+    free = {
+        key: array
+        for key, array in arrays.items()
+        if _normalized(key) not in CLASS_NAMES or _is_one_each(array, shape)
+    }
+    found = (_first(free, word, _LABELS, min_dims=1) for word in words)
+    return next(filter(None, found), None)
+
+
+def _is_one_each(array: np.ndarray, shape: Sequence[int]) -> bool:
+    """Whether there may be a label for each example, also as one-hot vectors."""
+    number = array.size if min(array.shape) == 1 else len(array)
+    # The last axis is that of few channels, or of the examples.
+    return number == shape[0] or (
+        len(shape) > 2 and number == shape[-1] > _MAX_CHANNELS
+    )
 
 
 def _normalized(key: str) -> str:
@@ -192,11 +201,11 @@ def _guess(
             f"{path} with {shapes or 'none'}. Rename the array of examples, and that "
             "of labels to labels or y_train."
         )
-    sizes = arrays[big[0]].shape
+    shape = arrays[big[0]].shape
     positional = [
         key
         for key, array in arrays.items()
-        if _POSITION.fullmatch(key) and key != big[0] and array.size in sizes
+        if _POSITION.fullmatch(key) and key != big[0] and _is_one_each(array, shape)
     ]
     only = positional[0] if len(positional) == 1 else None
     return Keys(big[0], _labels_of(arrays, big[0], [""]) or only, False)

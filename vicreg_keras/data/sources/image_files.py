@@ -21,13 +21,12 @@ from vicreg_keras.data.sources.images import (
     max_deep_value,
     read_header,
 )
+from vicreg_keras.data.sources.pixel_values import MAX_PIXELS
 from vicreg_keras.errors import InputError, error_reason
 from vicreg_keras.settings import DataOptions
 
 # The share of files that may be left out as unreadable, and how many are named.
 _MAX_UNREADABLE, _MAX_NAMED = 0.1, 20
-# Largest values of integers by the bits that sensors have.
-_MAX_PIXELS = (255, 1023, 4095, 16383, 65535)
 _IMAGE_SIZES = (32, 64, 96, 128, 160, 192, 224)
 
 
@@ -264,7 +263,7 @@ def _find_max_pixel(paths, headers, unreadable):
     found = list(progress_bar(title, " files", len(deep), POOL.map(value_of, deep)))
     integers = [value for value, is_float in found if not is_float]
     if integers:
-        return next(one for one in _MAX_PIXELS if one >= max(integers))
+        return next(one for one in MAX_PIXELS if one >= max(integers))
     return 1 if found and max(found)[0] <= 1 else 255
 
 

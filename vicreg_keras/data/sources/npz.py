@@ -57,9 +57,9 @@ def load_npz(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
         InputError: If there is no such file, or its arrays are not as above.
     """
     path = options.path()
-    arrays, objects = _read_npz(path)
+    arrays, others = _read_npz(path)
     with_labels = options.labels == "auto"
-    keys, notes = find_arrays(path, arrays, objects, with_labels)
+    keys, notes = find_arrays(path, arrays, others, with_labels=with_labels)
     labels = {}
     if with_labels:
         labels = {
@@ -90,17 +90,19 @@ def load_npz(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
             "Expected examples of one size in every split. Received: "
             f"{path} with {shapes}. Use image_size."
         )
-    classes_key = find_named(arrays, CLASS_NAMES) if labels else None
+    own_labels = {own.labels for own in keys.values()} - {None}
+    # `classes` may be names or labels.
+    free = {key: array for key, array in arrays.items() if key not in own_labels}
+    classes_key = find_named(free, CLASS_NAMES) if labels else None
     classes = Classes({}, ())
     if labels:
         names = None if classes_key is None else arrays[classes_key]
         classes = number_classes(labels, names, path)
     splits, left_out = _splits(examples, classes.labels)
     used = {names_key, classes_key, *(key for own in keys.values() for key in own[:2])}
-    unused = unused_arrays(arrays, objects, used, splits["train"].num_examples)
-    if not with_labels:
-        own_labels = [own.labels for own in keys.values() if own.labels]
-        left_out += [f"labels in {quoted(own_labels)}"] * bool(own_labels)
+    unused = unused_arrays(arrays, others, used, splits["train"].num_examples)
+    if not with_labels and own_labels:
+        left_out.append(f"labels in {quoted(sorted(own_labels))}")
     return Source(
         **splits,
         class_names=classes.names if classes.labels else None,
@@ -111,8 +113,8 @@ def load_npz(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     )
 
 
-def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The arrays, and the names of those that only pickle could read."""
+def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays by name; and what else there is, by name, with the reason."""
     with path.open("rb") as start:
         if start.read(6) == b"\x93NUMPY":
             raise InputError(
@@ -121,7 +123,7 @@ def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
                 "numpy.savez(PATH, images=numpy.load(...), labels=...)."
             )
     expected = "an npz file of plain arrays, as numpy.savez writes it"
-    arrays, objects = {}, []
+    arrays, others = {}, {}
     with (
         file_errors(path, expected, "Save the arrays again"),
         zipfile.ZipFile(path),
@@ -129,12 +131,17 @@ def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
     ):
         for key in file.files:
             try:
-                arrays[key] = file[key]
+                array = file[key]
             except ValueError as error:
                 if "allow_pickle" not in str(error):
                     raise
-                objects.append(key)
-    return {key: one for key, one in arrays.items() if one.ndim}, objects
+                others[key] = f"array '{key}' (objects, which need pickle)"
+                continue
+            if not isinstance(array, np.ndarray):  # Any file may be in the archive.
+                others[key] = f"'{key}' (no array)"
+            elif array.ndim:
+                arrays[key] = array
+    return arrays, others
 
 
 def _read_table(

@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import ImageFile, TiffImagePlugin
 
+# Largest values of integers by the bits that sensors have.
+MAX_PIXELS = (255, 1023, 4095, 16383, 65535)
 # The tag of a TIFF that says whether 0 is white.
 _PHOTOMETRIC = 262
 
