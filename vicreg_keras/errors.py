@@ -75,5 +75,8 @@ def file_errors(name: str | os.PathLike, expected: str, remedy: str) -> Iterator
 
 def error_reason(error: BaseException) -> str:
     """Returns in short, on one line, what a library says about a bad file."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return reason[:200].rstrip(". ")
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(". ")
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode()
+        for one in reason
+    )

@@ -237,6 +237,18 @@ def test_delimiters(tmp_path, delimiter):
     assert (delimiter == ",") == (not source.notes)
 
 
+def test_commas_in_cells_are_no_delimiters(tmp_path):
+    text = "Size, cm;class\n" + "1,5;a\n2,5;b\n" * 9
+    source = read_csv(tmp_path / "a.csv", text, label_column="class")
+    assert names_of(source) == ["Size, cm"] and source.train.read()[1] == 2.5
+
+
+def test_many_categories_are_said(tmp_path):
+    text = "result\n" + "".join(f"{i % 7}-{i % 5}\n" for i in range(70))
+    (note,) = read_csv(tmp_path / "a.csv", text).notes
+    assert note == "column 'result': many categories, 35 such as '0-0'"
+
+
 def test_excels_own_line_tells_the_delimiter(tmp_path):
     source = read_csv(tmp_path / "a.csv", "sep=;\r\na;b\r\n1;x, y\r\n2;z, y\r\n")
     assert names_of(source) == ["a", "b"]

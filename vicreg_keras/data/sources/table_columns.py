@@ -41,8 +41,8 @@ _MAX_CATEGORIES = 100
 # Nor is text with more than so many that differ in nearly every example.
 _MIN_IDENTIFIERS = 10
 _IDENTIFIER_FRACTION = 0.9
-# Text with so many distinct values is not categories if most of it looks like numbers.
-_MAX_NUMBERLIKE_CATEGORIES = 20
+# More distinct values are said; they are no categories if most look like numbers.
+_MANY_CATEGORIES = 20
 
 _PLAIN_KINDS = ((NUMBER, "numbers"), (TRUTH, "true or false"), (TIME, "times"))
 
@@ -243,6 +243,8 @@ def _read_categories(name: str, cells: pa.ChunkedArray, kind: str) -> ReadColumn
             "categories that differ in capitals alone are kept apart",
             f"{first!r} and {folded[first.casefold()]!r}",
         )
+    if num_distinct > _MANY_CATEGORIES and not (note[0] or kind):
+        note = ("many categories", f"{num_distinct} such as {categories[0][:40]!r}")
     values = _all_missing(cells) if problem else codes(cells, categories)
     return ReadColumn(column, values, note, omitted, problem)
 
@@ -263,7 +265,7 @@ def _describe_numberlike(name, cells, num_distinct):
             continue
         row = _odd_row(cells, pattern)
         odd = repr(cells[max(row, 0)].as_py()[:40])
-        is_many = num_distinct > _MAX_NUMBERLIKE_CATEGORIES
+        is_many = num_distinct > _MANY_CATEGORIES
         if not (is_many or 2 * num_distinct > num_present):
             return ("categories, since not all cells are numbers", odd), ""
         if row < 0:

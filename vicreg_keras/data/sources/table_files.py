@@ -208,7 +208,8 @@ def _sniff(head: bytes) -> str:
     blanks = {len(line) for line in lines}
     if not widths and len(lines) > 1 and len(blanks) == 1 and blanks != {1}:
         raise ValueError("cells are separated by blanks")
-    return max(widths, key=widths.__getitem__) if widths else ","
+    # Of two that fit, commas are rather part of cells: they come last.
+    return max(reversed(widths), key=widths.__getitem__) if widths else ","
 
 
 def _check_encoding(path: pathlib.Path) -> None:
