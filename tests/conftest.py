@@ -16,6 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # `make test-fast` leaves them out, as it does single tests marked `slow`.
 SLOW = (
     "benchmarks/",
+    "data/test_fuzz.py",
     "data/sources/test_tfds.py",
     "evaluate/test_augmented_probe.py",
     "evaluate/test_finetune.py",
