@@ -56,7 +56,7 @@ def make_monitor(folder, *, model=None, stopwatch=None, **recipe):
     monitor = callbacks.Monitor(
         RunFolder(folder),
         settings,
-        types.SimpleNamespace(name="digits"),
+        types.SimpleNamespace(name="digits", fingerprint="0"),
         stopwatch or callbacks.Stopwatch(),
         tqdm(total=8, disable=True),
     )
@@ -173,6 +173,7 @@ def test_record_has_step_and_minutes_of_the_whole_run(clock, tmp_path):
     (record,) = read_records(RunFolder(tmp_path), PretrainRecord)
     assert record == PretrainRecord(
         dataset="digits",
+        data_fingerprint="0",
         seed=7,
         epoch=4,
         step=40,
@@ -302,7 +303,7 @@ def test_fit_with_all_of_them_is_stopped_and_continued(tmp_path, capsys, monkeyp
                 callbacks.Monitor(
                     run,
                     Settings(batch_size=BATCH_SIZE, epochs=3, score_every=1),
-                    types.SimpleNamespace(name="noise"),
+                    types.SimpleNamespace(name="noise", fingerprint="0"),
                     stopwatch,
                     bar,
                 ),
