@@ -24,18 +24,29 @@ class Made:
         typed: Its cells in a Parquet file.
         fate: `"read"`; `"noted"`, read with a note; `"left out"`, and said so;
             `"refused"`; `"noticed"`, one of these if its name is said.
+        is_date: Whether its values are days since 1970.
     """
 
     cells: list
     values: list | None
     typed: pa.Array | None = None
     fate: str = "read"
+    is_date: bool = False
 
     @property
     def categories(self):
         """The names of its categories, sorted, or `None`."""
         present = {value for value in self.values if value is not None}
         return tuple(sorted(present)) if isinstance(next(iter(present)), str) else None
+
+    def in_types(self):
+        """Its values as a Parquet file has them."""
+        if self.typed is not None:
+            return self.typed
+        if not self.is_date:
+            return pa.array(self.values)
+        days = [None if day is None else round(day * 86_400) for day in self.values]
+        return pa.array(days, pa.timestamp("s"))
 
     def examples(self):
         """float32 `(NUM_ROWS,)`."""
@@ -229,4 +240,5 @@ def dates(random, kind):
         elif "%H" not in form and "%I" not in form:
             moment = moment.replace(hour=0, minute=0)
         values.append((moment - epoch).total_seconds() / 86_400 - ("+02" in form) / 12)
-    return Made(cells, values, fate="read" if kind in _PLAIN_DATES else "noted")
+    fate = "read" if kind in _PLAIN_DATES else "noted"
+    return Made(cells, values, fate=fate, is_date=True)

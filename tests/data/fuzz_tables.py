@@ -1,17 +1,15 @@
 """Tables as people have them, and what a careful person would read."""
 
-import codecs
 import csv
-import io
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 
 from tests.data import fuzz_cells, fuzz_text
 from tests.data.fuzz_cells import MISSING, NUM_ROWS, Made
 from tests.data.fuzz_draw import Draw
 from tests.data.fuzz_expected import Expected
+from tests.data.fuzz_files import BROKEN, Case, read_name
 from tests.data.fuzz_types import TYPED_KINDS, typed
 
 _NAMES = (
@@ -24,6 +22,7 @@ _CLASSES = (
     *(("None", "some"), ("a,b", 'c "d"', "e\nf"), ("True", "False"), ("-", "+")),
     *(("<=50K", ">50K"), ("1.0", "2.0")),
 )
+_INDICES = ("Unnamed: 0", "__index_level_0__")
 # How columns are made, and their kinds.
 _COLUMNS = (
     *[(fuzz_cells.numbers, fuzz_cells.NUMBER_KINDS)] * 4,
@@ -33,130 +32,6 @@ _COLUMNS = (
     (fuzz_text.truths, fuzz_text.TRUTH_KINDS),
     (fuzz_text.identifiers, fuzz_text.IDENTIFIER_KINDS),
 )
-# Of a CSV file as a whole; what an error about it must contain.
-_BROKEN = {
-    "ragged": "",
-    "open quote": "quote",
-    "UTF-16": "UTF-16",
-    "Latin-1": "UTF-8",
-    "empty": "",
-    "header alone": "row",
-    "compressed": "gzip",
-    "workbook": "zip",
-    "title above": "",
-    "twice the same name": "header",
-    "no header": "header=none",
-}
-
-
-class Case:
-    """A table.
-
-    Args:
-        columns: `Made` by name as it is read, but for labels.
-        label: Name of the column of classes, or `None`.
-        classes: Of each row, `None` where it is missing.
-        options: Of `load_dataset`.
-        expected: What a careful person would read.
-
-    Attributes:
-        style: How a CSV file is written: arguments of `csv.writer`, and others.
-        header: Names as they are written, in the file's order.
-        suffix: `"csv"` or `"parquet"`.
-    """
-
-    def __init__(self, columns, label, classes, options, expected):
-        self.columns, self.label, self.classes = columns, label, classes
-        self.options, self.expected = options, expected
-        self.style, self.header, self.suffix = {}, [*columns], "csv"
-        self.damage = ""
-
-    @property
-    def read(self):
-        """The columns that an example is made of."""
-        return {
-            name: made
-            for name, made in self.columns.items()
-            if made.fate in ("read", "noted")
-        }
-
-    def write(self, path):
-        """Writes the file."""
-        if self.suffix == "csv":
-            path.write_bytes(self._csv())
-            return
-        arrays = {name: _array(self.columns[name]) for name in self.header}
-        table = pa.table(arrays)
-        if self.damage == "cut":
-            file = io.BytesIO()
-            pa.parquet.write_table(table, file)
-            path.write_bytes(file.getvalue()[:-50])
-        else:
-            pa.parquet.write_table(table, path)
-
-    def _csv(self):
-        names = [_written(name) for name in self.header]
-        rows = [
-            [self.columns[name].cells[i] for name in self.header]
-            for i in range(NUM_ROWS)
-        ]
-        if self.damage != "no header" and self.options.get("header") != "none":
-            rows.insert(0, names)
-        if self.damage == "twice the same name":
-            rows[0][-1] = rows[0][0]
-        if self.damage == "header alone":
-            del rows[1:]
-        if self.damage == "ragged":
-            rows[5] = rows[5][:-1]
-        if self.damage == "title above":
-            rows.insert(0, ["Table 1"])
-        if self.style.get("ends with a delimiter"):
-            rows = [[*row, ""] for row in rows]
-        text = io.StringIO(newline="")
-        options = {k: self.style[k] for k in ("delimiter", "quoting", "lineterminator")}
-        csv.writer(text, **options).writerows(rows)
-        return self._encoded(text.getvalue())
-
-    def _encoded(self, text):
-        end = self.style["lineterminator"]
-        text += {"no end": "", "two ends": end + end}.get(self.style["end"], "")
-        if self.style["end"] == "no end":
-            text = text.removesuffix(end)
-        if self.damage == "open quote":
-            text += f'"never closed{end}x'
-        if self.damage == "Latin-1":
-            return text.encode("utf-8") + "é".encode("latin-1")
-        if self.damage == "UTF-16":
-            return text.encode("utf-16")
-        content = codecs.BOM_UTF8 * self.style["has BOM"] + text.encode()
-        starts = {"compressed": b"\x1f\x8b\x08\0", "workbook": b"PK\x03\x04"}
-        if self.damage in starts:
-            return starts[self.damage] + content
-        return b"" if self.damage == "empty" else content
-
-    def __repr__(self):
-        cells = {
-            name: (made.fate, made.cells[:8]) for name, made in self.columns.items()
-        }
-        return (
-            f"Case({cells}, label={self.label!r}, options={self.options}, "
-            f"{self.style}, {self.suffix}, {self.damage!r}, said={self.expected.said}, "
-            f"refused={self.expected.refused})"
-        )
-
-
-def _array(made):
-    return pa.array(made.cells) if made.typed is None else made.typed
-
-
-def _written(name):
-    # An index that pandas writes has no name.
-    return "" if name == "Unnamed: 0" and len(name) % 2 == 0 else name
-
-
-def read_name(name):
-    """A column's name without line ends and blanks around it."""
-    return " ".join(name.split())
 
 
 def make_tables(seed):
@@ -209,7 +84,7 @@ def _column(draw, random, suffix):
 
 def _add_index(draw, random, columns, suffix):
     if draw.one_in(6):
-        name = draw.one_of(["Unnamed: 0", "__index_level_0__"])
+        name = draw.one_of(_INDICES)
         made = fuzz_text.identifiers(random, "index")
         if draw.one_in(2):  # Sorted by it, or shuffled.
             made.cells = made.cells[::-1]
@@ -272,11 +147,34 @@ def _choose(draw, case):
         if name != case.label and [*case.read] != [name]:
             case.options["drop_columns"] = (name,)
             case.columns[name].fate = "dropped"
+    whole = [name for name, made in case.columns.items() if _is_whole(made)]
+    whole = [name for name in whole if name not in _INDICES]
+    if whole and draw.one_in(3):
+        made = case.columns[whole[0]]
+        if made.fate == "left out":
+            case.options["numeric_columns"] = (whole[0],)
+            made.values = list(map(float, made.cells))
+        else:
+            case.options["categorical_columns"] = (whole[0],)
+            texts = [None if v is None else str(int(v)) for v in made.values]
+            made.values = texts
+        made.fate = "read"
+        return
     odd = [name for name, made in case.columns.items() if made.fate == "noticed"]
     if odd and draw.one_in(3):
         case.options["categorical_columns"] = (odd[0],)
         made = case.columns[odd[0]]
         made.fate, made.values = "read", [cell.strip() for cell in made.cells]
+
+
+def _is_whole(made):
+    """Whether a column is of whole numbers as they are, which may be codes."""
+    present = [cell for cell in made.cells if cell.strip("-").isdecimal()]
+    plain = len(present) == NUM_ROWS or (made.values and None in made.values)
+    is_number = made.values is None or isinstance(made.values[0], float)
+    is_truth = made.typed is not None and pa.types.is_boolean(made.typed.type)
+    may_be = made.fate in ("read", "left out") and not is_truth
+    return may_be and len(present) > 30 and plain and is_number
 
 
 def _damage(draw, case):
@@ -289,9 +187,12 @@ def _damage(draw, case):
     if draw.one_in(4) and not case.options:
         case.options["header"] = "none"
         return
-    case.damage = draw.one_of([*_BROKEN])
+    case.damage = draw.one_of([*BROKEN])
     if case.damage == "twice the same name" and len(case.header) == 1:
         case.damage = "empty"
+    first = [made.cells[0] for made in case.columns.values()]
+    if case.damage == "no header" and "1234567.89" not in first:
+        case.damage = "empty"  # Nothing tells that text is data.
     if case.damage in ("ragged", "title above") and len(case.header) == 1:
         case.damage = "empty"
 
@@ -305,7 +206,7 @@ def _expect(case):
         case.header = [*case.columns]
     order = [name for name in case.header if name in case.read]
     if case.damage:
-        expected.refuse(_BROKEN.get(case.damage, "parquet"))
+        expected.refuse(BROKEN.get(case.damage, "parquet"))
         expected.may_refuse = case.damage == "no header"
     for name, made in case.columns.items():
         if made.fate == "refused":

@@ -11,6 +11,8 @@ import pathlib
 import tempfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import tensorflow as tf
 from hypothesis import HealthCheck, Phase, given, settings
@@ -20,9 +22,10 @@ from PIL import Image
 from tests.data import fuzz_expected
 from tests.data.fuzz_arrays import make_archives
 from tests.data.fuzz_cells import NUM_ROWS, Made
+from tests.data.fuzz_files import read_name
 from tests.data.fuzz_folders import make_folders
 from tests.data.fuzz_layouts import shown_path
-from tests.data.fuzz_tables import make_tables, read_name
+from tests.data.fuzz_tables import make_tables
 from vicreg_keras.data.dataset import open_dataset
 from vicreg_keras.data.sources.base import Known
 from vicreg_keras.errors import InputError
@@ -70,18 +73,22 @@ def test_folders(seed):
         dataset = fuzz_expected.load(f"folder:{root}", case.options, case.expected)
         if dataset is None:
             return
-        _check_user_images(dataset, root)
+        _check_user_images(dataset, case, root)
         if not os.environ.get("NOGRAPH"):
             _check_graph_of_images(dataset, case)
 
 
-def _check_user_images(dataset, root):
-    """The same files as `--input` gives them."""
+def _check_user_images(dataset, case, root):
+    """The same files as `--input` gives them, all in a folder and each alone."""
     user = dataset.load_user_examples(str(root))
     places = {name: i for i, name in enumerate(user.names)}
     trained = fuzz_expected.examples_by_name(dataset)
     indices = [places[shown_path(f"{root}/{name}")] for name in trained]
     np.testing.assert_array_equal(user.read(indices), np.stack(list(trained.values())))
+    for path in [*case.pictures][::7]:
+        if shown_path(path) in trained:
+            user = dataset.load_user_examples(f"{root}/{path}")
+            np.testing.assert_array_equal(user.read(), [trained[shown_path(path)]])
 
 
 def _check_graph_of_images(dataset, case):
@@ -179,6 +186,7 @@ def test_tables(seed):
         if "header" not in case.options:
             _check_columns_by_name(dataset, case, path)
             _check_other_cells(dataset, case, path)
+            _check_types(dataset, case, path.with_name("typed.parquet"))
 
 
 def _check_user_table(dataset, case, path):
@@ -258,3 +266,16 @@ def _check_other_cells(dataset, case, path):
     np.testing.assert_array_equal(user, expected)
     received = decode_cells(tf.constant(cells.tolist()), dataset.columns)
     np.testing.assert_array_equal(received, expected)
+
+
+def _check_types(dataset, case, path):
+    """The same table in a Parquet file, in types of its own."""
+    trained = fuzz_expected.examples_by_name(dataset)
+    names = {read_name(name): name for name in case.columns}
+    made = {one.name: case.columns[names[one.name]] for one in dataset.columns}
+    if any(one.values is None for one in made.values()):
+        return
+    table = pa.table({name: one.in_types() for name, one in made.items()})
+    pyarrow.parquet.write_table(table, path)
+    user = dataset.load_user_examples(str(path))
+    np.testing.assert_array_equal(user.read(), [trained[row] for row in user.names])
