@@ -39,13 +39,15 @@ class Case:
         style: How a CSV file is written: arguments of `csv.writer`, and others.
         header: Names as they are written, in the file's order.
         suffix: `"csv"` or `"parquet"`.
+        damage: A key of `BROKEN`, or empty.
+        num_grouped: Number of rows that a Parquet file has together.
     """
 
     def __init__(self, columns, label, classes, options, expected):
         self.columns, self.label, self.classes = columns, label, classes
         self.options, self.expected = options, expected
         self.style, self.header, self.suffix = {}, [*columns], "csv"
-        self.damage = ""
+        self.damage, self.num_grouped = "", NUM_ROWS
 
     @property
     def read(self):
@@ -68,7 +70,7 @@ class Case:
             pa.parquet.write_table(table, file)
             path.write_bytes(file.getvalue()[:-50])
         else:
-            pa.parquet.write_table(table, path)
+            pa.parquet.write_table(table, path, row_group_size=self.num_grouped)
 
     def _csv(self):
         # An index that pandas writes has no name.

@@ -116,7 +116,7 @@ def _fill(draw, random, case, plan):
         sizes = [shape, (12, 7), (9, 20)]
     if len(sizes) > 1 and draw.one_in(2):
         case.options["image_size"] = 8
-    upper, wrong = draw.one_in(6), draw.one_in(6)
+    upper, wrong, has_tail = draw.one_in(6), draw.one_in(6), draw.one_in(8)
     for i, (folder, split, label) in enumerate(plan):
         kind = kinds[i % len(kinds)]
         one = picture(
@@ -127,6 +127,8 @@ def _fill(draw, random, case, plan):
             max_value=max_value,
             is_late=bool(random.integers(2)),
         )
+        if has_tail and one.in_graph:
+            one.content += b"appended by a camera"
         suffix = random.choice(SUFFIXES.get(one.suffix, (f".{one.suffix}",)))
         suffix = random.choice([".png", ".jpg"]) if wrong else suffix
         suffix = suffix.upper() if upper else suffix

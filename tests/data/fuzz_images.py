@@ -149,6 +149,10 @@ def _saved(image, kind, **options):
 def _jpeg(random, shape, mode, **options):
     smooth = random.integers(0, 256, (2, 2, 3), dtype=np.uint8)
     image = Image.fromarray(smooth).resize(shape[::-1], Image.Resampling.BICUBIC)
+    if mode == "of two pictures":  # As cameras and phones store a preview.
+        preview = [image.convert("RGB").resize((4, 4))]
+        options |= {"save_all": True, "append_images": preview}
+        return _saved(image, "MPO", quality=90, **options)
     if mode == "progressive":
         return _saved(image, "JPEG", quality=90, progressive=True, **options)
     return _saved(image.convert(mode), "JPEG", quality=90, **options)
@@ -192,13 +196,13 @@ def _other(random, shape, kind):
     if mode == "P, transparent":
         pixels = np.where((codes == 3)[..., None], 255, palette[codes])
         return _saved(few, name, transparency=3), pixels
-    if mode == "of two frames":
+    if mode == "of two frames" and suffix == "gif":
         other = few.rotate(180)
         return _saved(few, name, save_all=True, append_images=[other]), palette[codes]
-    if mode == "of two pages":
-        pages = [Image.fromarray(255 - colors)]
-        return _saved(image, name, save_all=True, append_images=pages), colors
     options = {"lossless": True} if suffix == "webp" else {}
+    if mode in ("of two pages", "of two frames"):
+        options |= {"save_all": True, "append_images": [Image.fromarray(255 - colors)]}
+        return _saved(image, name, **options), colors
     if mode == "packed":
         options["compression"] = "tiff_lzw"
     return _saved(image, name, **options), colors
@@ -212,9 +216,13 @@ _OTHERS = (
 PLAIN_KINDS = (
     *(f"png {mode}" for mode in _PNG_MODES),
     *("jpg RGB", "jpg RGB", "jpg L", "jpg CMYK", "jpg progressive"),
+    *("jpg of two pictures", "webp of two frames"),
     *_OTHERS,
 )
-DEEP_KINDS = ("png16 L", "png16 RGB", "png16 RGBA", "tif16 L")
+DEEP_KINDS = (
+    *("png16 L", "png16 RGB", "png16 RGBA", "tif16 L"),
+    "png16 RGB of a transparent color",
+)
 # Whose EXIF data tell an orientation.
 _TURNED = ("png", "png16", "jpg", "webp", "tif")
 
@@ -273,6 +281,12 @@ def _deep(random, kind, shape, max_value, turn, before, after):
         content = write_png(gray, _GRAY, 16, before=before, after=after)
         if suffix == "tif":
             content = _saved(Image.fromarray(gray[..., 0]), "TIFF")
+    elif mode == "RGB of a transparent color":
+        key = values[-1, -1]
+        before = [*before, (b"tRNS", struct.pack(">HHH", *map(int, key)))]
+        content = write_png(values, _RGB, 16, before=before, after=after)
+        opaque = (values != key).any(-1, keepdims=True)
+        alpha = turn(opaque * np.uint16(65535))
     elif mode == "RGB":
         content = write_png(values, _RGB, 16, before=before, after=after)
     else:

@@ -47,7 +47,7 @@ def make_tables(seed):
     _add_index(draw, random, columns, suffix)
     expected = Expected()
     case = Case(columns, None, [None] * NUM_ROWS, {}, expected)
-    case.suffix = suffix
+    case.suffix, case.num_grouped = suffix, draw.one_of([7, NUM_ROWS])
     if not draw.one_in(5):
         _add_label(draw, random, case)
     _choose(draw, case)
