@@ -10,7 +10,6 @@ from PIL import Image
 
 from vicreg_keras import cli
 from vicreg_keras.data.dataset import load_dataset
-from vicreg_keras.evaluate.feature_cache import FeatureCache
 from vicreg_keras.modes.context import Context, open_context
 from vicreg_keras.modes.retrieve import open_index
 from vicreg_keras.settings import DataOptions, Settings
@@ -153,22 +152,23 @@ def test_random_changes_are_all_noticed(kind, number, options, tmp_path):
         shutil.rmtree(root, ignore_errors=True)
         make(root)
         before = load()
-        index = open_index(Context(encoder, before, run))
-        num_seen = int(encoder.num_seen)
-        assert open_index(Context(encoder, load(), run)).key == index.key
-        assert int(encoder.num_seen) == num_seen  # Nothing is computed twice.
-
         fingerprint = before.fingerprint
+        if i % 10 == 0:
+            open_index(Context(encoder, before, run))
+            num_seen = int(encoder.num_seen)
+            open_index(Context(encoder, load(), run))
+            assert int(encoder.num_seen) == num_seen  # Nothing is computed twice.
+
         change(root, random)
         after = load()
         assert after.fingerprint != fingerprint, i
         context = Context(encoder, after, run)
-        expected = FeatureCache(Encoder(), after)
-        for split, features in context.features.items():
+        for name, split in after.splits.items():  # From disk, or computed anew.
+            features = context.features[name]
             np.testing.assert_array_equal(
-                features.representations, expected[split].representations
+                features.representations, encoder(split.read())
             )
-            np.testing.assert_array_equal(features.labels, after.splits[split].labels)
+            np.testing.assert_array_equal(features.labels, split.labels)
         index, splits = open_index(context), (after.train, after.validation)
         assert index.names == [name for split in splits for name in split.names]
         labels = np.concatenate([split.labels for split in splits])
