@@ -63,6 +63,7 @@ NUMBERS = [
     (["1.234.567", "1.234"], [1234567, 1234]),
     (["1.234", "5.678"], [1.234, 5.678]),
     (["1,43E-01", "2,5e3"], [0.143, 2500]),
+    (["1,235e+06", "2,500E-03"], [1_235_000, 0.0025]),
     (["0,000", "12,000"], [0, 12000]),
     (["١٢", "٣٫٥"], [12, 3.5]),
     # Missing.
@@ -291,3 +292,9 @@ def test_types_of_parquet():
     dates = read(["20200131", "20200201"]).column
     known = read_known_column(dates, pa.chunked_array([[20200131]]), "a.parquet")
     assert known.values[0] == JAN
+
+
+def test_numbers_of_a_parquet_file_are_taken_as_they_are():
+    column = read(["1.234,5", "2,5"]).column  # 7.625 would be 7625 as text.
+    known = read_known_column(column, pa.chunked_array([[-7.625]]), "a.parquet")
+    assert known.values.tolist() == [-7.625]

@@ -89,6 +89,8 @@ _UNIT = rf"^[+-]?{_DIGITS}\.? ?(?P<unit>(?:[{_LETTER}\"'].*)?)$"
 _MAGNITUDES = {"k": 3, "K": 3, "M": 6, "mn": 6, "Mn": 6, "mio": 6, "Mio": 6}
 _MAGNITUDES |= {"B": 9, "bn": 9, "Bn": 9, "T": 12}
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
+# Beside exponents as people write them, no thousands are separated: 1,235e+06.
+_MAGNITUDE = "(?:e(?:3|6|9|12))?"
 # Zeros of other scripts; the other digits follow them.
 _ZEROS = "٠۰०０"
 # Thousands and decimals, in the order that they are tried.
@@ -214,12 +216,13 @@ def _style(cells, decimal_comma, is_euro):
 def _pattern(thousands, decimal):
     t, d = re.escape(thousands), re.escape(decimal)
     grouped = rf"(?:[1-9]\d{{0,2}}(?:{t}\d{{3}})+|0(?:{t}000)+)(?:{d}\d*)?"
-    return rf"^[+-]?(?:{grouped}|\d+{d}?\d*|{d}\d+){_EXPONENT}$"
+    plain = rf"(?:\d+{d}?\d*|{d}\d+)"
+    return rf"^[+-]?(?:{grouped}{_MAGNITUDE}|{plain}{_EXPONENT})$"
 
 
 def _rewrite_style(cells, thousands, decimal):
     # Whole cells only, so that no other cell is taken for such a number.
-    tail = rf"((?:{re.escape(decimal)}\d*)?{_EXPONENT})$"
+    tail = rf"((?:{re.escape(decimal)}\d*)?{_MAGNITUDE})$"
     for count in (4, 3, 2, 1):
         groups = rf"{thousands}(\d{{3}})" * count
         number = "".join(rf"\{i}" for i in range(1, count + 3))

@@ -159,7 +159,7 @@ def read_known_column(
         )
         return ReadColumn(column, values, note)
     is_number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
-    if is_number and (column.is_time or column.rewrites):
+    if is_number and column.is_time:
         cells = as_text(cells, name, where)  # As 20200131, which is a date.
     if cells.type != pa.string():
         values = parse_typed(cells, name, where)
