@@ -97,6 +97,7 @@ _COMMA = _grouped("", ",", 2)
 _NUMBERS = {
     "plain": (repr, 3),
     "exponents": ("{:.5e}".format, 5),
+    "exponents with commas": (lambda value: f"{value:.3e}".replace(".", ","), 3),
     "plus signs": ("{:+.2f}".format, 2),
     "no leading zero": (lambda value: re.sub(r"^(-?)0\.", r"\1.", _TWO(value)), 2),
     "Unicode minus": (_signed(_TWO, "\u2212{}"), 2),
@@ -159,8 +160,9 @@ def numbers(random, kind):
     values[3:6] = np.round([12.5, 12.5, 1100.0], decimals)
     if kind in ("rupees", "Arabic digits", "dollars, minus behind", "cm"):
         values = np.abs(values)
-    if kind == "exponents":
-        values = np.array([float(write(value)) for value in values])
+    if "exponents" in kind:
+        texts = [write(value).replace(",", ".") for value in values]
+        values = np.array(list(map(float, texts)))
     values = (values + 0.0).tolist()  # Not -0.0.
     typed = None
     if kind == "plain":
