@@ -20,9 +20,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.data import fuzz_expected
+from tests.data import fuzz_expected, fuzz_text
 from tests.data.fuzz_arrays import make_archives
 from tests.data.fuzz_cells import NUM_ROWS, Made
+from tests.data.fuzz_draw import Draw
 from tests.data.fuzz_files import read_name
 from tests.data.fuzz_folders import make_folders
 from tests.data.fuzz_layouts import shown_path
@@ -202,6 +203,7 @@ def test_tables(seed):
         if "header" not in case.options:
             _check_columns_by_name(dataset, case, path)
             _check_other_cells(dataset, case, path)
+            _check_odd_cells(dataset, case, path, Draw(seed))
             _check_types(dataset, case, path.with_name("typed.parquet"))
 
 
@@ -282,6 +284,26 @@ def _check_other_cells(dataset, case, path):
     np.testing.assert_array_equal(user, expected)
     received = decode_cells(tf.constant(cells.tolist()), dataset.columns)
     np.testing.assert_array_equal(received, expected)
+
+
+def _check_odd_cells(dataset, case, path, draw):
+    """Cells that may be anything: a file and a graph read them alike, or neither."""
+    other = path.with_name("odd.csv")
+    for text in draw.some(fuzz_text.ODD_CELLS, 3, 3):
+        cells = np.array(_cells(dataset, case), object)
+        cells[1, draw.integer(0, len(dataset.columns) - 1)] = text
+        with other.open("w", newline="") as file:
+            names = [one.name for one in dataset.columns]
+            csv.writer(file, quoting=csv.QUOTE_ALL).writerows([names, *cells.tolist()])
+        try:
+            expected = dataset.load_user_examples(str(other)).read()
+        except InputError as error:
+            fuzz_expected.check_message(str(error))
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                print(text, decode_cells(tf.constant(cells.tolist()), dataset.columns))
+            continue
+        received = decode_cells(tf.constant(cells.tolist()), dataset.columns)
+        np.testing.assert_array_equal(received, expected)
 
 
 def _check_types(dataset, case, path):
