@@ -10,8 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
-from vicreg_keras.data.sources.images import decode_image
-
 MAX_PIXELS = 2**26  # Of one photo: 8,192 x 8,192, in memory 256 MiB.
 
 
@@ -50,6 +48,9 @@ def decode_photo(content: bytes, example_shape: Sequence[int]) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             _check_size(image.size)
+        # Imported here: the server has loaded TensorFlow by now, without its notes.
+        from vicreg_keras.data.sources.images import decode_image
+
         pixels = decode_image(io.BytesIO(content), "the photo")
     except BadPhoto:
         raise
