@@ -64,7 +64,7 @@ def _decode(content, example_shape, max_pixel):
 
 
 def _checked(content, condition, what):
-    """Returns a file's content, once a condition of it has been checked."""
+    """Returns a file's content or values, once a condition has been checked."""
     message = f"Expected image_bytes to hold {what}. Received: another. Check the file."
     with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
         return tf.identity(content)
@@ -118,6 +118,8 @@ def _scaled(values, max_pixel):
     if max_pixel <= 255:
         white = tf.where(tf.reduce_max(values) <= 255, 255.0, 65535.0)
         white = tf.cast(white, tf.float64)
+    expected = f"values up to {max_pixel}, as those that the encoder was trained on"
+    values = _checked(values, tf.reduce_max(values) <= white, expected)
     scaled = tf.round(tf.minimum(values, white) * 255 / white)
     return tf.cast(scaled, tf.uint8)
 

@@ -191,3 +191,67 @@ def test_without_labels():
 def test_names_of_any_bytes():
     name = b"caf\xe9".decode("utf-8", "surrogateescape")
     assert read(name, "a\nb")[1] == {"train": ["a\\nb", "caf\\xe9"]}
+
+
+def test_a_name_in_two_encodings_is_one_class():
+    folders = ("caf\u00e9", "cafe\u0301", "bar")
+    assert read(*folders)[:2] == ({"train": 30}, {"train": ["bar", "caf\u00e9"]})
+    assert (
+        read("train/cafe\u0301", "train/b", "test/caf\u00e9", "test/b")[0]["test"] == 20
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "other", "split"),
+    [
+        *(("mnist_train", "mnist_test", "test"), ("train_v1", "test_v1", "test")),
+        *(("01_train", "02_test", "test"), ("train_full", "val_full", "validation")),
+        *(("animals_train", "animals_valid", "validation"), ("tr", "te", "test")),
+        *(("myTrain", "other-test", "test"), ("train", "test_v1", "test")),
+    ],
+)
+def test_splits_by_a_word_of_their_names(train, other, split):
+    found = read(f"{train}/a", f"{train}/b", f"{other}/a", f"{other}/b")
+    classes = {"train": ["a", "b"], split: ["a", "b"]}
+    assert found == ({"train": 20, split: 20}, classes, [], [])
+    if split == "test" and "my" not in train:
+        assert (
+            read(train, other)[:2] == ({"train": 10, "test": 10}, {})
+            or train == "train"
+        )
+
+
+def test_splits_beside_what_is_none():
+    folders = [f"seg_{s}/seg_{s}/{c}" for s in ("train", "test") for c in "ab"]
+    sizes, classes, left_out, _ = read(*folders, "seg_pred/seg_pred")
+    assert sizes == {"train": 20, "test": 20} and classes["test"] == ["a", "b"]
+    assert left_out == ["10 images of seg_pred/, which is no split"]
+    # Words of classes, which have nothing in common.
+    sizes, classes, _, notes = read("freight train", "test tube")
+    assert classes == {"train": ["freight train", "test tube"]} and len(notes) == 2
+    with pytest.raises(InputError, match="one folder of the test split"):
+        read("trainA", "trainB", "testA", "testB")
+
+
+@pytest.mark.parametrize(
+    ("folders", "sizes", "entries"),
+    [
+        (["images", "masks"], {"train": 10}, ["10 images of masks/ beside images/"]),
+        (["images", "annotations", "labels"], {"train": 10}, ["annotations", "labels"]),
+        (["train/image", "train/mask"], {"train": 10}, ["10 images of mask/"]),
+        (["train", "train_masks", "test"], {"train": 10, "test": 10}, ["train_masks"]),
+        (["images/a", "images/b", "masks/a", "masks/b"], {"train": 20}, ["20 images"]),
+        (["a/images", "a/masks", "b/images", "b/masks"], {"train": 20}, ["20 images"]),
+    ],
+)
+def test_masks_beside_images_are_left_out(folders, sizes, entries):
+    for has_labels in (True, False):
+        found, _, left_out, _ = read(*folders, has_labels=has_labels)
+        assert found == sizes and len(left_out) == len(entries)
+        for entry, one in zip(entries, left_out, strict=True):
+            assert entry in one and "taken for masks" in one
+
+
+def test_classes_with_and_without_a_mask():
+    for names in (["mask", "no_mask"], ["face", "face_mask"], ["label", "price"]):
+        assert read(*names)[1] == {"train": names}

@@ -118,6 +118,11 @@ def test_16_bits(tmp_path, limit):
     # Other files for the same encoder are read as these.
     known = load(tmp_path, Known(max_pixel=65535), memory_limit_gib=limit)
     assert known.max_pixel == 65535 and read(known)["a.png"].max() <= 16
+    if limit:
+        with pytest.raises(
+            InputError, match="b.tif .*values up to 39.*, 1023 is white"
+        ):
+            load(tmp_path, Known(max_pixel=1023))
     query = load_files(str(tmp_path / "a.png"), (8, 8, 3), source.max_pixel)
     np.testing.assert_array_equal(query.read([0])[0], pixels["a.png"])
 

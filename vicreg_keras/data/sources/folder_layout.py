@@ -2,30 +2,20 @@
 
 import collections
 import dataclasses
-import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from vicreg_keras.data.sources.base import quoted, shown_name
+from vicreg_keras.data.sources.folder_names import (
+    Parts,
+    likely_splits,
+    plain,
+    split_of,
+    without_masks,
+    without_split,
+)
 from vicreg_keras.errors import InputError
 
-# A path relative to the dataset's folder: its folders, and its name.
-Parts = tuple[str, ...]
-
-# Names of splits, in lower case and without what `_split_of` takes off.
-_SPLITS = {
-    "train": ("train", "training", "trn"),
-    "validation": (
-        *("val", "valid", "validation", "validate"),
-        *("dev", "devel", "development", "eval", "evaluation"),
-    ),
-    "test": ("test", "testing", "tst", "holdout"),
-    "unlabeled": (
-        *("unlabeled", "unlabelled", "unsup", "unsupervised", "trainunlabeled"),
-        *("unlabeledtrain", "trainunlabelled", "unlabelledtrain"),
-    ),
-}
-_SPLIT_OF = {name: split for split, names in _SPLITS.items() for name in names}
-_ADDITIONS = ("dataset", "set", "data", "images", "image", "imgs", "split", "folder")
 # What was labeled stands beside what was not.
 _LABELED = ("labeled", "labelled")
 # Up to this share of the images beside class folders are there by chance.
@@ -65,6 +55,8 @@ def lay_out(images: Sequence[Parts], *, has_labels: bool = True) -> Layout:
             if splits have other classes than `train`.
     """
     layout = Layout({})
+    images, masks = without_masks(images)
+    layout.left_out.extend(masks)
     depths = _find_splits(layout, images)
     if has_labels:
         _find_classes(layout, depths)
@@ -75,12 +67,15 @@ def _find_splits(layout, images):
     """Fills `splits`; returns how many folders each is in."""
     depth, stray, inside = _descend(images)
     loose, folders = _grouped(inside, depth)
-    named = {name: _split_of(name) for name in folders}
+    named = {name: split_of(name) for name in folders}
+    likely = likely_splits(named)
+    if likely != named and _are_alike(folders, likely, depth):
+        named = likely
     if not _have_splits(named, folders, depth):
         layout.splits["train"] = list(images)
         layout.notes.extend(
             f"{shown_name(name)}/ is read as a class"
-            for name, split in named.items()
+            for name, split in likely.items()
             if split and len(folders) > 1 and not loose
         )
         return {"train": 0}
@@ -105,6 +100,16 @@ def _find_splits(layout, images):
     layout.left_out.extend(_left_out(stray + loose, "splits"))
     depths = dict.fromkeys(layout.splits, depth + 1)
     return depths if has_train else {**depths, "train": depth}
+
+
+def _are_alike(folders, likely, depth):
+    """Whether likely splits have names that are alike, or the same folders in them."""
+    alike = collections.defaultdict(set)
+    for name, split in likely.items():
+        inner = {part for parts in folders[name] for part in parts[depth + 1 : -1]}
+        if split is not None:
+            alike[split == "train"] |= {without_split(name), *inner}
+    return bool(alike[True] & alike[False])
 
 
 def _have_splits(named, folders, depth):
@@ -149,7 +154,7 @@ def _find_classes(layout, depths):
     train = layout.splits["train"]
     depth, stray, train = _descend(train, depths["train"])
     loose, folders = _grouped(train, depth)
-    for name in [name for name in folders if _split_of(name) == "unlabeled"]:
+    for name in [name for name in folders if split_of(name) == "unlabeled"]:
         if len(folders) > 1:
             layout.splits.setdefault("unlabeled", []).extend(folders.pop(name))
             layout.splits["train"] = train = loose + _sorted(folders)
@@ -188,8 +193,8 @@ def _find_known_classes(layout, split, depth, train):
     elif known:
         is_wrong = bool(unknown) or not few
     else:
-        alike = {_plain(name) for name in train}
-        is_wrong = len(folders) > 1 and bool(alike.intersection(map(_plain, unknown)))
+        alike = {plain(name) for name in train}
+        is_wrong = len(folders) > 1 and bool(alike.intersection(map(plain, unknown)))
     if is_wrong:
         raise InputError(
             f"Expected in {split} the class folders of train, or images without class "
@@ -213,7 +218,7 @@ def _inner_splits(folders, depth):
     """A note of folders of classes that have splits in them."""
     for images in folders.values():
         for parts in images:
-            if len(parts) > depth + 2 and _split_of(parts[depth + 1]):
+            if len(parts) > depth + 2 and split_of(parts[depth + 1]):
                 inner = shown_name("/".join(parts[depth : depth + 2]))
                 yield f"{inner}/ is part of a class; splits stand above class folders"
                 return
@@ -259,25 +264,9 @@ def _grouped(images, depth):
         if len(parts) == depth + 1:
             loose.append(parts)
         else:
-            folders[parts[depth]].append(parts)
+            # One name may be encoded in two ways.
+            folders[unicodedata.normalize("NFC", parts[depth])].append(parts)
     return loose, dict(sorted(folders.items()))
-
-
-def _split_of(name: str) -> str | None:
-    """The split that a folder's name stands for."""
-    plain = re.sub(r"\d+$", "", _plain(name))
-    while plain not in _SPLIT_OF:
-        shorter = plain
-        for addition in _ADDITIONS:
-            shorter = shorter.removesuffix(addition).removeprefix(addition)
-        if shorter == plain:
-            return None
-        plain = shorter
-    return _SPLIT_OF[plain]
-
-
-def _plain(name):
-    return re.sub(r"[\W_]+", "", name).lower()
 
 
 def _sorted(folders):

@@ -6,6 +6,8 @@ from PIL import ImageFile, TiffImagePlugin
 
 # Largest values of integers by the bits that sensors have.
 MAX_PIXELS = (255, 1023, 4095, 16383, 65535)
+# Up to this, floats are in [0, 1] but for what rounding adds.
+MAX_UNIT = 1.0001
 # The tag of a TIFF that says whether 0 is white.
 _PHOTOMETRIC = 262
 
@@ -17,21 +19,23 @@ def scaled_pixels(values: np.ndarray, max_pixel: int) -> np.ndarray:
         values: Unsigned integers up to 65535, or floats.
         max_pixel: The value that becomes 255. That of integers is above 255; up to
             255 the file decides: 255 where it has none above, else 65535. That of
-            floats is 1 or, where the file has larger ones, 255.
+            floats is 1 or, where the file has larger ones and it is not 1, 255.
 
     Returns:
         uint8 of the same shape.
 
     Raises:
-        ValueError: If values are negative, not finite, or too large.
+        ValueError: If values are negative, not finite, or above what is white.
     """
     max_value = checked_max(values)
     if values.dtype.kind == "f":
-        white = 1 if max_value <= 1 or max_pixel == 1 else 255
+        white = 1 if max_value <= MAX_UNIT or max_pixel == 1 else 255
     elif max_pixel > 255:
         white = max_pixel
     else:
         white = 255 if max_value <= 255 else 65535
+    if max_value > white * MAX_UNIT:
+        raise ValueError(f"values up to {max_value:g}, {white} is white")
     return np.rint(np.minimum(values, white) * 255.0 / white).astype(np.uint8)
 
 

@@ -1,0 +1,128 @@
+"""What names of folders say: which are splits, and which hold masks of images."""
+
+import collections
+import re
+from collections.abc import Mapping, Sequence
+
+from vicreg_keras.data.sources.base import shown_name
+
+# A path relative to the dataset's folder: its folders, and its name.
+Parts = tuple[str, ...]
+
+# Names of splits, in lower case and without what `split_of` takes off.
+_SPLITS = {
+    "train": ("train", "training", "trn"),
+    "validation": (
+        *("val", "valid", "validation", "validate"),
+        *("dev", "devel", "development", "eval", "evaluation"),
+    ),
+    "test": ("test", "testing", "tst", "holdout"),
+    "unlabeled": (
+        *("unlabeled", "unlabelled", "unsup", "unsupervised", "trainunlabeled"),
+        *("unlabeledtrain", "trainunlabelled", "unlabelledtrain"),
+    ),
+}
+_SPLIT_OF = {name: split for split, names in _SPLITS.items() for name in names}
+_ADDITIONS = ("dataset", "set", "data", "images", "image", "imgs", "split", "folder")
+# Shorter names, which are splits only beside another such name.
+_SHORT = {"tr": "train", "va": "validation", "te": "test"}
+# Names of images, and of what is drawn over each pixel of them.
+_IMAGES = {"image", "images", "img", "imgs", "jpegimages"}
+_MASKS = {
+    *("mask", "masks", "annotation", "annotations", "label", "labels", "gt"),
+    *("segmentation", "segmentations", "segmentationclass", "segmentationobject"),
+    *("groundtruth", "labelids"),
+}
+
+
+def split_of(name: str) -> str | None:
+    """The split that a folder's name stands for."""
+    word = re.sub(r"\d+$", "", plain(name))
+    while word not in _SPLIT_OF:
+        shorter = word
+        for addition in _ADDITIONS:
+            shorter = shorter.removesuffix(addition).removeprefix(addition)
+        if shorter == word:
+            return None
+        word = shorter
+    return _SPLIT_OF[word]
+
+
+def likely_splits(named: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    """Splits of names that hold a split's word among others, if there are several."""
+    strict = set(named.values()) - {None}
+    if "train" in strict and len(strict) > 1:
+        return named
+    likely = {
+        name: split or _word_of(name, _SPLIT_OF) or _word_of(name, _SHORT)
+        for name, split in named.items()
+    }
+    found = set(likely.values()) - {None}
+    return likely if "train" in found and len(found) > 1 else named
+
+
+def _word_of(name, words):
+    """The split of the only word of a name that stands for one."""
+    found = {words[token] for token in words_of(name) if token in words}
+    return found.pop() if len(found) == 1 else None
+
+
+def without_masks(images: Sequence[Parts]) -> tuple[list[Parts], list[str]]:
+    """Returns images that are in no folder of masks beside one of images.
+
+    Args:
+        images: Paths relative to the dataset's folder.
+
+    Returns:
+        The images, and what is said of the masks.
+    """
+    siblings: dict[Parts, dict[str, list[str]]] = collections.defaultdict(dict)
+    for parts in images:
+        for depth in range(len(parts) - 1):
+            siblings[parts[:depth]].setdefault(parts[depth], words_of(parts[depth]))
+    masks = {}
+    for parent, folders in siblings.items():
+        beside = {
+            tuple(token for token in tokens if token not in _IMAGES): name
+            for name, tokens in folders.items()
+            if _IMAGES.intersection(tokens) or split_of(name)
+            if not _MASKS.intersection(tokens)
+        }
+        for name, tokens in folders.items():
+            rest = tuple(token for token in tokens if token not in _MASKS)
+            if len(rest) < len(tokens) and rest in beside:
+                masks[(*parent, name)] = beside[rest]
+    kept = []
+    counts: collections.Counter[tuple[str, str]] = collections.Counter()
+    for parts in images:
+        above = [parts[:depth] for depth in range(1, len(parts))]
+        found = next((folder for folder in above if folder in masks), None)
+        if found is None:
+            kept.append(parts)
+        else:
+            counts[found[-1], masks[found]] += 1
+    left_out = []
+    for (name, other), count in counts.items():
+        left_out.append(
+            f"{count:,} image{'s' if count > 1 else ''} of {shown_name(name)}/ beside "
+            f"{shown_name(other)}/, taken for masks"
+        )
+    return kept, left_out
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name, in lower case, without numbers."""
+    name = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
+    return [word.lower() for word in re.findall(r"[^\W\d_]+", name)]
+
+
+def plain(name: str) -> str:
+    """A name in lower case without anything but letters and digits."""
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def without_split(name: str) -> tuple[str, ...]:
+    """The words of a name but for those that stand for splits."""
+    return tuple(
+        word for word in words_of(name) if word not in _SPLIT_OF and word not in _SHORT
+    )
