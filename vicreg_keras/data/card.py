@@ -291,10 +291,12 @@ def _example_changes(
     # Digests of contents and of files can't be compared.
     comparable = earlier.in_memory == dataset.train.is_in_memory
     labeled = earlier.class_names and dataset.class_names
+    # Of files that are read as needed, whole contents are not compared.
+    changed = "changed" if earlier.in_memory else "of another size or modification time"
     kinds = {
         "added": [name for name in now if name not in before],
         "removed": [name for name in before if name not in now],
-        "changed": [
+        changed: [
             name for name in both if comparable and before[name][0] != now[name][0]
         ],
         "of another class": [

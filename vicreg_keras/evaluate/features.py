@@ -198,7 +198,8 @@ def check_example_shape(encoder: Encoder, example_shape: tuple[int, ...]) -> Non
     expected = expected or getattr(encoder, "input_shape", ())[1:]
     if expected and not tf.TensorShape(expected).is_compatible_with(example_shape):
         kind = {1: "tabular examples", 3: "images"}.get(len(expected), "examples")
-        hint = f"image_size={expected[0]}" if kind == "images" else "another dataset"
+        both_images = len(expected) == len(example_shape) == 3
+        hint = f"image_size={expected[0]}" if both_images else "another dataset"
         raise InputError(
             f"Expected {kind} of the encoder's shape {tuple(expected)}. Received: "
             f"example_shape={tuple(example_shape)}. Use {hint}, or an encoder that was "
