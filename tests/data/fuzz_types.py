@@ -76,7 +76,10 @@ def typed(random, kind):
         array = pa.array(seconds.astype(np.int32 if "time" in str(kind) else np.int64))
         array = array.cast(kind) if "time" in str(kind) else pa.array(seconds, kind)
         array = pa.compute.if_else(pa.array(~mask), array, pa.scalar(None, array.type))
-        return _made((seconds / 86_400).tolist(), array, mask)
+        cells = None
+        if "time" in str(kind):  # A number is no time of day.
+            cells = [str(datetime.timedelta(seconds=int(one))) for one in seconds]
+        return _made((seconds / 86_400).tolist(), array, mask, cells)
     array = {
         "list": lambda: pa.array([[1, 2]] * NUM_ROWS),
         "struct": lambda: pa.array([{"a": 1}] * NUM_ROWS),

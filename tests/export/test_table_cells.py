@@ -11,6 +11,7 @@ from vicreg_keras.models.table_encoder import TableInputs
 
 NAN = np.nan
 COLUMNS = (Column("height"), Column("color", ("blue", "green", "rot è")))
+TIMES = (Column("day", format="times"), Column("old", format="true or false"))
 
 
 @tf.function(input_signature=[tf.TensorSpec((None, 2), tf.string)])
@@ -20,6 +21,11 @@ def decode(cells):
 
 def heights(*texts):
     return decode(tf.constant([[text, ""] for text in texts])).numpy()[:, 0].tolist()
+
+
+def times(*texts):
+    cells = tf.constant([[text, ""] for text in texts])
+    return decode_cells(cells, TIMES).numpy()[:, 0].tolist()
 
 
 def test_numbers_and_categories():
@@ -34,12 +40,14 @@ def test_what_is_missing_is_nan():
 
 
 def test_truth_and_times_are_numbers():
-    assert heights("true", "False", "TRUE") == [1, 0, 1]
-    times = ("1970-01-02", "1969-12-31", "2000-03-01", "2024-02-29 12:00", "1600-01-01")
-    assert heights(*times) == [1, -1, 11017, 19782.5, -135140]
+    texts = ["true", "False", "TRUE", "0", "1"]
+    truth = decode_cells(tf.constant([["", text] for text in texts]), TIMES)
+    assert truth.numpy()[:, 1].tolist() == [1, 0, 1, 0, 1]
+    days = ("1970-01-02", "1969-12-31", "2000-03-01", "2024-02-29 12:00", "1600-01-01")
+    assert times(*days) == [1, -1, 11017, 19782.5, -135140]
     zoned = ("1970-01-02T06:00:00Z", "1970-01-02T06:00:00+06:00", "1970-01-02 00:00-12")
-    assert heights(*zoned) == [1.25, 1, 1.5]
-    assert heights("1970-01-01T00:00:43.2") == [np.float32(0.0005)]
+    assert times(*zoned) == [1.25, 1, 1.5]
+    assert times("1970-01-01T00:00:43.2") == [np.float32(0.0005)]
 
 
 @pytest.mark.parametrize("year", [1900, 1999, 2000, 2023, 2024, 2100])
@@ -47,10 +55,12 @@ def test_every_day_follows_the_one_before(year):
     first = np.datetime64(f"{year}-01-01")
     days = first + np.arange(366)
     expected = days.astype("datetime64[D]").astype(int).tolist()
-    assert heights(*days.astype(str)) == expected
+    assert times(*days.astype(str)) == expected
 
 
-@pytest.mark.parametrize("text", ["tall", "1.2.3", "1,5", "--1", "2024-1-1", "0x10"])
+@pytest.mark.parametrize(
+    "text", ["tall", "1.2.3", "1,5", "--1", "2024-1-1", "0x10", "true", "2024-01-01"]
+)
 def test_other_text_among_numbers_is_an_error(text):
     with pytest.raises(tf.errors.InvalidArgumentError, match="in the column height"):
         heights("1", text)

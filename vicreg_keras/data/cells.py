@@ -44,6 +44,8 @@ TIME_PARTS = (
     *("sign", "zone_hour", "zone_minute"),
 )
 SECONDS_PER_DAY = 86_400
+# Times of day are those of 1970-01-01; with a time zone it is the day before or after.
+MAX_CLOCK_DAYS = 2
 
 
 def strip_text(cells: pa.ChunkedArray, missing: str = MISSING_CELL) -> pa.ChunkedArray:
@@ -75,19 +77,18 @@ def replace(texts: pa.Array, pattern: str, replacement: str) -> pa.Array:
     return pa.compute.replace_substring_regex(texts, pattern, replacement)
 
 
-def parse_plain(texts: pa.Array, *, only_times: bool = False) -> np.ndarray:
+def parse_plain(texts: pa.Array, kind: str = "numbers") -> np.ndarray:
     """Parses plain cells: numbers, true and false (1 and 0), times in days since 1970.
 
     Args:
         texts: `(N,)` without blanks around them.
-        only_times: Whether numbers and truth values are none of these.
+        kind: What they are, see `Column.kind`.
 
     Returns:
         float64 `(N,)`, NaN for a cell that is none of these.
     """
     values = np.full(len(texts), np.nan)
-    kinds = ((TIME, _days), (NUMBER, _numbers), (TRUTH, _truth))
-    for pattern, parse in kinds[:1] if only_times else kinds:
+    for pattern, parse in _PARSERS[kind]:
         chosen = matches(texts, pattern).fill_null(False)
         if pa.compute.any(chosen).as_py():
             values[_numpy(chosen)] = parse(texts.filter(chosen))
@@ -118,6 +119,24 @@ def _days(times):
     seconds = 3600 * hour + 60 * minute + second - offset
     days, exists = days_from_civil(*(x.astype(np.int64) for x in (year, month, day)))
     return np.where(exists, days + seconds / SECONDS_PER_DAY, np.nan)
+
+
+def _days_of_clocks(times):
+    days = _days(times)
+    return np.where(np.abs(days) < MAX_CLOCK_DAYS, days, np.nan)
+
+
+def _numbers_of_truth(texts):
+    numbers = _numbers(texts)
+    return np.where((numbers == 0) | (numbers == 1), numbers, np.nan)
+
+
+_PARSERS = {
+    "numbers": ((NUMBER, _numbers),),
+    "truth": ((TRUTH, _truth), (NUMBER, _numbers_of_truth)),
+    "times": ((TIME, _days),),
+    "times of day": ((TIME, _days_of_clocks),),
+}
 
 
 def days_from_civil(year, month, day):

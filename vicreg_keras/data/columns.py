@@ -23,8 +23,8 @@ class Column:
     Attributes:
         name: The name in the table's header.
         categories: Names in the order of their codes, or `None` for numbers.
-        format: How its numbers are written, in words; empty for plain ones. Of times it
-            starts with "dates" or "times", and no other numbers are taken.
+        format: How its numbers are written, in words; empty for plain ones. It tells
+            their `kind`, and no cells of another kind are taken.
         rewrites: Pairs of a regular expression (RE2) and a replacement, applied to each
             cell in turn, that turn its numbers into plain ones and its times into those
             of ISO 8601.
@@ -36,9 +36,13 @@ class Column:
     rewrites: tuple[tuple[str, str], ...] = ()
 
     @property
-    def is_time(self) -> bool:
-        """Whether its numbers are written as dates or times alone."""
-        return self.format.startswith(("dates", "times"))
+    def kind(self) -> str:
+        """What its cells are: `"numbers"`, `"truth"`, `"times"` or `"times of day"`."""
+        if self.format.startswith("times of day"):
+            return "times of day"
+        if self.format.startswith(("dates", "times")):
+            return "times"
+        return "truth" if self.format.startswith("true") else "numbers"
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Column":

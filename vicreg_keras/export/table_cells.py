@@ -1,10 +1,10 @@
 """Decoding of a table's cells, as text, to an encoder's examples, in a graph.
 
 By the rules that files are read with, see `data.cells`: the rewrites of each column,
-then numbers, `true` and `false`, ISO 8601 times (days since 1970), and categories by
-their names. Missing values, and categories that training did not have, are NaN. However
-many columns there are, the graph has the same number of operations for each way that
-numbers are written.
+then numbers, `true` and `false`, or ISO 8601 times (days since 1970), whichever the
+column is of, and categories by their names. Missing values, and categories that
+training did not have, are NaN. However many columns there are, the graph has the same
+number of operations for each way that numbers are written.
 """
 
 import decimal
@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from vicreg_keras.data.cells import (
     BLANKS,
+    MAX_CLOCK_DAYS,
     MISSING_CELL,
     NUMBER,
     SECONDS_PER_DAY,
@@ -41,7 +42,7 @@ def decode_cells(cells: tf.Tensor, columns: Sequence[Column]) -> tf.Tensor:
 
     Raises:
         tf.errors.InvalidArgumentError: If a cell of a column of numbers is neither
-            missing nor written as a number, true, false or a time of this column is.
+            missing nor of the kind that this column is, see `Column.kind`.
     """
     cells = tf.ensure_shape(cells, (None, len(columns)))
     cells = tf.strings.regex_replace(cells, BLANKS, "")
@@ -86,7 +87,9 @@ def encode_cells(examples: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
             continue
         if column.categories is not None:
             cells[row, place] = column.categories[int(value)]
-        elif column.is_time:
+        elif column.kind == "truth":
+            cells[row, place] = "true" if value else "false"
+        elif column.kind.startswith("times"):
             microseconds = round(float(value) * SECONDS_PER_DAY * 1e6)
             cells[row, place] = str(np.datetime64(microseconds, "us"))
         else:
@@ -122,14 +125,24 @@ def _numbers(cells, missing, columns):
     truth = tf.cast(tf.strings.length(cells) == len("true"), tf.float64)
     values = tf.where(is_truth, truth, tf.where(is_time, days, numbers))
     values = tf.cast(values, tf.float32)
-    only_times = np.array([column.is_time for column in columns])
-    good = (is_time & exists) | ((is_number | is_truth) & ~only_times)
+    kinds = np.array([column.kind for column in columns])
+    is_clock = tf.abs(days) < MAX_CLOCK_DAYS
+    good = is_number & (kinds == "numbers")
+    good |= (is_truth | (is_number & ((values == 0) | (values == 1)))) & (
+        kinds == "truth"
+    )
+    good |= is_time & exists & ((kinds == "times") | (kinds == "times of day"))
+    good &= is_clock | (kinds != "times of day")
     good = missing | (good & tf.math.is_finite(values))
     # The first cell that is none of these, and its column.
     bad = tf.argmax(tf.cast(tf.reshape(~good, [-1]), tf.int32))
     message = tf.strings.join(
         [
-            "Expected numbers, true, false or times in the column ",
+            "Expected ",
+            tf.constant([column.format or "numbers" for column in columns])[
+                bad % len(columns)
+            ],
+            " in the column ",
             tf.constant([column.name for column in columns])[bad % len(columns)],
             ". Received: ",
             tf.strings.substr(tf.reshape(cells, [-1])[bad], 0, 40, "UTF8_CHAR"),

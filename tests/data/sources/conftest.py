@@ -1,5 +1,9 @@
-"""CSV files for the tests of tables."""
+"""CSV files and columns for the tests of tables."""
 
+import pyarrow as pa
+
+from vicreg_keras.data.cells import strip_text
+from vicreg_keras.data.sources.table_columns import infer_column
 from vicreg_keras.data.sources.tables import load_table
 from vicreg_keras.settings import DataOptions
 
@@ -22,3 +26,9 @@ def csv_of(**columns):
             ",".join(str(cells[row % len(cells)]) for cells in columns.values())
         )
     return "\n".join(lines) + "\n"
+
+
+def read_cells(cells, rows=60, **options):
+    """The column of these cells, which go round until there are enough."""
+    cells = [cells[row % len(cells)] for row in range(rows)]
+    return infer_column("x", strip_text(pa.chunked_array([cells])), "a.csv", **options)

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
+from tests.data.sources.conftest import read_cells as read
 from vicreg_keras.data.cells import strip_text
 from vicreg_keras.data.sources.table_columns import infer_column, read_known_column
 from vicreg_keras.errors import InputError
@@ -18,12 +19,6 @@ DAY = {
     for text in ("2020-01-31", "2020-02-01", "1999-12-01", "2020-01-01", "2021-02-01")
 }
 JAN, FEB, OLD, NEW, NEXT = map(float, DAY.values())
-
-
-def read(cells, rows=60, **options):
-    """The column of these cells, which go round until there are enough."""
-    cells = [cells[row % len(cells)] for row in range(rows)]
-    return infer_column("x", strip_text(pa.chunked_array([cells])), "a.csv", **options)
 
 
 NUMBERS = [

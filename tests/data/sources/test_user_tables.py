@@ -9,7 +9,11 @@ from vicreg_keras.data.columns import Column
 from vicreg_keras.data.sources.tables import load_table, load_user_table
 from vicreg_keras.settings import DataOptions
 
-COLUMNS = (Column("size"), Column("color", ("blue", "red")), Column("bought"))
+COLUMNS = (
+    Column("size"),
+    Column("color", ("blue", "red")),
+    Column("bought", format="times"),
+)
 TRAINING = """bought,color,size,animal
 2024-02-29,red,1.5,cat
 ,blue,,dog

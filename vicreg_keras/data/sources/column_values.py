@@ -104,21 +104,44 @@ def as_text(
         return cells.cast(pa.string())
 
 
-def parse_text(
-    cells: pa.ChunkedArray,
-    rewrites: Sequence[tuple[str, str]],
-    *,
-    only_times: bool = False,
-) -> np.ndarray:
-    """Returns text as float64, NaN for what is no number or time once rewritten."""
-    if not rewrites:
-        return parse_plain(cells.combine_chunks(), only_times=only_times)
+def parse_text(cells: pa.ChunkedArray, column: Column) -> np.ndarray:
+    """Returns text as float64, NaN for what is of another kind once rewritten."""
+    if not column.rewrites:
+        return parse_plain(cells.combine_chunks(), column.kind)
     encoded = cells.combine_chunks().dictionary_encode()
     texts = encoded.dictionary  # Each text is parsed once.
-    for pattern, replacement in rewrites:
+    for pattern, replacement in column.rewrites:
         texts = replace(texts, pattern, replacement)
     indices = encoded.indices.fill_null(len(texts)).to_numpy()
-    return np.append(parse_plain(texts, only_times=only_times), np.nan)[indices]
+    return np.append(parse_plain(texts, column.kind), np.nan)[indices]
+
+
+def check_type(column: Column, cells: pa.ChunkedArray, where: str) -> None:
+    """Checks that typed cells are of the kind that a known column is.
+
+    Raises:
+        InputError: If they are dates in a column of numbers, or the like.
+    """
+    kind, expected = cells.type, column.kind
+    if pa.types.is_boolean(kind):
+        fits = expected == "truth"
+    elif pa.types.is_duration(kind):
+        fits = column.format.startswith("durations")
+    elif pa.types.is_time(kind):
+        fits = expected == "times of day"
+    elif pa.types.is_temporal(kind):
+        fits = expected == "times"
+    else:
+        fits = expected in ("numbers", "truth")
+        if expected == "truth":
+            values = parse_typed(cells, column.name, where)
+            fits = bool(np.isin(values[~np.isnan(values)], (0, 1)).all())
+    if not fits and cells.null_count < len(cells):
+        raise InputError(
+            f"Expected {column.format or expected} in column {column.name!r}, as in "
+            f"the training data. Received: {where} with {kind}. Save the column in the "
+            "type that it had."
+        )
 
 
 def parse_typed(

@@ -99,7 +99,7 @@ def date_format(texts: pa.Array) -> Format | None:
                 cells.rewrite(*rewrite)
         for rewrite in _ZONES:
             cells.rewrite(*rewrite)
-    bad = np.isnan(parse_plain(cells.texts))
+    bad = np.isnan(parse_plain(cells.texts, "times"))
     if bad.mean() > 0.5 or (bad.any() and not name.startswith("dates")):
         return None
     if bad.any():

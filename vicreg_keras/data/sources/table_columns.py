@@ -28,6 +28,7 @@ from vicreg_keras.data.sources.cell_formats import (
 from vicreg_keras.data.sources.column_values import (
     as_float32,
     as_text,
+    check_type,
     codes,
     identifies,
     parse_text,
@@ -102,8 +103,8 @@ def infer_column(
         values = as_float32(parse_typed(cells, name, where), where, name)
         is_number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
         is_identifier = is_number and not kind and identifies(cells)
-        is_time = pa.types.is_timestamp(cells.type) or pa.types.is_date(cells.type)
-        column = Column(name, format="times" if is_time else "")
+        form = _typed_format(cells.type)
+        column = Column(name, None, form.name, form.rewrites)
         return ReadColumn(column, values, is_identifier=is_identifier)
     has_leading_zeros = (
         kind != "numbers" and _any(cells, r"^0\d") and not _any(cells, r"\D")
@@ -117,7 +118,7 @@ def infer_column(
         problem = f"{form.problem} in column {name!r}"
         return ReadColumn(Column(name), _all_missing(cells), problem=problem)
     column = Column(name, None, form.name, form.rewrites)
-    values = as_float32(parse_text(cells, form.rewrites), where, name)
+    values = as_float32(parse_text(cells, column), where, name)
     bad = np.isnan(values) & cells.is_valid().to_numpy()
     if bad.any():
         row = int(bad.argmax())
@@ -141,8 +142,8 @@ def read_known_column(
         where: The file, for messages.
 
     Raises:
-        InputError: If the column is one of numbers, and some cells are something else
-            or not finite in float32.
+        InputError: If some cells are of another kind than the column, as dates in one
+            of numbers are, or not finite in float32.
     """
     name = column.name
     if column.categories is not None:
@@ -159,16 +160,17 @@ def read_known_column(
         )
         return ReadColumn(column, values, note)
     is_number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
-    if is_number and column.is_time:
+    if is_number and column.kind.startswith("times"):
         cells = as_text(cells, name, where)  # As 20200131, which is a date.
     if cells.type != pa.string():
+        check_type(column, cells, where)
         values = parse_typed(cells, name, where)
     else:
-        values = parse_text(cells, column.rewrites, only_times=column.is_time)
+        values = parse_text(cells, column)
         bad = np.isnan(values) & cells.is_valid().to_numpy()
         if bad.any():
             row = int(bad.argmax())
-            expected = column.format or "numbers, true, false or times"
+            expected = column.format or "numbers"
             raise InputError(
                 f"Expected {expected} in column {name!r}, as in the training data. "
                 f"Received: {where} with {cells[row].as_py()[:40]!r} in row/{row}, "
@@ -190,10 +192,23 @@ def read_matrix_column(
     Raises:
         InputError: See `read_known_column`.
     """
-    if values.dtype.kind == "f":
-        values = values.astype(np.float64)  # Arrow lacks some of half precision.
+    # Arrow lacks some of half precision; a matrix has one type for all columns.
+    is_truth = values.dtype.kind == "b" and column.categories is None
+    if values.dtype.kind == "f" or is_truth:
+        values = values.astype(np.float64)
     cells = pa.chunked_array([pa.array(values, from_pandas=True)])
     return read_known_column(column, cells, where)
+
+
+def _typed_format(kind: pa.DataType) -> Format:
+    """The format of cells in a type of their own."""
+    if pa.types.is_boolean(kind):
+        return Format("true or false")
+    if pa.types.is_duration(kind):
+        return Format("durations in days")
+    if pa.types.is_time(kind):
+        return date_format(pa.array(["06:00:00"]))
+    return Format("times" if pa.types.is_temporal(kind) else "")
 
 
 def _find_format(cells: pa.ChunkedArray, kind: str, decimal_comma: bool):
@@ -207,7 +222,7 @@ def _find_format(cells: pa.ChunkedArray, kind: str, decimal_comma: bool):
     # 20200131 is a number that may be meant as a date.
     if pattern == NUMBER and kind != "numbers" and not _any(cells, r"^.{0,7}$|\D|.{9}"):
         return date_format(cells.drop_null().unique()) or Format("")
-    return Format("times" if pattern == TIME else "")
+    return Format({TIME: "times", TRUTH: "true or false"}.get(pattern, ""))
 
 
 def _read_categories(name: str, cells: pa.ChunkedArray, kind: str) -> ReadColumn:
