@@ -6,9 +6,11 @@ import tensorflow as tf
 from PIL import Image
 
 from vicreg_keras.data.dataset import load_dataset
+from vicreg_keras.data.sources import folders
 from vicreg_keras.data.sources.folders import load_files
 from vicreg_keras.data.sources.image_files import FileExamples
 from vicreg_keras.errors import InputError
+from vicreg_keras.settings import DataOptions
 
 
 def np_batches(dataset, num_batches):
@@ -139,6 +141,32 @@ def test_sizes_must_agree_without_image_size(tmp_path):
     with pytest.raises(ValueError, match="2 sizes, 7x9 to 8x8 .*image_size=7"):
         load_dataset(f"folder:{tmp_path}")
     assert load_dataset(f"folder:{tmp_path}", image_size=4).example_shape == (4, 4, 3)
+
+
+def test_turned_images_are_of_two_sizes(tmp_path):
+    save_image(tmp_path / "a.png", size=(16, 24))
+    save_image(tmp_path / "b.png", size=(24, 16))
+    with pytest.raises(ValueError, match="2 sizes, 16x24 to 24x16"):
+        load_dataset(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "name", ["@Recycle", "@__thumb", "#snapshot", "_gsdata_", "Thumbnails", "_trash"]
+)
+def test_copies_are_left_out(tmp_path, name):
+    make_folder(tmp_path, num_each=3)
+    save_image(tmp_path / name / "ant" / "x.png")
+    save_image(tmp_path / "bee" / name / "x.png")
+    source = folders.load_folder(DataOptions(dataset=f"folder:{tmp_path}"))
+    assert source.class_names == ("ant", "bee") and len(source.train) == 6
+    assert source.left_out == (f"{name}/ and 1 more (copies of programs)",)
+
+
+def test_what_is_left_out_of_a_folder_of_queries_is_said(tmp_path, capsys):
+    make_folder(tmp_path, num_each=1)
+    (tmp_path / "a.heic").touch()
+    load_files(str(tmp_path), (4, 4, 3))
+    assert "left out: 1 .heic." in capsys.readouterr().err
 
 
 def test_missing_and_empty_folders(tmp_path):

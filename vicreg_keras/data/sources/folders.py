@@ -4,6 +4,8 @@ import collections
 import glob
 import os
 import pathlib
+import re
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,6 +31,11 @@ _JUNK = {
     *("__macosx", "@eadir", "$recycle.bin", "#recycle", "lost+found", "__pycache__"),
     *("system volume information", "thumbs.db", "desktop.ini"),
 }
+# Copies that servers and programs keep, which someone may have named so, too.
+_COPIES = re.compile(
+    r"@(__thumb|recycle|recently-snapshot|tmp|appdata|share(bin|snap)|syno.*)"
+    r"|#snapshot|_gsdata_|_?thumb(s|nails?)|_(thumb|trash|recycle)|[$]recycle"
+)
 
 
 class Contents(NamedTuple):
@@ -38,11 +45,13 @@ class Contents(NamedTuple):
         images: Paths of images relative to the folder, sorted.
         others: Paths of other files, likewise.
         links: Links to folders that are read elsewhere, likewise.
+        copies: Folders that servers and programs keep copies in, likewise.
     """
 
     images: list[Parts]
     others: list[Parts]
     links: list[Parts]
+    copies: list[Parts]
 
 
 def load_folder(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
@@ -134,7 +143,10 @@ def load_files(
     """
     path = pathlib.Path(pattern).expanduser()
     if path.is_dir():
-        paths = [path.joinpath(*parts) for parts in list_files(path).images]
+        contents = list_files(path)
+        paths = [path.joinpath(*parts) for parts in contents.images]
+        if left_out := ", ".join(_left_out(contents)):
+            print(f"Read {shown_name(path)}; left out: {left_out}.", file=sys.stderr)
     else:
         # A file's name, or a folder's, may itself look like a glob.
         base = next(parent for parent in path.parents if parent.is_dir())
@@ -170,7 +182,7 @@ def list_files(root: pathlib.Path) -> Contents:
     Raises:
         InputError: If none of them is an image.
     """
-    contents = Contents([], [], [])
+    contents = Contents([], [], [], [])
     visited: set[str] = set()
     folders: list[Parts] = [()]
     links: list[Parts] = []
@@ -190,13 +202,15 @@ def list_files(root: pathlib.Path) -> Contents:
             if entry.name.startswith(".") or entry.name.lower() in _JUNK:
                 continue
             path = (*parts, entry.name)
-            if entry.is_dir():
+            if entry.is_dir() and _COPIES.fullmatch(entry.name.lower()):
+                contents.copies.append(path)
+            elif entry.is_dir():
                 (links if entry.is_symlink() else folders).append(path)
             elif entry.is_file() or entry.is_symlink():
                 is_image = entry.name.lower().endswith(SUFFIXES)
                 (contents.images if is_image else contents.others).append(path)
     if not contents.images:
-        found = ", ".join(_by_suffix(contents.others)) or "none"
+        found = ", ".join(_by_suffix(contents.others) + _copies(contents)) or "none"
         raise InputError(
             f"Expected a folder with images ({', '.join(SUFFIXES)}). Received: "
             f"{shown_name(root)} with {found}. Put images, or class folders of them, "
@@ -234,4 +248,11 @@ def _left_out(contents):
     entries += [f"{shown_name('/'.join(one))}/ (no images)" for one in sorted(without)]
     for parts in contents.links:
         entries.append(f"{shown_name('/'.join(parts))}/ (a link to what is read)")
-    return entries
+    return entries + _copies(contents)
+
+
+def _copies(contents):
+    """Folders of copies, the first of them by name."""
+    names = [f"{shown_name('/'.join(parts))}/" for parts in contents.copies]
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return [f"{name}{more} (copies of programs)" for name in names[:1]]

@@ -17,16 +17,23 @@ from vicreg_keras.data.sources.images import (
     POOL,
     Header,
     decode_images,
+    deep_range,
     ignore_pillow_warnings,
-    max_deep_value,
     read_header,
 )
-from vicreg_keras.data.sources.pixel_values import MAX_PIXELS
+from vicreg_keras.data.sources.pixel_values import (
+    MAX_PIXELS,
+    MAX_UNIT,
+    UNKNOWN_RANGE,
+    notes_of_range,
+)
 from vicreg_keras.errors import InputError, error_reason
 from vicreg_keras.settings import DataOptions
 
 # The share of files that may be left out as unreadable, and how many are named.
 _MAX_UNREADABLE, _MAX_NAMED = 0.1, 20
+# How many images are looked at where not all are in memory.
+_NUM_LOOKED_AT = 64
 _IMAGE_SIZES = (32, 64, 96, 128, 160, 192, 224)
 
 
@@ -99,7 +106,8 @@ def read_images(
     if unreadable:
         named = _named(unreadable, paths, root)
         left_out = (f"{len(unreadable):,} unreadable: {named}",)
-    return Images(examples, kept, max_pixel, left_out, _notes(headers, max_pixel))
+    notes = _notes(headers, max_pixel) + _notes_of_pixels(examples)
+    return Images(examples, kept, max_pixel, left_out, notes)
 
 
 class FileExamples:
@@ -126,7 +134,7 @@ class FileExamples:
 
     def __getitem__(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the decoded images at `indices`."""
-        return self._decode(indices)
+        return self.decode(indices)
 
     def paths(self, indices: Sequence[int] | np.ndarray) -> list[pathlib.Path]:
         """Returns the files at `indices`."""
@@ -148,14 +156,19 @@ class FileExamples:
                 end = min(start + CHUNK, len(self._paths))
                 indices = [i for i in range(start, end) if i not in errors]
                 found: dict[int, Exception] = {}
-                pixels = self._decode(indices, found)
+                pixels = self.decode(indices, found)
                 errors.update((indices[i], error) for i, error in found.items())
                 if images is not None:
                     images[indices] = pixels
                 progress.update(end - start)
         return images
 
-    def _decode(self, indices, errors=None):
+    def decode(
+        self,
+        indices: Sequence[int] | np.ndarray,
+        errors: dict[int, Exception] | None = None,
+    ) -> np.ndarray:
+        """Returns the decoded images at `indices`; for `errors` see `decode_images`."""
         paths = self.paths(indices)
         names = list(map(shown_name, paths))
         return decode_images(paths, names, self.shape[1:], *self._options, errors)
@@ -197,7 +210,9 @@ def common_shape(
 def different_sizes(headers: Sequence[Header | None]) -> InputError:
     """Returns the error about images that have no common shape."""
     found = [one for one in headers if one]
-    low, high = (kind(found, key=lambda one: one[0] * one[1]) for kind in (min, max))
+    # Also of one area, as where some are turned.
+    order = sorted(found, key=lambda one: (one[0] * one[1], one))
+    low, high = order[0], order[-1]
     side = statistics.median_low([min(one.height, one.width) for one in found])
     fitting = max([size for size in _IMAGE_SIZES if size <= side], default=side)
     num_sizes = len({one[:2] for one in found})
@@ -254,17 +269,25 @@ def _find_max_pixel(paths, headers, unreadable):
 
     def value_of(i):
         try:
-            return max_deep_value(paths[i])
+            return deep_range(paths[i])
         except InputError as error:
             unreadable[i] = error
-            return 0.0, False
+            return 0.0, False, False
 
     title = "Reading the range of 16-bit images"
     found = list(progress_bar(title, " files", len(deep), POOL.map(value_of, deep)))
-    integers = [value for value, is_float in found if not is_float]
-    if integers:
+    integers = [high for high, is_float, _ in found if not is_float]
+    floats = [high for high, is_float, _ in found if is_float]
+    high = max(floats, default=0.0)
+    if MAX_UNIT < high <= UNKNOWN_RANGE and any(one[2] for one in found):
+        raise InputError(
+            "Expected images with values in [0, 255] or in [0, 1]. Received: "
+            f"{len(floats):,} with fractions from 0 to {high:g}, such as "
+            f"{shown_name(paths[deep[0]])}. Scale them to [0, 255]."
+        )
+    if any(integers):
         return next(one for one in MAX_PIXELS if one >= max(integers))
-    return 1 if found and max(found)[0] <= 1 else 255
+    return 1 if floats and high <= MAX_UNIT else 255
 
 
 def _notes(headers, max_pixel):
@@ -280,3 +303,17 @@ def _notes(headers, max_pixel):
     if num_more:
         notes.append(f"{num_more:,} animated or of several pages: the first is read")
     return tuple(notes)
+
+
+def _notes_of_pixels(examples):
+    """What is said of some of the images, as `notes_of_range` does."""
+    last = examples.shape[0] - 1
+    indices = np.unique(np.linspace(0, last, _NUM_LOOKED_AT, dtype=int))[: last + 1]
+    if isinstance(examples, np.ndarray):
+        some, high = examples[indices], int(examples.max(initial=0))
+    else:
+        errors: dict[int, Exception] = {}
+        some = examples.decode(indices, errors)
+        some = np.delete(some, list(errors), axis=0)
+        high = int(some.max(initial=0))
+    return tuple(notes_of_range(some, high))

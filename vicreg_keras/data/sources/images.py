@@ -165,15 +165,20 @@ def check_same_size(
         )
 
 
-def max_deep_value(path: str | os.PathLike) -> tuple[float, bool]:
-    """Returns the largest value of an image that `is_deep`, and whether it is a float.
+def deep_range(path: str | os.PathLike) -> tuple[float, bool, bool]:
+    """Reads the values of an image that `is_deep`.
+
+    Returns:
+        The largest; whether they are floats; and whether these have fractions.
 
     Raises:
         InputError: If it can't be decoded.
     """
     with file_errors(path, *_IMAGE), _open(path) as image:
         values = deep_values(image)[..., :3]
-        return checked_max(values), values.dtype.kind == "f"
+        is_float = values.dtype.kind == "f"
+        has_fractions = is_float and bool((values != np.rint(values)).any())
+        return checked_max(values), is_float, has_fractions
 
 
 def as_rgb(images: np.ndarray) -> np.ndarray:

@@ -8,6 +8,9 @@ from PIL import ImageFile, TiffImagePlugin
 MAX_PIXELS = (255, 1023, 4095, 16383, 65535)
 # Up to this, floats are in [0, 1] but for what rounding adds.
 MAX_UNIT = 1.0001
+# Floats up to this value are neither in [0, 1] nor in [0, 255].
+UNKNOWN_RANGE = 16
+_DARK = 64
 # The tag of a TIFF that says whether 0 is white.
 _PHOTOMETRIC = 262
 
@@ -92,5 +95,24 @@ def checked_max(values: np.ndarray) -> float:
     low, high = values.min(), values.max()
     limit = 255 if values.dtype.kind == "f" else 65535
     if not (low >= 0 and high <= limit):
-        raise ValueError(f"values from {low:g} to {high:g}, of 0 to {limit}")
+        found = f"values from {low:g} to {high:g}"
+        if np.isnan(low):
+            found = "values that are NaN"
+        raise ValueError(f"{found}, of 0 to {limit}: scale them to [0, 255]")
     return float(high)
+
+
+def notes_of_range(pixels: np.ndarray, max_value: float) -> list[str]:
+    """Returns notes of images that hold little, or are of another range.
+
+    Args:
+        pixels: uint8 `(num_images, height, width, 3)`, some of the images.
+        max_value: The largest value of all.
+    """
+    if len(pixels) and (pixels == pixels[0, 0, 0]).all():
+        color = ", ".join(map(str, pixels[0, 0, 0]))
+        return [f"{len(pixels):,} images looked at are all of one color ({color})"]
+    if 0 < max_value < _DARK:
+        text = f"values from 0 to {max_value:g}, of 255"
+        return [f"{text}: multiply them if {max_value:g} is their white"]
+    return []
