@@ -71,3 +71,13 @@ def test_a_table_that_may_be_images_or_has_an_index_is_said(load):
     assert source.train.example_shape == (3,) and "'column_0' is not read" in said(
         source
     )
+
+
+def test_columns_without_a_value_are_left_out(load):
+    table = np.insert(TABLE, [1, 3], np.nan, axis=1)
+    source = load(X=table, column_names=np.array(list("abcde")))
+    assert [column.name for column in source.columns] == ["a", "c", "d"]
+    np.testing.assert_array_equal(source.train.read(), TABLE)
+    assert source.left_out[0] == "2 columns 'b', 'e' (nothing)"
+    with pytest.raises(InputError, match="nothing in 'column_0'"):
+        load(X=table[:, [1, 4]])

@@ -6,7 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from vicreg_keras.data.sources.images import resized
-from vicreg_keras.data.sources.pixel_values import MAX_PIXELS
+from vicreg_keras.data.sources.pixel_values import (
+    MAX_PIXELS,
+    MAX_UNIT,
+    UNKNOWN_RANGE,
+    note_of_dark,
+    note_of_one_color,
+)
 from vicreg_keras.errors import InputError
 
 # Axes that an array may have; the first of each number is the documented one.
@@ -16,9 +22,9 @@ _NUM_CHANNELS = (1, 3, 4)
 _MAX_ASPECT = 4
 # Largest values of sensors of more than 8 bits.
 _WIDE = MAX_PIXELS[1:]
-# Fractions up to this value are neither in [0, 1] nor in [0, 255].
-_UNKNOWN_RANGE = 16
-_DARK = 64
+# Lower values than this are hardly 0 but for an error of computing.
+_LOWEST = -0.1
+_NUM_LOOKED_AT = 64
 _CHUNK = 1024
 
 
@@ -65,10 +71,44 @@ def read_images(
     for split, array in arrays.items():
         images = array.transpose(order)
         images = images if images.ndim == 4 else images[..., np.newaxis]
+        _check_alpha(images, where[split])
+        if images.dtype.kind == "f" and scale == 1:
+            _check_each(images, where[split])
         read[split] = resized(_as_uint8_rgb(images, scale), image_size)
     if "C" in layout and arrays["train"].shape[layout.index("C")] == 4:
         notes.append("transparency on white")
+    train = read["train"]
+    some = train[:: len(train) // _NUM_LOOKED_AT + 1]
+    notes += note_of_one_color(some)
     return Images(read, max_pixel, [*notes, *value_notes])
+
+
+def _check_alpha(images: np.ndarray, where: str) -> None:
+    """Refuses transparency of another range than colors."""
+    if images.shape[3] < 4:
+        return
+    color, alpha = float(images[..., :3].max()), float(images[..., 3].max())
+    is_other = alpha < 256 <= color or alpha <= MAX_UNIT < color
+    if is_other or 0 < color <= MAX_UNIT < alpha:
+        raise InputError(
+            "Expected images whose transparency has the range of their colors. "
+            f"Received: {where}, colors up to {color:g} and transparency up to "
+            f"{alpha:g}. Scale both to [0, 255], or save the first three channels."
+        )
+
+
+def _check_each(images: np.ndarray, where: str) -> None:
+    """Refuses images of fractions in [0, 1] among others in [0, 255]."""
+    maxima = images.max(axis=(1, 2, 3))
+    low = np.flatnonzero((maxima > 0) & (maxima <= MAX_UNIT))
+    few = images[low]
+    num_low = int((few != np.rint(few)).any(axis=(1, 2, 3)).sum())
+    if num_low:
+        raise InputError(
+            "Expected images of one range of values. Received: "
+            f"{where}, {num_low:,} of {len(images):,} images with fractions up to 1 "
+            f"and others up to {maxima.max():g}. Scale all to [0, 255]."
+        )
 
 
 def _common_layout(
@@ -186,9 +226,7 @@ def _scale(
     notes = []
     if is_float:
         notes.append(f"{text}: rounded")
-    if 0 < maximum < _DARK:
-        notes.append(f"{text}, of 255: multiply them if {maximum:g} is their white")
-    return 1.0, 255, notes
+    return 1.0, 255, [*notes, *note_of_dark(maximum)]
 
 
 def _limits(array: np.ndarray, where: str) -> float:
@@ -206,14 +244,16 @@ def _limits(array: np.ndarray, where: str) -> float:
     elif low < 0:
         text = f"values from {low:g} to {high:g}"
         advice = "Scale them to [0, 255]"
-        if low >= -1.0001 and high <= 1.0001:
+        if low > _LOWEST:
+            advice = "Clip them at 0 (numpy.maximum(images, 0)) if 0 is black"
+        elif low >= -MAX_UNIT and high <= MAX_UNIT:
             advice = "Save (images + 1) * 127.5"
         elif array.dtype.kind == "i" and low >= -128 and high <= 127:
             advice = "Save images + 128 as uint8"
         problem = f"{text}. {advice}."
-    elif array.dtype.kind == "f" and high > 1.0001:
+    elif array.dtype.kind == "f" and high > MAX_UNIT:
         whole = bool((array == np.rint(array)).all())
-        if not whole and not _UNKNOWN_RANGE < high <= 255.5:
+        if not whole and not UNKNOWN_RANGE < high <= 255.5:
             problem = f"fractions from {low:g} to {high:g}. Scale them to [0, 255]."
         high = high if whole else min(high, 255.0)
     if not problem and high > _WIDE[-1]:
@@ -223,7 +263,7 @@ def _limits(array: np.ndarray, where: str) -> float:
             "Expected images with values in [0, 255] or in [0, 1]. Received: "
             f"{where} with {problem}"
         )
-    return 1.0 if array.dtype.kind == "f" and 1 < high <= 1.0001 else high
+    return 1.0 if array.dtype.kind == "f" and 1 < high <= MAX_UNIT else high
 
 
 def _as_uint8_rgb(images: np.ndarray, scale: float) -> np.ndarray:

@@ -12,6 +12,8 @@ from vicreg_keras.errors import InputError
 # Whole numbers that stand for a missing label where no other is below 0: of
 # scikit-learn's semi-supervised estimators, and of PyTorch's losses.
 _MISSING_NUMBERS = (-1, -100)
+# Floats above it are not told apart; numbers of more digits may be no int64.
+_MAX_LABEL, _MAX_DIGITS = 2**53, 18
 # Fewer examples of a class than this on average, and the labels are hardly classes.
 _MIN_PER_CLASS, _MANY_CLASSES = 3, 10
 
@@ -70,6 +72,13 @@ def read_labels(array: np.ndarray, where: str) -> Labels:
     if values.dtype.kind == "f":
         present = ~np.isnan(values)
         values = np.where(present, values, 0)
+        large = np.abs(values) > _MAX_LABEL
+        if large.any():
+            raise InputError(
+                "Expected labels that are classes: whole numbers or texts. Received: "
+                f"{where} with {values[large.argmax()]:g}. Correct it, or write NaN "
+                "for a missing label."
+            )
         fractions = values != np.rint(values)
         if fractions.any():
             raise InputError(
@@ -78,7 +87,9 @@ def read_labels(array: np.ndarray, where: str) -> Labels:
                 "Divide it into classes, or use labels=none."
             )
         note = note or "whole floats as labels"
-    elif values.dtype.kind not in "iub":
+    elif values.dtype.kind not in "iub" or (
+        values.dtype.kind == "u" and values.max(initial=0) > np.iinfo(np.int64).max
+    ):
         raise _not_labels(array, where)
     return Labels(values.astype(np.int64), present, note)
 
@@ -158,7 +169,10 @@ def _from_text(values: np.ndarray, note: str) -> Labels:
     present = ~np.isin(np.char.lower(values), MISSING)
     numbers = [text.removeprefix("-") for text in values[present].tolist()]
     # Not "01", which is another text than "1".
-    if numbers and all(text.isdecimal() and str(int(text)) == text for text in numbers):
+    if numbers and all(
+        text.isdecimal() and len(text) <= _MAX_DIGITS and str(int(text)) == text
+        for text in numbers
+    ):
         plain = np.where(present, values, "0").astype(np.int64)
         return Labels(plain, present, note)
     return Labels(values, present, note)

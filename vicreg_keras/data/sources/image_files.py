@@ -25,7 +25,8 @@ from vicreg_keras.data.sources.pixel_values import (
     MAX_PIXELS,
     MAX_UNIT,
     UNKNOWN_RANGE,
-    notes_of_range,
+    note_of_dark,
+    note_of_one_color,
 )
 from vicreg_keras.errors import InputError, error_reason
 from vicreg_keras.settings import DataOptions
@@ -305,8 +306,8 @@ def _notes(headers, max_pixel):
     return tuple(notes)
 
 
-def _notes_of_pixels(examples):
-    """What is said of some of the images, as `notes_of_range` does."""
+def _notes_of_pixels(examples: "np.ndarray | FileExamples") -> tuple[str, ...]:
+    """What is said of images that show little."""
     last = examples.shape[0] - 1
     indices = np.unique(np.linspace(0, last, _NUM_LOOKED_AT, dtype=int))[: last + 1]
     if isinstance(examples, np.ndarray):
@@ -316,4 +317,4 @@ def _notes_of_pixels(examples):
         some = examples.decode(indices, errors)
         some = np.delete(some, list(errors), axis=0)
         high = int(some.max(initial=0))
-    return tuple(notes_of_range(some, high))
+    return tuple(note_of_one_color(some) or note_of_dark(high))

@@ -70,11 +70,13 @@ def load_npz(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     _check_labels(path, arrays, keys, labels)
     where = {split: f"{path} with {own.examples}" for split, own in keys.items()}
     examples = {split: arrays[own.examples] for split, own in keys.items()}
-    columns, max_pixel, names_key = None, 255, None
+    columns, max_pixel, names_key, without = None, 255, None, []
     if examples["train"].ndim == 2 and not keys["train"].is_image:
         names_key = find_named(arrays, COLUMN_NAMES)
         names = None if names_key is None else arrays[names_key]
-        columns, examples, more = _read_table(path, names, examples, options, known)
+        columns, examples, more, without = _read_table(
+            path, names, examples, options, known
+        )
     else:
         lengths = {split: len(one.values) for split, one in labels.items()}
         examples, max_pixel, more = read_images(
@@ -108,7 +110,7 @@ def load_npz(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
         class_names=classes.names if classes.labels else None,
         columns=columns,
         max_pixel=max_pixel,
-        left_out=(*left_out, *classes.left_out, *unused),
+        left_out=(*without, *left_out, *classes.left_out, *unused),
         notes=(*notes, *more, *classes.notes),
     )
 
@@ -150,8 +152,8 @@ def _read_table(
     arrays: Mapping[str, np.ndarray],
     options: DataOptions,
     known: Known,
-) -> tuple[tuple[Column, ...], dict[str, np.ndarray], list[str]]:
-    """Columns, the values of every split, and notes."""
+) -> tuple[tuple[Column, ...], dict[str, np.ndarray], list[str], list[str]]:
+    """Columns, the values of every split, notes, and what was left out."""
     if options.image_size is not None:
         raise InputError(
             f"Expected no image_size for a table. Received: {path} with "
@@ -180,9 +182,13 @@ def _read_table(
             f"{len(texts)}, {quoted(texts)}. Correct the names."
         )
     columns, order = match_columns(path, texts, known)
+    empty: list[int] = []
     if known.columns is None:
+        train = arrays["train"]
+        empty = [i for i in order if np.isnan(train[:, i]).all()]
         # Such as the index of a data frame.
-        kept = [i for i in order if not _counts_rows(arrays["train"][:, i])] or order
+        kept = [i for i in order if i not in empty and not _counts_rows(train[:, i])]
+        kept = kept or order
         columns, order = tuple(columns[i] for i in kept), kept
     own = {column.name for column in columns}
     examples: dict[str, np.ndarray] = {}
@@ -196,13 +202,17 @@ def _read_table(
                 seen[f"column {column.name!r}: {', '.join(one.note)}"] = None
     if known.columns is None:
         check_columns(columns, examples["train"], path)
+    without = [texts[i] for i in empty]
+    which = f"{len(without):,} columns" if len(without) > 1 else "column"
+    left_out = [f"{which} {quoted(without)} (nothing)"] if without else []
+    own.update(without)
     notes = [f"column {name!r} is not read" for name in texts if name not in own]
     notes += seen
     side = width**0.5
     if side >= 8 and side % 1 == 0 and arrays["train"].dtype == np.uint8:
         shape = f"(N, {side:g}, {side:g})"
         notes.append(f"a table of {width} columns; images, if reshaped to {shape}")
-    return columns, examples, notes
+    return columns, examples, notes, left_out
 
 
 def _counts_rows(values: np.ndarray) -> bool:

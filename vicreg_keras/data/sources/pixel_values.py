@@ -102,17 +102,17 @@ def checked_max(values: np.ndarray) -> float:
     return float(high)
 
 
-def notes_of_range(pixels: np.ndarray, max_value: float) -> list[str]:
-    """Returns notes of images that hold little, or are of another range.
+def note_of_one_color(pixels: np.ndarray) -> list[str]:
+    """Returns a note of images `(num_images, height, width, 3)` that show nothing."""
+    if not len(pixels) or (pixels != pixels[0, 0, 0]).any():
+        return []
+    color = ", ".join(map(str, pixels[0, 0, 0]))
+    return [f"{len(pixels):,} images looked at are all of one color ({color})"]
 
-    Args:
-        pixels: uint8 `(num_images, height, width, 3)`, some of the images.
-        max_value: The largest value of all.
-    """
-    if len(pixels) and (pixels == pixels[0, 0, 0]).all():
-        color = ", ".join(map(str, pixels[0, 0, 0]))
-        return [f"{len(pixels):,} images looked at are all of one color ({color})"]
-    if 0 < max_value < _DARK:
-        text = f"values from 0 to {max_value:g}, of 255"
-        return [f"{text}: multiply them if {max_value:g} is their white"]
-    return []
+
+def note_of_dark(max_value: float) -> list[str]:
+    """Returns a note of images whose largest value is low for one of 255."""
+    if not 0 < max_value < _DARK:
+        return []
+    text = f"values from 0 to {max_value:g}, of 255"
+    return [f"{text}: multiply them if {max_value:g} is their white"]
