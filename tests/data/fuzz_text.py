@@ -62,7 +62,8 @@ def truths(random, kind):
     codes = random.permutation(np.arange(NUM_ROWS) % 2)
     words = _TRUTHS[kind]
     values = codes.astype(float).tolist()
-    return Made([words[code] for code in codes], values, pa.array(codes == 1))
+    typed = pa.array(codes if kind == "numbers" else codes == 1)
+    return Made([words[code] for code in codes], values, typed)
 
 
 _TRUTHS = {

@@ -52,8 +52,10 @@ def typed(random, kind):
             array = pa.array(words, mask=mask).dictionary_encode()
         return _made(words, array, mask)
     if kind == "bool":
+        truth = codes > 0
+        array = pa.array(truth, mask=mask)
         return _made(
-            (codes > 0).astype(float).tolist(), pa.array(codes > 0, mask=mask), mask
+            truth.astype(float).tolist(), array, mask, truth.astype(str).tolist()
         )
     if kind == "NaN":
         values = np.where(mask, np.nan, np.round(random.normal(0, 9, NUM_ROWS), 3))

@@ -314,6 +314,8 @@ def _check_types(dataset, case, path):
     if any(one.values is None for one in made.values()):
         return
     table = pa.table({name: one.in_types() for name, one in made.items()})
+    if case.suffix == "csv" and any(map(pa.types.is_duration, table.schema.types)):
+        return  # They were plain numbers in training.
     pyarrow.parquet.write_table(table, path)
     user = dataset.load_user_examples(str(path))
     np.testing.assert_array_equal(user.read(), [trained[row] for row in user.names])

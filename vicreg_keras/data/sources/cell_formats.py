@@ -21,11 +21,14 @@ class Format:
         name: In words; empty for plain cells.
         rewrites: See `Column`.
         problem: Why its cells can't be read, or empty.
+        undecided: A cell whose point may separate thousands or decimals, if that goes
+            for all cells with a point; it was taken for decimals.
     """
 
     name: str
     rewrites: tuple[tuple[str, str], ...] = ()
     problem: str = ""
+    undecided: str = ""
 
 
 class Rewriter:
@@ -95,6 +98,8 @@ _MAGNITUDE = "(?:e(?:3|6|9|12))?"
 _ZEROS = "٠۰०０"
 # Thousands and decimals, in the order that they are tried.
 _STYLES = ((",", "."), (".", ","), (" ", ","), ("'", ","), (" ", "."), ("'", "."))
+# Not 1000, which has no point, nor 0.125.
+_MAY_BE_THOUSANDS = r"^[+-]?(?:\d{1,3}|[1-9]\d{0,2}(?:\.\d{3})+)$"
 _LAKHS = r"^[+-]?(?:[1-9]\d?(?:,\d{2})*,\d{3}|\d{1,3})(?:\.\d*)?$"
 _NAMES = {",": "commas", ".": "points", " ": "spaces", "'": "apostrophes"}
 # What looks like one of the numbers above, on its own.
@@ -110,12 +115,15 @@ SIGNED_NUMBER = (
 )
 
 
-def number_format(texts: pa.Array, *, decimal_comma: bool = False) -> Format | None:
+def number_format(
+    texts: pa.Array, *, decimal_comma: bool = False, thousands_points: bool = False
+) -> Format | None:
     """Finds out how numbers are written: signs, units, thousands and decimals.
 
     Args:
         texts: Distinct cells, see `Rewriter`.
         decimal_comma: Whether `1,200` is 1.2 rather than 1200, where nothing tells.
+        thousands_points: Whether `1.200` is 1200 rather than 1.2, likewise.
 
     Returns:
         Their format, or `None` if they are no numbers of one kind.
@@ -135,12 +143,16 @@ def number_format(texts: pa.Array, *, decimal_comma: bool = False) -> Format | N
     names = [_currency(cells), _negative(cells), _unit(cells)]
     if None in names:
         return None
-    style = _style(cells, decimal_comma, is_euro="€" in str(names[0]))
+    thousands_points = thousands_points or "€" in str(names[0])
+    is_undecided = cells.any(r"\.") and cells.all(_MAY_BE_THOUSANDS)
+    undecided = texts[_index(cells.texts, r"\.")].as_py() if is_undecided else ""
+    is_plain = cells.all(NUMBER) and not (is_undecided and thousands_points)
+    style = "" if is_plain else _style(cells, decimal_comma or is_undecided)
     if style is None:
         return None
     names = [name for name in (*names, style) if name]
     name = f"numbers with {' and '.join(names)}" if names else "numbers"
-    return Format(name, tuple(cells.rewrites))
+    return Format(name, tuple(cells.rewrites), "", undecided if is_plain else "")
 
 
 def _currency(cells):
@@ -187,14 +199,14 @@ def _unit(cells):
     return None
 
 
-def _style(cells, decimal_comma, is_euro):
+def _index(texts, pattern):
+    return pa.compute.index(matches(texts, pattern), True).as_py()
+
+
+def _style(cells, decimal_comma):
     """Thousands and decimals, rewritten as plain ones; `None` if they are neither."""
-    three = r"^[+-]?(?:\d{1,3}|[1-9]\d{0,2}(?:\.\d{3})+)$"
-    is_plain = cells.all(NUMBER)
-    if is_plain and not (is_euro and cells.any(r"\.") and cells.all(three)):
-        return ""
     styles = list(_STYLES)
-    if decimal_comma or is_plain:
+    if decimal_comma:
         styles.append(styles.pop(0))
     for thousands, decimal in styles:
         if cells.all(_pattern(thousands, decimal)):

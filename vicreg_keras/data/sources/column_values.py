@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from vicreg_keras.data.cells import parse_plain, replace
+from vicreg_keras.data.cells import MAX_CLOCK_DAYS, parse_plain, replace
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.sources.base import Known, quoted
 from vicreg_keras.errors import InputError, file_errors
@@ -131,8 +131,12 @@ def check_type(column: Column, cells: pa.ChunkedArray, where: str) -> None:
         fits = expected == "times of day"
     elif pa.types.is_temporal(kind):
         fits = expected == "times"
+        if expected == "times of day":
+            fits = not (
+                np.abs(parse_typed(cells, column.name, where)) >= MAX_CLOCK_DAYS
+            ).any()
     else:
-        fits = expected in ("numbers", "truth")
+        fits = expected == "numbers"
         if expected == "truth":
             values = parse_typed(cells, column.name, where)
             fits = bool(np.isin(values[~np.isnan(values)], (0, 1)).all())

@@ -20,8 +20,6 @@ from vicreg_keras.data.cells import (
 )
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.sources.cell_formats import (
-    SIGNED_NUMBER,
-    WRITTEN_NUMBER,
     Format,
     number_format,
 )
@@ -34,7 +32,13 @@ from vicreg_keras.data.sources.column_values import (
     parse_text,
     parse_typed,
 )
-from vicreg_keras.data.sources.date_formats import WRITTEN_TIME, date_format
+from vicreg_keras.data.sources.date_formats import date_format
+from vicreg_keras.data.sources.table_categories import (
+    MANY_CATEGORIES,
+    PLAIN_KINDS,
+    any_matches,
+    describe_numberlike,
+)
 from vicreg_keras.errors import InputError
 
 # Text with more distinct values is no category that an encoder could use.
@@ -42,10 +46,8 @@ _MAX_CATEGORIES = 100
 # Nor is text with more than so many that differ in nearly every example.
 _MIN_IDENTIFIERS = 10
 _IDENTIFIER_FRACTION = 0.9
-# More distinct values are said; they are no categories if most look like numbers.
-_MANY_CATEGORIES = 20
 
-_PLAIN_KINDS = ((NUMBER, "numbers"), (TRUTH, "true or false"), (TIME, "times"))
+DECIMAL_POINTS = "points are of decimals, not of thousands"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,7 @@ class ReadColumn:
         omitted: Why it is left out, or empty.
         problem: Why it can't be used, or empty.
         is_identifier: Whether its whole numbers never repeat.
+        undecided: See `Format`.
     """
 
     column: Column
@@ -67,6 +70,7 @@ class ReadColumn:
     omitted: str = ""
     problem: str = ""
     is_identifier: bool = False
+    undecided: str = ""
 
 
 def infer_column(
@@ -76,6 +80,7 @@ def infer_column(
     *,
     kind: str = "",
     decimal_comma: bool = False,
+    thousands_points: bool = False,
 ) -> ReadColumn:
     """Reads a column of which nothing is known.
 
@@ -89,6 +94,7 @@ def infer_column(
         where: The file, for messages.
         kind: `"numbers"` or `"categories"`, if the user says so.
         decimal_comma: See `number_format`.
+        thousands_points: Likewise.
 
     Raises:
         InputError: If the cells have a type that is neither numbers, times nor text;
@@ -107,11 +113,13 @@ def infer_column(
         column = Column(name, None, form.name, form.rewrites)
         return ReadColumn(column, values, is_identifier=is_identifier)
     has_leading_zeros = (
-        kind != "numbers" and _any(cells, r"^0\d") and not _any(cells, r"\D")
+        kind != "numbers"
+        and any_matches(cells, r"^0\d")
+        and not any_matches(cells, r"\D")
     )
     if has_leading_zeros:
         return _read_categories(name, cells, "leading zeros")
-    form = _find_format(cells, kind, decimal_comma)
+    form = _find_format(cells, kind, decimal_comma, thousands_points)
     if form is None:
         return _read_categories(name, cells, kind)
     if form.problem:
@@ -126,9 +134,13 @@ def infer_column(
         problem = f"{date}, which does not exist"
         return ReadColumn(column, values, problem=problem)
     note = (form.name, _example(cells, form)) if form.rewrites else ("", "")
-    is_identifier = not (kind or form.rewrites or _any(cells, r"[-:a-zA-Z]"))
+    if form.undecided and not note[0] and any_matches(cells, r"^[^.]*$"):
+        note = (DECIMAL_POINTS, f"{form.undecided!r} is {float(form.undecided):g}")
+    is_identifier = not (kind or form.rewrites or any_matches(cells, r"[-:a-zA-Z]"))
     is_identifier = is_identifier and identifies(cells)
-    return ReadColumn(column, values, note, is_identifier=is_identifier)
+    return ReadColumn(
+        column, values, note, is_identifier=is_identifier, undecided=form.undecided
+    )
 
 
 def read_known_column(
@@ -211,16 +223,28 @@ def _typed_format(kind: pa.DataType) -> Format:
     return Format("times" if pa.types.is_temporal(kind) else "")
 
 
-def _find_format(cells: pa.ChunkedArray, kind: str, decimal_comma: bool):
+def _find_format(
+    cells: pa.ChunkedArray, kind: str, decimal_comma: bool, thousands_points: bool
+) -> Format | None:
     """The format of text: a plain one without a name, another one, or `None`."""
-    for pattern, _ in _PLAIN_KINDS:
+    for pattern, _ in PLAIN_KINDS:
         if pa.compute.all(matches(cells, pattern)).as_py():
             break
     else:
         texts = cells.drop_null().unique()
-        return date_format(texts) or number_format(texts, decimal_comma=decimal_comma)
+        return date_format(texts) or number_format(
+            texts, decimal_comma=decimal_comma, thousands_points=thousands_points
+        )
+    if pattern == NUMBER and kind != "numbers" and any_matches(cells, r"\d\.\d{3}$"):
+        texts = cells.drop_null().unique()
+        form = number_format(texts, thousands_points=thousands_points)
+        return form if "points" in form.name else Format("", undecided=form.undecided)
     # 20200131 is a number that may be meant as a date.
-    if pattern == NUMBER and kind != "numbers" and not _any(cells, r"^.{0,7}$|\D|.{9}"):
+    if (
+        pattern == NUMBER
+        and kind != "numbers"
+        and not any_matches(cells, r"^.{0,7}$|\D|.{9}")
+    ):
         return date_format(cells.drop_null().unique()) or Format("")
     return Format({TIME: "times", TRUTH: "true or false"}.get(pattern, ""))
 
@@ -238,7 +262,7 @@ def _read_categories(name: str, cells: pa.ChunkedArray, kind: str) -> ReadColumn
         code = next(text for text in categories if text.startswith("0"))
         note = ("whole numbers with leading zeros are categories", repr(code))
     elif kind != "categories":
-        note, problem = _describe_numberlike(name, cells, num_distinct)
+        note, problem = describe_numberlike(name, cells, num_distinct)
     if kind == "numbers":
         row = pa.compute.index(matches(cells, NUMBER), False).as_py()
         problem = f"{cells[row].as_py()!r} in row/{row} of column {name!r}"
@@ -258,60 +282,14 @@ def _read_categories(name: str, cells: pa.ChunkedArray, kind: str) -> ReadColumn
             "categories that differ in capitals alone are kept apart",
             f"{first!r} and {folded[first.casefold()]!r}",
         )
-    if num_distinct > _MANY_CATEGORIES and not (note[0] or kind):
+    if num_distinct > MANY_CATEGORIES and not (note[0] or kind):
         note = ("many categories", f"{num_distinct} such as {categories[0][:40]!r}")
     values = _all_missing(cells) if problem else codes(cells, categories)
     return ReadColumn(column, values, note, omitted, problem)
 
 
-def _describe_numberlike(name, cells, num_distinct):
-    """A note and a problem about text of which some looks like numbers or times."""
-    if not _any(cells, r"\d"):
-        return ("", ""), ""
-    num_present = len(cells) - cells.null_count
-    for pattern, kind in (
-        *_PLAIN_KINDS,
-        (WRITTEN_NUMBER, "numbers of another kind"),
-        (f"{TIME}|{WRITTEN_TIME}", "dates or times of another kind"),
-        (f"{WRITTEN_NUMBER}|{SIGNED_NUMBER}", "numbers of another kind"),
-    ):
-        fraction = pa.compute.mean(matches(cells, pattern).cast(pa.int8())).as_py()
-        if fraction <= 0.5:
-            continue
-        row = _odd_row(cells, pattern)
-        odd = repr(cells[max(row, 0)].as_py()[:40])
-        is_many = num_distinct > _MANY_CATEGORIES
-        if not (is_many or 2 * num_distinct > num_present):
-            return ("categories, since not all cells are numbers", odd), ""
-        if row < 0:
-            return ("", ""), (
-                f"{odd} and the like in column {name!r}, which are no single numbers "
-                "or times"
-            )
-        return ("", ""), (
-            f"{odd} in row/{row} of column {name!r}, beside {kind} in "
-            f"{100 * fraction:.1f} % of its cells"
-        )
-    return ("", ""), ""
-
-
-def _odd_row(cells, pattern):
-    """The first row without a pattern, or that is written otherwise; -1 for none."""
-    row = pa.compute.index(matches(cells, pattern), False).as_py()
-    if row >= 0:
-        return row
-    shapes = replace(cells, r"\d+(?:[.]\d+)?", "#").combine_chunks()
-    shapes = shapes.dictionary_encode().indices
-    common = pa.compute.mode(shapes)[0]["mode"]
-    return pa.compute.index(pa.compute.not_equal(shapes, common), True).as_py()
-
-
 def _all_missing(cells):
     return np.full(len(cells), np.nan, np.float32)
-
-
-def _any(cells, pattern):
-    return bool(pa.compute.any(matches(cells, pattern)).as_py())
 
 
 def _example(cells, form):

@@ -1,11 +1,8 @@
 """Tables in CSV and Parquet files, and user-provided examples."""
 
-import csv
 import difflib
-import io
 import pathlib
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -20,12 +17,18 @@ from vicreg_keras.data.sources.base import (
 )
 from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.data.sources.table_columns import (
-    ReadColumn,
+    DECIMAL_POINTS,
     infer_column,
     read_known_column,
 )
 from vicreg_keras.data.sources.table_files import KINDS, TableFile
 from vicreg_keras.data.sources.table_labels import read_labels
+from vicreg_keras.data.sources.table_notes import (
+    add_note,
+    describe_left_out,
+    describe_notes,
+    option_value,
+)
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
@@ -154,7 +157,7 @@ def _infer(file, options, label):
     read = [name for name in names if name not in index]
     columns, identifiers = [], []
     omitted = {"row numbers, as pandas writes them": index} if index else {}
-    problems, notes = {}, {}
+    problems, notes, undecided = {}, {}, {}
     examples = np.empty((file.num_rows, len(read)), np.float32)
     bar = progress_bar(f"Reading {file.path}", " columns", len(read), file.read(read))
     for name, cells in bar:
@@ -172,12 +175,15 @@ def _infer(file, options, label):
         else:
             if one.is_identifier:
                 identifiers.append(len(columns))
+            if one.undecided:
+                undecided[len(columns)] = one.undecided
             examples[:, len(columns)] = one.values
             columns.append(one.column)
-            _add_note(notes, one)
+            add_note(notes, one)
+    examples = examples[:, : len(columns)]
+    _decide_points(file, columns, examples, undecided, (problems, notes))
     if problems:
         raise _problem_error(file, problems)
-    examples = examples[:, : len(columns)]
     chosen = _choose_identifiers(examples, identifiers, len(read))
     if kept := [columns[i].name for i in identifiers if i not in chosen]:
         notes["whole numbers that never repeat, kept as numbers"] = (kept, "")
@@ -188,10 +194,44 @@ def _infer(file, options, label):
     if not columns:
         raise InputError(
             f"Expected a column to learn from. Received: {file.path} with columns "
-            f"{quoted(names)}, of which {'; '.join(_left_out(omitted))}. Keep some by "
-            f"numeric_columns={option_value(names[:1])} or categorical_columns."
+            f"{quoted(names)}, of which {'; '.join(describe_left_out(omitted))}. "
+            f"Keep some by numeric_columns={option_value(names[:1])} or "
+            "categorical_columns."
         )
-    return tuple(columns), examples, _left_out(omitted), _notes(notes)
+    return tuple(columns), examples, describe_left_out(omitted), describe_notes(notes)
+
+
+def _decide_points(file, columns, examples, undecided, said):
+    """Tells thousands' points from decimals' by the other columns of a file.
+
+    Args:
+        file: The file.
+        columns: Its columns, of which some are replaced.
+        examples: Their values, likewise.
+        undecided: Places of columns whose points may be either, and a cell of each.
+        said: Problems and notes by column, to which others are added.
+    """
+    problems, notes = said
+    decided = [i for i in range(len(columns)) if i not in undecided]
+    if any("decimal commas" in columns[i].format for i in decided):
+        names = [columns[i].name for i in undecided]
+        notes.pop(DECIMAL_POINTS, None)
+        for i, (name, cells) in zip(undecided, file.read(names), strict=True):
+            one = infer_column(name, cells, file.path, thousands_points=True)
+            columns[i], examples[:, i] = one.column, one.values
+            add_note(notes, one)
+        return
+    numbers = [
+        i for i in decided if columns[i].kind == "numbers" and not columns[i].categories
+    ]
+    has_points = any(np.any(examples[:, i] % 1 > 0) for i in numbers)
+    for i, text in undecided.items():
+        name = columns[i].name
+        if file.has_decimal_commas and not has_points:
+            problems[name] = (
+                f"{text!r} and the like in column {name!r}, whose points may separate "
+                "thousands or decimals (numeric_columns reads decimals)"
+            )
 
 
 def _choose_identifiers(examples, identifiers, num_columns):
@@ -221,47 +261,10 @@ def _read_known(file, known, label):
     for i, (name, some) in enumerate(bar):
         one = read_known_column(columns[name], some, file.path)
         examples[:, i] = one.values
-        _add_note(notes, one)
+        add_note(notes, one)
     others = [name for name in file.names if name not in columns and name != label]
     omitted = {"not in the training data": others} if others else {}
-    return tuple(known), examples, _left_out(omitted), _notes(notes)
-
-
-def _add_note(notes: dict[str, tuple[list[str], str]], one: ReadColumn) -> None:
-    text, example = one.note
-    if text:
-        notes.setdefault(text, ([], example))[0].append(one.column.name)
-
-
-def _notes(notes: Mapping[str, tuple[Sequence[str], str]]) -> tuple[str, ...]:
-    return tuple(
-        f"{_columns(names)}: {text}" + (f", {example}" if example else "")
-        for text, (names, example) in notes.items()
-    )
-
-
-def _left_out(omitted: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    texts = []
-    for reason, names in omitted.items():
-        keep = ""
-        if "never" in reason:
-            kind = "numeric" if "numbers" in reason else "categorical"
-            keep = f"; {kind}_columns={option_value(names)} keeps it"
-        texts.append(f"{_columns(names)} ({reason}{keep})")
-    return tuple(texts)
-
-
-def _columns(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return f"column {names[0]!r}"
-    return f"{len(names):,} columns {quoted(names)}"
-
-
-def option_value(names: Sequence[str], limit: int = 5) -> str:
-    """Returns names as the value of an option of columns is typed."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(names[:limit])
-    return shlex.quote(line.getvalue()) + ",..." * (len(names) > limit)
+    return tuple(known), examples, describe_left_out(omitted), describe_notes(notes)
 
 
 def _problem_error(file: TableFile, problems: Mapping[str, str]) -> InputError:
