@@ -1,6 +1,7 @@
 """How people lay out folders of images, and what a careful person takes them for."""
 
 import os
+import unicodedata
 
 from tests.data.fuzz_expected import Expected
 
@@ -49,7 +50,8 @@ class Layout:
         """Adds images of each class, or of none where `is_flat`."""
         for name in [""] if is_flat else classes or self.classes:
             path = "/".join(filter(None, [folder, name, inner]))
-            label = shown_path(name) if self.has_labels and name else None
+            label = shown_path(unicodedata.normalize("NFC", name))
+            label = label if self.has_labels and name else None
             self.images += [(path, split, label)] * (count or self.number)
 
     def say(self, *texts):

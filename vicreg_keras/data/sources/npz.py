@@ -70,7 +70,8 @@ def load_npz(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     _check_labels(path, arrays, keys, labels)
     where = {split: f"{path} with {own.examples}" for split, own in keys.items()}
     examples = {split: arrays[own.examples] for split, own in keys.items()}
-    columns, max_pixel, names_key, without = None, 255, None, []
+    columns, max_pixel, names_key = None, 255, None
+    without: list[str] = []
     if examples["train"].ndim == 2 and not keys["train"].is_image:
         names_key = find_named(arrays, COLUMN_NAMES)
         names = None if names_key is None else arrays[names_key]
