@@ -89,3 +89,52 @@ def test_points_that_may_be_of_thousands(tmp_path):
         "'1.000' is 1",
     )
     assert not read(["1.000", "2.037"]).note[0]
+
+
+WHOLE = [str(i % 7) for i in range(60)]
+
+
+@pytest.mark.parametrize("odd", ["Total", "Source: Eurostat", "in kg", "n = 60"])
+def test_a_few_texts_among_numbers_are_mistakes(odd):
+    problem = read([*WHOLE, odd], rows=61).problem
+    assert f"{odd!r} in row/60 of column 'x', beside numbers in 98.4 %" in problem
+    assert not read([*("1234" * 4), odd], rows=17).problem
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["True", "False", "1", "0", "yes", "no"],
+        ["0 days 00:05:00", "0 days 00:06:00"],
+        ["PT1H30M", "PT2H"],
+        ["Fri Jan 31 10:00:00 2020"],
+        ["31 janvier 2020", "1 mars 2020"],
+        ["2020-W05", "2020-W06"],
+        ["48.85, 2.35", "1.5, 2.5"],
+        ["[0.1 0.2]"],
+        ["0x1F", "0x20"],
+        ["½", "¼"],
+        ["5", "x"],
+    ],
+)
+def test_categories_that_hold_digits_are_said(cells):
+    one = read(cells)
+    assert one.column.categories and one.note[0].startswith("categories, ")
+
+
+def test_plain_words_are_categories_without_a_word():
+    assert not read(["v1", "grade 2", "type_3"]).note[0]
+
+
+def test_true_and_false_may_be_written_as_digits_as_well():
+    one = read(["True", "0", "false", "1"])
+    assert one.values[:4].tolist() == [1, 0, 0, 1] and "1 and 0" in one.note[0]
+
+
+@pytest.mark.parametrize(
+    "cells", [["31JAN2020:12:00:00"], ["31/Jan/2020:12:00:00 +0000"]]
+)
+def test_times_behind_a_colon(cells):
+    one = read(cells)
+    assert one.values[0] == 18292.5
+    assert decode_cells(tf.constant([cells]), [one.column]) == 18292.5

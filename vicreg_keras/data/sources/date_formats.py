@@ -17,7 +17,7 @@ _MONTH = "(?i)" + "|".join(_MONTHS)
 _WEEKDAY = "^(?i:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?i:day)?[.,]* "
 _YEAR, _DAY = r"(\d{4}|\d{2})", r"(\d{1,2})(?i:st|nd|rd|th)?"
 # What follows a date.
-_TAIL = r"((?:[T ,].*)?)$"
+_TAIL = r"((?:[T ,:].*)?)$"
 _NAMED = (
     (rf"^{_DAY}[ \-/.,]*#(\d\d)[ \-/.,]*{_YEAR}{_TAIL}", r"\3-\2-\1\4"),
     (rf"^#(\d\d)[ -]*{_DAY}(?:, ?| |-){_YEAR}{_TAIL}", r"\3-\1-\2\4"),
@@ -41,7 +41,7 @@ _PADDING = (
     (r"^(\d{4}-\d{2})-(\d)((?:\D.*)?)$", r"\1-0\2\3"),
 )
 _CLOCK = (
-    (r"^(.{10})[T, ]+(\d)", r"\1 \2"),
+    (r"^(.{10})[T, :]+(\d)", r"\1 \2"),
     (r"^(.{10}) (\d(?:\D.*)?)$", r"\1 0\2"),
     (r"^(.{10} \d\d)((?: ?(?i:[ap]\.?m\.?).*)?)$", r"\1:00\2"),
 )
@@ -91,7 +91,7 @@ def date_format(texts: pa.Array) -> Format | None:
         return None
     for rewrite in _PADDING:
         cells.rewrite(*rewrite)
-    if cells.any(r"^.{10}[T, ]"):
+    if cells.any(r"^.{10}[T, :]"):
         for rewrite in _CLOCK:
             cells.rewrite(*rewrite)
         if cells.any(f"{_AM}|{_PM}"):

@@ -10,6 +10,10 @@ from vicreg_keras.data.sources.date_formats import WRITTEN_TIME
 # More distinct values are said; they are no categories if most look like numbers.
 MANY_CATEGORIES = 20
 PLAIN_KINDS = ((NUMBER, "numbers"), (TRUTH, "true or false"), (TIME, "times"))
+# Text in fewer cells than the rest is rather a total, a source or a unit.
+_MISTAKES = 0.95
+# Digits in front, a duration in ISO 8601, or a clock: no plain words.
+_HOLDS_NUMBERS = r"^[^\pL]*\pN|^P[\dT]|\d:\d\d"
 
 
 def any_matches(cells: pa.ChunkedArray, pattern: str) -> bool:
@@ -19,7 +23,7 @@ def any_matches(cells: pa.ChunkedArray, pattern: str) -> bool:
 
 def describe_numberlike(name, cells, num_distinct):
     """A note and a problem about text of which some looks like numbers or times."""
-    if not any_matches(cells, r"\d"):
+    if not any_matches(cells, r"\pN"):
         return ("", ""), ""
     num_present = len(cells) - cells.null_count
     for pattern, kind in (
@@ -33,7 +37,7 @@ def describe_numberlike(name, cells, num_distinct):
             continue
         row = _odd_row(cells, pattern)
         odd = repr(cells[max(row, 0)].as_py()[:40])
-        is_many = num_distinct > MANY_CATEGORIES
+        is_many = num_distinct > MANY_CATEGORIES or _MISTAKES < fraction < 1
         if not (is_many or 2 * num_distinct > num_present):
             return ("categories, since not all cells are numbers", odd), ""
         if row < 0:
@@ -45,7 +49,10 @@ def describe_numberlike(name, cells, num_distinct):
             f"{odd} in row/{row} of column {name!r}, beside {kind} in "
             f"{100 * fraction:.1f} % of its cells"
         )
-    return ("", ""), ""
+    row = pa.compute.index(matches(cells, _HOLDS_NUMBERS), True).as_py()
+    if row < 0 or num_distinct > MANY_CATEGORIES:
+        return ("", ""), ""
+    return ("categories, although cells hold digits", repr(cells[row].as_py()[:40])), ""
 
 
 def _odd_row(cells, pattern):

@@ -134,6 +134,8 @@ def infer_column(
         problem = f"{date}, which does not exist"
         return ReadColumn(column, values, problem=problem)
     note = (form.name, _example(cells, form)) if form.rewrites else ("", "")
+    if column.kind == "truth" and any_matches(cells, r"\d"):
+        note = ("true or false, written as 1 and 0 as well", "")
     if form.undecided and not note[0] and any_matches(cells, r"^[^.]*$"):
         note = (DECIMAL_POINTS, f"{form.undecided!r} is {float(form.undecided):g}")
     is_identifier = not (kind or form.rewrites or any_matches(cells, r"[-:a-zA-Z]"))
@@ -229,6 +231,9 @@ def _find_format(
     """The format of text: a plain one without a name, another one, or `None`."""
     for pattern, _ in PLAIN_KINDS:
         if pa.compute.all(matches(cells, pattern)).as_py():
+            break
+        is_truth = pattern == TRUTH and any_matches(cells, TRUTH)
+        if is_truth and pa.compute.all(matches(cells, f"{TRUTH}|^[01]$")).as_py():
             break
     else:
         texts = cells.drop_null().unique()
