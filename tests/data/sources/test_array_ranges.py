@@ -82,3 +82,8 @@ def test_labels_that_are_no_whole_numbers(load, value):
         load(images=BYTES, labels=np.where(LABELS == 1, np.uint64(2**63), np.uint64(0)))
     texts = np.where(LABELS == 1, "9" * 30, "1")
     assert load(images=BYTES, labels=texts).class_names == ("1", "9" * 30)
+
+
+def test_labels_in_two_encodings_are_one_class(load):
+    labels = np.array(["caf\u00e9", "cafe\u0301", "bar", "bar"] * 10)
+    assert load(images=BYTES, labels=labels).class_names == ("bar", "caf\u00e9")

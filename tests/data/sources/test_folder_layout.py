@@ -255,3 +255,14 @@ def test_masks_beside_images_are_left_out(folders, sizes, entries):
 def test_classes_with_and_without_a_mask():
     for names in (["mask", "no_mask"], ["face", "face_mask"], ["label", "price"]):
         assert read(*names)[1] == {"train": names}
+
+
+def test_masks_beside_each_image_are_left_out():
+    names = ["1.png", "1_mask.png", "2.JPG", "2-Mask.png", "2_mask_1.png", "3_mask.png"]
+    layout = lay_out([(folder, name) for folder in "ab" for name in names])
+    assert sorted(name for _, name in layout.splits["train"]) == sorted(
+        ["1.png", "2.JPG", "3_mask.png"] * 2
+    )
+    assert layout.left_out == [
+        "6 images such as a/1_mask.png, taken for masks of others"
+    ]

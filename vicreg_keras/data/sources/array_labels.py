@@ -1,5 +1,6 @@
 """Labels in arrays, as people write them: each distinct value is a class."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -165,7 +166,9 @@ def _from_one_hot(array: np.ndarray, where: str) -> np.ndarray:
 def _from_text(values: np.ndarray, note: str) -> Labels:
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "backslashreplace")
-    values = np.char.strip(values)
+    # A text may be encoded in two ways.
+    values = np.array([unicodedata.normalize("NFC", text) for text in values.tolist()])
+    values = np.char.strip(values.astype(str))
     present = ~np.isin(np.char.lower(values), MISSING)
     numbers = [text.removeprefix("-") for text in values[present].tolist()]
     # Not "01", which is another text than "1".

@@ -33,6 +33,14 @@ _MASKS = {
     *("segmentation", "segmentations", "segmentationclass", "segmentationobject"),
     *("groundtruth", "labelids"),
 }
+# Ends of files' names, as in `1_mask.png` beside `1.png`.
+_OF_MASK = re.compile(
+    r"[ _.-](mask|label|annotation|segmentation|gt|seg)s?([ _-]?\d+)?$"
+)
+
+
+def _stem(name):
+    return name.rpartition(".")[0].lower()
 
 
 def split_of(name: str) -> str | None:
@@ -92,16 +100,28 @@ def without_masks(images: Sequence[Parts]) -> tuple[list[Parts], list[str]]:
             rest = tuple(token for token in tokens if token not in _MASKS)
             if len(rest) < len(tokens) and rest in beside:
                 masks[(*parent, name)] = beside[rest]
-    kept = []
+    stems = {(*parts[:-1], _stem(parts[-1])) for parts in images}
+    kept, files = [], []
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     for parts in images:
         above = [parts[:depth] for depth in range(1, len(parts))]
         found = next((folder for folder in above if folder in masks), None)
-        if found is None:
+        of_image = _OF_MASK.sub("", _stem(parts[-1]))
+        if found is None and of_image == _stem(parts[-1]):
             kept.append(parts)
+        elif found is None and (*parts[:-1], of_image) not in stems:
+            kept.append(parts)
+        elif found is None:
+            files.append(parts)
         else:
             counts[found[-1], masks[found]] += 1
     left_out = []
+    if files:
+        name = shown_name("/".join(files[0]))
+        left_out.append(
+            f"{len(files):,} image{'s' if len(files) > 1 else ''} such as {name}, "
+            "taken for masks of others"
+        )
     for (name, other), count in counts.items():
         left_out.append(
             f"{count:,} image{'s' if count > 1 else ''} of {shown_name(name)}/ beside "
