@@ -8,6 +8,7 @@ import tensorflow as tf
 from tests.data.sources.conftest import csv_of, read_csv
 from tests.data.sources.conftest import read_cells as read
 from vicreg_keras.data.sources.table_columns import infer_column, read_known_column
+from vicreg_keras.data.sources.tables import load_user_table
 from vicreg_keras.errors import InputError
 from vicreg_keras.export.table_cells import decode_cells, encode_cells
 
@@ -138,3 +139,54 @@ def test_times_behind_a_colon(cells):
     one = read(cells)
     assert one.values[0] == 18292.5
     assert decode_cells(tf.constant([cells]), [one.column]) == 18292.5
+
+
+def test_rows_without_a_value_are_counted(tmp_path):
+    source = read_csv(tmp_path / "a.csv", csv_of(a=[1, 2], b=["x", "y"]) + ",\n" * 3)
+    (note,) = source.notes
+    assert note.startswith("3 of 43 rows have no value in any column, the first is row")
+    user = load_user_table(str(tmp_path / "a.csv"), columns=source.columns)
+    assert user.notes == source.notes
+
+
+@pytest.mark.parametrize(
+    ("cells", "later", "said"),
+    [
+        (["5 %", "7%"], ["0.07", "8 %"], "numbers without '%'"),
+        (["5 kg", "7 kg"], ["5"], "numbers without 'kg'"),
+        (["$5", "7"], ["5", "6"], "numbers without '$'"),
+        (["$5", "7"], ["$5", "6"], ""),
+        (["5 %", "7%"], ["8 %", None], ""),
+    ],
+)
+def test_later_numbers_without_the_unit_of_training_are_said(cells, later, said):
+    later = pa.chunked_array([pa.array(later, pa.string())])
+    known = read_known_column(read(cells).column, later, "b.csv")
+    assert known.note[0].startswith(said) and bool(known.note[0]) == bool(said)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [f"2020-01-31T10:00:{i:02}" for i in range(60)],
+        [str(1580464800 + i) for i in range(60)],
+        [f"48.8566{i:03}" for i in range(60)],
+    ],
+)
+def test_values_that_float32_does_not_tell_apart_are_said(cells):
+    assert "of 60 values apart" in read(cells).note[0]
+
+
+def test_dates_may_name_columns(tmp_path):
+    text = csv_of(**{"station": ["a", "b"], "2020-01-01": [1, 2], "2020-01-02": [3]})
+    source = read_csv(tmp_path / "a.csv", text)
+    assert source.columns[1].name == "2020-01-01"
+    with pytest.raises(InputError, match="first line looks like data"):
+        read_csv(tmp_path / "a.csv", csv_of(**{"2020-01-01": ["2020-01-02"], "a": [1]}))
+
+
+def test_micro_may_be_a_sign_or_a_letter():
+    one = read(["5 \u00b5g", "7 \u03bcg"])
+    assert one.values[:2].tolist() == [5, 7]
+    cells = tf.constant([["6 \u00b5g"], ["8 \u03bcg"]])
+    assert decode_cells(cells, [one.column])[:, 0].numpy().tolist() == [6, 8]

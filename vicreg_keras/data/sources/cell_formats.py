@@ -43,6 +43,7 @@ class Rewriter:
         self.rewrites: list[tuple[str, str]] = []
         self.rewrite("[‐‑‒–—―−﹣－]", "-")
         self.rewrite(r"[\pZ\s]+", " ")
+        self.rewrite("[µμ]", "μ", only_if_any=True)  # A sign, and a letter.
 
     def any(self, pattern: str) -> bool:
         """Returns whether a pattern is found in any cell."""

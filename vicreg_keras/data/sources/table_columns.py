@@ -5,6 +5,7 @@ Numbers, booleans and times become float64, categories their codes, missing valu
 
 import dataclasses
 import pathlib
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -47,6 +48,8 @@ _MAX_CATEGORIES = 100
 _MIN_IDENTIFIERS = 10
 _IDENTIFIER_FRACTION = 0.9
 
+# Numbers that are not told apart in float32 are said, if they are so many.
+_MIN_TOLD_APART, _MAX_COMPARED = 0.75, 10_000
 DECIMAL_POINTS = "points are of decimals, not of thousands"
 
 
@@ -106,12 +109,14 @@ def infer_column(
     if kind == "categories":
         return _read_categories(name, as_text(cells, name, where), kind)
     if cells.type != pa.string():
-        values = as_float32(parse_typed(cells, name, where), where, name)
+        exact = parse_typed(cells, name, where)
+        values = as_float32(exact, where, name)
         is_number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
         is_identifier = is_number and not kind and identifies(cells)
         form = _typed_format(cells.type)
         column = Column(name, None, form.name, form.rewrites)
-        return ReadColumn(column, values, is_identifier=is_identifier)
+        note = _precision_note(exact, values, ("", ""))
+        return ReadColumn(column, values, note, is_identifier=is_identifier)
     has_leading_zeros = (
         kind != "numbers"
         and any_matches(cells, r"^0\d")
@@ -126,7 +131,8 @@ def infer_column(
         problem = f"{form.problem} in column {name!r}"
         return ReadColumn(Column(name), _all_missing(cells), problem=problem)
     column = Column(name, None, form.name, form.rewrites)
-    values = as_float32(parse_text(cells, column), where, name)
+    exact = parse_text(cells, column)
+    values = as_float32(exact, where, name)
     bad = np.isnan(values) & cells.is_valid().to_numpy()
     if bad.any():
         row = int(bad.argmax())
@@ -134,6 +140,7 @@ def infer_column(
         problem = f"{date}, which does not exist"
         return ReadColumn(column, values, problem=problem)
     note = (form.name, _example(cells, form)) if form.rewrites else ("", "")
+    note = _precision_note(exact, values, note)
     if column.kind == "truth" and any_matches(cells, r"\d"):
         note = ("true or false, written as 1 and 0 as well", "")
     if form.undecided and not note[0] and any_matches(cells, r"^[^.]*$"):
@@ -143,6 +150,18 @@ def infer_column(
     return ReadColumn(
         column, values, note, is_identifier=is_identifier, undecided=form.undecided
     )
+
+
+def _precision_note(exact, values, note):
+    """Adds to a note how many of the distinct numbers float32 tells apart."""
+    present = ~np.isnan(values)
+    num_exact = len(np.unique(exact[present][:_MAX_COMPARED]))
+    num_left = len(np.unique(values[present][:_MAX_COMPARED]))
+    if num_left >= _MIN_TOLD_APART * num_exact:
+        return note
+    text, example = note
+    lost = f"float32 tells {num_left:,} of {num_exact:,} values apart"
+    return f"{text}; {lost}" if text else lost, example
 
 
 def read_known_column(
@@ -190,7 +209,23 @@ def read_known_column(
                 f"Received: {where} with {cells[row].as_py()[:40]!r} in row/{row}, "
                 "counted from 0. Correct or empty such cells."
             )
-    return ReadColumn(column, as_float32(values, where, name))
+    note = _unit_note(column, cells) if cells.type == pa.string() else ("", "")
+    return ReadColumn(column, as_float32(values, where, name), note)
+
+
+def _unit_note(column, cells):
+    """Says that numbers are without the unit or the currency of training."""
+    for pattern, _ in column.rewrites:
+        sign = re.search(r"(\^?).*(\\Q.*\\E)", pattern)
+        if sign is None:
+            continue
+        lacks = cells.filter(pa.compute.invert(matches(cells, sign[2]))).drop_null()
+        # In training some were without a currency, none without a unit.
+        if len(lacks) and (not sign[1] or not any_matches(cells, sign[2])):
+            text = f"numbers without {sign[2][2:-2]!r} are taken as if they had it"
+            return text, f"{lacks[0].as_py()!r} and the like in {len(lacks):,} cells"
+        break
+    return "", ""
 
 
 def read_matrix_column(

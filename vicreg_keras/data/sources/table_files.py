@@ -146,11 +146,17 @@ class TableFile:
             return False
         return strip_text(self._file.column(i)).null_count == self.num_rows
 
+    def _is_time(self, i, name):
+        """Whether a name is a time, as cells below it are."""
+        if not matches(pa.array([name]), TIME)[0].as_py():
+            return False
+        return pa.compute.any(matches(self._file.column(i), TIME)).as_py()
+
     def _check_header(self):
         """Checks that the first line is no data, as far as that can be told."""
         names = pa.array(self.names)
         numbers = names.filter(matches(names, NUMBER)).cast(pa.float64()).to_pylist()
-        times = names.filter(matches(names, TIME)).to_pylist()
+        times = [name for i, name in enumerate(self.names) if self._is_time(i, name)]
         repeated = sum(
             pa.compute.any(
                 pa.compute.equal(strip_text(self._file.column(i)), name)
@@ -158,7 +164,7 @@ class TableFile:
             or False
             for i, name in enumerate(self.names[:50])
         )
-        is_data = not _are_names(numbers) or (times and not _is_ascending(times, 3))
+        is_data = not _are_names(numbers) or times
         if is_data or 2 * repeated > min(len(names), 50):
             raise InputError(
                 "Expected a header that names the columns. Received: "

@@ -81,7 +81,7 @@ def load_table(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
         if known.columns is None
         else _read_known(file, known.columns, label)
     )
-    notes = (*file.notes, *notes)
+    notes = (*file.notes, *notes, *_empty_rows(examples))
     names = _row_names(examples)
     if label is None:
         split = Split(examples, None, names)
@@ -144,7 +144,7 @@ def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Source:
     table = TableFile(path, kind, header)
     known, examples, left_out, notes = _read_known(table, columns, None)
     split = Split(examples, None, _row_names(examples))
-    notes = (*table.notes, *notes)
+    notes = (*table.notes, *notes, *_empty_rows(examples))
     return Source(split, columns=known, left_out=left_out, notes=notes)
 
 
@@ -276,6 +276,17 @@ def _problem_error(file: TableFile, problems: Mapping[str, str]) -> InputError:
         f"column. Received: {file.path} with {'; '.join(texts[:5])}{more}. Correct or "
         f"empty such cells, or use categorical_columns={names} where they are names, "
         f"or drop_columns={names}."
+    )
+
+
+def _empty_rows(examples: np.ndarray) -> tuple[str, ...]:
+    """A note on rows that hold nothing, as spreadsheets leave them."""
+    empty = np.isnan(examples).all(axis=1)
+    if not empty.any():
+        return ()
+    return (
+        f"{empty.sum():,} of {len(empty):,} rows have no value in any column, the "
+        f"first is row/{empty.argmax()}",
     )
 
 
