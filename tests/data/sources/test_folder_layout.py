@@ -255,6 +255,9 @@ def test_masks_beside_images_are_left_out(folders, sizes, entries):
 def test_classes_with_and_without_a_mask():
     for names in (["mask", "no_mask"], ["face", "face_mask"], ["label", "price"]):
         assert read(*names)[1] == {"train": names}
+    # It is said where names are hardly those of classes.
+    assert read("A", "B", "label")[3] == ["label/ is read as a class"]
+    assert read("images", "masks", "depth")[3] == ["images/ is read as a class"]
 
 
 def test_masks_beside_each_image_are_left_out():

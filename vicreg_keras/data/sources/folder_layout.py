@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from vicreg_keras.data.sources.base import quoted, shown_name
 from vicreg_keras.data.sources.folder_names import (
     Parts,
+    is_of_images,
     likely_splits,
     plain,
     split_of,
@@ -171,6 +172,11 @@ def _find_classes(layout, depths):
         layout.left_out.extend(_left_out(stray + loose, "class folders"))
         layout.splits["train"] = _sorted(folders)
         layout.classes["train"] = _class_names(folders)
+        layout.notes.extend(
+            f"{shown_name(name)}/ is read as a class"
+            for name in folders
+            if is_of_images(name)
+        )
         layout.notes.extend(_inner_splits(folders, depth))
     for split in ("validation", "test"):
         if split in layout.splits:

@@ -39,6 +39,12 @@ _OF_MASK = re.compile(
 )
 
 
+def is_of_images(name: str) -> bool:
+    """Whether a name is hardly that of a class, but of images or masks."""
+    words = words_of(name)
+    return bool(words) and all(word in _IMAGES or word in _MASKS for word in words)
+
+
 def _stem(name):
     return name.rpartition(".")[0].lower()
 
