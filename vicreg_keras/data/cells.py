@@ -62,7 +62,7 @@ MAX_CLOCK_DAYS = 2
 
 
 def strip_text(cells: pa.ChunkedArray, missing: str = MISSING_CELL) -> pa.ChunkedArray:
-    """Returns text without the blanks around it, null for missing values.
+    """Returns text in Unicode's NFC without blanks around it, null for missing values.
 
     Args:
         cells: A column; of another type than text it is returned as it is.
@@ -74,7 +74,8 @@ def strip_text(cells: pa.ChunkedArray, missing: str = MISSING_CELL) -> pa.Chunke
         cells = cells.cast(kind)
     if kind not in (pa.string(), pa.large_string(), pa.string_view()):
         return cells
-    cells = replace(cells.cast(pa.string()), BLANKS, "")
+    cells = pa.compute.utf8_normalize(cells.cast(pa.string()), "NFC")
+    cells = replace(cells, BLANKS, "")
     return pa.compute.if_else(
         matches(cells, missing), pa.scalar(None, pa.string()), cells
     )

@@ -8,6 +8,7 @@ number of operations for each way that numbers are written.
 """
 
 import decimal
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -108,8 +109,13 @@ def _codes(cells, categories):
     sizes = [len(names) for names in categories]
     owners = np.repeat(np.arange(len(sizes)), sizes)  # (num_categories,)
     codes = np.concatenate([np.arange(size) for size in sizes]).astype(np.float32)
-    names = tf.constant([name for names in categories for name in names])
-    same = tf.gather(cells, owners, axis=1) == names  # (batch, num_categories)
+    names = [name for names in categories for name in names]
+    cells = tf.gather(cells, owners, axis=1)
+    same = cells == tf.constant(names)  # (batch, num_categories)
+    # Files are read in NFC; a graph has no normalization, but knows the other form.
+    decomposed = [unicodedata.normalize("NFD", name) for name in names]
+    if decomposed != names:
+        same |= cells == tf.constant(decomposed)
     found = tf.transpose(tf.where(same, codes, -1.0))
     found = tf.transpose(tf.math.segment_max(found, owners))  # (batch, num_columns)
     return tf.where(found < 0, float("nan"), found)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import unicodedata
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings.options import Options, option
@@ -10,7 +11,8 @@ PATH_SCHEMES = ("csv", "folder", "npz", "parquet")
 
 
 def column_name(text: str) -> str:
-    """Returns a column's name as it is read: blanks and line ends are one blank."""
+    """Returns a column's name as it is read: in NFC, blanks and line ends one blank."""
+    text = unicodedata.normalize("NFC", text)
     return " ".join(text.replace("\ufeff", " ").split())
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tests.data.sources.conftest import csv_of, read_csv
 from tests.data.sources.conftest import read_cells as read
+from vicreg_keras.data.cells import strip_text
 from vicreg_keras.data.sources.table_columns import infer_column, read_known_column
 from vicreg_keras.data.sources.tables import load_user_table
 from vicreg_keras.errors import InputError
@@ -190,3 +191,32 @@ def test_micro_may_be_a_sign_or_a_letter():
     assert one.values[:2].tolist() == [5, 7]
     cells = tf.constant([["6 \u00b5g"], ["8 \u03bcg"]])
     assert decode_cells(cells, [one.column])[:, 0].numpy().tolist() == [6, 8]
+
+
+def test_letters_and_their_accents_are_read_as_one(tmp_path):
+    one, two = "\u00e9t\u00e9", "e\u0301te\u0301"
+    column = read([one, two, "ete"]).column
+    assert column.categories == ("ete", one)
+    later = strip_text(pa.chunked_array([[two, one]]))
+    assert read_known_column(column, later, "b.csv").values.tolist() == [1, 1]
+    decoded = decode_cells(tf.constant([[two], [one], ["ete"]]), [column])
+    assert decoded[:, 0].numpy().tolist() == [1, 1, 0]
+    source = read_csv(tmp_path / "a.csv", csv_of(**{two: [1, 2], "y": [one, two, "b"]}))
+    assert [column.name for column in source.columns] == [one, "y"]
+    again = read_csv(
+        tmp_path / "a.csv", csv_of(a=[1, 2], y=[one, two, "b"]), label_column="y"
+    )
+    assert again.class_names == ("b", one)
+
+
+def test_an_accountants_dash_is_zero():
+    one = read(["$1,200.50", " $ -   ", "$7"])
+    assert one.values[:3].tolist() == [1200.5, 0, 7]
+    cells = tf.constant([[" $ -   "], ["$3"]])
+    assert decode_cells(cells, [one.column])[:, 0].numpy().tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("text", ["[NULL]", "..", "k.A."])
+def test_what_else_is_missing(text):
+    one = read(["1.5", text])
+    assert one.values[0] == 1.5 and np.isnan(one.values[1])

@@ -130,6 +130,7 @@ def number_format(
         Their format, or `None` if they are no numbers of one kind.
     """
     cells = Rewriter(texts)
+    cells.rewrite(r"^(\p{Sc}) ?-$", r"\10", only_if_any=True)  # As accountants do.
     if not cells.all(r"\d|[٠-٩۰-۹०-९０-９]"):
         return None
     if any(cells.any(f"[{zero}-{chr(ord(zero) + 9)}]") for zero in _ZEROS):

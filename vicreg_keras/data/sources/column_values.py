@@ -116,7 +116,9 @@ def parse_text(cells: pa.ChunkedArray, column: Column) -> np.ndarray:
     return np.append(parse_plain(texts, column.kind), np.nan)[indices]
 
 
-def check_type(column: Column, cells: pa.ChunkedArray, where: str) -> None:
+def check_type(
+    column: Column, cells: pa.ChunkedArray, where: str | pathlib.Path
+) -> None:
     """Checks that typed cells are of the kind that a known column is.
 
     Raises:
