@@ -5,10 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from vicreg_keras.data.card import make_card
+from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.evaluate.linear_probe import LinearHead
 from vicreg_keras.export import savedmodel
 from vicreg_keras.export.savedmodel import export_savedmodel
 from vicreg_keras.models.saved_encoder import load_encoder
+from vicreg_keras.models.table_encoder import make_table_encoder
+from vicreg_keras.settings import Settings
+from vicreg_keras.training.build import make_schema
 
 SHAPE = (8, 8, 3)
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, *SHAPE)).astype("uint8")
@@ -194,3 +199,20 @@ def test_numbers_that_are_none_are_refused(tmp_path):
 
 def not_a_number(images):
     return tf.reduce_mean(images, (1, 2)) * float("nan")
+
+
+def test_a_table_with_every_kind_of_column_is_exported(tmp_path):
+    lines = [
+        f"{i % 9}:{i:02d},{i % 3 == 0},{i / 7:.2f},{'red' if i % 2 else 'blue'},"
+        f"2020-01-{i % 28 + 1:02d},${i}.50"
+        for i in range(40)
+    ]
+    header = "clock,truth,number,category,date,price"
+    (tmp_path / "a.csv").write_text("\n".join([header, *lines]))
+    dataset = load_dataset(f"csv:{tmp_path}/a.csv")
+    kinds = [column.kind for column in dataset.columns]
+    assert kinds == ["times of day", "truth", "numbers", "numbers", "times", "numbers"]
+    encoder = make_table_encoder(dataset.columns, dataset.table_statistics, (8, 4))
+    card = make_card(dataset, make_schema(Settings(), dataset))
+    version = export_savedmodel(encoder, tmp_path / "encoder", (6,), card=card)
+    assert load_encoder(version).card.schema.columns == dataset.columns

@@ -279,7 +279,7 @@ def _write_warmup(path, signatures, encoded):
 
 
 def _make_examples(example_shape, columns):
-    """Noise as examples, and random codes of categories."""
+    """Noise as examples, in a table of each column's kind."""
     random = np.random.default_rng(0)
     shape = (_NUM_CHECKED_EXAMPLES, *example_shape)
     dtype = input_spec(example_shape).dtype.as_numpy_dtype
@@ -287,4 +287,8 @@ def _make_examples(example_shape, columns):
     for number, column in enumerate(columns or ()):
         if column.categories is not None:
             examples[:, number] %= len(column.categories)
+        elif column.kind == "truth":
+            examples[:, number] %= 2
+        elif column.kind == "times of day":
+            examples[:, number] /= 256
     return examples
