@@ -134,7 +134,8 @@ def test_best_recipe_runs_as_it_is(run_main, tmp_path):
     arguments = ("--mode=search", *RECIPE, f"--workdir={folder}", f"--space={space}")
     code, out, err = run_main(*arguments, "--trials=1", "--search_seeds=1")
     assert code == 0, err
-    assert out.startswith("trial 0, knn ")
+    assert out.startswith("Read 1,797 images ")
+    assert "\ntrial 0, knn " in out
     assert "one seed does not tell" in out or "does not beat" in out
     best = (folder / "best.flags").read_text()
     assert "# Trial 0 of a search by knn on the validation split: " in best
