@@ -73,7 +73,7 @@ def identify(
             f"dataset={dataset.name}, where {'; '.join(found)}. Choose another "
             "workdir, or use on_changed_data=continue to go on with what is there now."
         )
-    first = first_card(run, settings)
+    first = earlier or first_card(run, settings)
     schema = make_schema(settings, dataset) if first is None else first.schema
     shapes = (dataset.example_shape, dataset.columns)
     if shapes != (schema.example_shape, schema.columns):

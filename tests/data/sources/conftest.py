@@ -1,8 +1,12 @@
-"""CSV files and columns for the tests of tables."""
+"""Files and columns for the tests of tables and of npz files."""
 
+import numpy as np
 import pyarrow as pa
+import pytest
 
 from vicreg_keras.data.cells import strip_text
+from vicreg_keras.data.sources.base import NOTHING_KNOWN
+from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.data.sources.table_columns import infer_column
 from vicreg_keras.data.sources.tables import load_table
 from vicreg_keras.settings import DataOptions
@@ -32,3 +36,15 @@ def read_cells(cells, rows=60, **options):
     """The column of these cells, which go round until there are enough."""
     cells = [cells[row % len(cells)] for row in range(rows)]
     return infer_column("x", strip_text(pa.chunked_array([cells])), "a.csv", **options)
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads an npz file of the given arrays."""
+
+    def load(known=NOTHING_KNOWN, options=None, **arrays):
+        path = tmp_path / "t.npz"
+        np.savez(path, **arrays)
+        return load_npz(DataOptions(dataset=f"npz:{path}", **(options or {})), known)
+
+    return load

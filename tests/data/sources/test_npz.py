@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known
+from vicreg_keras.data.sources.base import Known
 from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
@@ -22,16 +22,6 @@ NAN_CODES = np.where(np.arange(N) < 6, np.nan, CODES)
 
 def gray(*shape):
     return RANDOM.integers(2, 256, shape, dtype=np.uint8)
-
-
-@pytest.fixture
-def load(tmp_path):
-    def load(known=NOTHING_KNOWN, options=None, **arrays):
-        path = tmp_path / "t.npz"
-        np.savez(path, **arrays)
-        return load_npz(DataOptions(dataset=f"npz:{path}", **(options or {})), known)
-
-    return load
 
 
 def said(source):

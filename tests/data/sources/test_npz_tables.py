@@ -6,25 +6,13 @@ import numpy as np
 import pytest
 
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known
-from vicreg_keras.data.sources.npz import load_npz
+from vicreg_keras.data.sources.base import Known
 from vicreg_keras.errors import InputError
-from vicreg_keras.settings import DataOptions
 
 N = 40
 RANDOM = np.random.default_rng(0)
 CODES = np.arange(N) % 4
 TABLE = RANDOM.normal(size=(N, 3)).astype(np.float32)
-
-
-@pytest.fixture
-def load(tmp_path):
-    def load(known=NOTHING_KNOWN, options=None, **arrays):
-        path = tmp_path / "t.npz"
-        np.savez(path, **arrays)
-        return load_npz(DataOptions(dataset=f"npz:{path}", **(options or {})), known)
-
-    return load
 
 
 def said(source):
