@@ -49,6 +49,18 @@ def test_rotation_to_the_rows_own_space_changes_nothing():
     np.testing.assert_allclose(whole, rotated, atol=2e-2)
 
 
+@pytest.mark.parametrize("width", [20, 60])  # One is narrower, one wider than all.
+def test_part_is_the_problem_of_its_examples(width, monkeypatch):
+    monkeypatch.setattr(logistic, "TOLERANCE", 1e-6)
+    rows, labels = correlated(50, width, num_classes=3)
+    chosen = np.arange(0, 50, 2)
+    of_part = Problem(rows, labels).part(chosen).fit(0.1)
+    alone = fit_logistic(rows[chosen], labels[chosen], 0.1)
+    assert of_part.converged and alone.converged
+    np.testing.assert_allclose(of_part.weights, alone.weights, atol=1e-4)
+    np.testing.assert_allclose(of_part.biases, alone.biases, atol=1e-4)
+
+
 def noisy_classes(num_examples=200, num_classes=3):
     random = np.random.default_rng(0)
     labels = np.arange(num_examples) % num_classes

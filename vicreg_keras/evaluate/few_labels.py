@@ -129,10 +129,10 @@ def few_label_probe(
     def measure(draw_seed):
         picks = draw_of_each_class(labels, labels_per_class, draw_seed)
         inputs = (train.representations[picks] - mean) / scale
-        C = 1.0
+        problem, C = Problem(inputs, labels[picks]), 1.0
         if num_folds > 1:
-            C = _cross_validate(inputs, labels[picks], num_folds, draw_seed)
-        fit = Problem(inputs, labels[picks]).fit(C)
+            C = _cross_validate(problem, inputs, labels[picks], num_folds, draw_seed)
+        fit = problem.fit(C)
         scores = fit.scores(test_inputs, num_classes)
         accuracies = accuracy.top1_and_top5(scores, test_labels)
         return FewLabelDraw(seed=draw_seed, C=C, converged=fit.converged, **accuracies)
@@ -183,7 +183,7 @@ def draw_labeled(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
 
 
 def _cross_validate(
-    inputs: np.ndarray, labels: np.ndarray, num_folds: int, seed: int
+    problem: Problem, inputs: np.ndarray, labels: np.ndarray, num_folds: int, seed: int
 ) -> float:
     """The C with the smallest mean log loss over folds, the smallest of equals.
 
@@ -196,9 +196,7 @@ def _cross_validate(
         if (labels[inside] != labels[inside[0]]).any()
     ]
     paths = [
-        Problem(inputs[inside], labels[inside]).path(
-            FEW_LABEL_REGULARIZATIONS, ROUGH_TOLERANCE
-        )
+        problem.part(inside).path(FEW_LABEL_REGULARIZATIONS, ROUGH_TOLERANCE)
         for inside, _ in parts
     ]
     losses: dict[float, float] = {}
