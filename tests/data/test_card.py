@@ -16,7 +16,7 @@ from vicreg_keras.data.card import (
 from vicreg_keras.data.dataset import Dataset, load_dataset
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
-from vicreg_keras.settings import Settings
+from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.training.build import make_schema
 
 
@@ -29,7 +29,7 @@ def make_dataset(num_examples=20, **values):
         return Split(images[start:stop], labels[start:stop], names)
 
     return Dataset(
-        name="folder:photos",
+        options=DataOptions(dataset="folder:photos"),
         train=split(0, num_examples),
         validation=split(20, 24),
         test=split(24, 30),

@@ -14,6 +14,7 @@ from vicreg_keras.evaluate.few_labels import draw_labeled
 from vicreg_keras.evaluate.finetune import LEARNING_RATES, FinetuneResult, finetune
 from vicreg_keras.evaluate.records import from_json, to_json
 from vicreg_keras.models.encoders import make_encoder
+from vicreg_keras.settings import DataOptions
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,9 @@ def one_color_set():
     labels = np.array([0, 0, 0, 1])
     images = np.zeros((4, 2, 2, 3), np.uint8)
     split = Split(images, labels, list("abcd"))
-    return Dataset(split, split, split, ("a", "b"), name="color")
+    return Dataset(
+        split, split, split, ("a", "b"), options=DataOptions(dataset="color")
+    )
 
 
 def test_is_sgd_with_a_learning_rate_for_each_part(configure):

@@ -166,7 +166,7 @@ def test_photos_are_read_as_the_data_sets_are(client, tmp_path):
         content = encoded(image, kind)
         (tmp_path / name).write_bytes(content)
         expected = load_files(str(tmp_path / name), example_shape=(8, 8, 3))
-        expected = expected.read([0])[0]
+        expected = expected.train.read([0])[0]
         answer = send(client, content, name).json
         seen = base64.b64decode(answer["query"]["image"].partition(",")[2])
         with Image.open(io.BytesIO(seen)) as shown:

@@ -13,6 +13,7 @@ from vicreg_keras.data.split import Split
 from vicreg_keras.evaluate.accuracy import top_k_accuracy
 from vicreg_keras.modes import MODES
 from vicreg_keras.modes.context import Context
+from vicreg_keras.settings import DataOptions
 from vicreg_keras.workdir.run_folder import RunFolder
 
 
@@ -34,7 +35,7 @@ def digits():
     """A part of the digits: 300 training, 60 validation and 90 test images."""
     whole = load_dataset("digits")
     return Dataset(
-        name="digits",
+        options=DataOptions(dataset="digits"),
         class_names=whole.class_names,
         train=whole.train.take(range(300)),
         validation=whole.validation.take(range(60)),
@@ -75,7 +76,7 @@ def unlabeled(digits, encoders, tmp_path):
         return Split(split.read(range(count)), None, split.names[:count])
 
     dataset = Dataset(
-        name="photos",
+        options=DataOptions(dataset="photos"),
         class_names=None,
         train=bare(digits.train, 100),
         validation=bare(digits.validation, 40),

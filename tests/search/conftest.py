@@ -47,7 +47,7 @@ def digits():
     """A part of the digits: 300 training, 60 validation and 90 test examples."""
     whole = load_dataset("digits")
     return Dataset(
-        name="digits",
+        options=DataOptions(dataset="digits"),
         class_names=whole.class_names,
         train=whole.train.take(range(300)),
         validation=whole.validation.take(range(60)),

@@ -22,7 +22,7 @@ from vicreg_keras.data.columns import (
 from vicreg_keras.data.fingerprint import digest
 from vicreg_keras.data.pixels import pixel_statistics, whitening_kernel
 from vicreg_keras.data.sources import bundled, folders, npz, tables, tfds
-from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source
+from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source, shown_name
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings import Settings
@@ -46,9 +46,9 @@ _BUNDLED_TABLE: Loader = (bundled.load_bundled_table, ())
 # By the scheme of a name, which is `scheme` or `scheme:location`. Any other name is
 # one of tensorflow-datasets.
 DATASETS: dict[str, Loader] = {
-    "digits": (bundled.load_digits, ("image_size",)),
+    "digits": (bundled.load_digits, ("image_size", "unreadable")),
     "folder": (folders.load_folder, ("image_size", "labels", "unreadable")),
-    "npz": (npz.load_npz, ("image_size", "labels")),
+    "npz": (npz.load_npz, ("image_size", "labels", "unreadable")),
     "csv": _TABLE_FILE,
     "parquet": _TABLE_FILE,
     "digits_table": _BUNDLED_TABLE,
@@ -58,7 +58,7 @@ DATASETS: dict[str, Loader] = {
 }
 _TFDS = (
     functools.partial(tfds.load_tfds, other_names=tuple(DATASETS)),
-    ("data_dir", "image_size", "labels"),
+    ("data_dir", "image_size", "labels", "unreadable"),
 )
 # The options that some datasets refuse.
 _OPTIONS = {name for _, names in (*DATASETS.values(), _TFDS) for name in names}
@@ -69,7 +69,7 @@ class Dataset(Source):
     """Splits of one dataset, held out where its source has none of its own.
 
     Attributes:
-        name: The name given to `load_dataset`.
+        options: How it was read.
         train: The training split.
         validation: Held out of training; every choice is made on it.
         test: The split that results are reported on, or `None` without one.
@@ -78,8 +78,13 @@ class Dataset(Source):
         held_out: Names of the splits that were taken from the training split.
     """
 
-    name: str
+    options: DataOptions
     held_out: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name given to `load_dataset`."""
+        return self.options.dataset
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -143,18 +148,23 @@ class Dataset(Source):
         """Loads user-provided examples of this dataset's kind, without labels.
 
         Args:
-            pattern: Images: a file, a folder, or a glob, decoded when they are read;
-                see `folders.load_files`. Examples of a table: a file with this
-                dataset's columns; see `tables.load_user_table`.
+            pattern: Images: a file, a folder, or a glob, see `folders.load_files`.
+                Examples of a table: a file with this dataset's columns; see
+                `tables.load_user_table`.
 
         Raises:
             InputError: If there is nothing, or something else than is expected.
         """
         if self.columns is None:
-            return folders.load_files(pattern, self.example_shape, self.max_pixel)
-        source = tables.load_user_table(pattern, columns=self.columns)
-        for note in source.notes:
-            print(f"Read {pattern}: {note}.", file=sys.stderr)
+            known = Known(max_pixel=self.max_pixel)
+            source = folders.load_files(
+                pattern, self.example_shape, known, self.options
+            )
+        else:
+            source = tables.load_user_table(pattern, columns=self.columns)
+        left_out = ", ".join(source.left_out)
+        for note in [*[f"left out: {left_out}"] * bool(left_out), *source.notes]:
+            print(f"Read {shown_name(pattern)}: {note}.", file=sys.stderr)
         return source.train
 
     @property
@@ -203,8 +213,8 @@ def load_dataset(name: str, *, seed: int = 0, **options) -> Dataset:
             - `header` (`"first"`): Where a CSV file names its columns; `"none"` names
               them `column_0` and so on.
             - `labels` (`"auto"`): `"none"` reads images without their labels.
-            - `unreadable` (`"refuse"`): What becomes of image files that can't be read;
-              `"skip"` leaves them out.
+            - `unreadable` (`"refuse"`): What becomes of image files that can't be read,
+              also of those of `load_user_examples`; `"skip"` leaves them out.
 
     Returns:
         A `Dataset` with the same examples in the same order whichever way it is held.
@@ -249,7 +259,7 @@ def open_dataset(
         train, validation = train.hold_out(options.validation_fraction, seed)
     splits = {"train": train, "validation": validation, "test": test}
     values = {**vars(source), **splits, "held_out": held_out}
-    return Dataset(**values, name=options.dataset)
+    return Dataset(**values, options=options)
 
 
 def _load_source(options: DataOptions, known: Known) -> Source:

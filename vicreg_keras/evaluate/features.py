@@ -198,8 +198,12 @@ def check_example_shape(encoder: Encoder, example_shape: tuple[int, ...]) -> Non
     expected = expected or getattr(encoder, "input_shape", ())[1:]
     if expected and not tf.TensorShape(expected).is_compatible_with(example_shape):
         kind = {1: "tabular examples", 3: "images"}.get(len(expected), "examples")
-        both_images = len(expected) == len(example_shape) == 3
-        hint = f"image_size={expected[0]}" if both_images else "another dataset"
+        hint = "another dataset"
+        if len(expected) == len(example_shape) == 3:
+            height, width, _ = expected
+            hint = f"images resized to {height}x{width} (height x width)"
+            if height == width:
+                hint = f"image_size={height}"
         raise InputError(
             f"Expected {kind} of the encoder's shape {tuple(expected)}. Received: "
             f"example_shape={tuple(example_shape)}. Use {hint}, or an encoder that was "

@@ -6,6 +6,7 @@ import glob
 import io
 import math
 import os
+import pathlib
 import re
 import types
 import typing
@@ -140,12 +141,21 @@ def check_paths(options: Any) -> None:
     for name, field in fields(options).items():
         value = getattr(options, name) if field.metadata["exists"] else ()
         for path in value if isinstance(value, tuple) else (value,):
-            if path and not glob.glob(os.path.expanduser(path), recursive=True):
-                if not os.path.exists(path):  # Its name may have brackets.
-                    raise InputError(
-                        f"Expected {name} to be a path that exists. Received: "
-                        f"{name}={path}. Correct it."
-                    )
+            if path and not matching_paths(path):
+                raise InputError(
+                    f"Expected {name} to be a path that exists. Received: "
+                    f"{name}={path}. Correct it."
+                )
+
+
+def matching_paths(pattern: str) -> list[pathlib.Path]:
+    """Returns what a path names, and what it matches as a glob."""
+    path = pathlib.Path(pattern).expanduser()
+    # A file's name, or a folder's, may itself look like a glob.
+    base = next((one for one in path.parents if os.path.isdir(one)), path)
+    rest = str(path.relative_to(base))
+    found = {base / one for one in glob.glob(rest, root_dir=base, recursive=True)}
+    return sorted(found | ({path} if os.path.exists(path) else set()))
 
 
 def to_flags(*options: Any) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.data.sources import folders
@@ -11,6 +11,7 @@ from vicreg_keras.data.sources.folders import load_files
 from vicreg_keras.data.sources.image_files import FileExamples
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
+from vicreg_keras.settings.options import matching_paths
 
 
 def np_batches(dataset, num_batches):
@@ -165,7 +166,7 @@ def test_copies_are_left_out(tmp_path, name):
 def test_what_is_left_out_of_a_folder_of_queries_is_said(tmp_path, capsys):
     make_folder(tmp_path, num_each=1)
     (tmp_path / "a.heic").touch()
-    load_files(str(tmp_path), (4, 4, 3))
+    load_dataset("digits").load_user_examples(str(tmp_path))
     assert "left out: 1 .heic." in capsys.readouterr().err
 
 
@@ -231,20 +232,44 @@ def test_links_that_lead_back_are_followed_once(tmp_path):
 )
 def test_images_by_file_folder_and_glob(tmp_path, pattern, names):
     make_folder(tmp_path, num_each=2, size=(6, 9))
-    images = load_files(f"{tmp_path}/{pattern}", (4, 4, 3))
+    images = load_files(f"{tmp_path}/{pattern}", (4, 4, 3)).train
     assert images.names == tuple(str(tmp_path / name) for name in names)
     assert images.labels is None
     assert images.read(range(len(names))).shape == (len(names), 4, 4, 3)
 
 
-def test_images_keep_their_size_for_an_encoder_of_any_size(tmp_path):
-    make_folder(tmp_path, num_each=2, size=(6, 9))
-    images = load_files(str(tmp_path), (None, None, 3))
-    expected = np.asarray(Image.open(tmp_path / "ant" / "00.png"))
-    np.testing.assert_array_equal(images.read([0])[0], expected)
-    # What is not square is not resized: other sizes are refused.
-    with pytest.raises(ValueError, match="6x9"):
-        load_files(str(tmp_path), (6, 8, 3)).read([0])
+def test_images_are_resized_to_a_shape_that_is_not_square(tmp_path):
+    make_folder(tmp_path, num_each=2, size=(12, 18))
+    images = load_files(str(tmp_path), (6, 8, 3)).train.read([0])
+    with Image.open(tmp_path / "ant" / "00.png") as image:
+        expected = ImageOps.fit(image, (8, 6), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(images[0], np.asarray(expected))
+
+
+@pytest.mark.parametrize("name", ["[set] 1", "a*", "photo[1].png"])
+def test_brackets_in_names_are_no_globs(tmp_path, name):
+    folder = tmp_path / name if not name.endswith(".png") else tmp_path
+    make_folder(folder, num_each=1)
+    (folder / "ant" / "00.png").rename(folder / "photo[1].png")
+    pattern = name if name.endswith(".png") else f"{name}/*.png"
+    expected = [folder / "photo[1].png"]
+    assert matching_paths(f"{tmp_path}/{pattern}") == expected
+    assert load_files(f"{tmp_path}/{pattern}", (4, 4, 3)).train.num_examples == 1
+
+
+def test_all_unreadable_user_files_are_named_at_once_or_left_out(tmp_path):
+    make_folder(tmp_path, num_each=10)
+    whole = (tmp_path / "ant" / "00.png").read_bytes()
+    (tmp_path / "bee" / "cut.png").write_bytes(whole[:-30])
+    (tmp_path / "ant" / "text.png").write_text("text")
+    with pytest.raises(
+        ValueError, match="2 of 22 unreadable: ant/text.png .*bee/cut.png .*skip"
+    ):
+        load_files(str(tmp_path), (4, 4, 3))
+    options = DataOptions(unreadable="skip")
+    source = load_files(f"{tmp_path}/*/*.png", (4, 4, 3), options=options)
+    assert source.train.num_examples == len(source.train.names) == 20
+    assert source.left_out[0].startswith("2 unreadable: ant/text.png (")
 
 
 def test_no_image_and_broken_images(tmp_path):
@@ -254,4 +279,4 @@ def test_no_image_and_broken_images(tmp_path):
         load_files(str(tmp_path), (4, 4, 3))
     (tmp_path / "bad.png").write_text("text")
     with pytest.raises(ValueError, match="readable JPEG, PNG.*bad.png"):
-        load_files(str(tmp_path / "bad.png"), (4, 4, 3)).read([0])
+        load_files(str(tmp_path / "bad.png"), (4, 4, 3))

@@ -123,8 +123,8 @@ def test_16_bits(tmp_path, limit):
             InputError, match="b.tif .*values up to 39.*, 1023 is white"
         ):
             load(tmp_path, Known(max_pixel=1023))
-    query = load_files(str(tmp_path / "a.png"), (8, 8, 3), source.max_pixel)
-    np.testing.assert_array_equal(query.read([0])[0], pixels["a.png"])
+    query = load_files(str(tmp_path / "a.png"), (8, 8, 3), Known(max_pixel=4095))
+    np.testing.assert_array_equal(query.train.read([0])[0], pixels["a.png"])
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_names_of_any_bytes(tmp_path):
         (b"?[[]1].png", 1),
         (b"a*", 2),
     ):
-        files = load_files(os.fsdecode(folder + b"/" + pattern), (8, 8, 3))
+        files = load_files(os.fsdecode(folder + b"/" + pattern), (8, 8, 3)).train
         assert len(files) == count, pattern
         assert files.read([0]).shape == (1, 8, 8, 3)
 

@@ -1,11 +1,9 @@
 """Folders of images: what is in them, and which of it is read."""
 
 import collections
-import glob
 import os
 import pathlib
 import re
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,18 +11,12 @@ import numpy as np
 
 from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source, shown_name
 from vicreg_keras.data.sources.folder_layout import Parts, lay_out
-from vicreg_keras.data.sources.image_files import (
-    FileExamples,
-    check_readable,
-    common_shape,
-    different_sizes,
-    read_headers,
-    read_images,
-)
+from vicreg_keras.data.sources.image_files import read_images
 from vicreg_keras.data.sources.images import SUFFIXES
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.settings import DataOptions
+from vicreg_keras.settings.options import matching_paths
 
 # What systems and archives put beside a user's files, in lower case.
 _JUNK = {
@@ -36,6 +28,9 @@ _COPIES = re.compile(
     r"@(__thumb|recycle|recently-snapshot|tmp|appdata|share(bin|snap)|syno.*)"
     r"|#snapshot|_gsdata_|_?thumb(s|nails?)|_(thumb|trash|recycle)|[$]recycle"
 )
+
+
+_DEFAULTS = DataOptions()
 
 
 class Contents(NamedTuple):
@@ -86,7 +81,11 @@ def load_folder(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
     layout = lay_out(contents.images, has_labels=options.labels != "none")
     every = [parts for images in layout.splits.values() for parts in images]
     files = read_images(
-        [root.joinpath(*parts) for parts in every], root, options, known
+        [root.joinpath(*parts) for parts in every],
+        root,
+        options,
+        known,
+        options.image_size,
     )
     readable = set(files.kept.tolist())
     splits: dict[str, Split] = {}
@@ -124,38 +123,37 @@ def load_folder(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
 
 
 def load_files(
-    pattern: str, example_shape: Sequence[int | None], max_pixel: int = 255
-) -> Split:
+    pattern: str,
+    example_shape: Sequence[int],
+    known: Known = NOTHING_KNOWN,
+    options: DataOptions = _DEFAULTS,
+) -> Source:
     """Loads images given by a file, a folder or a glob.
 
     Args:
         pattern: An image file; a folder, of which every image at any depth is taken; or
             a pattern such as `photos/*.jpg` (`**` reaches any depth).
-        example_shape: `(height, width, 3)`. Images are resized to it where it is
-            square, as by `image_size` in `load_dataset`; others must have that shape.
-        max_pixel: See `Source`.
+        example_shape: `(height, width, 3)`, to which images are resized as by
+            `image_size` in `load_dataset`.
+        known: How the images of the encoder that they are for were read.
+        options: Of these, `unreadable` and `memory_limit_gib`; see `load_folder`.
 
     Returns:
-        A split without labels, decoded when it is read; names are paths as given.
+        A source of one split without labels; names are paths as given.
 
     Raises:
-        InputError: If nothing matches, or a file's size is not as expected.
+        InputError: If nothing matches, or an image can't be read.
     """
-    path = pathlib.Path(pattern).expanduser()
-    if path.is_dir():
-        contents = list_files(path)
-        paths = [path.joinpath(*parts) for parts in contents.images]
-        if left_out := ", ".join(_left_out(contents)):
-            print(f"Read {shown_name(path)}; left out: {left_out}.", file=sys.stderr)
+    root, left_out = pathlib.Path(pattern).expanduser(), []
+    if root.is_dir():
+        contents = list_files(root)
+        paths = [root.joinpath(*parts) for parts in contents.images]
+        left_out = _left_out(contents)
     else:
-        # A file's name, or a folder's, may itself look like a glob.
-        base = next(parent for parent in path.parents if parent.is_dir())
-        rest = path.relative_to(base)
-        found = glob.glob(
-            str(pathlib.Path(glob.escape(str(base)), rest)), recursive=True
+        paths = [path for path in matching_paths(pattern) if path.is_file()]
+        root = pathlib.Path(
+            os.path.commonpath([path.parent for path in paths or [root]])
         )
-        matches = [path, *map(pathlib.Path, found)]
-        paths = sorted({match for match in matches if match.is_file()})
     if not paths:
         raise InputError(
             "Expected an image file, a folder of images, or a glob that matches some "
@@ -163,17 +161,13 @@ def load_files(
             "none. Correct the path."
         )
     height, width, _ = example_shape
-    size = height if height == width else None
-    shape: Sequence[int] | None = example_shape
-    if None in example_shape:
-        unreadable: dict[int, Exception] = {}
-        headers = read_headers(paths, unreadable)
-        check_readable(unreadable, paths, pathlib.Path(), skip=False)
-        shape = common_shape(headers, None)
-        if shape is None:
-            raise different_sizes(headers)
-    examples = FileExamples(paths, shape, size, max_pixel)
-    return Split(examples, None, list(map(shown_name, paths)))
+    files = read_images(paths, root, options, known, (height, width))
+    names = [shown_name(paths[i]) for i in files.kept]
+    return Source(
+        train=Split(files.examples, None, names),
+        left_out=(*left_out, *files.left_out),
+        notes=files.notes,
+    )
 
 
 def list_files(root: pathlib.Path) -> Contents:

@@ -16,8 +16,10 @@ from vicreg_keras.data.sources.images import (
     KINDS,
     POOL,
     Header,
+    ImageSize,
     decode_images,
     deep_range,
+    height_and_width,
     ignore_pillow_warnings,
     read_header,
 )
@@ -62,15 +64,17 @@ def read_images(
     root: pathlib.Path,
     options: DataOptions,
     known: Known,
+    image_size: ImageSize,
 ) -> Images:
     """Reads the headers of files, and their pixels where memory has room for them.
 
     Args:
         paths: The files.
         root: The folder that they are in.
-        options: Of these, `image_size`, `memory_limit_gib`, and `unreadable`: whether
-            files that can't be read are left out.
+        options: Of these, `memory_limit_gib`, and `unreadable`: whether files that
+            can't be read are left out.
         known: How the images of the encoder that they are for were read.
+        image_size: See `decode_image`.
 
     Raises:
         InputError: If images can't be read, and are not to be left out or too many; or
@@ -82,25 +86,24 @@ def read_images(
     max_pixel = known.max_pixel
     if max_pixel is None:
         max_pixel = _find_max_pixel(paths, headers, unreadable)
-    size = options.image_size
-    shape = common_shape(headers, size)
+    shape = _common_shape(headers, image_size)
     limit = min(options.memory_limit_gib * 2**30, psutil.virtual_memory().available)
     in_memory = shape is not None and len(paths) * math.prod(shape) <= limit
     examples: np.ndarray | FileExamples | None = None
     # A sound header says little: what is skipped is decoded once, so that no file can
     # end a training that has begun.
     if in_memory or (skip and shape is not None):
-        files = FileExamples(paths, shape, size, max_pixel)
+        files = FileExamples(paths, shape, image_size, max_pixel)
         verb = "Decoding" if in_memory else "Checking"
         title = f"{verb} {shown_name(root)}"
         examples = files.read_all(title, unreadable, store=in_memory)
-    check_readable(unreadable, paths, root, skip)
+    _check_readable(unreadable, paths, root, skip)
     if shape is None:
-        raise different_sizes(headers)
+        raise _different_sizes(headers)
     kept = np.setdiff1d(np.arange(len(paths)), list(unreadable))
     if examples is None:
         readable = [paths[i] for i in kept]
-        examples = FileExamples(readable, shape, size, max_pixel)
+        examples = FileExamples(readable, shape, image_size, max_pixel)
     elif unreadable and isinstance(examples, np.ndarray):
         examples = examples[kept]
     left_out: tuple[str, ...] = ()
@@ -117,7 +120,7 @@ class FileExamples:
     Args:
         paths: Image files.
         image_shape: `(height, width, 3)` of every decoded image.
-        image_size: See `load_dataset`.
+        image_size: See `decode_image`.
         max_pixel: See `Source`.
     """
 
@@ -125,7 +128,7 @@ class FileExamples:
         self,
         paths: Sequence[pathlib.Path],
         image_shape: Sequence[int],
-        image_size: int | None,
+        image_size: ImageSize,
         max_pixel: int = 255,
     ):
         self._paths = paths
@@ -198,17 +201,17 @@ def read_headers(
     return headers
 
 
-def common_shape(
-    headers: Sequence[Header | None], image_size: int | None
+def _common_shape(
+    headers: Sequence[Header | None], image_size: ImageSize
 ) -> tuple[int, int, int] | None:
     """Returns the `(height, width, 3)` of all images, or `None` if they differ."""
     if image_size is not None:
-        return (image_size, image_size, 3)
+        return (*height_and_width(image_size), 3)
     sizes = {(one.height, one.width) for one in headers if one}
     return (*sizes.pop(), 3) if len(sizes) == 1 else None
 
 
-def different_sizes(headers: Sequence[Header | None]) -> InputError:
+def _different_sizes(headers: Sequence[Header | None]) -> InputError:
     """Returns the error about images that have no common shape."""
     found = [one for one in headers if one]
     # Also of one area, as where some are turned.
@@ -224,7 +227,7 @@ def different_sizes(headers: Sequence[Header | None]) -> InputError:
     )
 
 
-def check_readable(
+def _check_readable(
     unreadable: Mapping[int, Exception],
     paths: Sequence[pathlib.Path],
     root: pathlib.Path,

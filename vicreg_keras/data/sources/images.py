@@ -34,6 +34,7 @@ KINDS = "JPEG, PNG, WebP, BMP, GIF or TIFF"
 _IMAGE = (f"a readable {KINDS} image", "Replace or remove this file")
 # Images that are decoded at a time where all are wanted.
 CHUNK = 512
+ImageSize = int | tuple[int, int] | None
 POOL = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 
 
@@ -64,7 +65,7 @@ def read_header(path: str | os.PathLike) -> Header:
 def decode_image(
     file: str | os.PathLike | io.BytesIO,
     name: str | os.PathLike,
-    image_size: int | None = None,
+    image_size: ImageSize = None,
     max_pixel: int = 255,
 ) -> np.ndarray:
     """Decodes one image file, the first frame or page of it.
@@ -74,7 +75,7 @@ def decode_image(
     Args:
         file: A path, or a file object with the encoded bytes.
         name: What to call it in a message.
-        image_size: See `load_dataset`.
+        image_size: See `load_dataset`; or height and width.
         max_pixel: See `scaled_pixels`.
 
     Returns:
@@ -95,7 +96,7 @@ def decode_images(
     files: Sequence[str | os.PathLike | io.BytesIO],
     names: Sequence[str | os.PathLike],
     image_shape: Sequence[int],
-    image_size: int | None,
+    image_size: ImageSize,
     max_pixel: int = 255,
     errors: MutableMapping[int, Exception] | None = None,
 ) -> np.ndarray:
@@ -105,7 +106,7 @@ def decode_images(
         files: Paths, or file objects with the encoded bytes.
         names: What to call each in a message.
         image_shape: `(height, width, 3)` of every decoded image.
-        image_size: See `load_dataset`.
+        image_size: See `decode_image`.
         max_pixel: See `scaled_pixels`.
         errors: Filled with what is wrong with a file, by its position, instead of
             raising it; its pixels are arbitrary.
@@ -194,13 +195,18 @@ def as_rgb(images: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:3], 3)))
 
 
-def resized(images: np.ndarray, image_size: int | None) -> np.ndarray:
+def resized(images: np.ndarray, image_size: ImageSize) -> np.ndarray:
     """Resizes images `(N, H, W, 3)` to `image_size`, see `load_dataset`."""
-    if image_size is None or images.shape[1:3] == (image_size, image_size):
+    if image_size is None or images.shape[1:3] == height_and_width(image_size):
         return images
     return np.stack(
         [np.asarray(_fit(Image.fromarray(image), image_size)) for image in images]
     )
+
+
+def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Returns both of a size that may be one number."""
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
 
 
 def _open(file: str | os.PathLike | io.BytesIO) -> ImageFile.ImageFile:
@@ -237,9 +243,8 @@ def _as_rgb(image: ImageFile.ImageFile, max_pixel: int) -> Image.Image:
     return Image.fromarray(composited(pixels))
 
 
-def _fit(image: Image.Image, image_size: int | None) -> Image.Image:
-    if image_size is None or image.size == (image_size, image_size):
+def _fit(image: Image.Image, image_size: ImageSize) -> Image.Image:
+    if image_size is None or image.size == (size := height_and_width(image_size)[::-1]):
         return image
     # Pillow widens the bilinear filter when it shrinks: that is the antialiasing.
-    size = (image_size, image_size)
     return ImageOps.fit(image, size, method=Image.Resampling.BILINEAR)
