@@ -247,8 +247,9 @@ def test_invalid_input_is_refused():
         cluster_eval(Features(rows[:0], None))
     with pytest.raises(ValueError, match="for 91 clusters.* 90, which allow 90"):
         cluster_eval(good, num_clusters=91)
-    with pytest.raises(ValueError, match="for 2 clusters. Received: 2, which allow 1"):
+    with pytest.raises(ValueError, match="three examples or more.*num_clusters=2"):
         cluster_eval(Features(rows[:2], None))
+    assert len(cluster_eval(Features(rows[:2], None), num_clusters=2).centroids) == 2
 
 
 def test_more_clusters_than_directions_are_refused():

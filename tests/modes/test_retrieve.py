@@ -83,7 +83,7 @@ def test_query_needs_neither_labels_nor_a_run(unlabeled, photos, tmp_path):
     with open(output, newline="") as file:
         assert {line["class"] for line in csv.DictReader(file)} == {""}
     assert output.with_suffix(".png").exists()
-    with pytest.raises(ValueError, match="Expected a labeled dataset"):
+    with pytest.raises(ValueError, match="Expected a labeled dataset.*query=PATH"):
         retrieve.run(context, RetrieveOptions())
     missing = RetrieveOptions(query=str(tmp_path / "nothing"), output="x.csv")
     with pytest.raises(InputError, match="Received: .*nothing.*none"):

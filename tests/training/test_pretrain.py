@@ -263,3 +263,9 @@ def test_batch_larger_than_the_training_split(digits, tmp_path):
     large = dataclasses.replace(SETTINGS, batch_size=5000)
     with pytest.raises(ValueError, match="1294 examples.*batch_size=5000"):
         pretrain(large, digits, run)
+
+
+def test_a_single_training_example_is_refused(digits, tmp_path):
+    single = dataclasses.replace(digits, train=digits.train.take([0]))
+    with pytest.raises(ValueError, match="two training examples.*Add examples"):
+        pretrain(SETTINGS, single, RunFolder(tmp_path))

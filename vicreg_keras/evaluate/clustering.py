@@ -210,6 +210,11 @@ def _num_distinct(vectors: np.ndarray, enough: int) -> int:
 def _search(vectors: np.ndarray, distances: np.ndarray, seed: int) -> dict[int, float]:
     """Returns the silhouette of each number of clusters that these vectors allow."""
     # The silhouette is not defined where every example is a cluster.
+    if len(vectors) == _CANDIDATES[0]:
+        raise InputError(
+            "Expected three examples or more, to choose the number of clusters. "
+            "Received: 2. Add examples, or use num_clusters=2."
+        )
     limit = min(_num_distinct(vectors, _CANDIDATES[-1]), len(vectors) - 1)
     _check_distinct(limit, _CANDIDATES[0], vectors)
     fits = {n: _fit(vectors, n, seed) for n in _CANDIDATES if n <= limit}

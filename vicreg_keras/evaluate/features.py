@@ -120,7 +120,8 @@ def require_class_names(dataset: Dataset) -> tuple[str, ...]:
     if dataset.class_names is None:
         raise InputError(
             f"Expected a labeled dataset. Received: dataset={dataset.name}, which has "
-            "no labels. Evaluate the encoder on a labeled one."
+            "no labels. Use a labeled one; evaluate, cluster, spectrum, embed, and "
+            "retrieve with query=PATH need none."
         )
     return dataset.class_names
 

@@ -80,6 +80,12 @@ def pretrain(
     settings = settings.for_examples(dataset.example_shape)
     num_examples = dataset.pretraining.num_examples
     steps_per_epoch = num_examples // settings.batch_size
+    if num_examples < 2:
+        raise InputError(
+            "Expected two training examples or more, whose variance the loss takes. "
+            f"Received: dataset={dataset.name!r} with 1 beside those that are held "
+            "out. Add examples."
+        )
     if steps_per_epoch < 1:
         fitting = 2 ** int(np.log2(num_examples))
         raise InputError(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vicreg_keras.data.sources.base import Known
 from vicreg_keras.data.sources.npz import load_npz
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
@@ -87,3 +88,24 @@ def test_labels_that_are_no_whole_numbers(load, value):
 def test_labels_in_two_encodings_are_one_class(load):
     labels = np.array(["caf\u00e9", "cafe\u0301", "bar", "bar"] * 10)
     assert load(images=BYTES, labels=labels).class_names == ("bar", "caf\u00e9")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_names_and_labels_as_bytes_are_texts(load, encoding):
+    names = ["caf\u00e9", " bar "]
+    encoded = np.array([name.encode(encoding) for name in names])
+    cafe = "caf\u00e9" if encoding == "utf-8" else "caf\\xe9"
+    named = load(images=BYTES, labels=LABELS % 2, class_names=encoded)
+    assert named.class_names == (cafe, "bar")
+    texts = load(images=BYTES, labels=encoded[LABELS % 2])
+    assert texts.class_names == ("bar", cafe)
+    table = load(x=UNIT[:, :2, 0, 0], column_names=encoded)
+    assert [column.name for column in table.columns] == [cafe, "bar"]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float32, np.uint16])
+def test_8_bits_for_an_encoder_of_12_bits_are_said_to_be_dark(tmp_path, dtype):
+    path = tmp_path / "t.npz"
+    np.savez(path, images=BYTES.astype(dtype))
+    source = load_npz(DataOptions(dataset=f"npz:{path}"), Known(max_pixel=4095))
+    assert "of 4095: multiply them if 255 is their white" in source.notes[-1]

@@ -219,7 +219,8 @@ def _scale(
             f"{where['train']} and others with {text}. Scale them to [0, 255]."
         )
     if wide > 255:
-        return 255 / wide, wide, [f"{text}: scaled by 255 / {wide}"]
+        notes = [f"{text}: scaled by 255 / {wide}", *note_of_dark(maximum, wide)]
+        return 255 / wide, wide, notes
     if True in units:
         kind = "values between 0 and 1" if is_float else "values 0 and 1 only"
         return 255.0, 255, [f"{kind}: multiplied by 255"]

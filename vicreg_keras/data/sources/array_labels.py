@@ -1,12 +1,12 @@
 """Labels in arrays, as people write them: each distinct value is a class."""
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from vicreg_keras.data.cells import MISSING
+from vicreg_keras.data.sources.array_names import texts_of
 from vicreg_keras.data.sources.base import quoted
 from vicreg_keras.errors import InputError
 
@@ -164,11 +164,7 @@ def _from_one_hot(array: np.ndarray, where: str) -> np.ndarray:
 
 
 def _from_text(values: np.ndarray, note: str) -> Labels:
-    if values.dtype.kind == "S":
-        values = np.char.decode(values, "utf-8", "backslashreplace")
-    # A text may be encoded in two ways.
-    values = np.array([unicodedata.normalize("NFC", text) for text in values.tolist()])
-    values = np.char.strip(values.astype(str))
+    values = np.array(texts_of(values), str)
     present = ~np.isin(np.char.lower(values), MISSING)
     numbers = [text.removeprefix("-") for text in values[present].tolist()]
     # Not "01", which is another text than "1".
@@ -217,7 +213,7 @@ def _class_names(
         plain = own == tuple(map(str, range(len(own)))) or values.dtype.kind != "i"
         note = "" if plain else f"classes by the labels' values, {quoted(own)}"
         return own, note, ()
-    texts: Sequence[str] = [str(name) for name in _decoded(names).ravel()]
+    texts = texts_of(names)
     if values.dtype.kind != "i":
         return own, "", ("class names, for the labels are texts themselves",)
     if len(texts) == len(values):
@@ -243,10 +239,6 @@ def _class_names(
         pairs = zip(own, chosen, strict=True)
         note += f" ({', '.join(f'{a} = {b}' for a, b in [*pairs][:5])})"
     return chosen, note, ()
-
-
-def _decoded(names: np.ndarray) -> np.ndarray:
-    return np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names
 
 
 def _not_labels(array: np.ndarray, where: str) -> InputError:

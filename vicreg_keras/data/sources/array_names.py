@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vicreg_keras.errors import InputError
+from vicreg_keras.settings.data import column_name
 
 CLASS_NAMES = ("classnames", "labelnames", "targetnames", "classes", "categories")
 COLUMN_NAMES = ("columnnames", "featurenames", "columns")
@@ -100,6 +101,13 @@ def find_named(arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> str | 
             if _normalized(key) == name and array.dtype.kind in "SU":
                 return key
     return None
+
+
+def texts_of(array: np.ndarray) -> list[str]:
+    """Returns texts in one writing, also where they are encoded or have blanks."""
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8", "backslashreplace")
+    return [column_name(str(text)) for text in array.ravel().tolist()]
 
 
 def unused_arrays(

@@ -20,6 +20,7 @@ from vicreg_keras.data.sources.array_names import (
     Keys,
     find_arrays,
     find_named,
+    texts_of,
     unused_arrays,
 )
 from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source, quoted
@@ -164,7 +165,7 @@ def _read_table(
     width = arrays["train"].shape[1]
     texts = [f"column_{i}" for i in range(width)]
     if names is not None:
-        texts = [str(name) for name in names.ravel()]
+        texts = texts_of(names)
     for split, array in arrays.items():
         if (
             array.shape[1:] != (width,)

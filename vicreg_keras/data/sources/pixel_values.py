@@ -110,9 +110,9 @@ def note_of_one_color(pixels: np.ndarray) -> list[str]:
     return [f"{len(pixels):,} images looked at are all of one color ({color})"]
 
 
-def note_of_dark(max_value: float) -> list[str]:
-    """Returns a note of images whose largest value is low for one of 255."""
-    if not 0 < max_value < _DARK:
+def note_of_dark(max_value: float, max_pixel: int = 255) -> list[str]:
+    """Returns a note of images whose largest value is low for one of `max_pixel`."""
+    if not 0 < max_value * 255 < _DARK * max_pixel:
         return []
-    text = f"values from 0 to {max_value:g}, of 255"
+    text = f"values from 0 to {max_value:g}, of {max_pixel}"
     return [f"{text}: multiply them if {max_value:g} is their white"]
