@@ -11,6 +11,7 @@ from PIL import Image
 
 from vicreg_keras.data.sources.images import decode_image
 from vicreg_keras.data.sources.orientation import exif_orientation
+from vicreg_keras.data.sources.pixel_values import White
 from vicreg_keras.errors import InputError
 from vicreg_keras.export import image_headers as headers
 from vicreg_keras.export.image_bytes import decode_images
@@ -121,7 +122,8 @@ def decode():
 
 
 def check_equal(name, content, decode, max_pixel=255):
-    expected = decode_image(io.BytesIO(content), name, max_pixel=max_pixel)
+    white = White(max_pixel) if max_pixel > 255 else None
+    expected = decode_image(io.BytesIO(content), name, white=white)
     np.testing.assert_array_equal(decode(content), expected, name)
     return expected
 
@@ -135,11 +137,13 @@ def test_the_graph_decodes_the_same_pixels(decode):
 def test_16_bits(max_pixel):
     decode = decoder(max_pixel)
     for name, content in deep_files():
-        if max_pixel == 4095 and not name.startswith(("8", "12")):
-            # More than white: neither reads them.
-            with pytest.raises(InputError, match=", 4095 is white"):
-                decode_image(io.BytesIO(content), name, max_pixel=max_pixel)
-            with pytest.raises(tf.errors.InvalidArgumentError, match="up to 4095"):
+        # Above white, or of which nothing tells what is white: neither reads them.
+        if name.startswith({255: "12", 4095: ("16", "none")}.get(max_pixel, "-")):
+            message = ", 4095 is white" if max_pixel == 4095 else "values up to 40"
+            white = White(max_pixel) if max_pixel > 255 else None
+            with pytest.raises(InputError, match=message):
+                decode_image(io.BytesIO(content), name, white=white)
+            with pytest.raises(tf.errors.InvalidArgumentError, match="values up to"):
                 decode(content)
             continue
         pixels = check_equal(name, content, decode, max_pixel)

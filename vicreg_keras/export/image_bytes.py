@@ -28,7 +28,7 @@ def decode_images(
     Args:
         image_bytes: `(batch,)` strings.
         example_shape: `(height, width, 3)` of the result.
-        max_pixel: See `data.sources.pixel_values.scaled_pixels`.
+        max_pixel: See `data.sources.base.Source`, of the encoder.
 
     Returns:
         uint8 tensor `(batch, height, width, 3)` in [0, 255].
@@ -112,14 +112,16 @@ def _bmp(content):
 
 
 def _scaled(values, max_pixel):
-    """As `data.sources.pixel_values.scaled_pixels`, of integers."""
+    """As `pixel_values.find_white` and `scaled_pixels` of `data.sources`."""
     values = tf.cast(values, tf.float64)
-    white = tf.constant(max_pixel, tf.float64)
+    high = tf.reduce_max(values)
+    white = tf.constant(max(max_pixel, 255), tf.float64)
+    is_known = high <= white
     if max_pixel <= 255:
-        white = tf.where(tf.reduce_max(values) <= 255, 255.0, 65535.0)
-        white = tf.cast(white, tf.float64)
+        white = tf.where(is_known, white, 65535)
+        is_known |= high > 16383  # Of 10, 12 or 14 bits, or dark: it can't be told.
     expected = f"values up to {max_pixel}, as those that the encoder was trained on"
-    values = _checked(values, tf.reduce_max(values) <= white, expected)
+    values = _checked(values, is_known, expected)
     scaled = tf.round(tf.minimum(values, white) * 255 / white)
     return tf.cast(scaled, tf.uint8)
 

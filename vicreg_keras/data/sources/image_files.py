@@ -24,9 +24,12 @@ from vicreg_keras.data.sources.images import (
     read_header,
 )
 from vicreg_keras.data.sources.pixel_values import (
-    MAX_PIXELS,
-    MAX_UNIT,
+    DEEP,
+    FLOATS,
     UNKNOWN_RANGE,
+    White,
+    check_range,
+    find_white,
     note_of_dark,
     note_of_one_color,
 )
@@ -83,9 +86,7 @@ def read_images(
     unreadable: dict[int, Exception] = {}
     skip = options.unreadable == "skip"
     headers = read_headers(paths, unreadable)
-    max_pixel = known.max_pixel
-    if max_pixel is None:
-        max_pixel = _find_max_pixel(paths, headers, unreadable)
+    white, notes = _read_white(paths, headers, unreadable, known.max_pixel)
     shape = _common_shape(headers, image_size)
     limit = min(options.memory_limit_gib * 2**30, psutil.virtual_memory().available)
     in_memory = shape is not None and len(paths) * math.prod(shape) <= limit
@@ -93,7 +94,7 @@ def read_images(
     # A sound header says little: what is skipped is decoded once, so that no file can
     # end a training that has begun.
     if in_memory or (skip and shape is not None):
-        files = FileExamples(paths, shape, image_size, max_pixel)
+        files = FileExamples(paths, shape, image_size, white)
         verb = "Decoding" if in_memory else "Checking"
         title = f"{verb} {shown_name(root)}"
         examples = files.read_all(title, unreadable, store=in_memory)
@@ -103,14 +104,19 @@ def read_images(
     kept = np.setdiff1d(np.arange(len(paths)), list(unreadable))
     if examples is None:
         readable = [paths[i] for i in kept]
-        examples = FileExamples(readable, shape, image_size, max_pixel)
+        examples = FileExamples(readable, shape, image_size, white)
     elif unreadable and isinstance(examples, np.ndarray):
         examples = examples[kept]
     left_out: tuple[str, ...] = ()
     if unreadable:
         named = _named(unreadable, paths, root)
         left_out = (f"{len(unreadable):,} unreadable: {named}",)
-    notes = _notes(headers, max_pixel) + _notes_of_pixels(examples)
+    notes += _notes_of_pixels(examples)
+    max_pixel = known.max_pixel
+    if max_pixel is None:
+        has_floats = any(headers[i].kind == FLOATS for i in kept)
+        max_pixel = white.floats if has_floats else 255
+        max_pixel = white.integers if white.integers > 255 else max_pixel
     return Images(examples, kept, max_pixel, left_out, notes)
 
 
@@ -121,7 +127,7 @@ class FileExamples:
         paths: Image files.
         image_shape: `(height, width, 3)` of every decoded image.
         image_size: See `decode_image`.
-        max_pixel: See `Source`.
+        white: See `scaled_pixels`.
     """
 
     def __init__(
@@ -129,10 +135,10 @@ class FileExamples:
         paths: Sequence[pathlib.Path],
         image_shape: Sequence[int],
         image_size: ImageSize,
-        max_pixel: int = 255,
+        white: White,
     ):
         self._paths = paths
-        self._options = (image_size, max_pixel)
+        self._options = (image_size, white)
         self.shape = (len(paths), *image_shape)
         self.dtype = np.dtype(np.uint8)
 
@@ -267,46 +273,73 @@ def _named(unreadable, paths, root):
     return ", ".join(named + ["..."] * (len(unreadable) > _MAX_NAMED))
 
 
-def _find_max_pixel(paths, headers, unreadable):
-    """The value of 16-bit images, or floats, that becomes 255: see `Source`."""
-    deep = [i for i, header in enumerate(headers) if header and header.is_deep]
+def _read_white(
+    paths: Sequence[pathlib.Path],
+    headers: Sequence[Header | None],
+    unreadable: dict[int, Exception],
+    max_pixel: int | None,
+) -> tuple[White, tuple[str, ...]]:
+    """Reads the values of files that are not of 8 bits.
+
+    Args:
+        paths: The files.
+        headers: Their headers.
+        unreadable: See `read_headers`.
+        max_pixel: See `find_white`.
+
+    Returns:
+        What is white in all of them, and notes of how they are read.
+
+    Raises:
+        InputError: If the values do not tell.
+    """
+    deep = [i for i, header in enumerate(headers) if header and header.kind]
 
     def value_of(i):
         try:
-            return deep_range(paths[i])
+            return headers[i].kind, *deep_range(paths[i])
         except InputError as error:
             unreadable[i] = error
-            return 0.0, False, False
+            return headers[i].kind, 0.0, False
 
     title = "Reading the range of 16-bit images"
     found = list(progress_bar(title, " files", len(deep), POOL.map(value_of, deep)))
-    integers = [high for high, is_float, _ in found if not is_float]
-    floats = [high for high, is_float, _ in found if is_float]
-    high = max(floats, default=0.0)
-    if MAX_UNIT < high <= UNKNOWN_RANGE and any(one[2] for one in found):
+    integers, floats = (
+        max([high for one, high, _ in found if one == kind], default=0.0)
+        for kind in (DEEP, FLOATS)
+    )
+    problem = ""
+    try:
+        white = find_white(integers, floats, max_pixel)
+        is_low = white.floats == 255 and floats <= UNKNOWN_RANGE
+        if is_low and any(has_fractions for *_, has_fractions in found):
+            problem = f"fractions from 0 to {floats:g}"
+    except ValueError as error:
+        problem = str(error)
+    if problem:
+        expected = "" if max_pixel else " or in [0, 1]"
         raise InputError(
-            "Expected images with values in [0, 255] or in [0, 1]. Received: "
-            f"{len(floats):,} with fractions from 0 to {high:g}, such as "
-            f"{shown_name(paths[deep[0]])}. Scale them to [0, 255]."
+            f"Expected images with values in [0, 255]{expected}. Received: "
+            f"{len(deep):,} with {problem}, such as {shown_name(paths[deep[0]])}. "
+            "Scale them to [0, 255]."
         )
-    if any(integers):
-        return next(one for one in MAX_PIXELS if one >= max(integers))
-    return 1 if floats and high <= MAX_UNIT else 255
-
-
-def _notes(headers, max_pixel):
-    """How images were read that could be read in other ways."""
     notes = []
-    num_deep = sum(bool(header and header.is_deep) for header in headers)
-    if num_deep:
-        notes.append(
-            f"{num_deep:,} image{'s' if num_deep > 1 else ''} of 16 bits or floats: "
-            f"{max_pixel} is white (255)"
-        )
+    for kind, value in zip((DEEP, FLOATS), white, strict=True):
+        own = [
+            (i, *one) for i, (of, *one) in zip(deep, found, strict=True) if of == kind
+        ]
+        for i, high, has_fractions in own:
+            try:
+                check_range(high, value, has_fractions)
+            except ValueError as error:
+                unreadable[i] = error
+        if count := len(own):
+            plural = "s" if count > 1 else ""
+            notes.append(f"{count:,} image{plural} of {kind}: {value} is white (255)")
     num_more = sum(bool(header and header.has_more) for header in headers)
     if num_more:
         notes.append(f"{num_more:,} animated or of several pages: the first is read")
-    return tuple(notes)
+    return white, tuple(notes)
 
 
 def _notes_of_pixels(examples: "np.ndarray | FileExamples") -> tuple[str, ...]:

@@ -13,13 +13,16 @@ from PIL import Image, ImageFile, ImageOps
 
 from vicreg_keras.data.sources.orientation import TURNS, orientation, upright_size
 from vicreg_keras.data.sources.pixel_values import (
+    White,
+    check_unsigned,
     checked_max,
     composited,
     decode_png,
     deep_values,
     from_cmyk,
-    is_deep,
+    has_fractions,
     scaled_pixels,
+    value_kind,
 )
 from vicreg_keras.errors import InputError, file_errors
 
@@ -44,13 +47,13 @@ class Header(NamedTuple):
     Attributes:
         height: In pixels, after EXIF orientation.
         width: Likewise.
-        is_deep: Whether its values are of more than 8 bits, or floats.
+        kind: Of its values: `DEEP`, `FLOATS`, or `""` for 8 bits.
         has_more: Whether further frames or pages follow the one that is read.
     """
 
     height: int
     width: int
-    is_deep: bool
+    kind: str
     has_more: bool
 
 
@@ -59,14 +62,14 @@ def read_header(path: str | os.PathLike) -> Header:
     with _open(path) as image:
         width, height = upright_size(image)
         has_more = image.format != "PNG" and getattr(image, "is_animated", False)
-        return Header(height, width, is_deep(image), has_more)
+        return Header(height, width, value_kind(image), has_more)
 
 
 def decode_image(
     file: str | os.PathLike | io.BytesIO,
     name: str | os.PathLike,
     image_size: ImageSize = None,
-    max_pixel: int = 255,
+    white: White | None = None,
 ) -> np.ndarray:
     """Decodes one image file, the first frame or page of it.
 
@@ -76,7 +79,7 @@ def decode_image(
         file: A path, or a file object with the encoded bytes.
         name: What to call it in a message.
         image_size: See `load_dataset`; or height and width.
-        max_pixel: See `scaled_pixels`.
+        white: See `scaled_pixels`.
 
     Returns:
         uint8 RGB, `(height, width, 3)`, in `[0, 255]`.
@@ -85,7 +88,7 @@ def decode_image(
         InputError: If it cannot be read or decoded.
     """
     with file_errors(name, *_IMAGE), _open(file) as image:
-        rgb = _as_rgb(image, max_pixel)
+        rgb = _as_rgb(image, white)
         turn = TURNS.get(orientation(image))
         return np.asarray(
             _fit(rgb if turn is None else rgb.transpose(turn), image_size)
@@ -97,7 +100,7 @@ def decode_images(
     names: Sequence[str | os.PathLike],
     image_shape: Sequence[int],
     image_size: ImageSize,
-    max_pixel: int = 255,
+    white: White | None = None,
     errors: MutableMapping[int, Exception] | None = None,
 ) -> np.ndarray:
     """Decodes files on all cores.
@@ -107,7 +110,7 @@ def decode_images(
         names: What to call each in a message.
         image_shape: `(height, width, 3)` of every decoded image.
         image_size: See `decode_image`.
-        max_pixel: See `scaled_pixels`.
+        white: See `scaled_pixels`.
         errors: Filled with what is wrong with a file, by its position, instead of
             raising it; its pixels are arbitrary.
 
@@ -124,7 +127,7 @@ def decode_images(
     def decode_every(start):  # One task per thread: one per image would cost more.
         for i in range(start, len(files), num_threads):
             try:
-                image = decode_image(files[i], names[i], image_size, max_pixel)
+                image = decode_image(files[i], names[i], image_size, white)
                 check_same_size(image_shape, image.shape, names[i])
                 images[i] = image
             except InputError as error:
@@ -166,20 +169,18 @@ def check_same_size(
         )
 
 
-def deep_range(path: str | os.PathLike) -> tuple[float, bool, bool]:
-    """Reads the values of an image that `is_deep`.
+def deep_range(path: str | os.PathLike) -> tuple[float, bool]:
+    """Reads the values of an image that are not of 8 bits.
 
     Returns:
-        The largest; whether they are floats; and whether these have fractions.
+        The largest, and whether there are fractions.
 
     Raises:
         InputError: If it can't be decoded.
     """
     with file_errors(path, *_IMAGE), _open(path) as image:
         values = deep_values(image)[..., :3]
-        is_float = values.dtype.kind == "f"
-        has_fractions = is_float and bool((values != np.rint(values)).any())
-        return checked_max(values), is_float, has_fractions
+        return checked_max(values), has_fractions(values)
 
 
 def as_rgb(images: np.ndarray) -> np.ndarray:
@@ -217,18 +218,19 @@ def _open(file: str | os.PathLike | io.BytesIO) -> ImageFile.ImageFile:
     return image
 
 
-def _as_rgb(image: ImageFile.ImageFile, max_pixel: int) -> Image.Image:
+def _as_rgb(image: ImageFile.ImageFile, white: White | None) -> Image.Image:
     """An image of mode RGB, not turned yet."""
-    if is_deep(image):
+    if value_kind(image):
         values = deep_values(image)
-        pixels = scaled_pixels(values[..., :3], max_pixel)
+        pixels = scaled_pixels(values[..., :3], white)
         if values.shape[-1] == 4:
-            alpha = scaled_pixels(values[..., 3:], 65535)
+            alpha = scaled_pixels(values[..., 3:], White(65535))
             pixels = composited(np.concatenate([pixels, alpha], axis=-1))
         return Image.fromarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
     is_transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
     if not is_transparent and "transparency" not in image.info:
         image.load()
+        check_unsigned(image)
         if image.mode == "CMYK":
             inks = np.asarray(image)
             # Pillow takes all JPEG files for Adobe's, whose inks are inverted.

@@ -1,5 +1,7 @@
 """Values of image files that are not 8 bits of red, green and blue."""
 
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 from PIL import ImageFile, TiffImagePlugin
@@ -11,35 +13,79 @@ MAX_UNIT = 1.0001
 # Floats up to this value are neither in [0, 1] nor in [0, 255].
 UNKNOWN_RANGE = 16
 _DARK = 64
-# The tag of a TIFF that says whether 0 is white.
-_PHOTOMETRIC = 262
+# Tags of a TIFF: whether 0 is white, and whether values may be negative.
+_PHOTOMETRIC, _SAMPLE_FORMAT, _SIGNED = 262, 339, 2
+# What files hold that is not 8 bits.
+DEEP, FLOATS = "16 bits", "floats"
 
 
-def scaled_pixels(values: np.ndarray, max_pixel: int) -> np.ndarray:
+class White(NamedTuple):
+    """The value that becomes 255, alike in all files of a set.
+
+    Attributes:
+        integers: Of images of more than 8 bits.
+        floats: Of images of floats, 1 or 255.
+    """
+
+    integers: int = 255
+    floats: int = 255
+
+
+def find_white(integers: float, floats: float, max_pixel: int | None = None) -> White:
+    """Returns what is white in a set of images.
+
+    Args:
+        integers: The largest value of those of more than 8 bits, 0 without any.
+        floats: That of those of floats, likewise.
+        max_pixel: See `Source`, of the encoder that they are for.
+
+    Raises:
+        ValueError: If an encoder of 8 bits is given images of 10, 12 or 14 bits, or
+            dark ones of 16: they can't be told apart.
+    """
+    white = max_pixel or next(one for one in MAX_PIXELS if one >= integers)
+    if white <= 255 < integers:
+        if integers <= MAX_PIXELS[-2]:
+            raise ValueError(f"values up to {integers:g}")
+        white = MAX_PIXELS[-1]
+    unit = 1 if 0 < floats <= MAX_UNIT else 255
+    return White(max(white, 255), max_pixel if max_pixel in (1, 255) else unit)
+
+
+def scaled_pixels(values: np.ndarray, white: White | None) -> np.ndarray:
     """Scales values of more than 8 bits, or floats, to pixels.
 
     Args:
         values: Unsigned integers up to 65535, or floats.
-        max_pixel: The value that becomes 255. That of integers is above 255; up to
-            255 the file decides: 255 where it has none above, else 65535. That of
-            floats is 1 or, where the file has larger ones and it is not 1, 255.
+        white: What becomes 255; `None` for that of one file alone, where 8 bits are
+            expected.
 
     Returns:
         uint8 of the same shape.
 
     Raises:
-        ValueError: If values are negative, not finite, or above what is white.
+        ValueError: If values are negative, not finite, above what is white, or
+            fractions in [0, 1] where 255 is white.
     """
     max_value = checked_max(values)
-    if values.dtype.kind == "f":
-        white = 1 if max_value <= MAX_UNIT or max_pixel == 1 else 255
-    elif max_pixel > 255:
-        white = max_pixel
-    else:
-        white = 255 if max_value <= 255 else 65535
-    if max_value > white * MAX_UNIT:
+    is_float = values.dtype.kind == "f"
+    white = white or find_white(0 if is_float else max_value, 0, 255)
+    high = white.floats if is_float else white.integers
+    check_range(max_value, high, has_fractions(values))
+    return np.rint(np.minimum(values, high) * 255.0 / high).astype(np.uint8)
+
+
+def check_range(max_value: float, white: int, has_fractions: bool) -> None:
+    """Raises `ValueError` of values above white, or fractions far below it."""
+    if max_value > white * MAX_UNIT or (
+        has_fractions and max_value <= MAX_UNIT < white
+    ):
         raise ValueError(f"values up to {max_value:g}, {white} is white")
-    return np.rint(np.minimum(values, white) * 255.0 / white).astype(np.uint8)
+
+
+def has_fractions(values: np.ndarray) -> bool:
+    """Returns whether values are floats that are not all whole numbers."""
+    return values.dtype.kind == "f" and bool((values != np.rint(values)).any())
 
 
 def composited(pixels: np.ndarray) -> np.ndarray:
@@ -55,16 +101,24 @@ def from_cmyk(pixels: np.ndarray) -> np.ndarray:
     return (light[..., :3] * light[..., 3:] // 255).astype(np.uint8)
 
 
-def is_deep(image: ImageFile.ImageFile) -> bool:
-    """Returns whether values are of more than 8 bits, or floats."""
+def value_kind(image: ImageFile.ImageFile) -> str:
+    """Returns `DEEP` or `FLOATS` of an image that is not of 8 bits, else `""`."""
     if image.mode[0] in "IF":
-        return True
+        return FLOATS if image.mode[0] == "F" else DEEP
     if image.format not in ("PNG", "TIFF"):
-        return False
+        return ""
     # In a tile's arguments, Pillow says how it would unpack values.
     tile = image.tile[0][3]
     rawmode = tile if isinstance(tile, str) else tile and tile[0]
-    return isinstance(rawmode, str) and ";16" in rawmode
+    return DEEP if isinstance(rawmode, str) and ";16" in rawmode else ""
+
+
+def check_unsigned(image: ImageFile.ImageFile) -> None:
+    """Raises `ValueError` of a TIFF of 8 bits with negative values, which wrap."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        is_signed = _SIGNED in image.tag_v2.get(_SAMPLE_FORMAT, ())
+        if is_signed and np.asarray(image).max(initial=0) > np.iinfo(np.int8).max:
+            raise ValueError("values below 0: scale them to [0, 255]")
 
 
 def deep_values(image: ImageFile.ImageFile) -> np.ndarray:
