@@ -112,11 +112,8 @@ def read_images(
         named = _named(unreadable, paths, root)
         left_out = (f"{len(unreadable):,} unreadable: {named}",)
     notes += _notes_of_pixels(examples)
-    max_pixel = known.max_pixel
-    if max_pixel is None:
-        has_floats = any(headers[i].kind == FLOATS for i in kept)
-        max_pixel = white.floats if has_floats else 255
-        max_pixel = white.integers if white.integers > 255 else max_pixel
+    own = white.integers if white.integers > 255 else white.floats
+    max_pixel = own if known.max_pixel is None else known.max_pixel
     return Images(examples, kept, max_pixel, left_out, notes)
 
 
@@ -279,19 +276,10 @@ def _read_white(
     unreadable: dict[int, Exception],
     max_pixel: int | None,
 ) -> tuple[White, tuple[str, ...]]:
-    """Reads the values of files that are not of 8 bits.
-
-    Args:
-        paths: The files.
-        headers: Their headers.
-        unreadable: See `read_headers`.
-        max_pixel: See `find_white`.
-
-    Returns:
-        What is white in all of them, and notes of how they are read.
+    """Finds what is white in files that are not of 8 bits; returns it and notes.
 
     Raises:
-        InputError: If the values do not tell.
+        InputError: If their values do not tell.
     """
     deep = [i for i, header in enumerate(headers) if header and header.kind]
 
@@ -317,7 +305,7 @@ def _read_white(
     except ValueError as error:
         problem = str(error)
     if problem:
-        expected = "" if max_pixel else " or in [0, 1]"
+        expected = ", as the encoder's" if max_pixel else " or in [0, 1]"
         raise InputError(
             f"Expected images with values in [0, 255]{expected}. Received: "
             f"{len(deep):,} with {problem}, such as {shown_name(paths[deep[0]])}. "
@@ -333,9 +321,9 @@ def _read_white(
                 check_range(high, value, has_fractions)
             except ValueError as error:
                 unreadable[i] = error
-        if count := len(own):
-            plural = "s" if count > 1 else ""
-            notes.append(f"{count:,} image{plural} of {kind}: {value} is white (255)")
+        if own:
+            some = f"{len(own):,} image{'s' if len(own) > 1 else ''} of {kind}"
+            notes.append(f"{some}: {value} is white (255)")
     num_more = sum(bool(header and header.has_more) for header in headers)
     if num_more:
         notes.append(f"{num_more:,} animated or of several pages: the first is read")

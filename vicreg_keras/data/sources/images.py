@@ -14,7 +14,6 @@ from PIL import Image, ImageFile, ImageOps
 from vicreg_keras.data.sources.orientation import TURNS, orientation, upright_size
 from vicreg_keras.data.sources.pixel_values import (
     White,
-    check_unsigned,
     checked_max,
     composited,
     decode_png,
@@ -230,7 +229,6 @@ def _as_rgb(image: ImageFile.ImageFile, white: White | None) -> Image.Image:
     is_transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
     if not is_transparent and "transparency" not in image.info:
         image.load()
-        check_unsigned(image)
         if image.mode == "CMYK":
             inks = np.asarray(image)
             # Pillow takes all JPEG files for Adobe's, whose inks are inverted.

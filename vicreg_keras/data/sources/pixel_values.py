@@ -102,29 +102,31 @@ def from_cmyk(pixels: np.ndarray) -> np.ndarray:
 
 
 def value_kind(image: ImageFile.ImageFile) -> str:
-    """Returns `DEEP` or `FLOATS` of an image that is not of 8 bits, else `""`."""
+    """Returns `DEEP`, `FLOATS`, or `""` of an image of 8 bits."""
     if image.mode[0] in "IF":
         return FLOATS if image.mode[0] == "F" else DEEP
     if image.format not in ("PNG", "TIFF"):
         return ""
+    if _is_signed(image):
+        return DEEP
     # In a tile's arguments, Pillow says how it would unpack values.
     tile = image.tile[0][3]
     rawmode = tile if isinstance(tile, str) else tile and tile[0]
     return DEEP if isinstance(rawmode, str) and ";16" in rawmode else ""
 
 
-def check_unsigned(image: ImageFile.ImageFile) -> None:
-    """Raises `ValueError` of a TIFF of 8 bits with negative values, which wrap."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        is_signed = _SIGNED in image.tag_v2.get(_SAMPLE_FORMAT, ())
-        if is_signed and np.asarray(image).max(initial=0) > np.iinfo(np.int8).max:
-            raise ValueError("values below 0: scale them to [0, 255]")
+def _is_signed(image):
+    """Whether 8 bits of a TIFF may be negative, which Pillow does not tell."""
+    is_tiff = image.mode == "L" and isinstance(image, TiffImagePlugin.TiffImageFile)
+    return is_tiff and _SIGNED in image.tag_v2.get(_SAMPLE_FORMAT, ())
 
 
 def deep_values(image: ImageFile.ImageFile) -> np.ndarray:
     """Returns a file's values: `(h, w, 1)`, or with alpha `(h, w, 4)` of a PNG."""
     if image.format == "PNG":
         return decode_png(image, tf.uint16)
+    if _is_signed(image):
+        return np.asarray(image).view(np.int8)[..., np.newaxis].astype(np.int16)
     if image.mode[0] not in "IF":
         raise ValueError("16-bit color in a TIFF: save it as PNG, or in 8 bits")
     values = np.asarray(image)[..., np.newaxis]
