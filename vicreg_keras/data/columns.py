@@ -28,12 +28,15 @@ class Column:
         rewrites: Pairs of a regular expression (RE2) and a replacement, applied to each
             cell in turn, that turn its numbers into plain ones and its times into those
             of ISO 8601.
+        file_widths: Of a file without a header, the numbers of columns of files in
+            which this one has the place that it is named by.
     """
 
     name: str
     categories: tuple[str, ...] | None = None
     format: str = ""
     rewrites: tuple[tuple[str, str], ...] = ()
+    file_widths: tuple[int, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -53,6 +56,7 @@ class Column:
             categories=None if categories is None else tuple(categories),
             format=config["format"],
             rewrites=tuple((pattern, text) for pattern, text in rewrites),
+            file_widths=tuple(config.get("file_widths", ())),
         )
 
 

@@ -22,6 +22,10 @@ def read_csv(path, text, **options):
     return load_table(DataOptions(dataset=f"csv:{path}", **options))
 
 
+def names_of(source):
+    return [column.name for column in source.columns]
+
+
 def csv_of(**columns):
     """Csv text with these columns, of which lists go round until there are enough."""
     lines = [",".join(columns)]

@@ -1,10 +1,15 @@
 """Labels of a table: rows without one, and what they may be."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from tests.data.sources.conftest import NUMBERS, csv_of, read_csv
 from vicreg_keras.data.dataset import load_dataset
+from vicreg_keras.data.sources.tables import load_table
+from vicreg_keras.errors import InputError
+from vicreg_keras.settings import DataOptions
 
 
 def test_rows_without_a_label_are_trained_on(tmp_path):
@@ -33,6 +38,11 @@ def test_rows_without_a_label_are_trained_on(tmp_path):
         (["none", "mild"], ("mild", "none"), "'none' is a class"),
         (["+", "-"], ("+", "-"), "'-' is a class"),
         (["Cat", "cat", "dog"], ("Cat", "cat", "dog"), "differ in capitals"),
+        (["+1", "-1"], ("-1", "1"), ""),
+        (["007", "010"], ("007", "010"), "as they are written, '007'"),
+        (["01", "1"], ("01", "1"), "as they are written"),
+        (["1E2", "100", "2E1"], ("100", "1E2", "2E1"), "as they are written, '1E2'"),
+        ([str(2**60), str(2**60 + 1)], (str(2**60), str(2**60 + 1)), ""),
     ],
     ids=str,
 )
@@ -41,6 +51,22 @@ def test_classes(tmp_path, cells, classes, note):
     source = read_csv(tmp_path / "a.csv", text, label_column="y")
     assert source.class_names == classes
     assert note in " ".join(source.notes) and bool(note) == bool(source.notes)
+
+
+def test_labels_of_other_types(tmp_path):
+    path, a = tmp_path / "a.parquet", [n / 7 for n in NUMBERS]
+    options = DataOptions(dataset=f"parquet:{path}", label_column="y")
+    for cells, classes in (
+        ([2**60, 2**60 + 1], (str(2**60), str(2**60 + 1))),
+        ([10.0, 9.0], ("9", "10")),
+        ([10.0, float("nan"), 9.0, 9.0], ("9", "10")),
+    ):
+        cells *= 40 // len(cells)
+        pa.parquet.write_table(pa.table({"a": a, "y": cells}), path)
+        assert load_table(options).class_names == classes
+    pa.parquet.write_table(pa.table({"a": a, "y": [[1], [2]] * 20}), path)
+    with pytest.raises(InputError, match="a class in every row.*another label_column"):
+        load_table(options)
 
 
 def test_labels_that_are_a_quantity_are_said(tmp_path):

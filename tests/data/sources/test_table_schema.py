@@ -1,13 +1,19 @@
-"""Columns by name, what is left out, headers, delimiters and labels of a table."""
+"""Columns by name, and what is left out of a table."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from tests.data.sources.conftest import LETTERS, NUM_ROWS, NUMBERS, csv_of, read_csv
+from tests.data.sources.conftest import (
+    LETTERS,
+    NUM_ROWS,
+    NUMBERS,
+    csv_of,
+    names_of,
+    read_csv,
+)
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.data.sources.base import Known
 from vicreg_keras.data.sources.bundled import load_bundled_table
 from vicreg_keras.data.sources.npz import load_npz
@@ -16,10 +22,6 @@ from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
 
 PRICES = ['"$1,200.50"', "$5", "-", "$7"]
-
-
-def names_of(source):
-    return [column.name for column in source.columns]
 
 
 @pytest.fixture
@@ -133,6 +135,33 @@ def test_row_numbers_identifiers_and_empty_columns_are_left_out(tmp_path):
     assert names_of(source) == ["x"] and "__index_level_0__" in source.left_out[0]
 
 
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["male", "female"], "read"),
+        ([n / 7 for n in NUMBERS], "read"),
+        ([n % 20 for n in NUMBERS], "read"),
+        ([f"2020-01-{1 + n % 28:02}" for n in NUMBERS], "read"),
+        (LETTERS, "text that never repeats"),
+        ([3 * n for n in reversed(NUMBERS)], "row numbers"),
+    ],
+    ids=str,
+)
+def test_a_first_column_without_a_name_may_be_data(tmp_path, cells, expected):
+    text = csv_of(**{"": cells, "x": [n / 7 for n in NUMBERS]})
+    source = read_csv(tmp_path / "a.csv", text)
+    assert names_of(source) == ["Unnamed: 0"] * (expected == "read") + ["x"]
+    assert expected in f"{source.left_out or 'read'}"
+    assert bool(source.notes) == (expected == "read")
+
+
+def test_a_column_of_nan_alone_is_left_out(tmp_path):
+    table = {"x": np.arange(40) / 7, "nothing": np.full(40, np.nan)}
+    pa.parquet.write_table(pa.table(table), tmp_path / "a.parquet")
+    source = load_table(DataOptions(dataset=f"parquet:{tmp_path / 'a.parquet'}"))
+    assert source.left_out == ("column 'nothing' (nothing)",)
+
+
 def test_many_columns_of_distinct_whole_numbers_are_measurements(tmp_path):
     random = np.random.default_rng(0)
     counts = {f"gene {i}": random.permutation(1000)[:NUM_ROWS] for i in range(8)}
@@ -164,135 +193,6 @@ def test_all_problems_of_a_table_are_in_one_line(tmp_path):
         "drop_columns='a,b,\"c, d\"'",
     ):
         assert part in str(error.value)
-
-
-# Headers, delimiters and encodings.
-
-IRIS = "5.1,3.5,1.4,0.2,Iris-setosa\n4.9,3.0,1.4,0.2,Iris-setosa\n6,2,4,1,Iris-x\n"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        IRIS,
-        "5,red\n6,blue\n",
-        "148,50\n85,31\n",
-        "male,22\nfemale,38\nmale,26\n",
-        "red,2020-01-31\nblue,2020-02-01\n",
-        "cat,small\ncat,large\ndog,small\n",
-    ],
-)
-def test_a_first_line_of_data_is_refused_or_read_without_header(tmp_path, text):
-    with pytest.raises(InputError, match=r"looks like data|each column once") as error:
-        read_csv(tmp_path / "a.csv", text * 9)
-    assert "header=none" in str(error.value)
-    source = read_csv(tmp_path / "a.csv", text * 9, header="none")
-    assert len(source.train) == 9 * len(text.splitlines())
-    assert names_of(source)[0] == "column_0"
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["0", "1", "2"],
-        ["label", *map(str, range(64))],
-        ["country", "1990", "1995", "2000"],
-        ["y", *(f"{400 + i / 2}" for i in range(20))],
-        ["name", "2020"],
-        ["", "0"],
-        ["city", "2020-01-01", "2020-02-01", "2020-03-01"],
-    ],
-    ids=str,
-)
-def test_names_may_be_numbers_in_order(tmp_path, names):
-    cells = [[n / 7 + i for n in NUMBERS] for i in range(len(names))]
-    source = read_csv(
-        tmp_path / "a.csv", csv_of(**dict(zip(names, cells, strict=True)))
-    )
-    assert names_of(source) == [name for name in names if name]
-
-
-def test_without_a_header_columns_are_numbered(tmp_path):
-    options = {"header": "none", "label_column": "column_4"}
-    source = read_csv(tmp_path / "iris.data", IRIS * 9, **options)
-    assert names_of(source) == [f"column_{i}" for i in range(4)]
-    assert source.class_names == ("Iris-setosa", "Iris-x")
-    dataset = load_dataset(f"csv:{tmp_path}/iris.data", **options)
-    lines = "".join(line.rsplit(",", 1)[0] + "\n" for line in IRIS.splitlines())
-    (tmp_path / "more.csv").write_text(lines)
-    more = dataset.load_user_examples(str(tmp_path / "more.csv"))
-    np.testing.assert_array_equal(more.read(), source.train.read([0, 1, 2]))
-    pa.parquet.write_table(pa.table({"a": [1.5, 2.5]}), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match="no header for dataset=parquet"):
-        load_dataset(f"parquet:{tmp_path}/a.parquet", header="none")
-
-
-@pytest.mark.parametrize("delimiter", [";", "\t", "|", ","])
-def test_delimiters(tmp_path, delimiter):
-    cells = ['"a"', '"b; c, d"', "e f", "1", "x", "2.5", "2", '"y;|,"', "3.5"]
-    lines = [delimiter.join(cells[i : i + 3]) for i in (0, 3, 6)]
-    source = read_csv(tmp_path / "a.csv", "\ufeff" + "\r\n".join(lines))
-    assert names_of(source) == ["a", "b; c, d", "e f"]
-    assert source.columns[1].categories == ("x", "y;|,")
-    assert (delimiter == ",") == (not source.notes)
-
-
-def test_commas_in_cells_are_no_delimiters(tmp_path):
-    text = "Size, cm;class\n" + "1,5;a\n2,5;b\n" * 9
-    source = read_csv(tmp_path / "a.csv", text, label_column="class")
-    assert names_of(source) == ["Size, cm"] and source.train.read()[1] == 2.5
-
-
-def test_many_categories_are_said(tmp_path):
-    text = "result\n" + "".join(f"{i % 7}-{i % 5}\n" for i in range(70))
-    (note,) = read_csv(tmp_path / "a.csv", text).notes
-    assert note == "column 'result': many categories, 35 such as '0-0'"
-
-
-def test_excels_own_line_tells_the_delimiter(tmp_path):
-    source = read_csv(tmp_path / "a.csv", "sep=;\r\na;b\r\n1;x, y\r\n2;z, y\r\n")
-    assert names_of(source) == ["a", "b"]
-
-
-def test_blanks_between_cells_are_refused(tmp_path):
-    with pytest.raises(InputError, match="separated by blanks"):
-        read_csv(tmp_path / "a.csv", "a b c\n1 2 3\n4  5 6\n")
-
-
-def test_commas_of_a_file_with_semicolons_are_decimal(tmp_path):
-    source = read_csv(tmp_path / "a.csv", "a;b\n1,250;x\n2,500;y\n")
-    np.testing.assert_array_equal(source.train.read()[:, 0], [1.25, 2.5])
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("a,b\n1,2\n".encode("utf-16"), "text in UTF-16"),
-        ("a,b\n1,2\n".encode("utf-16-be"), "null characters, as text in UTF-16"),
-        (b"PK\x03\x04" + b"x" * 99, "as Excel's workbooks are"),
-        (b"PAR1" + b"x" * 99, "it is a Parquet file"),
-        ("a,b\n1,2\nü,3\n".encode("cp1252"), "0xfc in line 3 is not UTF-8"),
-    ],
-)
-def test_encodings_are_named(tmp_path, content, message):
-    with pytest.raises(InputError, match=message):
-        read_csv(tmp_path / "a.csv", content)
-
-
-@pytest.mark.parametrize(
-    "name", ["Income, USD", 'say "x"', " e ", "größe", "two\nlines", "c=d", "#h", "--i"]
-)
-def test_names_of_any_characters(tmp_path, name):
-    quoted = '"' + name.replace('"', '""') + '"'
-    text = (
-        f"a,{quoted},b,{quoted}2\n".replace('"2', '2"') + "1,u,3.5,x\n2,v,2.5,y\n" * 9
-    )
-    options = {"label_column": name, "categorical_columns": (f"{name}2", "a")}
-    source = read_csv(tmp_path / "a.csv", text, **options)
-    assert source.class_names == ("u", "v")
-    assert source.columns[0].categories == ("1", "2")
-    options = {"label_column": f"{name}2", "drop_columns": (name,)}
-    assert names_of(read_csv(tmp_path / "a.csv", text, **options)) == ["a", "b"]
 
 
 # Matrices of numbers.

@@ -2,20 +2,23 @@
 
 import codecs
 import collections
-import csv
-import io
-import itertools
+import difflib
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.dataset
 from tqdm.utils import CallbackIOWrapper
 
-from vicreg_keras.data.cells import MISSING_CELL, NUMBER, TIME, matches, strip_text
+from vicreg_keras.data.cells import MISSING_CELL, strip_text
 from vicreg_keras.data.sources.base import progress_bar, quoted
+from vicreg_keras.data.sources.table_header import (
+    DELIMITERS,
+    check_header,
+    find_delimiter,
+)
 from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.settings.data import column_name
 
@@ -23,14 +26,17 @@ _BLOCK_BYTES = 4 * 2**20
 # Of a Parquet file, read at once.
 _COLUMNS_AT_ONCE = 64
 _HEAD_BYTES = 2**18
-_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
-# Of a file that is no text in UTF-8: its first bytes.
+# Of a file that is no table: its first bytes.
 _SIGNATURES = {
     codecs.BOM_UTF16_LE: "text in UTF-16",
     codecs.BOM_UTF16_BE: "text in UTF-16",
     b"PK\x03\x04": "a zip archive, as Excel's workbooks are",
     b"\x1f\x8b": "compressed by gzip",
     b"PAR1": "a Parquet file",
+    b"version https://git-lfs": "a pointer of Git LFS, fetch the file by git lfs pull",
+    **dict.fromkeys((b"<!doctype", b"<!DOCTYPE", b"<html", b"<HTML"), "an HTML page"),
+    **dict.fromkeys((b'{"', b'[{"'), "JSON"),
+    b"%PDF": "a PDF file",
 }
 # What is expected of a file of each kind, and what to do about another.
 _EXPECTED = {
@@ -42,8 +48,6 @@ _EXPECTED = {
     "parquet": ("a readable parquet file", "Write the file again"),
 }
 KINDS = tuple(_EXPECTED)
-# Fewer names that are numbers in ascending order may be there by chance.
-_MIN_ASCENDING = 8
 
 
 class TableFile:
@@ -57,6 +61,7 @@ class TableFile:
 
     Attributes:
         path: The file.
+        header: Whether the names are its own.
         names: The names of the columns, in the file's order.
         num_rows: Number of examples.
         notes: How it was read, where that is not as ever.
@@ -67,7 +72,7 @@ class TableFile:
     """
 
     def __init__(self, path: pathlib.Path, kind: str, header: str = "first"):
-        self.path = path
+        self.path, self.header = path, header
         self.notes: tuple[str, ...] = ()
         self.has_decimal_commas = False
         self._expected = _EXPECTED[kind]
@@ -75,6 +80,10 @@ class TableFile:
             if kind == "csv":
                 self._open_csv(header)
             else:
+                with open(path, "rb") as file:
+                    head = file.read(_HEAD_BYTES)
+                if not head.startswith(b"PAR1"):
+                    _check_signature(head)
                 # Read as it is needed.
                 self._file = pa.dataset.dataset(str(path.absolute()))
                 self.num_rows = self._file.count_rows()
@@ -90,7 +99,7 @@ class TableFile:
                 "whose first line is data."
             )
         if kind == "csv" and header == "first":
-            self._check_header()
+            check_header(path, self.names, self._file)
         if not self.num_rows:
             raise InputError(
                 "Expected at least one row below the header. Received: "
@@ -118,6 +127,26 @@ class TableFile:
             for i, cells in zip(some, columns, strict=True):
                 yield self.names[i], strip_text(cells, missing)
 
+    def check_names(self, wanted: Iterable[str], which: str) -> None:
+        """Checks that there are columns with these names.
+
+        Args:
+            wanted: The names.
+            which: What they are, for the message.
+
+        Raises:
+            InputError: If one is missing.
+        """
+        present = set(self.names)
+        if missing := [name for name in wanted if name not in present]:
+            near = difflib.get_close_matches(missing[0], self.names, n=5)
+            hint = "near names are" if near else "others are"
+            raise InputError(
+                f"Expected the columns {which}. Received: {self.path} without "
+                f"{quoted(missing)}; {hint} {quoted(near or self.names)}. Correct the "
+                "names."
+            )
+
     def _open_csv(self, header):
         with open(self.path, "rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -125,7 +154,7 @@ class TableFile:
         told = re.match(rb"(?:\xef\xbb\xbf)?sep=(.)\r?\n", head)
         delimiter = told[1].decode() if told else _sniff(head)
         if delimiter != ",":
-            name = _DELIMITERS.get(delimiter, repr(delimiter))
+            name = DELIMITERS.get(delimiter, repr(delimiter))
             self.notes = (f"cells are separated by {name}",)
             self.has_decimal_commas = delimiter == ";"
         try:
@@ -146,76 +175,23 @@ class TableFile:
             return False
         return strip_text(self._file.column(i)).null_count == self.num_rows
 
-    def _is_time(self, i, name):
-        """Whether a name is a time, as cells below it are."""
-        if not matches(pa.array([name]), TIME)[0].as_py():
-            return False
-        return pa.compute.any(matches(self._file.column(i), TIME)).as_py()
 
-    def _check_header(self):
-        """Checks that the first line is no data, as far as that can be told."""
-        names = pa.array(self.names)
-        numbers = names.filter(matches(names, NUMBER)).cast(pa.float64()).to_pylist()
-        times = [name for i, name in enumerate(self.names) if self._is_time(i, name)]
-        repeated = sum(
-            pa.compute.any(
-                pa.compute.equal(strip_text(self._file.column(i)), name)
-            ).as_py()
-            or False
-            for i, name in enumerate(self.names[:50])
-        )
-        is_data = not _are_names(numbers) or times
-        if is_data or 2 * repeated > min(len(names), 50):
-            raise InputError(
-                "Expected a header that names the columns. Received: "
-                f"{self.path} whose first line looks like data: {quoted(self.names)}. "
-                "Add a header, or use header=none, which names the columns column_0, "
-                "column_1, and so on."
-            )
-
-
-def _are_names(numbers: Sequence[float]) -> bool:
-    """Whether these may be names: years, counted from 0 or 1, or many in order."""
-    if not numbers or _is_ascending(numbers, _MIN_ASCENDING):
-        return True
-    steps = {after - before for before, after in itertools.pairwise(numbers)}
-    is_counted = len(numbers) > 1 and numbers[0] in (0, 1) and steps == {1}
-    are_years = all(1900 <= n <= 2100 and n == int(n) for n in numbers)
-    return is_counted or numbers == [0] or (are_years and min(steps, default=1) > 0)
-
-
-def _is_ascending(values: Sequence, minimum: int) -> bool:
-    """Whether so many values or more are in ascending or in descending order."""
-    pairs = list(itertools.pairwise(values))
-    ordered = all(a < b for a, b in pairs) or all(a > b for a, b in pairs)
-    return ordered and len(values) >= minimum
+def _check_signature(head: bytes) -> None:
+    """Raises a ValueError that tells what a file is that is none of a table."""
+    for signature, name in _SIGNATURES.items():
+        if head.lstrip().startswith(signature):
+            raise ValueError(f"it is {name}")
 
 
 def _sniff(head: bytes) -> str:
-    """Returns the delimiter that gives the first lines the same number of cells."""
-    for signature, name in _SIGNATURES.items():
-        if head.startswith(signature):
-            raise ValueError(f"it is {name}")
+    """Returns the delimiter of text in UTF-8, of which this is the beginning."""
+    _check_signature(head)
     if b"\0" in head:
         raise ValueError("null characters, as text in UTF-16 has them")
     text = head.decode("utf-8-sig", errors="replace")
     if len(head) == _HEAD_BYTES:
         text = text[: text.rfind("\n") + 1] or text
-    widths = {}
-    for delimiter in _DELIMITERS:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        try:
-            lengths = [len(row) for row in itertools.islice(rows, 20) if row]
-        except csv.Error:
-            continue
-        if len(set(lengths)) == 1 and lengths[0] > 1:
-            widths[delimiter] = lengths[0]
-    lines = [line.split() for line in text.splitlines()[:20] if line.strip()]
-    blanks = {len(line) for line in lines}
-    if not widths and len(lines) > 1 and len(blanks) == 1 and blanks != {1}:
-        raise ValueError("cells are separated by blanks")
-    # Of two that fit, commas are rather part of cells: they come last.
-    return max(reversed(widths), key=widths.__getitem__) if widths else ","
+    return find_delimiter(text)
 
 
 def _check_encoding(path: pathlib.Path) -> None:

@@ -1,9 +1,9 @@
 """Tables in CSV and Parquet files, and user-provided examples."""
 
-import difflib
+import dataclasses
 import pathlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.settings import DataOptions
 
-# Row numbers, as pandas writes them.
+# Where pandas writes an index.
 _INDEX = re.compile(r"Unnamed: 0(\.\d+)*|__index_level_\d+__")
 # More columns whose whole numbers never repeat, and a larger part of all, are
 # measurements rather than identifiers.
@@ -109,7 +109,7 @@ def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Source:
     as those of the training data; a category that it does not have is missing.
 
     Args:
-        pattern: The file, of a kind that its suffix tells.
+        pattern: The file; one that is named neither .parquet nor .npz is a CSV file.
         columns: The training data's columns.
 
     Returns:
@@ -121,11 +121,11 @@ def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Source:
             of numbers are something else.
     """
     path = pathlib.Path(pattern).expanduser()
-    kind = path.suffix.removeprefix(".").lower().replace("tsv", "csv")
-    if kind not in (*KINDS, "npz") or not path.is_file():
+    kind = path.suffix.removeprefix(".").lower()
+    if not path.is_file():
         raise InputError(
-            "Expected a file that ends in .csv, .parquet or .npz, with the columns of "
-            f"the training data. Received: {pattern}. Correct the path."
+            "Expected a file, .csv, .parquet or .npz, with the columns of the training "
+            f"data. Received: {pattern}, which is none. Correct the path."
         )
     if kind == "npz":
         options, known = DataOptions(dataset=f"npz:{path}"), Known(tuple(columns))
@@ -136,13 +136,13 @@ def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Source:
                 "images instead. Save a matrix under the key 'examples'."
             )
         return source
-    header = "first"
-    if kind == "csv" and all(re.fullmatch(r"column_\d+", c.name) for c in columns):
+    kind, header = kind if kind in KINDS else "csv", "first"
+    if kind == "csv" and columns[0].file_widths:
         # Of a run without a header; such a file may have got one since.
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             header = "first" if columns[0].name in file.readline() else "none"
     table = TableFile(path, kind, header)
-    known, examples, left_out, notes = _read_known(table, columns, None)
+    known, examples, left_out, notes = _read_known(table, tuple(columns), None)
     split = Split(examples, None, _row_names(examples))
     notes = (*table.notes, *notes, *_empty_rows(examples))
     return Source(split, columns=known, left_out=left_out, notes=notes)
@@ -153,13 +153,10 @@ def _infer(file, options, label):
     names = _example_columns(file, options, label)
     kinds = dict.fromkeys(options.categorical_columns, "categories")
     kinds |= dict.fromkeys(options.numeric_columns, "numbers")
-    index = [name for name in names if _INDEX.fullmatch(name) and name not in kinds]
-    read = [name for name in names if name not in index]
-    columns, identifiers = [], []
-    omitted = {"row numbers, as pandas writes them": index} if index else {}
+    columns, identifiers, omitted = [], [], {}
     problems, notes, undecided = {}, {}, {}
-    examples = np.empty((file.num_rows, len(read)), np.float32)
-    bar = progress_bar(f"Reading {file.path}", " columns", len(read), file.read(read))
+    examples = np.empty((file.num_rows, len(names)), np.float32)
+    bar = progress_bar(f"Reading {file.path}", " columns", len(names), file.read(names))
     for name, cells in bar:
         one = infer_column(
             name,
@@ -170,9 +167,11 @@ def _infer(file, options, label):
         )
         if one.problem:
             problems[name] = one.problem
-        elif one.omitted:
-            omitted.setdefault(one.omitted, []).append(name)
+        elif reason := _why_omitted(one, kinds):
+            omitted.setdefault(reason, []).append(name)
         else:
+            if _INDEX.fullmatch(name) and not one.note[0]:
+                one = dataclasses.replace(one, note=("not row numbers, so kept", ""))
             if one.is_identifier:
                 identifiers.append(len(columns))
             if one.undecided:
@@ -184,13 +183,18 @@ def _infer(file, options, label):
     _decide_points(file, columns, examples, undecided, (problems, notes))
     if problems:
         raise _problem_error(file, problems)
-    chosen = _choose_identifiers(examples, identifiers, len(read))
+    chosen = _choose_identifiers(examples, identifiers, len(names))
     if kept := [columns[i].name for i in identifiers if i not in chosen]:
         notes["whole numbers that never repeat, kept as numbers"] = (kept, "")
     if chosen:
         omitted["whole numbers that never repeat"] = [columns[i].name for i in chosen]
         examples = np.delete(examples, chosen, axis=1)
         columns = [one for i, one in enumerate(columns) if i not in chosen]
+    if file.header == "none":
+        # Of files alike, one may lack the labels behind the other columns.
+        spare = options.drop_columns if label is None else (label,)
+        widths = (len(file.names), len(file.names) - (file.names[-1] in spare))
+        columns = [dataclasses.replace(one, file_widths=widths) for one in columns]
     if not columns:
         raise InputError(
             f"Expected a column to learn from. Received: {file.path} with columns "
@@ -234,6 +238,19 @@ def _decide_points(file, columns, examples, undecided, said):
             )
 
 
+def _why_omitted(one, kinds):
+    """Why a column is left out, or an empty text."""
+    name, values = one.column.name, one.values
+    if one.omitted or np.isnan(values).all():
+        return one.omitted or "nothing"
+    is_number = one.column == Column(name)
+    if name in kinds or not is_number or not _INDEX.fullmatch(name):
+        return ""
+    is_unique = one.is_identifier or len(np.unique(values)) == len(values)
+    is_whole = np.array_equal(values, np.floor(values))
+    return "row numbers, as pandas writes them" if is_unique and is_whole else ""
+
+
 def _choose_identifiers(examples, identifiers, num_columns):
     """Which of the columns whose whole numbers never repeat are left out."""
     limit = max(_MAX_IDENTIFIERS, _MAX_IDENTIFIER_FRACTION * num_columns)
@@ -245,10 +262,17 @@ def _choose_identifiers(examples, identifiers, num_columns):
 
 def _read_known(file, known, label):
     """Columns, examples, what is left out and notes of a table of known columns."""
-    columns = {column.name: column for column in known}
-    _check_columns_exist(file.path, file.names, columns, "of the training data")
+    columns, widths = {column.name: column for column in known}, known[0].file_widths
+    if file.header == "none" and widths and len(file.names) not in widths:
+        raise InputError(
+            f"Expected {' or '.join(map(str, sorted({*widths})))} columns without a "
+            f"header, as in the training data. Received: {file.path} with "
+            f"{len(file.names)}. Give it the same columns, or a header with "
+            f"{quoted(columns)}."
+        )
+    file.check_names(columns, "of the training data")
     if label is not None:
-        _check_columns_exist(file.path, file.names, [label], "that label_column names")
+        file.check_names([label], "that label_column names")
     if label in columns:
         raise InputError(
             "Expected a label_column that the encoder was not trained on. Received: "
@@ -299,12 +323,7 @@ def _example_columns(file: TableFile, options: DataOptions, label: str) -> list[
     dropped, numeric = options.drop_columns, options.numeric_columns
     categorical = options.categorical_columns
     named = [*dropped, *numeric, *categorical, *([] if label is None else [label])]
-    _check_columns_exist(
-        file.path,
-        file.names,
-        named,
-        "that label_column, drop_columns and the like name",
-    )
+    file.check_names(named, "that label_column, drop_columns and the like name")
     names = [name for name in file.names if name not in (label, *dropped)]
     if label in dropped or not names:
         raise InputError(
@@ -320,19 +339,3 @@ def _example_columns(file: TableFile, options: DataOptions, label: str) -> list[
             "them out of one."
         )
     return names
-
-
-def _check_columns_exist(
-    path: pathlib.Path, found: Sequence[str], wanted: Iterable[str], which: str
-) -> None:
-    present = set(found)
-    missing = [name for name in wanted if name not in present]
-    if missing:
-        near = difflib.get_close_matches(missing[0], found, n=5)
-        hint = (
-            f"near names are {quoted(near)}" if near else f"others are {quoted(found)}"
-        )
-        raise InputError(
-            f"Expected the columns {which}. Received: {path} without "
-            f"{quoted(missing)}; {hint}. Correct the names."
-        )

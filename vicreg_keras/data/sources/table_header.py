@@ -1,0 +1,180 @@
+"""The first lines of a CSV file: what separates cells, and whether one is a header."""
+
+import csv
+import io
+import itertools
+import pathlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from vicreg_keras.data.cells import (
+    NUMBER,
+    TIME,
+    matches,
+    parse_plain,
+    replace,
+    strip_text,
+)
+from vicreg_keras.data.sources.base import quoted
+from vicreg_keras.data.sources.cell_formats import WRITTEN_NUMBER
+from vicreg_keras.data.sources.date_formats import WRITTEN_TIME
+from vicreg_keras.errors import InputError
+
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
+_NUM_LINES = 20  # By which the delimiter is found.
+# A cell whose commas are of one number, or stand before a blank.
+_OWN_COMMAS = (
+    r"(?:[^,]|, )*|[^\d,]*(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|[\d. ]*,[\d-]+)[^\d,]*"
+)
+_TIMES = f"{TIME}|{WRITTEN_TIME}"
+# Fewer names that are numbers in ascending order may be there by chance.
+_MIN_ASCENDING = 8
+# Rows and columns that the first line is compared with.
+_NUM_ROWS, _NUM_COLUMNS = 1000, 50
+
+
+def find_delimiter(text: str) -> str:
+    """Returns the delimiter that gives the lines of a text the same number of cells.
+
+    Args:
+        text: Whole lines, the first of a file.
+
+    Raises:
+        ValueError: If there are blanks instead.
+    """
+    tables = {}
+    for delimiter in DELIMITERS:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        try:
+            tables[delimiter] = [row for row in itertools.islice(rows, _NUM_LINES)]
+        except csv.Error:
+            continue
+    tables = {one: list(filter(None, rows)) for one, rows in tables.items()}
+    tables = {one: rows for one, rows in tables.items() if rows and len(rows[0]) > 1}
+    agreeing = {
+        one: np.mean([len(row) == len(rows[0]) for row in rows])
+        for one, rows in tables.items()
+    }
+    # Those with the same number in all lines; or in most, of which an error will tell.
+    fitting = [one for one, share in agreeing.items() if share == 1]
+    fitting = fitting or [one for one, share in agreeing.items() if share >= 0.5]
+    if not fitting:
+        lines = [
+            line.split() for line in text.splitlines()[:_NUM_LINES] if line.strip()
+        ]
+        blanks = {len(line) for line in lines}
+        if len(lines) > 1 and len(blanks) == 1 and blanks != {1}:
+            raise ValueError("cells are separated by blanks")
+        return ","
+    # Of two that fit, commas are rather part of cells, if they may be.
+    others = [one for one in fitting if one != "," and _has_own_commas(tables[one])]
+    return max(reversed(others or fitting), key=lambda one: len(tables[one][0]))
+
+
+def _has_own_commas(rows):
+    cells = [cell for row in rows for cell in row if "," in cell]
+    return all(re.fullmatch(_OWN_COMMAS, cell.strip()) for cell in cells)
+
+
+def check_header(path: pathlib.Path, names: Sequence[str], table: pa.Table) -> None:
+    """Checks that the first line is no data, as far as that can be told.
+
+    Args:
+        path: The file, for the message.
+        names: What stands there.
+        table: What stands below, as text.
+
+    Raises:
+        InputError: If it is written as the cells below are, or they repeat it.
+    """
+    if (
+        _are_cells(names, table)
+        or _count_repeated(path, names, table) > min(len(names), _NUM_COLUMNS) / 2
+    ):
+        raise InputError(
+            f"Expected a header that names the columns. Received: {path} whose first "
+            f"line looks like data: {quoted(names)}. Add a header, or use header=none, "
+            "which names the columns column_0, column_1, and so on."
+        )
+
+
+def _count_repeated(path, names, table):
+    """How many names stand below themselves; an error if they all do in one row."""
+    named = [(i, name) for i, name in enumerate(names) if name != f"Unnamed: {i}"]
+    counts, rows = [], np.ones(len(table), bool)
+    for i, name in named:
+        if i >= _NUM_COLUMNS and not rows.any():
+            break
+        cells = strip_text(table.column(i), missing=r"[^\s\S]")
+        equal = pa.compute.equal(cells, name).to_numpy()
+        rows &= equal
+        counts.append(int(equal.sum()))
+    if rows.any() and set(counts) == {rows.sum()}:
+        raise InputError(
+            f"Expected a header in the first line alone. Received: {path} whose row/"
+            f"{rows.argmax()}, counted from 0, repeats it, one of {rows.sum():,}. "
+            "Remove such rows, or use header=none if the first line is data."
+        )
+    return np.count_nonzero(counts[:_NUM_COLUMNS])
+
+
+def _are_cells(names, table):
+    """Whether some names are numbers or times, as the cells below are."""
+    plain = {i: name.replace(",", ".") for i, name in enumerate(names)}
+    numbers = {i: float(x) for i, x in plain.items() if re.fullmatch(NUMBER, x)}
+    if not _are_names([*numbers.values()]) or _go_on(numbers, table):
+        return True
+    written = matches(pa.array(names), rf"^[^\pL]*\d|{WRITTEN_NUMBER}|{_TIMES}")
+    others = [i for i in np.flatnonzero(written).tolist() if i not in numbers]
+    return any(_is_cell(names[i], table.column(i)[:_NUM_ROWS]) for i in others)
+
+
+def _is_cell(name, cells):
+    """Whether a name is a time or a number as cells are, with the same signs."""
+    name, cells = pa.array([name]), strip_text(cells)
+    if matches(name, _TIMES)[0].as_py():
+        return pa.compute.any(matches(cells, _TIMES)).as_py()
+    (shape,) = _shapes(name)
+    return (pa.compute.mean(pa.compute.equal(_shapes(cells), shape)).as_py() or 0) > 0.5
+
+
+def _shapes(texts):
+    return replace(replace(texts, r"\d(?:[\d.,' ]*\d)?", "#"), r"^[-−+]|\s", "")
+
+
+def _are_names(numbers: Sequence[float]) -> bool:
+    """Whether these may be names: years, counted from 0 or 1, or many in order."""
+    if not numbers or _is_ascending(numbers, _MIN_ASCENDING):
+        return True
+    steps = {after - before for before, after in itertools.pairwise(numbers)}
+    is_counted = len(numbers) > 1 and numbers[0] in (0, 1) and steps == {1}
+    are_years = all(1900 <= n <= 2100 and n == int(n) for n in numbers)
+    return is_counted or numbers == [0] or (are_years and min(steps, default=1) > 0)
+
+
+def _is_ascending(values: Sequence, minimum: int) -> bool:
+    """Whether so many values or more are in ascending or in descending order."""
+    pairs = list(itertools.pairwise(values))
+    ordered = all(a < b for a, b in pairs) or all(a > b for a, b in pairs)
+    return ordered and len(values) >= minimum
+
+
+def _go_on(numbers, table):
+    """Whether rows go on as numbers in order do, of their columns' own size."""
+    names, steps = np.array([*numbers.values()]), np.diff([*numbers.values()])
+    if len(names) < 2 or np.allclose(steps, steps[0]):
+        return False
+    texts = [strip_text(table.column(i)[:_NUM_ROWS]) for i in numbers]
+    rows = np.stack([parse_plain(replace(text, ",", ".")) for text in texts], axis=1)
+    known = rows[~np.isnan(rows).any(axis=1)]
+    if not len(known):
+        return False
+    is_ordered = (np.diff(known, axis=1) * np.sign(steps) >= 0).all(axis=1)
+    low, high = known.min(axis=0), known.max(axis=0)
+    margin = (high - low) / 2
+    is_among = (low - margin <= names) & (names <= high + margin)
+    return is_ordered.mean() > 0.5 and is_among.mean() > 0.5
