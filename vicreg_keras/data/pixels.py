@@ -1,12 +1,15 @@
 """Statistics of the training images' pixels, for an encoder's first layer."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from vicreg_keras.data.split import Split
 
-_MAX_IMAGES = 10_000
+# Images that are read, and of large ones the bytes that are in memory at a time.
+_MAX_IMAGES, _MAX_CHUNK, _MAX_CHUNK_BYTES = 10_000, 256, 2**26
+_MAX_PIXELS = 2**20  # Of which float64 copies are made at a time.
 
 # Side of the patches that are whitened; how many are read; and what is added to their
 # variances, of pixels with mean 0 and standard deviation 1, as airbench does.
@@ -24,14 +27,16 @@ def pixel_statistics(split: Split) -> tuple[list[float], list[float]]:
     Returns:
         Three numbers each, in `[0, 255]`; a standard deviation is at least 1.
     """
-    total, squares, pixels = np.zeros(3), np.zeros(3), 0
+    total, squares, num_pixels = np.zeros(3), np.zeros(3), 0
     for images in _chunks(split.sample(_MAX_IMAGES, seed=0)):
-        images = images.astype(np.float64)
-        total += images.sum(axis=(0, 1, 2))
-        squares += np.square(images).sum(axis=(0, 1, 2))
-        pixels += images[..., 0].size
-    mean = total / pixels
-    std = np.sqrt(np.maximum(squares / pixels - mean**2, 1.0))
+        pixels = images.reshape(-1, 3)
+        num_pixels += len(pixels)
+        for start in range(0, len(pixels), _MAX_PIXELS):
+            part = pixels[start : start + _MAX_PIXELS].astype(np.float64)
+            total += part.sum(axis=0)
+            squares += np.square(part).sum(axis=0)
+    mean = total / num_pixels
+    std = np.sqrt(np.maximum(squares / num_pixels - mean**2, 1.0))
     return mean.tolist(), std.tolist()
 
 
@@ -69,7 +74,9 @@ def whitening_kernel(split: Split, mean: list[float], std: list[float]) -> np.nd
     return np.concatenate([scaled, -scaled], axis=-1).astype(np.float32)
 
 
-def _chunks(split: Split, size: int = 256) -> Iterator[np.ndarray]:
+def _chunks(split: Split) -> Iterator[np.ndarray]:
+    fitting = _MAX_CHUNK_BYTES // math.prod(split.example_shape)
+    size = min(max(fitting, 1), _MAX_CHUNK)
     for start in range(0, split.num_examples, size):
         yield split.read(np.arange(start, min(start + size, split.num_examples)))
 

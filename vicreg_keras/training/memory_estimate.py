@@ -10,7 +10,9 @@ import tensorflow as tf
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.errors import InputError
 from vicreg_keras.model import VICReg
+from vicreg_keras.models.encoders import make_encoder, make_projector
 from vicreg_keras.settings import Settings
+from vicreg_keras.settings.options import parse_widths
 
 _GIB = 2**30
 # Within a fifth of 14 measured peaks, from 0.6 to 7 GiB: benchmarks/LOG.md, 2026-11-26,
@@ -21,15 +23,14 @@ _NOTABLE = 0.25
 _IMAGE_SIZES = (224, 160, 128, 96, 64, 32)
 
 
-def check_memory(model: VICReg, settings: Settings, dataset: Dataset) -> None:
+def check_memory(settings: Settings, dataset: Dataset) -> None:
     """Says what a step on large images takes, where it is much of what is free.
 
     Nothing is checked where a GPU is used, whose memory it would be, nor for tables.
 
     Args:
-        model: The built model.
-        settings: Its recipe.
-        dataset: Dataset that is trained on.
+        settings: Recipe of the run.
+        dataset: Dataset that is trained on, of which no example is read.
 
     Raises:
         InputError: If it is more than this machine has.
@@ -37,6 +38,10 @@ def check_memory(model: VICReg, settings: Settings, dataset: Dataset) -> None:
     if dataset.columns is not None or tf.config.list_logical_devices("GPU"):
         return
     height, width, _ = dataset.example_shape
+    encoder = make_encoder(settings.encoder, dataset.example_shape, stem=settings.stem)
+    widths = parse_widths(settings.projector)
+    projector = make_projector(encoder.output_shape[-1], widths)
+    model = VICReg(encoder, projector, tf.identity, num_views=settings.num_views)
     is_cropped = settings.crop_size is not None
     if is_cropped:
         height = width = settings.crop_size

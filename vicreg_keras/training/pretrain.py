@@ -99,6 +99,9 @@ def pretrain(
             f"warmup_epochs={settings.warmup_epochs:g} is not shorter than "
             f"epochs={settings.epochs}."
         )
+    records = read_records(run, PretrainRecord)
+    if not records or records[-1].epoch < settings.epochs:
+        check_memory(settings, dataset)
     data = identity.identify(settings, dataset, run, on_changed_data)
     if flags:
         run.write_flags(flags)
@@ -118,7 +121,6 @@ def pretrain(
         print(f"Continuing {run.path} at {place}.", file=sys.stderr, flush=True)
     saver = callbacks.SaveState(manager, stopwatch, settings.checkpoint_minutes)
     if step < total_steps:
-        check_memory(model, settings, dataset)
         bar = callbacks.make_bar(total_steps, step)
         monitor = callbacks.Monitor(run, settings, dataset, stopwatch, bar)
         tensorboard = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
