@@ -16,7 +16,6 @@ from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate import accuracy
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.logistic import (
-    ROUGH_TOLERANCE,
     Problem,
     mean_and_std,
     one_blas_thread,
@@ -26,6 +25,7 @@ from vicreg_keras.evaluate.sampling import draw_balanced, draw_of_each_class
 
 # A hundred examples need less regularization than 45,000 to reach the same mean loss.
 FEW_LABEL_REGULARIZATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+_ROUGH_TOLERANCE = 1e-3  # Enough to compare these, whose log losses lie closer.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -196,7 +196,7 @@ def _cross_validate(
         if (labels[inside] != labels[inside[0]]).any()
     ]
     paths = [
-        problem.part(inside).path(FEW_LABEL_REGULARIZATIONS, ROUGH_TOLERANCE)
+        problem.part(inside).path(FEW_LABEL_REGULARIZATIONS, _ROUGH_TOLERANCE)
         for inside, _ in parts
     ]
     losses: dict[float, float] = {}

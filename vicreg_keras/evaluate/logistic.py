@@ -21,10 +21,6 @@ from threadpoolctl import ThreadpoolController
 from vicreg_keras.evaluate.accuracy import log_loss
 
 TOLERANCE = 1e-4  # Of the largest norm of a class's gradient of the mean loss.
-# Enough to compare values of C: it moves log losses by at most 1e-3 near the best,
-# where they differ by 1e-1, in a third of the iterations (benchmarks/LOG.md,
-# 2026-11-26).
-ROUGH_TOLERANCE = 2e-3
 MAX_ITERATIONS = 300  # Of L-BFGS, for one C.
 
 _BLOCK_SIZE = 1024  # Examples that stay in a core's cache from one product to the next.
