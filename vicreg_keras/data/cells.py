@@ -42,6 +42,18 @@ def _any_of(words: Iterable[str]) -> str:
 MISSING_CLASS = _any_of(MISSING)
 MISSING_CELL = _any_of((*MISSING, *MISSING_EXCEPT_CLASSES))
 
+# One way to write categories that files of other kinds write otherwise.
+CANONICAL = (
+    (r"^([+-]?\d+)\.0+$", r"\1"),
+    ("^(?i:true)$", "true"),
+    ("^(?i:false)$", "false"),
+    (
+        r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d(?:\.\d*[1-9])?)?)(?:\.?0+)?Z?$",
+        r"\1 \2",
+    ),
+    (r"^(\d{4}-\d\d-\d\d \d\d:\d\d):00$", r"\1"),
+    (r"^(\d{4}-\d\d-\d\d) 00:00$", r"\1"),
+)
 # What is infinite is recognized, to be refused.
 NUMBER = r"^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|(?i:inf|infinity))$"
 TRUTH = r"^(?i:true|false)$"
@@ -89,6 +101,13 @@ def matches(texts: pa.Array, pattern: str) -> pa.Array:
 def replace(texts: pa.Array, pattern: str, replacement: str) -> pa.Array:
     """Returns texts in which all matches of a pattern are replaced."""
     return pa.compute.replace_substring_regex(texts, pattern, replacement)
+
+
+def canonical(texts: pa.Array) -> pa.Array:
+    """Returns the names of categories, each written in one way."""
+    for pattern, replacement in CANONICAL:
+        texts = replace(texts, pattern, replacement)
+    return texts
 
 
 def parse_plain(texts: pa.Array, kind: str = "numbers") -> np.ndarray:

@@ -47,6 +47,12 @@ class Column:
             return "times"
         return "truth" if self.format.startswith("true") else "numbers"
 
+    @property
+    def decimal(self) -> str:
+        """The sign in front of decimals: `","`, or `"."` as in plain numbers."""
+        commas = ("decimal commas", "thousands points")
+        return "," if any(words in self.format for words in commas) else "."
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Column":
         """Returns a column from what `dataclasses.asdict` gave, also through JSON."""

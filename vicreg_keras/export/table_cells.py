@@ -12,10 +12,12 @@ import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from vicreg_keras.data.cells import (
     BLANKS,
+    CANONICAL,
     MAX_CLOCK_DAYS,
     MISSING_CELL,
     NUMBER,
@@ -23,6 +25,7 @@ from vicreg_keras.data.cells import (
     TIME,
     TIME_PARTS,
     TRUTH,
+    canonical,
     days_from_civil,
 )
 from vicreg_keras.data.columns import Column
@@ -110,6 +113,9 @@ def _codes(cells, categories):
     owners = np.repeat(np.arange(len(sizes)), sizes)  # (num_categories,)
     codes = np.concatenate([np.arange(size) for size in sizes]).astype(np.float32)
     names = [name for names in categories for name in names]
+    names = canonical(pa.array(names, pa.string())).to_pylist()
+    for pattern, replacement in CANONICAL:
+        cells = tf.strings.regex_replace(cells, pattern, replacement)
     cells = tf.gather(cells, owners, axis=1)
     same = cells == tf.constant(names)  # (batch, num_categories)
     # Files are read in NFC; a graph has no normalization, but knows the other form.

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from tests.data.sources.conftest import read_cells as read
 from vicreg_keras.data.cells import strip_text
-from vicreg_keras.data.sources.table_columns import infer_column, read_known_column
+from vicreg_keras.data.sources.known_columns import read_known_column
+from vicreg_keras.data.sources.table_columns import infer_column
 from vicreg_keras.errors import InputError
 from vicreg_keras.export.table_cells import decode_cells, encode_cells
 
@@ -245,7 +246,7 @@ def test_what_the_user_says_of_a_column_counts():
     assert len(read(many, kind="categories").column.categories) == 60
     assert "'x' in row/1" in read(["1", "x"], kind="numbers").problem
     # A file with semicolons has decimal commas, where nothing else tells.
-    assert read(["1,200"], decimal_comma=True).values[0] == np.float32(1.2)
+    assert read(["1,200"], decimal=",").values[0] == np.float32(1.2)
 
 
 @pytest.mark.parametrize("text", ["31/12/2020", "5 kg", "x", "1e99", "€5"])

@@ -8,7 +8,8 @@ import tensorflow as tf
 from tests.data.sources.conftest import csv_of, read_csv
 from tests.data.sources.conftest import read_cells as read
 from vicreg_keras.data.cells import strip_text
-from vicreg_keras.data.sources.table_columns import infer_column, read_known_column
+from vicreg_keras.data.sources.known_columns import read_known_column
+from vicreg_keras.data.sources.table_columns import infer_column
 from vicreg_keras.data.sources.tables import load_user_table
 from vicreg_keras.errors import InputError
 from vicreg_keras.export.table_cells import decode_cells, encode_cells

@@ -21,8 +21,9 @@ class Format:
         name: In words; empty for plain cells.
         rewrites: See `Column`.
         problem: Why its cells can't be read, or empty.
-        undecided: A cell whose point may separate thousands or decimals, if that goes
-            for all cells with a point; it was taken for decimals.
+        undecided: A cell that can be read in two ways, if that goes for all cells:
+            its point or comma may be of thousands or of decimals, or its first number
+            may be a day or a month (then there is a problem as well).
     """
 
     name: str
@@ -90,6 +91,8 @@ _DIGITS = r"[\d.,' ]*\d"
 _LETTER = r"A-Za-z%\x{80}-\x{10FFFF}"
 # A text behind a number; `e5` is an exponent.
 _UNIT = rf"^[+-]?{_DIGITS}\.? ?(?P<unit>(?:[{_LETTER}\"'].*)?)$"
+# Digits are exponents or follow what is divided by: m2, s-1, l/100km, out of 5.
+_UNIT_NAME = r"(?:\D|(?:/|per |of )\d+|(?<=[^\d\s])\d(?!\d))*"
 _MAGNITUDES = {"k": 3, "K": 3, "M": 6, "mn": 6, "Mn": 6, "mio": 6, "Mio": 6}
 _MAGNITUDES |= {"B": 9, "bn": 9, "Bn": 9, "T": 12}
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
@@ -99,8 +102,15 @@ _MAGNITUDE = "(?:e(?:3|6|9|12))?"
 _ZEROS = "٠۰०０"
 # Thousands and decimals, in the order that they are tried.
 _STYLES = ((",", "."), (".", ","), (" ", ","), ("'", ","), (" ", "."), ("'", "."))
-# Not 1000, which has no point, nor 0.125.
-_MAY_BE_THOUSANDS = r"^[+-]?(?:\d{1,3}|[1-9]\d{0,2}(?:\.\d{3})+)$"
+_BEFORE = r"^(?:\D*[^\d.,])?"
+# A number whose point or comma may be of thousands or of decimals: not 0.125, 1234.5.
+AMBIGUOUS = _BEFORE + r"(?:[1-9]\d{0,2}[.,]\d{3}|0,000)(?:[eE][^-+\d].*|[^\d.,eE].*)?$"
+# One that has none, and is no longer than those in front of them.
+SHORT = _BEFORE + r"\d{1,3}(?:[^\d.,][^.,]*)?$"
+_WHOLE = SHORT.replace("{1,3}", "+")
+# What no number is, in place of one that training gives no way to read.
+_DOUBT = r"\1 (of thousands or of decimals?)"
+_ADDRESS = r"^(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}$"
 _LAKHS = r"^[+-]?(?:[1-9]\d?(?:,\d{2})*,\d{3}|\d{1,3})(?:\.\d*)?$"
 _NAMES = {",": "commas", ".": "points", " ": "spaces", "'": "apostrophes"}
 # What looks like one of the numbers above, on its own.
@@ -116,22 +126,20 @@ SIGNED_NUMBER = (
 )
 
 
-def number_format(
-    texts: pa.Array, *, decimal_comma: bool = False, thousands_points: bool = False
-) -> Format | None:
+def number_format(texts: pa.Array, decimal: str = "") -> Format | None:
     """Finds out how numbers are written: signs, units, thousands and decimals.
 
     Args:
         texts: Distinct cells, see `Rewriter`.
-        decimal_comma: Whether `1,200` is 1.2 rather than 1200, where nothing tells.
-        thousands_points: Whether `1.200` is 1200 rather than 1.2, likewise.
+        decimal: The sign of decimals, `","` or `"."`, where nothing else tells. Without
+            it `1,200` is 1200 and `1.200` is 1.2, or 1200 in euros.
 
     Returns:
         Their format, or `None` if they are no numbers of one kind.
     """
     cells = Rewriter(texts)
     cells.rewrite(r"^(\p{Sc}) ?-$", r"\10", only_if_any=True)  # As accountants do.
-    if not cells.all(r"\d|[٠-٩۰-۹०-९０-９]"):
+    if not cells.all(r"\d|[٠-٩۰-۹०-９０-９]"):
         return None
     if any(cells.any(f"[{zero}-{chr(ord(zero) + 9)}]") for zero in _ZEROS):
         for digit in range(10):
@@ -139,22 +147,50 @@ def number_format(
             cells.rewrite(f"[{others}]", str(digit))
         cells.rewrite("٫", ".")
         cells.rewrite("٬", ",")
-    if not cells.all(r"^[^\d]{0,8}\d"):
+    if not cells.all(r"^[^\d]{0,8}\d") or cells.all(_ADDRESS):
         return None
     cells.rewrite("[’´`]", "'", only_if_any=True)
-    names = [_currency(cells), _negative(cells), _unit(cells)]
+    row = undecided_row(cells.texts)
+    undecided = "" if row < 0 else texts[row].as_py()
+    currency = _currency(cells)
+    names = [currency, _negative(cells), _unit(cells, bool(currency))]
     if None in names:
         return None
-    thousands_points = thousands_points or "€" in str(names[0])
-    is_undecided = cells.any(r"\.") and cells.all(_MAY_BE_THOUSANDS)
-    undecided = texts[_index(cells.texts, r"\.")].as_py() if is_undecided else ""
-    is_plain = cells.all(NUMBER) and not (is_undecided and thousands_points)
-    style = "" if is_plain else _style(cells, decimal_comma or is_undecided)
-    if style is None:
+    is_told = bool(decimal) or not undecided
+    if not is_told and cells.any(r"\.") and cells.any(","):
+        problem = f"points and commas, either of thousands, such as {undecided!r},"
+        return Format("", problem=problem, undecided=undecided)
+    if not decimal:
+        decimal = "," if "." in undecided and "€" in currency else "."
+    if cells.all(NUMBER) and not (undecided and decimal == ","):
+        names += ["decimal points"] * bool(undecided and is_told)
+        if "€" in currency and not cells.any(r"\."):
+            _refuse_ambiguous(cells)
+    elif (style := _style(cells, decimal == ",")) is not None:
+        names.append(style)
+    else:
         return None
-    names = [name for name in (*names, style) if name]
-    name = f"numbers with {' and '.join(names)}" if names else "numbers"
-    return Format(name, tuple(cells.rewrites), "", undecided if is_plain else "")
+    name = " and ".join(name for name in names if name)
+    name = f"numbers with {name}" if name else "numbers"
+    return Format(name, tuple(cells.rewrites), "", "" if is_told else undecided)
+
+
+def undecided_row(texts: pa.Array | pa.ChunkedArray) -> int:
+    """The first number whose point or comma may be of thousands; -1 if any is not."""
+    row = _index(texts, AMBIGUOUS)
+    if row >= 0:
+        others = SHORT if _index(texts, r"\.") >= 0 else _WHOLE
+        if _index(texts, f"{AMBIGUOUS}|{others}", False) >= 0:
+            return -1
+    return row
+
+
+def _refuse_ambiguous(cells):
+    """Leaves numbers out with a sign that may be of thousands, if no cell has it."""
+    for sign in ("[,]", "[.]"):
+        if not cells.any(sign):
+            number = rf"[+-]?[1-9]\d{{0,2}}{sign}\d{{3}}{_MAGNITUDE}"
+            cells.rewrite(f"^({number})$", _DOUBT)
 
 
 def _currency(cells):
@@ -183,7 +219,7 @@ def _negative(cells):
     return "parentheses for minus" if has_parentheses else ""
 
 
-def _unit(cells):
+def _unit(cells, has_currency):
     """The unit that is written behind all numbers; `None` for several."""
     units = set().union(*cells.parts(_UNIT))
     units -= {unit for unit in units if re.fullmatch(r"[eE][+-]?\d+", unit)}
@@ -191,18 +227,23 @@ def _unit(cells):
         return ""
     first, *others = sorted(units, key=len)
     if first and others in ([], [f"{first}s"]):
+        if not re.fullmatch(_UNIT_NAME, first) or len(first.split()) > 3:
+            return None
         plural = "s?" if others else ""
         cells.rewrite(rf" ?{_quoted(first)}{plural}$", "")
         return repr(first)
-    if units - {""} <= set(_MAGNITUDES):
-        for unit in sorted(units - {""}):
-            cells.rewrite(rf" ?{unit}$", f"e{_MAGNITUDES[unit]}")
-        return " and ".join(sorted(map(repr, units - {""})))
-    return None
+    if not units - {""} <= set(_MAGNITUDES):
+        return None
+    for unit in sorted(units - {""}):
+        # Bytes, or parts of a house.
+        if unit in "BT" and not (has_currency or cells.any(rf"[.,]\d+ ?{unit}$")):
+            return None
+        cells.rewrite(rf" ?{unit}$", f"e{_MAGNITUDES[unit]}")
+    return " and ".join(sorted(map(repr, units - {""})))
 
 
-def _index(texts, pattern):
-    return pa.compute.index(matches(texts, pattern), True).as_py()
+def _index(texts, pattern, found=True):
+    return pa.compute.index(matches(texts, pattern), found).as_py()
 
 
 def _style(cells, decimal_comma):
@@ -214,10 +255,11 @@ def _style(cells, decimal_comma):
         if cells.all(_pattern(thousands, decimal)):
             is_grouped = cells.any(rf"\d{re.escape(thousands)}\d{{3}}")
             has_decimals = decimal == "," and cells.any(",")
-            _rewrite_style(cells, re.escape(thousands), decimal)
+            _rewrite_style(cells, thousands, decimal, has_decimals)
             names = [f"thousands {_NAMES[thousands]}"] * is_grouped
             return " and ".join(names + ["decimal commas"] * has_decimals)
     if cells.all(_LAKHS):
+        _refuse_ambiguous(cells)
         for count in (3, 2, 1):
             groups = r",(\d{2})" * count + r",(\d{3})"
             number = "".join(rf"\{i}" for i in range(1, count + 4))
@@ -234,15 +276,20 @@ def _pattern(thousands, decimal):
     return rf"^[+-]?(?:{grouped}{_MAGNITUDE}|{plain}{_EXPONENT})$"
 
 
-def _rewrite_style(cells, thousands, decimal):
+def _rewrite_style(cells, thousands, decimal, has_decimals):
     # Whole cells only, so that no other cell is taken for such a number.
     tail = rf"((?:{re.escape(decimal)}\d*)?{_MAGNITUDE})$"
+    has_points = thousands != "." and not has_decimals
+    _refuse_ambiguous(cells)
+    thousands = re.escape(thousands)
     for count in (4, 3, 2, 1):
         groups = rf"{thousands}(\d{{3}})" * count
         number = "".join(rf"\{i}" for i in range(1, count + 3))
         cells.rewrite(rf"^([+-]?[1-9]\d{{0,2}}){groups}{tail}", number)
     cells.rewrite(rf"^([+-]?0)(?:{thousands}000)+$", r"\1", only_if_any=True)
     if decimal == ",":
+        if not has_points:
+            cells.rewrite(r"^([^ ]*\.[^ ]*)$", _DOUBT)
         cells.rewrite(rf"^([+-]?\d*),(\d*{_EXPONENT})$", r"\1.\2")
 
 

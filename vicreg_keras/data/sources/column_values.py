@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from vicreg_keras.data.cells import MAX_CLOCK_DAYS, parse_plain, replace
+from vicreg_keras.data.cells import MAX_CLOCK_DAYS, canonical, parse_plain, replace
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.sources.base import Known, quoted
 from vicreg_keras.errors import InputError, file_errors
@@ -109,11 +109,16 @@ def parse_text(cells: pa.ChunkedArray, column: Column) -> np.ndarray:
     if not column.rewrites:
         return parse_plain(cells.combine_chunks(), column.kind)
     encoded = cells.combine_chunks().dictionary_encode()
-    texts = encoded.dictionary  # Each text is parsed once.
-    for pattern, replacement in column.rewrites:
-        texts = replace(texts, pattern, replacement)
+    texts = rewrite(encoded.dictionary, column)  # Each text is parsed once.
     indices = encoded.indices.fill_null(len(texts)).to_numpy()
     return np.append(parse_plain(texts, column.kind), np.nan)[indices]
+
+
+def rewrite(texts: pa.Array, column: Column) -> pa.Array:
+    """Returns text as a column's rewrites make it plain."""
+    for pattern, replacement in column.rewrites:
+        texts = replace(texts, pattern, replacement)
+    return texts
 
 
 def check_type(
@@ -184,8 +189,9 @@ def _float64(cells):
 
 def codes(cells: pa.ChunkedArray, categories: Sequence[str]) -> np.ndarray:
     """Returns the codes of text, float32, NaN for what is no category."""
-    values = pa.array(categories, pa.string())
-    return _float64(pa.compute.index_in(cells, value_set=values)).astype(np.float32)
+    values = canonical(pa.array(categories, pa.string()))
+    found = pa.compute.index_in(canonical(cells), value_set=values)
+    return _float64(found).astype(np.float32)
 
 
 def identifies(cells: pa.ChunkedArray) -> bool:

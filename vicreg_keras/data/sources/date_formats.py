@@ -25,10 +25,12 @@ _NAMED = (
     (r"^#(\d\d)[ \-/.,]*(\d{4})$", r"\2-\1-01"),
     (r"^#(\d\d)[-'](\d{2})$", r"\2-\1-01"),
 )
+_COMPACT = r"((?:19|20)\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 _YEAR_FIRST = (
     (rf"^(\d{{4}})[/.](\d{{1,2}})[/.](\d{{1,2}}){_TAIL}", r"\1-\2-\3\4"),
     (rf"^(\d{{4}})年(\d{{1,2}})月(\d{{1,2}})日{_TAIL}", r"\1-\2-\3\4"),
-    (r"^((?:19|20)\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$", r"\1-\2-\3"),
+    (rf"^{_COMPACT}(?:\.0)?$", r"\1-\2-\3"),
+    (rf"^{_COMPACT}T(\d\d):?(\d\d):?(\d\d(?:\.\d+)?)(Z?)$", r"\1-\2-\3T\4:\5:\6\7"),
     (r"^(\d{4})[-/.](\d{1,2})$", r"\1-\2-01"),
     (r"^(\d{1,2})[-/.](\d{4})$", r"\2-\1-01"),
 )
@@ -68,25 +70,25 @@ WRITTEN_TIME = (
 )
 
 
-def date_format(texts: pa.Array) -> Format | None:
+def date_format(texts: pa.Array, order: str = "") -> Format | None:
     """Finds out how dates, dates with times, or times of day are written.
 
     Args:
         texts: Distinct cells, see `Rewriter`.
+        order: `"day first"` or `"month first"`, where nothing else tells.
 
     Returns:
         Their format, or `None` if they are none of one kind. It has a problem if day
         and month can't be told apart.
     """
     cells = Rewriter(texts)
-    if not cells.all(r"\d") or not cells.all(
-        r"\d[/.:年]\d|\d{4}|\d-\d|(?i:[ap]\.?m\.?$)|[a-zA-Z]-\d|\d-[a-zA-Z]"
-    ):
+    if not cells.all(r"\d") or not cells.all(_HINT):
         return None
     try:
-        name = _date(cells)
+        name = _date(cells, order)
     except _UndecidedError as error:
-        return Format("", problem=f"{error}, such as {texts[0].as_py()!r},")
+        text = texts[0].as_py()
+        return Format("", problem=f"{error}, such as {text!r},", undecided=text)
     if name is None:
         return None
     for rewrite in _PADDING:
@@ -108,7 +110,7 @@ def date_format(texts: pa.Array) -> Format | None:
     return Format(name, tuple(cells.rewrites))
 
 
-def _date(cells):
+def _date(cells, order):
     """Rewrites dates to numbers, the year first; returns what they are, or `None`."""
     clock = r"^(\d{1,2}(?::\d{2}(?:\D.*)?| ?(?i:[ap]\.?m\.?)))$"
     if cells.all(clock):
@@ -123,7 +125,7 @@ def _date(cells):
         return "dates"
     for separator in "/-.":
         if cells.all(pattern := _NUMERIC.replace("S", rf"\Q{separator}\E")):
-            return _order(cells, separator, pattern)
+            return _order(cells, separator, pattern, order)
     return _first_that_fits(cells, _YEAR_FIRST)
 
 
@@ -139,7 +141,7 @@ class _UndecidedError(Exception):
     """Day and month can't be told apart."""
 
 
-def _order(cells, separator, pattern):
+def _order(cells, separator, pattern, order):
     """Decides which of day, month and year is first, by all cells."""
     parts = pa.compute.extract_regex(cells.texts, pattern).flatten()
     first, second, third = (part.cast(pa.int64()).to_numpy() for part in parts[:3])
@@ -159,16 +161,18 @@ def _order(cells, separator, pattern):
     elif second.max() > 12:
         day_first = False
     else:
-        day_first = _first_of_month(first, second, third)
+        day_first = _first_of_month(first, second, third, order)
     cells.rewrite(pattern, r"\3-\2-\1\4" if day_first else r"\3-\1-\2\4")
     return f"dates, {'day' if day_first else 'month'} first"
 
 
-def _first_of_month(first, second, year):
+def _first_of_month(first, second, year, order):
     """Tells by dates that are all on the first of a month, of more than one year."""
     if len(np.unique(year)) > 1 and len(np.unique(first * 100 + second)) > 1:
         if (first == 1).all():
             return True
         if (second == 1).all():
             return False
+    if order:
+        return order == "day first"
     raise _UndecidedError("dates in which day and month can't be told apart")

@@ -25,7 +25,7 @@ from vicreg_keras.data.sources.array_names import (
 )
 from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source, quoted
 from vicreg_keras.data.sources.column_values import check_columns, match_columns
-from vicreg_keras.data.sources.table_columns import read_matrix_column
+from vicreg_keras.data.sources.known_columns import read_matrix_column
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.settings import DataOptions

@@ -15,6 +15,7 @@ from vicreg_keras.data.cells import (
     NUMBER,
     TIME,
     TRUTH,
+    canonical,
     matches,
     parse_plain,
     replace,
@@ -27,7 +28,6 @@ from vicreg_keras.data.sources.cell_formats import (
 from vicreg_keras.data.sources.column_values import (
     as_float32,
     as_text,
-    check_type,
     codes,
     identifies,
     parse_text,
@@ -40,7 +40,6 @@ from vicreg_keras.data.sources.table_categories import (
     any_matches,
     describe_numberlike,
 )
-from vicreg_keras.errors import InputError
 
 # Text with more distinct values is no category that an encoder could use.
 _MAX_CATEGORIES = 100
@@ -50,7 +49,6 @@ _IDENTIFIER_FRACTION = 0.9
 
 # Numbers that are not told apart in float32 are said, if they are so many.
 _MIN_TOLD_APART, _MAX_COMPARED = 0.75, 10_000
-DECIMAL_POINTS = "points are of decimals, not of thousands"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +63,8 @@ class ReadColumn:
         problem: Why it can't be used, or empty.
         is_identifier: Whether its whole numbers never repeat.
         undecided: See `Format`.
+        decimal: The sign of decimals that its text shows, if it does.
+        has_whole: Whether some of its cells hold neither points nor commas.
     """
 
     column: Column
@@ -74,6 +74,8 @@ class ReadColumn:
     problem: str = ""
     is_identifier: bool = False
     undecided: str = ""
+    decimal: str = ""
+    has_whole: bool = False
 
 
 def infer_column(
@@ -82,8 +84,8 @@ def infer_column(
     where: str | pathlib.Path,
     *,
     kind: str = "",
-    decimal_comma: bool = False,
-    thousands_points: bool = False,
+    decimal: str = "",
+    order: str = "",
 ) -> ReadColumn:
     """Reads a column of which nothing is known.
 
@@ -96,8 +98,8 @@ def infer_column(
         cells: All of its cells, of a type of their own or text, see `strip_text`.
         where: The file, for messages.
         kind: `"numbers"` or `"categories"`, if the user says so.
-        decimal_comma: See `number_format`.
-        thousands_points: Likewise.
+        decimal: See `number_format`.
+        order: See `date_format`.
 
     Raises:
         InputError: If the cells have a type that is neither numbers, times nor text;
@@ -108,11 +110,12 @@ def infer_column(
         return ReadColumn(Column(name), _all_missing(cells), omitted="nothing")
     if kind == "categories":
         return _read_categories(name, as_text(cells, name, where), kind)
+    if not kind and _may_be_dates(cells):
+        cells = as_text(cells, name, where)  # As 20200131 in a CSV file.
     if cells.type != pa.string():
         exact = parse_typed(cells, name, where)
         values = as_float32(exact, where, name)
-        is_number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
-        is_identifier = is_number and not kind and identifies(cells)
+        is_identifier = is_number(cells.type) and not kind and identifies(cells)
         form = _typed_format(cells.type)
         column = Column(name, None, form.name, form.rewrites)
         note = _precision_note(exact, values, ("", ""))
@@ -124,12 +127,17 @@ def infer_column(
     )
     if has_leading_zeros:
         return _read_categories(name, cells, "leading zeros")
-    form = _find_format(cells, kind, decimal_comma, thousands_points)
+    form = _find_format(cells, kind, decimal, order)
     if form is None:
         return _read_categories(name, cells, kind)
     if form.problem:
         problem = f"{form.problem} in column {name!r}"
-        return ReadColumn(Column(name), _all_missing(cells), problem=problem)
+        return ReadColumn(
+            Column(name),
+            _all_missing(cells),
+            problem=problem,
+            undecided=form.undecided,
+        )
     column = Column(name, None, form.name, form.rewrites)
     exact = parse_text(cells, column)
     values = as_float32(exact, where, name)
@@ -143,13 +151,43 @@ def infer_column(
     note = _precision_note(exact, values, note)
     if column.kind == "truth" and any_matches(cells, r"\d"):
         note = ("true or false, written as 1 and 0 as well", "")
-    if form.undecided and not note[0] and any_matches(cells, r"^[^.]*$"):
-        note = (DECIMAL_POINTS, f"{form.undecided!r} is {float(form.undecided):g}")
+    has_whole = any_matches(cells, r"^[^.,]*$")
+    if form.undecided and not note[0] and has_whole:
+        note = decimal_points_note(form.undecided)
     is_identifier = not (kind or form.rewrites or any_matches(cells, r"[-:a-zA-Z]"))
     is_identifier = is_identifier and identifies(cells)
     return ReadColumn(
-        column, values, note, is_identifier=is_identifier, undecided=form.undecided
+        column,
+        values,
+        note,
+        is_identifier=is_identifier,
+        undecided=form.undecided,
+        decimal="" if form.undecided else _shown_decimal(column, values),
+        has_whole=has_whole,
     )
+
+
+def _shown_decimal(column, values):
+    has_sign = column.decimal == "," or "commas" in column.format
+    is_shown = column.kind == "numbers" and (has_sign or np.any(values % 1 > 0))
+    return column.decimal if is_shown else ""
+
+
+def decimal_points_note(text: str) -> tuple[str, str]:
+    """Returns a note on points that may be of thousands."""
+    return "points are of decimals, not of thousands", f"{text!r} is {float(text):g}"
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Returns whether a type is one of numbers."""
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _may_be_dates(cells):
+    if not is_number(cells.type) or pa.types.is_float16(cells.type):
+        return False  # Those are smaller.
+    bounds = pa.compute.min_max(cells).as_py()
+    return bounds["min"] >= 1900_01_01 and bounds["max"] <= 2099_12_31
 
 
 def _precision_note(exact, values, note):
@@ -164,91 +202,6 @@ def _precision_note(exact, values, note):
     return f"{text}; {lost}" if text else lost, example
 
 
-def read_known_column(
-    column: Column, cells: pa.ChunkedArray, where: str | pathlib.Path
-) -> ReadColumn:
-    """Reads a column as that of the same name was read in training.
-
-    Args:
-        column: The training data's column. Other categories than its own are missing.
-        cells: See `infer_column`.
-        where: The file, for messages.
-
-    Raises:
-        InputError: If some cells are of another kind than the column, as dates in one
-            of numbers are, or not finite in float32.
-    """
-    name = column.name
-    if column.categories is not None:
-        text = as_text(cells, name, where)
-        values = codes(text, column.categories)
-        unknown = text.filter(pa.array(np.isnan(values))).drop_null()
-        if not len(unknown):
-            return ReadColumn(column, values)
-        note = (
-            "categories that training did not have count as missing",
-            f"{unknown[0].as_py()!r} and others in {len(unknown):,} cells"
-            if len(unknown.unique()) > 1
-            else f"{unknown[0].as_py()!r} in {len(unknown):,} cells",
-        )
-        return ReadColumn(column, values, note)
-    is_number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
-    if is_number and column.kind.startswith("times"):
-        cells = as_text(cells, name, where)  # As 20200131, which is a date.
-    if cells.type != pa.string():
-        check_type(column, cells, where)
-        values = parse_typed(cells, name, where)
-    else:
-        values = parse_text(cells, column)
-        bad = np.isnan(values) & cells.is_valid().to_numpy()
-        if bad.any():
-            row = int(bad.argmax())
-            expected = column.format or "numbers"
-            raise InputError(
-                f"Expected {expected} in column {name!r}, as in the training data. "
-                f"Received: {where} with {cells[row].as_py()[:40]!r} in row/{row}, "
-                "counted from 0. Correct or empty such cells."
-            )
-    note = _unit_note(column, cells) if cells.type == pa.string() else ("", "")
-    return ReadColumn(column, as_float32(values, where, name), note)
-
-
-def _unit_note(column, cells):
-    """Says that numbers are without the unit or the currency of training."""
-    for pattern, _ in column.rewrites:
-        sign = re.search(r"(\^?).*(\\Q.*\\E)", pattern)
-        if sign is None:
-            continue
-        lacks = cells.filter(pa.compute.invert(matches(cells, sign[2]))).drop_null()
-        # In training some were without a currency, none without a unit.
-        if len(lacks) and (not sign[1] or not any_matches(cells, sign[2])):
-            text = f"numbers without {sign[2][2:-2]!r} are taken as if they had it"
-            return text, f"{lacks[0].as_py()!r} and the like in {len(lacks):,} cells"
-        break
-    return "", ""
-
-
-def read_matrix_column(
-    column: Column, values: np.ndarray, where: str | pathlib.Path
-) -> ReadColumn:
-    """Reads numbers as a column, of which categories are known by their names.
-
-    Args:
-        column: Which one.
-        values: Numbers or booleans `(num_examples,)`, NaN for missing values.
-        where: Their place, for messages.
-
-    Raises:
-        InputError: See `read_known_column`.
-    """
-    # Arrow lacks some of half precision; a matrix has one type for all columns.
-    is_truth = values.dtype.kind == "b" and column.categories is None
-    if values.dtype.kind == "f" or is_truth:
-        values = values.astype(np.float64)
-    cells = pa.chunked_array([pa.array(values, from_pandas=True)])
-    return read_known_column(column, cells, where)
-
-
 def _typed_format(kind: pa.DataType) -> Format:
     """The format of cells in a type of their own."""
     if pa.types.is_boolean(kind):
@@ -261,7 +214,7 @@ def _typed_format(kind: pa.DataType) -> Format:
 
 
 def _find_format(
-    cells: pa.ChunkedArray, kind: str, decimal_comma: bool, thousands_points: bool
+    cells: pa.ChunkedArray, kind: str, decimal: str, order: str
 ) -> Format | None:
     """The format of text: a plain one without a name, another one, or `None`."""
     for pattern, _ in PLAIN_KINDS:
@@ -272,25 +225,21 @@ def _find_format(
             break
     else:
         texts = cells.drop_null().unique()
-        return date_format(texts) or number_format(
-            texts, decimal_comma=decimal_comma, thousands_points=thousands_points
-        )
-    if pattern == NUMBER and kind != "numbers" and any_matches(cells, r"\d\.\d{3}$"):
+        return date_format(texts, order) or number_format(texts, decimal)
+    if pattern == NUMBER and any_matches(cells, r"\d\.\d{3}$"):
         texts = cells.drop_null().unique()
-        form = number_format(texts, thousands_points=thousands_points)
+        form = number_format(texts, "." if kind == "numbers" else decimal)
         return form if "points" in form.name else Format("", undecided=form.undecided)
     # 20200131 is a number that may be meant as a date.
-    if (
-        pattern == NUMBER
-        and kind != "numbers"
-        and not any_matches(cells, r"^.{0,7}$|\D|.{9}")
-    ):
-        return date_format(cells.drop_null().unique()) or Format("")
+    if pattern == NUMBER and kind != "numbers":
+        if pa.compute.all(matches(cells, r"^\d{8}(?:\.0)?$")).as_py():
+            return date_format(cells.drop_null().unique()) or Format("")
     return Format({TIME: "times", TRUTH: "true or false"}.get(pattern, ""))
 
 
 def _read_categories(name: str, cells: pa.ChunkedArray, kind: str) -> ReadColumn:
     """Text as categories, unless it is something else for the most part."""
+    cells = canonical(cells)
     texts = cells.drop_null()
     categories = tuple(sorted(texts.unique().to_pylist()))
     column = Column(name, categories)
@@ -333,13 +282,22 @@ def _all_missing(cells):
 
 
 def _example(cells, form):
-    """A cell that shows how numbers are written, and what it is read as."""
-    texts = cells.drop_null().unique()[:1000]
-    longest = max(texts.to_pylist(), key=len)
-    text = pa.array([longest])
+    """Cells that show how numbers are written, and what they are read as."""
+    texts = cells.drop_null().unique()[:1000].to_pylist()
+    texts = sorted(reversed(texts), key=len)
+    # One of each magnitude, if there are several: 1.5K, 2M.
+    endings = {}
+    for text in texts:
+        letters = re.search("[A-Za-z]*$", text)[0] if "' and '" in form.name else ""
+        endings[letters] = text
+    return ", ".join(_shown(text, form) for text in [*endings.values()][:4])
+
+
+def _shown(text, form):
+    plain = pa.array([text])
     for pattern, replacement in form.rewrites:
-        text = replace(text, pattern, replacement)
-    (value,) = text.to_pylist()
-    if not matches(text, TIME)[0].as_py():
-        value = f"{parse_plain(text)[0]:.12g}"
-    return f"{longest!r} is {value.removeprefix('1970-01-01 ')}"
+        plain = replace(plain, pattern, replacement)
+    (value,) = plain.to_pylist()
+    if not matches(plain, TIME)[0].as_py():
+        value = f"{parse_plain(plain)[0]:.12g}"
+    return f"{text!r} is {value.removeprefix('1970-01-01 ')}"

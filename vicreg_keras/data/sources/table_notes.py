@@ -9,19 +9,28 @@ from vicreg_keras.data.sources.base import quoted
 from vicreg_keras.data.sources.table_columns import ReadColumn
 
 
-def add_note(notes: dict[str, tuple[list[str], str]], one: ReadColumn) -> None:
+def add_note(notes: dict[str, tuple[list[str], list[str]]], one: ReadColumn) -> None:
     """Adds the column to those that its note is said of."""
     text, example = one.note
     if text:
-        notes.setdefault(text, ([], example))[0].append(one.column.name)
+        names, examples = notes.setdefault(text, ([], []))
+        names.append(one.column.name)
+        examples.append(example)
 
 
-def describe_notes(notes: Mapping[str, tuple[Sequence[str], str]]) -> tuple[str, ...]:
-    """Returns notes as they are printed, of their columns and an example by text."""
-    return tuple(
-        f"{_columns(names)}: {text}" + (f", {example}" if example else "")
-        for text, (names, example) in notes.items()
-    )
+def describe_notes(
+    notes: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+) -> tuple[str, ...]:
+    """Returns notes as they are printed, of their columns and examples by text."""
+    texts = []
+    for text, (names, examples) in notes.items():
+        if len(names) > 1 and " in " in examples[0]:  # A count of cells.
+            pairs = zip(names, examples, strict=True)
+            examples = [f"{name!r}: {example}" for name, example in pairs][:5]
+        else:
+            examples = [example for example in examples[:1] if example]
+        texts.append(", ".join([f"{_columns(names)}: {text}", *examples]))
+    return tuple(texts)
 
 
 def describe_left_out(omitted: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -12,16 +12,14 @@ from vicreg_keras.data.sources.base import (
     NOTHING_KNOWN,
     Known,
     Source,
-    progress_bar,
     quoted,
 )
 from vicreg_keras.data.sources.npz import load_npz
-from vicreg_keras.data.sources.table_columns import (
-    DECIMAL_POINTS,
-    infer_column,
-    read_known_column,
-)
 from vicreg_keras.data.sources.table_files import KINDS, TableFile
+from vicreg_keras.data.sources.table_inference import (
+    infer_columns,
+    read_known_columns,
+)
 from vicreg_keras.data.sources.table_labels import read_labels
 from vicreg_keras.data.sources.table_notes import (
     add_note,
@@ -153,43 +151,30 @@ def _infer(file, options, label):
     names = _example_columns(file, options, label)
     kinds = dict.fromkeys(options.categorical_columns, "categories")
     kinds |= dict.fromkeys(options.numeric_columns, "numbers")
-    columns, identifiers, omitted = [], [], {}
-    problems, notes, undecided = {}, {}, {}
-    examples = np.empty((file.num_rows, len(names)), np.float32)
-    bar = progress_bar(f"Reading {file.path}", " columns", len(names), file.read(names))
-    for name, cells in bar:
-        one = infer_column(
-            name,
-            cells,
-            file.path,
-            kind=kinds.get(name, ""),
-            decimal_comma=file.has_decimal_commas,
-        )
+    omitted, problems, notes, kept = {}, {}, {}, []
+    ones, examples = infer_columns(file, names, kinds)
+    for i, one in enumerate(ones):
         if one.problem:
-            problems[name] = one.problem
+            problems[one.column.name] = one.problem
         elif reason := _why_omitted(one, kinds):
-            omitted.setdefault(reason, []).append(name)
+            omitted.setdefault(reason, []).append(one.column.name)
         else:
-            if _INDEX.fullmatch(name) and not one.note[0]:
+            kept.append(i)
+            if _INDEX.fullmatch(one.column.name) and not one.note[0]:
                 one = dataclasses.replace(one, note=("not row numbers, so kept", ""))
-            if one.is_identifier:
-                identifiers.append(len(columns))
-            if one.undecided:
-                undecided[len(columns)] = one.undecided
-            examples[:, len(columns)] = one.values
-            columns.append(one.column)
             add_note(notes, one)
-    examples = examples[:, : len(columns)]
-    _decide_points(file, columns, examples, undecided, (problems, notes))
     if problems:
         raise _problem_error(file, problems)
+    identifiers = [i for i in kept if ones[i].is_identifier]
     chosen = _choose_identifiers(examples, identifiers, len(names))
-    if kept := [columns[i].name for i in identifiers if i not in chosen]:
-        notes["whole numbers that never repeat, kept as numbers"] = (kept, "")
+    if left := [ones[i].column.name for i in identifiers if i not in chosen]:
+        notes["whole numbers that never repeat, kept as numbers"] = (left, [""])
     if chosen:
-        omitted["whole numbers that never repeat"] = [columns[i].name for i in chosen]
-        examples = np.delete(examples, chosen, axis=1)
-        columns = [one for i, one in enumerate(columns) if i not in chosen]
+        named = [ones[i].column.name for i in chosen]
+        omitted["whole numbers that never repeat"] = named
+    kept = [i for i in kept if i not in chosen]
+    columns = [ones[i].column for i in kept]
+    examples = examples if len(kept) == len(ones) else examples[:, kept]
     if file.header == "none":
         # Of files alike, one may lack the labels behind the other columns.
         spare = options.drop_columns if label is None else (label,)
@@ -203,39 +188,6 @@ def _infer(file, options, label):
             "categorical_columns."
         )
     return tuple(columns), examples, describe_left_out(omitted), describe_notes(notes)
-
-
-def _decide_points(file, columns, examples, undecided, said):
-    """Tells thousands' points from decimals' by the other columns of a file.
-
-    Args:
-        file: The file.
-        columns: Its columns, of which some are replaced.
-        examples: Their values, likewise.
-        undecided: Places of columns whose points may be either, and a cell of each.
-        said: Problems and notes by column, to which others are added.
-    """
-    problems, notes = said
-    decided = [i for i in range(len(columns)) if i not in undecided]
-    if any("decimal commas" in columns[i].format for i in decided):
-        names = [columns[i].name for i in undecided]
-        notes.pop(DECIMAL_POINTS, None)
-        for i, (name, cells) in zip(undecided, file.read(names), strict=True):
-            one = infer_column(name, cells, file.path, thousands_points=True)
-            columns[i], examples[:, i] = one.column, one.values
-            add_note(notes, one)
-        return
-    numbers = [
-        i for i in decided if columns[i].kind == "numbers" and not columns[i].categories
-    ]
-    has_points = any(np.any(examples[:, i] % 1 > 0) for i in numbers)
-    for i, text in undecided.items():
-        name = columns[i].name
-        if file.has_decimal_commas and not has_points:
-            problems[name] = (
-                f"{text!r} and the like in column {name!r}, whose points may separate "
-                "thousands or decimals (numeric_columns reads decimals)"
-            )
 
 
 def _why_omitted(one, kinds):
@@ -279,12 +231,8 @@ def _read_known(file, known, label):
             f"label_column={label}. Use another one, or train anew without it."
         )
     notes = {}
-    examples = np.empty((file.num_rows, len(columns)), np.float32)
-    cells = file.read(list(columns))
-    bar = progress_bar(f"Reading {file.path}", " columns", len(columns), cells)
-    for i, (name, some) in enumerate(bar):
-        one = read_known_column(columns[name], some, file.path)
-        examples[:, i] = one.values
+    ones, examples = read_known_columns(file, known)
+    for one in ones:
         add_note(notes, one)
     others = [name for name in file.names if name not in columns and name != label]
     omitted = {"not in the training data": others} if others else {}

@@ -1,0 +1,157 @@
+"""Columns of a file, each read by itself and then by what the others tell of it.
+
+They are written by one program: where one shows that commas are of decimals, or that
+the day is first, it tells how those are meant that could be read in two ways.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from vicreg_keras.data.columns import Column
+from vicreg_keras.data.sources.base import progress_bar
+from vicreg_keras.data.sources.known_columns import read_known_column
+from vicreg_keras.data.sources.table_columns import (
+    ReadColumn,
+    decimal_points_note,
+    infer_column,
+)
+from vicreg_keras.data.sources.table_files import TableFile
+from vicreg_keras.errors import InputError
+
+
+def infer_columns(
+    file: TableFile, names: Sequence[str], kinds: Mapping[str, str]
+) -> tuple[list[ReadColumn], np.ndarray]:
+    """Reads columns of which nothing is known.
+
+    Args:
+        file: The file.
+        names: Which columns.
+        kinds: What the user says of some of them, see `infer_column`.
+
+    Returns:
+        The columns, and their values side by side.
+    """
+    columns: dict[str, ReadColumn] = {}
+    examples = np.empty((file.num_rows, len(names)), np.float32)
+    places = {name: i for i, name in enumerate(names)}
+
+    def read(some, decimal="", order=""):
+        bar = progress_bar(f"Reading {file.path}", " columns", len(some))
+        for name, cells in file.read(some):
+            one = infer_column(
+                name,
+                cells,
+                file.path,
+                kind=kinds.get(name, ""),
+                decimal=decimal,
+                order=order,
+            )
+            examples[:, places[name]] = one.values
+            columns[name] = dataclasses.replace(one, values=examples[:, places[name]])
+            bar.update()
+
+    read(names)
+    undecided = {name: one for name, one in columns.items() if one.undecided}
+    signs = {one.decimal for one in columns.values()} - {""}
+    orders = {
+        order
+        for one in columns.values()
+        for order in ("day first", "month first")
+        if one.column.format == f"dates, {order}"
+    }
+    decimal = "," if file.has_decimal_commas and not signs else ""
+    decimal = next(iter(signs)) if len(signs) == 1 else decimal
+    order = next(iter(orders)) if len(orders) == 1 else ""
+    if undecided and (decimal or order):
+        read([*undecided], decimal, order)
+    for name, one in undecided.items():
+        sign = "." if "." in one.undecided else ","
+        is_open = len(signs) > 1 or (sign == "." and decimal and not signs)
+        if is_open and not one.problem:
+            columns[name] = _open_column(one, sign)
+    if file.has_decimal_commas and signs == {"."}:
+        # As may not be clear from a few rows.
+        for name, one in columns.items():
+            if one.decimal and not one.column.format:
+                column = dataclasses.replace(one.column, format=_POINTS)
+                columns[name] = dataclasses.replace(one, column=column)
+    return [columns[name] for name in names], examples
+
+
+_POINTS = "numbers with decimal points"
+
+
+def _open_column(one, sign):
+    """A column of which no other tells how it is meant."""
+    points, hint = "commas", ""
+    if sign == ".":
+        points, hint = "points", " (numeric_columns reads decimals)"
+    problem = (
+        f"{one.undecided!r} and the like in column {one.column.name!r}, whose {points} "
+        f"may separate thousands or decimals{hint}"
+    )
+    return dataclasses.replace(one, problem=problem)
+
+
+def read_known_columns(
+    file: TableFile, columns: Sequence[Column]
+) -> tuple[list[ReadColumn], np.ndarray]:
+    """Reads columns as those of the same names were read in training.
+
+    Args:
+        file: The file.
+        columns: The columns of the training data.
+
+    Returns:
+        The columns, and their values side by side.
+
+    Raises:
+        InputError: See `read_known_column`; or if numbers are rather written with other
+            signs of thousands and decimals than those of training.
+    """
+    read = []
+    examples = np.empty((file.num_rows, len(columns)), np.float32)
+    bar = progress_bar(f"Reading {file.path}", " columns", len(columns))
+    cells = file.read([column.name for column in columns])
+    for i, (column, (_, some)) in enumerate(zip(columns, cells, strict=True)):
+        one = read_known_column(column, some, file.path)
+        examples[:, i] = one.values
+        read.append(dataclasses.replace(one, values=examples[:, i]))
+        bar.update()
+    shown = {one.decimal for one in read}
+    for i, one in enumerate(read):
+        if one.undecided and one.column.decimal not in shown:
+            read[i] = _check_decimal(file, one)
+    return read, examples
+
+
+def _check_decimal(file, one):
+    """Checks a column whose numbers may be written in another way than in training."""
+    column, sign = one.column, "." if "." in one.undecided else ","
+    if column.format == _POINTS:
+        return one
+    # Files with semicolons have decimal commas; beside numbers without such a sign it
+    # is rather of thousands.
+    rather = {","} if file.has_decimal_commas else set()
+    if one.has_whole:
+        rather |= {",", "."} - {sign}
+    is_plain = not ("commas" in column.format or "points" in column.format)
+    if column.decimal not in rather and rather:
+        if file.has_decimal_commas or not is_plain:
+            raise InputError(
+                f"Expected {column.format or 'numbers with decimal points'} in column "
+                f"{column.name!r}, as in the training data. Received: {file.path} with "
+                f"{one.undecided!r} and the like, which are rather of another kind. "
+                "Write such numbers as 1234 or 1.2340, or use a Parquet file."
+            )
+    if one.note[0]:
+        return one
+    if is_plain and sign == "." and one.has_whole:
+        return dataclasses.replace(one, note=decimal_points_note(one.undecided))
+    if column.decimal == "," and not file.has_decimal_commas:
+        note = (f"{column.format}, as in the training data", repr(one.undecided))
+        return dataclasses.replace(one, note=note)
+    return one
