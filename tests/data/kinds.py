@@ -78,6 +78,11 @@ folder_kind(
 )
 folder_kind("`unlabeled/` beside labeled splits", "train/a", "train/b", "unlabeled")
 folder_kind("labeled `train/`, flat `test/`", "train/cat", "train/dog", "test")
+folder_kind("class folders and a copy of them", "cat", "dog", "pets/cat", "pets/dog")
+folder_kind(
+    "folders that hold the same ones", "gray/cat", "gray/dog", "color/cat", "color/dog"
+)
+folder_kind("masks beside images", "JPEGImages", "SegmentationClass")
 folder_kind("one class folder", "photos/all")
 folder_kind("class folders, `labels=none`", "ant", "bee", labels="none")
 folder_kind(

@@ -280,3 +280,31 @@ def test_no_image_and_broken_images(tmp_path):
     (tmp_path / "bad.png").write_text("text")
     with pytest.raises(ValueError, match="readable JPEG, PNG.*bad.png"):
         load_files(str(tmp_path / "bad.png"), (4, 4, 3))
+
+
+@pytest.mark.parametrize("split", ["", "train"])
+def test_a_class_without_a_readable_image(tmp_path, split):
+    """It is no class, unless another split has it."""
+    options = DataOptions(dataset=f"folder:{tmp_path}", unreadable="skip")
+    make_folder(tmp_path / split)
+    make_folder(tmp_path / "test") if split else None
+    save_image(tmp_path / split / "cat" / "0.png").write_bytes(b"cut")
+    source = folders.load_folder(options)
+    assert source.class_names == ("ant", "bee")
+    assert source.left_out[-1] == "cat/ (no readable images)"
+    if split:
+        save_image(tmp_path / "test" / "cat" / "0.png")
+        source = folders.load_folder(options)
+        assert source.notes == ("no training example of 'cat' can be read",)
+        assert source.class_names[2] == "cat" and source.test.labels[-1] == 2
+
+
+def test_one_readable_class_is_no_label(tmp_path):
+    make_folder(tmp_path, ("ant",))
+    save_image(tmp_path / "bee" / "0.png").write_bytes(b"cut")
+    (tmp_path / "cat").mkdir()
+    options = DataOptions(dataset=f"folder:{tmp_path}", unreadable="skip")
+    source = folders.load_folder(options)
+    assert source.class_names is None and source.train.labels is None
+    assert source.notes == ("no labels, as no two classes can be read",)
+    assert source.left_out[0] == "cat/ (no images)"

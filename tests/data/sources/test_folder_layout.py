@@ -81,7 +81,7 @@ def test_splits_without_a_training_split():
     [("bus", "train"), ("train/x", "train/y", "bus/x", "bus/y"), ("car", "test")],
 )
 def test_splits_may_be_classes(folders):
-    sizes, classes, left_out, (note,) = read(*folders)
+    sizes, classes, left_out, (note, *_) = read(*folders)
     names = sorted({name.split("/")[0] for name in folders})
     assert classes == {"train": names} and not left_out
     assert "is read as a class" in note
@@ -252,12 +252,71 @@ def test_masks_beside_images_are_left_out(folders, sizes, entries):
             assert entry in one and "taken for masks" in one
 
 
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("JPEGImages", ["SegmentationClass", "SegmentationObject"]),
+        ("Images", ["GroundTruth"]),
+        ("original", ["Ground Truth", "masks"]),
+        ("leftImg8bit/val", ["gtFine/val", "gtCoarse/val"]),
+        ("ISIC_Task1-2_Training_Input", ["ISIC_Task1_Training_GroundTruth"]),
+        ("images", ["mask", "1st_manual"]),
+    ],
+)
+def test_names_of_masks(images, masks):
+    sizes, classes, left_out, _ = read(images, *masks)
+    assert sizes in ({"train": 10}, {"validation": 10}) and not classes
+    assert len(left_out) == len(masks)
+    for name, one in zip(sorted(masks), sorted(left_out), strict=True):
+        assert f"of {name.split('/')[0]}/ beside" in one and "taken for masks" in one
+
+
+@pytest.mark.parametrize(
+    ("folders", "name"),
+    [
+        (["a", "b", "photos/a", "photos/b"], "photos"),
+        (["photos/a", "photos/b", "photos/photos/A", "photos/photos/B"], "photos"),
+        (["a", "b", "c", "all/train/a", "all/test/b"], "all"),
+        (["train/a", "train/b", "test/a", "test/b", "test/test/a", "test/x/b"], None),
+    ],
+)
+def test_class_folders_beside_a_copy_of_them(folders, name):
+    if name is None:  # A part of the copy is another class.
+        with pytest.raises(InputError, match="in test the class folders of train"):
+            read(*folders)
+        return
+    _, classes, (one,), notes = read(*folders)
+    assert name not in classes["train"] and f"20 images of {name}/, which holds" in one
+    assert read("a", "b", "old/a")[3] == ["old/ is read as a class, with a/ in it"]
+    _, classes, left_out, _ = read("a/b", "a/c", "b/a", "b/c", "c/a", "c/b")
+    assert classes["train"] == ["a", "b", "c"] and not left_out
+
+
+@pytest.mark.parametrize(
+    "parents", [("color", "gray", "segmented"), ("fold1", "fold2"), ("treino", "teste")]
+)
+def test_parents_of_the_same_folders(parents):
+    _, classes, _, (note,) = read(*[f"{one}/{c}" for one in parents for c in "ab"])
+    assert classes["train"] == sorted(parents) and ", not a/, b/ in them" in note
+    folders = ["learn/a", "learn/b", "test/a", "test/b"]
+    sizes, classes, _, notes = read(*folders)
+    assert sizes == {"train": 20, "test": 20} and classes["test"] == ["a", "b"]
+    assert notes == ["learn/ is read as the train split"]
+
+
+def test_names_that_differ_in_case():
+    assert read("Cat", "cat", "dog")[3] == ["Cat/, cat/ are classes of their own"]
+
+
 def test_classes_with_and_without_a_mask():
     for names in (["mask", "no_mask"], ["face", "face_mask"], ["label", "price"]):
         assert read(*names)[1] == {"train": names}
     # It is said where names are hardly those of classes.
     assert read("A", "B", "label")[3] == ["label/ is read as a class"]
     assert read("images", "masks", "depth")[3] == ["images/ is read as a class"]
+    assert read("face_images", "mask_images")[1] == {
+        "train": ["face_images", "mask_images"]
+    }
 
 
 def test_masks_beside_each_image_are_left_out():

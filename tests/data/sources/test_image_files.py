@@ -74,7 +74,7 @@ def test_what_is_left_out_is_said(tmp_path):
     assert source.class_names == ("ant", "bee")
     assert source.left_out == (
         *("3 .txt", "1 .heic", "1 .mp4", "1 .xml", "1 without a suffix"),
-        *("annotations/ (no images)", "cat/ (no images)"),
+        *("annotations/ (no images)", "cat/ (no images)", "empty/ (no images)"),
     )
 
 

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Sequence
 
 from vicreg_keras.data.sources.base import quoted, shown_name
 from vicreg_keras.data.sources.folder_names import (
+    MAX_NAMED,
     Parts,
-    is_of_images,
+    class_notes,
+    inner_names,
     likely_splits,
+    listed,
     plain,
     split_of,
     without_masks,
@@ -21,7 +24,6 @@ from vicreg_keras.errors import InputError
 _LABELED = ("labeled", "labelled")
 # Up to this share of the images beside class folders are there by chance.
 _MAX_STRAY = 0.1
-_MAX_NAMED = 3
 
 
 @dataclasses.dataclass
@@ -69,7 +71,7 @@ def _find_splits(layout, images):
     depth, stray, inside = _descend(images)
     loose, folders = _grouped(inside, depth)
     named = {name: split_of(name) for name in folders}
-    likely = likely_splits(named)
+    likely = dict(likely_splits(named))
     if likely != named and _are_alike(folders, likely, depth):
         named = likely
     if not _have_splits(named, folders, depth):
@@ -81,6 +83,11 @@ def _find_splits(layout, images):
         )
         return {"train": 0}
     has_train = "train" in named.values()
+    layout.notes.extend(
+        f"{shown_name(name)}/ is read as the train split"
+        for name, split in named.items()
+        if split == "train" and not likely[name]
+    )
     names_of = collections.defaultdict(list)
     for name, split in named.items():
         if split is not None:
@@ -95,7 +102,7 @@ def _find_splits(layout, images):
         if len(names) > 1:
             raise InputError(
                 f"Expected one folder of the {split} split. Received: "
-                f"{_shown(names)}. Keep one of them, or give the others other names."
+                f"{listed(names)}. Keep one of them, or give the others other names."
             )
         layout.splits[split] = folders[names[0]]
     layout.left_out.extend(_left_out(stray + loose, "splits"))
@@ -125,7 +132,7 @@ def _have_splits(named, folders, depth):
     if len(found) > 1 and not others:
         raise InputError(
             "Expected a folder of training images, such as train/, beside those of "
-            f"other splits. Received: {_shown(folders)} alone. Add it, or give one of "
+            f"other splits. Received: {listed(folders)} alone. Add it, or give one of "
             "these as the dataset."
         )
     # Class folders, and beside them a split of the same classes, or without any.
@@ -136,7 +143,14 @@ def _have_splits(named, folders, depth):
         for parts in folders[name]
         if len(parts) > depth + 2
     }
-    return bool(inner.intersection(others) or ("unlabeled" in found and others))
+    if inner.intersection(others) or ("unlabeled" in found and others):
+        return True
+    # Of whatever name, it holds the classes that other splits hold.
+    sets = inner_names(folders, depth)
+    if found and len(others) == 1 and len(set.intersection(*sets.values())) > 1:
+        named[others[0]] = "train"
+        return True
+    return False
 
 
 def _only_train_has_classes(folders, named, depth):
@@ -155,12 +169,13 @@ def _find_classes(layout, depths):
     train = layout.splits["train"]
     depth, stray, train = _descend(train, depths["train"])
     loose, folders = _grouped(train, depth)
+    _leave_out_copies(layout, folders, depth)
     for name in [name for name in folders if split_of(name) == "unlabeled"]:
         if len(folders) > 1:
             layout.splits.setdefault("unlabeled", []).extend(folders.pop(name))
             layout.splits["train"] = train = loose + _sorted(folders)
     if len(folders) == 1:
-        layout.notes.append(f"no labels, as there is one class, {_shown(folders)}")
+        layout.notes.append(f"no labels, as there is one class, {listed(folders)}")
     elif folders and not _are_few(loose, train):
         place = shown_name("/".join(train[0][:depth]))
         layout.notes.append(
@@ -172,12 +187,7 @@ def _find_classes(layout, depths):
         layout.left_out.extend(_left_out(stray + loose, "class folders"))
         layout.splits["train"] = _sorted(folders)
         layout.classes["train"] = _class_names(folders)
-        layout.notes.extend(
-            f"{shown_name(name)}/ is read as a class"
-            for name in folders
-            if is_of_images(name)
-        )
-        layout.notes.extend(_inner_splits(folders, depth))
+        layout.notes.extend(class_notes(folders, depth))
     for split in ("validation", "test"):
         if split in layout.splits:
             _find_known_classes(layout, split, depths[split], folders)
@@ -189,6 +199,7 @@ def _find_known_classes(layout, split, depth, train):
     place = f"{shown_name('/'.join(images[0][:depth]))}/"
     depth, stray, inside = _descend(images, depth, train)
     loose, folders = _grouped(inside, depth)
+    _leave_out_copies(layout, folders, depth)
     known = [name for name in folders if name in train]
     unknown = [name for name in folders if name not in train]
     few = _are_few(loose, images)
@@ -220,14 +231,28 @@ def _find_known_classes(layout, split, depth, train):
     layout.classes[split] = _class_names(folders)
 
 
-def _inner_splits(folders, depth):
-    """A note of folders of classes that have splits in them."""
-    for images in folders.values():
-        for parts in images:
-            if len(parts) > depth + 2 and split_of(parts[depth + 1]):
-                inner = shown_name("/".join(parts[depth : depth + 2]))
-                yield f"{inner}/ is part of a class; splits stand above class folders"
-                return
+def _leave_out_copies(layout, folders, depth):
+    """Takes folders away that hold those beside them once more."""
+    inner = {
+        name: {part.casefold() for part in names}
+        for name, names in inner_names(folders, depth).items()
+    }
+    for name, names in inner.items():
+        again = [
+            other
+            for other in folders
+            if other != name and other.casefold() in names
+            if name.casefold() not in inner[other]
+        ]
+        if len(again) > 1 and 2 * len(again) >= len(folders) - 1:
+            layout.left_out.append(
+                f"{_count(folders.pop(name))} of {shown_name(name)}/, which holds "
+                f"{listed(again, MAX_NAMED)} as there are beside it"
+            )
+        elif again:
+            layout.notes.append(
+                f"{shown_name(name)}/ is read as a class, with {listed(again)} in it"
+            )
 
 
 def _descend(
@@ -287,13 +312,9 @@ def _count(images):
     return f"{len(images):,} image{'s' if len(images) > 1 else ''}"
 
 
-def _shown(names):
-    return ", ".join(f"{shown_name(name)}/" for name in sorted(names))
-
-
 def _left_out(stray, beside):
     """What is said of images beside folders, if there are any."""
     if stray:
-        names = [shown_name("/".join(parts)) for parts in stray[:_MAX_NAMED]]
-        names += ["..."] * (len(stray) > _MAX_NAMED)
+        names = [shown_name("/".join(parts)) for parts in stray[:MAX_NAMED]]
+        names += ["..."] * (len(stray) > MAX_NAMED)
         yield f"{_count(stray)} beside {beside}: {', '.join(names)}"

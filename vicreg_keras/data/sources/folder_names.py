@@ -1,14 +1,19 @@
 """What names of folders say: which are splits, and which hold masks of images."""
 
 import collections
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from vicreg_keras.data.sources.base import shown_name
 
 # A path relative to the dataset's folder: its folders, and its name.
 Parts = tuple[str, ...]
+# Images by the folder that they are in.
+Folders = Mapping[str, Sequence[Parts]]
 
+# How many names of folders or files a message has.
+MAX_NAMED = 3
 # Names of splits, in lower case and without what `split_of` takes off.
 _SPLITS = {
     "train": ("train", "training", "trn"),
@@ -25,24 +30,27 @@ _SPLITS = {
 _SPLIT_OF = {name: split for split, names in _SPLITS.items() for name in names}
 _ADDITIONS = ("dataset", "set", "data", "images", "image", "imgs", "split", "folder")
 # Shorter names, which are splits only beside another such name.
-_SHORT = {"tr": "train", "va": "validation", "te": "test"}
-# Names of images, and of what is drawn over each pixel of them.
-_IMAGES = {"image", "images", "img", "imgs", "jpegimages"}
-_MASKS = {
-    *("mask", "masks", "annotation", "annotations", "label", "labels", "gt"),
-    *("segmentation", "segmentations", "segmentationclass", "segmentationobject"),
-    *("groundtruth", "labelids"),
+_SHORT = {"tr": "train", "va": "validation", "te": "test", "ts": "test"}
+# Words for images, and for what is drawn over each pixel of them, in the singular; the
+# last are for nothing else.
+_IMAGES = {"image", "img", "jpegimage", "input", "original", "rgb"}
+_DRAWN = {
+    *("groundtruth", "gt", "labelid", "manual", "trimap", "panoptic"),
+    *("segmentationclass", "segmentationobject"),
 }
+_MASKS = {"mask", "annotation", "label", "segmentation", *_DRAWN}
+# What is one word, written in two.
+_COMPOUND = re.compile(
+    r"\b(ground|label|segmentation|jpeg) (?=(truth|id|class|obj|im))"
+)
 # Ends of files' names, as in `1_mask.png` beside `1.png`.
 _OF_MASK = re.compile(
-    r"[ _.-](mask|label|annotation|segmentation|gt|seg)s?([ _-]?\d+)?$"
+    r"[ _.-](mask|label|annotation|segmentation|ground_?truth|gt|seg)s?([ _-]?\d+)?$"
 )
 
 
-def is_of_images(name: str) -> bool:
-    """Whether a name is hardly that of a class, but of images or masks."""
-    words = words_of(name)
-    return bool(words) and all(word in _IMAGES or word in _MASKS for word in words)
+def _singular(name):
+    return [re.sub(r"(?<=[^s])s$", "", word) for word in words_of(name)]
 
 
 def _stem(name):
@@ -93,19 +101,24 @@ def without_masks(images: Sequence[Parts]) -> tuple[list[Parts], list[str]]:
     siblings: dict[Parts, dict[str, list[str]]] = collections.defaultdict(dict)
     for parts in images:
         for depth in range(len(parts) - 1):
-            siblings[parts[:depth]].setdefault(parts[depth], words_of(parts[depth]))
+            siblings[parts[:depth]].setdefault(parts[depth], _singular(parts[depth]))
     masks = {}
     for parent, folders in siblings.items():
+        images_of = {name for name in folders if _IMAGES.intersection(folders[name])}
         beside = {
             tuple(token for token in tokens if token not in _IMAGES): name
             for name, tokens in folders.items()
-            if _IMAGES.intersection(tokens) or split_of(name)
+            if name in images_of or split_of(name)
             if not _MASKS.intersection(tokens)
         }
+        of_images = next((one for one in beside.values() if one in images_of), None)
         for name, tokens in folders.items():
             rest = tuple(token for token in tokens if token not in _MASKS)
-            if len(rest) < len(tokens) and rest in beside:
-                masks[(*parent, name)] = beside[rest]
+            other = beside.get(rest) if len(rest) < len(tokens) else None
+            if other is None and _DRAWN.intersection(tokens):
+                other = of_images
+            if other is not None:
+                masks[(*parent, name)] = other
     stems = {(*parts[:-1], _stem(parts[-1])) for parts in images}
     kept, files = [], []
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -139,7 +152,8 @@ def without_masks(images: Sequence[Parts]) -> tuple[list[Parts], list[str]]:
 def words_of(name: str) -> list[str]:
     """The words of a name, in lower case, without numbers."""
     name = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
-    return [word.lower() for word in re.findall(r"[^\W\d_]+", name)]
+    words = " ".join(re.findall(r"[^\W\d_]+", name)).lower()
+    return _COMPOUND.sub(r"\1", words).split()
 
 
 def plain(name: str) -> str:
@@ -152,3 +166,54 @@ def without_split(name: str) -> tuple[str, ...]:
     return tuple(
         word for word in words_of(name) if word not in _SPLIT_OF and word not in _SHORT
     )
+
+
+def inner_names(folders: Folders, depth: int) -> dict[str, set[str]]:
+    """Returns names of the folders, at any depth, in each folder at a depth."""
+    return {
+        name: {part for parts in images for part in parts[depth + 1 : -1]}
+        for name, images in folders.items()
+    }
+
+
+def class_notes(folders: Folders, depth: int) -> Iterator[str]:
+    """Says what is odd of class folders, which are at a depth."""
+    for name in folders:
+        words = set(_singular(name))
+        if words and not words - _IMAGES - _MASKS:
+            yield f"{shown_name(name)}/ is read as a class"
+    splits = (
+        "/".join(parts[depth:end])
+        for parts in itertools.chain(*folders.values())
+        for end in range(depth + 2, len(parts))
+        if split_of(parts[end - 1])
+    )
+    for inner in itertools.islice(splits, 1):
+        above = "splits stand above class folders"
+        yield f"{shown_name(inner)}/ is part of a class; {above}"
+    inside = inner_names(folders, depth)
+    counts = collections.Counter(part for names in inside.values() for part in names)
+    shared = [
+        name
+        for name, count in counts.items()
+        if count > 1 and 2 * count >= len(folders) and not split_of(name)
+    ]
+    if len(shared) > 1:
+        inner = listed(shared, MAX_NAMED)
+        yield (
+            f"classes are {listed(folders, MAX_NAMED)}, not {inner} in them; if these "
+            f"are, give {shown_name(min(folders))}/ as the dataset, or put each class "
+            "into one folder"
+        )
+    similar = collections.defaultdict(list)
+    for name in folders:
+        similar[plain(name) or name].append(name)
+    for names in similar.values():
+        if len(names) > 1:
+            yield f"{listed(names)} are classes of their own"
+
+
+def listed(names: Iterable[str], limit: int | None = None) -> str:
+    """Returns the first names of folders, for a message."""
+    shown = [f"{shown_name(name)}/" for name in sorted(names)]
+    return ", ".join(shown[:limit] + ["..."] * (len(shown[:limit]) < len(shown)))

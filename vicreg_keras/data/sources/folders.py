@@ -9,7 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vicreg_keras.data.sources.base import NOTHING_KNOWN, Known, Source, shown_name
+from vicreg_keras.data.sources.base import (
+    NOTHING_KNOWN,
+    Known,
+    Source,
+    quoted,
+    shown_name,
+)
 from vicreg_keras.data.sources.folder_layout import Parts, lay_out
 from vicreg_keras.data.sources.image_files import read_images
 from vicreg_keras.data.sources.images import SUFFIXES
@@ -30,6 +36,8 @@ _COPIES = re.compile(
 )
 
 
+# How many folders without images are named.
+_MAX_EMPTY = 10
 _DEFAULTS = DataOptions()
 
 
@@ -41,12 +49,14 @@ class Contents(NamedTuple):
         others: Paths of other files, likewise.
         links: Links to folders that are read elsewhere, likewise.
         copies: Folders that servers and programs keep copies in, likewise.
+        folders: All folders that are read, likewise.
     """
 
     images: list[Parts]
     others: list[Parts]
     links: list[Parts]
     copies: list[Parts]
+    folders: list[Parts]
 
 
 def load_folder(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
@@ -88,20 +98,21 @@ def load_folder(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
         options.image_size,
     )
     readable = set(files.kept.tolist())
-    splits: dict[str, Split] = {}
-    class_names, start, end = None, 0, 0
-    if layout.classes:
-        class_names = tuple(sorted(set(layout.classes["train"])))
+    kept_of, start = {}, 0
     for split, images in layout.splits.items():
-        kept = [i for i in range(len(images)) if start + i in readable]
+        kept_of[split] = [i for i in range(len(images)) if start + i in readable]
         start += len(images)
+    class_names, lost = _readable_classes(layout, kept_of)
+    splits: dict[str, Split] = {}
+    end = 0
+    for split, kept in kept_of.items():
         if not kept:
             continue
         labels = None
-        if split in layout.classes:
+        if class_names is not None and split in layout.classes:
             classes = [layout.classes[split][i] for i in kept]
             labels = np.searchsorted(class_names, classes)
-        names = [shown_name("/".join(images[i])) for i in kept]
+        names = [shown_name("/".join(layout.splits[split][i])) for i in kept]
         indices = np.arange(end, end + len(kept))
         splits[split] = Split(files.examples, labels, names, indices)
         end += len(kept)
@@ -117,9 +128,28 @@ def load_folder(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
         unlabeled=splits.get("unlabeled"),
         class_names=class_names,
         max_pixel=files.max_pixel,
-        left_out=(*_left_out(contents), *layout.left_out, *files.left_out),
+        left_out=(*_left_out(contents), *layout.left_out, *files.left_out, *lost),
         notes=(*layout.notes, *files.notes),
     )
+
+
+def _readable_classes(layout, kept_of):
+    """Names of the classes that can be read, `None` of less than two; what can't."""
+    found = {
+        split: {names[i] for i in kept_of[split]}
+        for split, names in layout.classes.items()
+    }
+    if not found:
+        return None, []
+    names = sorted(set.union(*found.values()))
+    lost = sorted(set(layout.classes["train"]).difference(names))
+    lost = [f"{name}/ (no readable images)" for name in lost]
+    if len(found["train"]) < 2:
+        layout.notes.append("no labels, as no two classes can be read")
+        return None, lost
+    if unknown := [name for name in names if name not in found["train"]]:
+        layout.notes.append(f"no training example of {quoted(unknown)} can be read")
+    return tuple(names), lost
 
 
 def load_files(
@@ -176,7 +206,7 @@ def list_files(root: pathlib.Path) -> Contents:
     Raises:
         InputError: If none of them is an image.
     """
-    contents = Contents([], [], [], [])
+    contents = Contents([], [], [], [], [])
     visited: set[str] = set()
     folders: list[Parts] = [()]
     links: list[Parts] = []
@@ -190,6 +220,7 @@ def list_files(root: pathlib.Path) -> Contents:
             contents.links.append(parts)
             continue
         visited.add(real)
+        contents.folders.append(parts)
         with file_errors(folder, "a folder that can be read", "Check its permissions"):
             entries = list(os.scandir(folder))
         for entry in entries:
@@ -232,14 +263,14 @@ def _left_out(contents):
     has_images = {
         parts[:depth] for parts in contents.images for depth in range(len(parts))
     }
-    without = set()
-    for parts in contents.others:
-        for depth in range(1, len(parts)):
-            if parts[:depth] not in has_images:
-                without.add(parts[:depth])
-                break
-    entries = _by_suffix(contents.others)
-    entries += [f"{shown_name('/'.join(one))}/ (no images)" for one in sorted(without)]
+    without = [
+        f"{shown_name('/'.join(parts))}/ (no images)"
+        for parts in contents.folders
+        if parts not in has_images and parts[:-1] in has_images
+    ]
+    entries = _by_suffix(contents.others) + without[:_MAX_EMPTY]
+    if more := without[_MAX_EMPTY:]:
+        entries.append(f"{len(more):,} more folders (no images)")
     for parts in contents.links:
         entries.append(f"{shown_name('/'.join(parts))}/ (a link to what is read)")
     return entries + _copies(contents)
