@@ -221,3 +221,37 @@ def test_an_accountants_dash_is_zero():
 def test_what_else_is_missing(text):
     one = read(["1.5", text])
     assert one.values[0] == 1.5 and np.isnan(one.values[1])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [f"{i} mars 2020" for i in range(1, 32)],
+        [f"{i} de marzo de 2020" for i in range(1, 32)],
+        ["512", "712B", "4.0K", "1.2M"],
+        ["12", "12B", "14T"],
+        [f"192.168.100.{i}" for i in range(101, 120)],
+        ["3x5", "4x5"],
+        ["48° 30' N", "47° 30' N"],
+        ["14h30", "15h30"],
+    ],
+)
+def test_what_stands_behind_a_number_may_be_no_unit(cells):
+    one = read(cells)
+    assert one.problem or one.omitted or one.column.categories and one.note[0]
+
+
+@pytest.mark.parametrize("unit", ["m2", "s-1", "l/100km", "m3/h", "W/m2K", "out of 5"])
+def test_units_may_hold_digits(unit):
+    assert read([f"5 {unit}", f"7.5 {unit}"]).values[:2].tolist() == [5, 7.5]
+
+
+def test_each_magnitude_is_shown():
+    said = "'950' is 950, '4.5k' is 4500, '1.25M' is 1250000"
+    assert read(["1.25M", "4.5k", "950"]).note[1] == said
+    assert read(["$2B", "$30M"]).values[:2].tolist() == [2e9, 3e7]
+
+
+def test_compact_times():
+    cells = [f"202001{day:02}T060000Z" for day in range(1, 29)]
+    assert read(cells).values[0] == 18262.25

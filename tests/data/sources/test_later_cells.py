@@ -235,3 +235,14 @@ def test_whole_numbers_that_are_dates(tmp_path):
         assert source.notes == ("column 'x': dates, '20200131' is 2020-01-31",)
         numeric = DataOptions(dataset=f"parquet:{path}", numeric_columns=("x",))
         assert load_table(numeric).train.read()[0, 0] == 20200131
+
+
+def test_dates_of_another_order_are_refused(tmp_path):
+    trained = read_csv(tmp_path / "a.csv", table(x=["31/01/2020", "2/1/2020"]))
+    monthly = ["01/01/2019", "02/01/2019", "03/01/2020"]
+    read, said = later(tmp_path, trained, table(x=monthly, y=["a"]))
+    assert read is None and "'x', as in the training data" in said[0]
+    assert "rather dates, month first" in said[0]
+    for same in (["01/01/2019", "02/02/2020"], ["05/06/2020"], ["01/02/2020", ""]):
+        read, _ = later(tmp_path, trained, table(x=same, y=["a"]))
+        assert read is not None

@@ -92,7 +92,7 @@ _LETTER = r"A-Za-z%\x{80}-\x{10FFFF}"
 # A text behind a number; `e5` is an exponent.
 _UNIT = rf"^[+-]?{_DIGITS}\.? ?(?P<unit>(?:[{_LETTER}\"'].*)?)$"
 # Digits are exponents or follow what is divided by: m2, s-1, l/100km, out of 5.
-_UNIT_NAME = r"(?:\D|(?:/|per |of )\d+|(?<=[^\d\s])\d(?!\d))*"
+_UNIT_NAME = r"(?:\D|(?:/|per |of )\d+|(?<=[^\d\sx×])\d(?!\d))*"
 _MAGNITUDES = {"k": 3, "K": 3, "M": 6, "mn": 6, "Mn": 6, "mio": 6, "Mio": 6}
 _MAGNITUDES |= {"B": 9, "bn": 9, "Bn": 9, "T": 12}
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
@@ -110,7 +110,7 @@ SHORT = _BEFORE + r"\d{1,3}(?:[^\d.,][^.,]*)?$"
 _WHOLE = SHORT.replace("{1,3}", "+")
 # What no number is, in place of one that training gives no way to read.
 _DOUBT = r"\1 (of thousands or of decimals?)"
-_ADDRESS = r"^(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}$"
+ADDRESS = r"^(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}$"
 _LAKHS = r"^[+-]?(?:[1-9]\d?(?:,\d{2})*,\d{3}|\d{1,3})(?:\.\d*)?$"
 _NAMES = {",": "commas", ".": "points", " ": "spaces", "'": "apostrophes"}
 # What looks like one of the numbers above, on its own.
@@ -147,7 +147,7 @@ def number_format(texts: pa.Array, decimal: str = "") -> Format | None:
             cells.rewrite(f"[{others}]", str(digit))
         cells.rewrite("٫", ".")
         cells.rewrite("٬", ",")
-    if not cells.all(r"^[^\d]{0,8}\d") or cells.all(_ADDRESS):
+    if not cells.all(r"^[^\d]{0,8}\d") or cells.all(ADDRESS):
         return None
     cells.rewrite("[’´`]", "'", only_if_any=True)
     row = undecided_row(cells.texts)

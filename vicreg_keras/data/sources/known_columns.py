@@ -19,6 +19,7 @@ from vicreg_keras.data.sources.column_values import (
     parse_typed,
     rewrite,
 )
+from vicreg_keras.data.sources.date_formats import date_format
 from vicreg_keras.data.sources.table_categories import any_matches
 from vicreg_keras.data.sources.table_columns import ReadColumn, is_number
 from vicreg_keras.errors import InputError
@@ -64,7 +65,10 @@ def read_known_column(
             raise _cell_error(column, cells, int(bad.argmax()), where)
     values = as_float32(values, where, name)
     note = _unit_note(column, cells) if column.kind == "numbers" else ("", "")
-    if cells.type != pa.string() or column.kind != "numbers":
+    if cells.type != pa.string():
+        return ReadColumn(column, values, note)
+    if column.kind != "numbers":
+        _check_order(column, cells, values, where)
         return ReadColumn(column, values, note)
     row = undecided_row(cells)
     return ReadColumn(
@@ -73,7 +77,7 @@ def read_known_column(
         note,
         undecided="" if row < 0 else cells[row].as_py(),
         decimal=column.decimal if row < 0 and any_matches(cells, r"\d[.,]\d") else "",
-        has_whole=any_matches(cells, SHORT),
+        has_short=any_matches(cells, SHORT),
     )
 
 
@@ -90,6 +94,23 @@ def _cell_error(column, cells, row, where):
         f"training data. Received: {where} with {text[:60]!r} in row/{row}, counted "
         f"from 0. {advice}."
     )
+
+
+def _check_order(column, cells, values, where):
+    """Checks that dates, as a whole, are not rather those of another order."""
+    orders = ("dates, day first", "dates, month first")
+    if column.format not in orders or not any_matches(cells, r"\d"):
+        return
+    form = date_format(cells.drop_null().unique())
+    if form is None or form.name not in orders or form.name == column.format:
+        return
+    other = parse_text(cells, Column(column.name, None, form.name, form.rewrites))
+    if np.nanmax(np.abs(other - values)) > 0:
+        raise InputError(
+            f"Expected {column.format} in column {column.name!r}, as in the training "
+            f"data. Received: {where} with {cells.drop_null()[0].as_py()!r} and the "
+            f"like, which are rather {form.name}. Write them as 2020-01-31."
+        )
 
 
 def _unit_note(column, cells):

@@ -4,7 +4,11 @@ import pyarrow as pa
 import pyarrow.compute
 
 from vicreg_keras.data.cells import NUMBER, TIME, TRUTH, matches, replace
-from vicreg_keras.data.sources.cell_formats import SIGNED_NUMBER, WRITTEN_NUMBER
+from vicreg_keras.data.sources.cell_formats import (
+    ADDRESS,
+    SIGNED_NUMBER,
+    WRITTEN_NUMBER,
+)
 from vicreg_keras.data.sources.date_formats import WRITTEN_TIME
 
 # More distinct values are said; they are no categories if most look like numbers.
@@ -25,6 +29,7 @@ def describe_numberlike(name, cells, num_distinct):
     """A note and a problem about text of which some looks like numbers or times."""
     if not any_matches(cells, r"\pN"):
         return ("", ""), ""
+    is_address = matches(cells, ADDRESS)
     num_present = len(cells) - cells.null_count
     for pattern, kind in (
         *PLAIN_KINDS,
@@ -32,7 +37,8 @@ def describe_numberlike(name, cells, num_distinct):
         (f"{TIME}|{WRITTEN_TIME}", "dates or times of another kind"),
         (f"{WRITTEN_NUMBER}|{SIGNED_NUMBER}", "numbers of another kind"),
     ):
-        fraction = pa.compute.mean(matches(cells, pattern).cast(pa.int8())).as_py()
+        found = pa.compute.and_not(matches(cells, pattern), is_address)
+        fraction = pa.compute.mean(found.cast(pa.int8())).as_py()
         if fraction <= 0.5:
             continue
         row = _odd_row(cells, pattern)

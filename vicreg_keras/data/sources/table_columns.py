@@ -22,6 +22,7 @@ from vicreg_keras.data.cells import (
 )
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.sources.cell_formats import (
+    SHORT,
     Format,
     number_format,
 )
@@ -64,7 +65,7 @@ class ReadColumn:
         is_identifier: Whether its whole numbers never repeat.
         undecided: See `Format`.
         decimal: The sign of decimals that its text shows, if it does.
-        has_whole: Whether some of its cells hold neither points nor commas.
+        has_short: Whether some numbers beside an undecided one have no such sign.
     """
 
     column: Column
@@ -75,7 +76,7 @@ class ReadColumn:
     is_identifier: bool = False
     undecided: str = ""
     decimal: str = ""
-    has_whole: bool = False
+    has_short: bool = False
 
 
 def infer_column(
@@ -151,8 +152,7 @@ def infer_column(
     note = _precision_note(exact, values, note)
     if column.kind == "truth" and any_matches(cells, r"\d"):
         note = ("true or false, written as 1 and 0 as well", "")
-    has_whole = any_matches(cells, r"^[^.,]*$")
-    if form.undecided and not note[0] and has_whole:
+    if form.undecided and not note[0] and any_matches(cells, SHORT):
         note = decimal_points_note(form.undecided)
     is_identifier = not (kind or form.rewrites or any_matches(cells, r"[-:a-zA-Z]"))
     is_identifier = is_identifier and identifies(cells)
@@ -163,7 +163,6 @@ def infer_column(
         is_identifier=is_identifier,
         undecided=form.undecided,
         decimal="" if form.undecided else _shown_decimal(column, values),
-        has_whole=has_whole,
     )
 
 

@@ -136,7 +136,7 @@ def _check_decimal(file, one):
     # Files with semicolons have decimal commas; beside numbers without such a sign it
     # is rather of thousands.
     rather = {","} if file.has_decimal_commas else set()
-    if one.has_whole:
+    if one.has_short:
         rather |= {",", "."} - {sign}
     is_plain = not ("commas" in column.format or "points" in column.format)
     if column.decimal not in rather and rather:
@@ -149,7 +149,7 @@ def _check_decimal(file, one):
             )
     if one.note[0]:
         return one
-    if is_plain and sign == "." and one.has_whole:
+    if is_plain and sign == "." and one.has_short:
         return dataclasses.replace(one, note=decimal_points_note(one.undecided))
     if column.decimal == "," and not file.has_decimal_commas:
         note = (f"{column.format}, as in the training data", repr(one.undecided))
