@@ -11,7 +11,7 @@ import tensorflow as tf
 from vicreg_keras import losses
 from vicreg_keras.errors import InputError
 from vicreg_keras.hardware import distribute
-from vicreg_keras.models.pixel_range import warn_of_first_batch
+from vicreg_keras.models.pixel_range import warn_of_data, warn_once
 
 # Views of validation draw from a stream of their own, the same in every epoch.
 _TRAINING_STREAM, _VALIDATION_STREAM = 0, 1
@@ -100,6 +100,7 @@ class VICReg(keras.Model):
         self._trackers = {
             name: keras.metrics.Mean(name) for name in ("loss", *terms, "embedding_std")
         }
+        self._checked: frozenset[str] = frozenset()
         self.built = encoder.built and (projector is None or projector.built)
 
     def compile(self, optimizer="rmsprop", *, jit_compile="auto", **kwargs):
@@ -126,12 +127,15 @@ class VICReg(keras.Model):
 
     def fit(self, x=None, *args, **kwargs):
         """Trains as `keras.Model.fit`; warns of images that are not in [0, 255]."""
-        warn_of_first_batch(x)
+        warn_of_data(x)
+        warn_of_data(kwargs.get("validation_data"), "validation_data")
         with _batch_errors():
             return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
-        """Returns the loss as `keras.Model.evaluate`."""
+        """Returns the loss as `keras.Model.evaluate`; warns as `fit` does."""
+        if "_use_cached_eval_dataset" not in kwargs:  # Unless `fit` calls it.
+            warn_of_data(x)
         with _batch_errors():
             return super().evaluate(x, *args, **kwargs)
 
@@ -142,6 +146,7 @@ class VICReg(keras.Model):
 
     def call(self, images, training=False):
         """Returns representations of `images`, `(batch, dim)`."""
+        self._checked = warn_once(images, self._checked)
         return self.encoder(images, training=training)
 
     def build(self, input_shape):

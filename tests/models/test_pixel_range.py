@@ -46,20 +46,66 @@ KINDS = {
     "[0, 255]": (IMAGES[:8].astype(np.float32), ""),
     "black": (np.zeros((8, *SHAPE), np.float32), ""),
     "uint8": (IMAGES[:8], ""),
-    "dark uint8": (IMAGES[:8] // 255, ""),
+    "uint8 up to 1": (IMAGES[:8] // 255, "Use images * 255"),
+    "standardized": ((IMAGES[:8] - np.float32(120)) / 60, "before their mean was"),
+    "mean subtracted": (IMAGES[:8] - np.float32(120), "before their mean was"),
+    "16 bits": (IMAGES[:8].astype(np.uint16) * 257, "(255 / white)"),
+    "NaN": (np.where(IMAGES[:8] < 9, np.nan, IMAGES[:8]), "Use finite values"),
+    "overshoot": (IMAGES[:8] * np.float32(1.2) - 20, ""),
 }
+# tf.data pipelines of integers are not read.
+FLOATS = {kind: value for kind, value in KINDS.items() if value[0].dtype.kind == "f"}
+
+
+@pytest.fixture(scope="module", params=[False, True])
+def wrapped(request, folder):
+    """Models around a saved encoder, which has seen nothing yet, by whether compiled.
+
+    To reset what it has seen costs less than to build it anew.
+    """
+    encoder = load_encoder(folder)
+    model = keras.Sequential([encoder, keras.layers.Dense(1)])
+    model.compile("sgd", "mse", jit_compile=request.param)
+    return encoder, model
+
+
+def check(kind, function, *arguments, **options):
+    images, text = KINDS[kind]
+    found = messages(function, images, *arguments, **options)
+    assert len(found) == bool(text)
+    assert not text or text in found[0]
+
+
+def batches_of(images):
+    return tf.data.Dataset.from_tensor_slices(images).batch(4, True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("as_dataset", [False, True])
-def test_fit_warns_of_the_range(model, kind, as_dataset):
-    images, text = KINDS[kind]
-    data, options = images, {"batch_size": 4}
-    if as_dataset:
-        data, options = tf.data.Dataset.from_tensor_slices(images).batch(4, True), {}
-    found = messages(model.fit, data, verbose=0, **options)
-    assert len(found) == bool(text)
-    assert not text or text in found[0]
+def test_fit_warns_of_the_range(model, monkeypatch, kind):
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **options: None)
+    check(kind, model.fit)
+    check(kind, lambda images: model.fit(IMAGES, validation_data=images))
+    if kind in ("[0, 1]", "[0, 255]"):
+        fresh = make_model()
+        check(kind, lambda images: [fresh(images), fresh(images)])
+        check(kind, fresh.predict, verbose=0)
+    if kind in FLOATS:
+        check(kind, lambda images: model.fit(batches_of(images)))
+
+
+def test_a_model_around_a_saved_encoder_warns_once_for_each_method(wrapped):
+    encoder, model = wrapped
+    check("[0, 255]", model.predict, verbose=0)
+    check("[0, 1]", model.fit, np.ones((8, 1)), verbose=0, epochs=2)
+    assert not messages(model.fit, KINDS["[0, 1]"][0], np.ones((8, 1)), verbose=0)
+    check("[0, 1]", lambda images: model.predict_on_batch(images))
+    check(
+        "[0, 1]", lambda images: model.evaluate(batches_of((images, np.ones((8, 1)))))
+    )
+    rescaled = keras.Sequential(
+        [keras.layers.Rescaling(255.0), load_encoder(encoder.folder)]
+    )
+    assert not messages(rescaled.predict, KINDS["[0, 1]"][0], verbose=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

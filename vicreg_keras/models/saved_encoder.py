@@ -10,7 +10,7 @@ import tensorflow as tf
 from vicreg_keras.data.card import DataCard
 from vicreg_keras.data.sources.base import Known
 from vicreg_keras.errors import InputError, file_errors
-from vicreg_keras.models.pixel_range import warn_of_axes, warn_of_range
+from vicreg_keras.models.pixel_range import warn_once
 from vicreg_keras.models.table_encoder import TableInputs
 from vicreg_keras.workdir.versions import saved_model_folder
 
@@ -133,7 +133,7 @@ class SavedEncoder(keras.layers.Layer):
         if path.is_file():
             self.card = DataCard.from_json(path.read_text("utf-8"), str(path))
         self._encode = getattr(loaded, "encode", None)
-        self._is_range_known = False
+        self._checked: frozenset[str] = frozenset()
         # A signature holds its variables only weakly.
         self._loaded = loaded
         self.built = True
@@ -156,13 +156,8 @@ class SavedEncoder(keras.layers.Layer):
             float32 tensor of shape `(N, dim)`.
         """
         images = tf.convert_to_tensor(images)
-        if self._input_name == "image" and not self._is_range_known:
-            warn_of_axes(images.shape.as_list())
-            # A symbolic batch has no values yet; integers are pixels.
-            if tf.is_symbolic_tensor(images) or not images.dtype.is_floating:
-                self._is_range_known = not images.dtype.is_floating
-            else:
-                self._is_range_known = warn_of_range(images)
+        if self._input_name == "image":
+            self._checked = warn_once(images, self._checked)
         if images.dtype != self._input_dtype:
             if images.dtype.is_floating and self._encode is not None:
                 return self._encode(tf.cast(images, tf.float32))
