@@ -298,6 +298,7 @@ def test_class_folders_beside_a_copy_of_them(folders, name):
 def test_parents_of_the_same_folders(parents):
     _, classes, _, (note,) = read(*[f"{one}/{c}" for one in parents for c in "ab"])
     assert classes["train"] == sorted(parents) and ", not a/, b/ in them" in note
+    assert ", not 0/, 1/ in them" in read("p1/0", "p2/1", "p3/0", "p4/0", "p5/1")[3][0]
     folders = ["learn/a", "learn/b", "test/a", "test/b"]
     sizes, classes, _, notes = read(*folders)
     assert sizes == {"train": 20, "test": 20} and classes["test"] == ["a", "b"]
@@ -321,6 +322,10 @@ def test_classes_with_and_without_a_mask():
 
 def test_masks_beside_each_image_are_left_out():
     names = ["1.png", "1_mask.png", "2.JPG", "2-Mask.png", "2_mask_1.png", "3_mask.png"]
+    pairs = [("image_1.png", "mask_1.png"), ("1_img.png", "1_GT.png")]
+    for image, mask in pairs:
+        layout = lay_out([("a", image), ("a", mask), ("b", mask)])
+        assert layout.splits["train"] == [("a", image), ("b", mask)]
     layout = lay_out([(folder, name) for folder in "ab" for name in names])
     assert sorted(name for _, name in layout.splits["train"]) == sorted(
         ["1.png", "2.JPG", "3_mask.png"] * 2

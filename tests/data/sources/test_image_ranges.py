@@ -79,7 +79,8 @@ def test_16_bits_for_an_encoder(tmp_path, high, max_pixel, white):
             load_files(str(tmp_path), (8, 8, 3), known)
         return
     source = load_files(str(tmp_path), (8, 8, 3), known)
-    assert source.notes[0] == f"2 images of 16 bits: {white} is white (255)"
+    dark = f", 2 of them up to {high}" if 16 * high <= white else ""
+    assert source.notes[0] == f"2 images of 16 bits{dark}: {white} is white (255)"
     expected = np.rint(np.array([high, high // 3]) * 255.0 / white)
     np.testing.assert_array_equal(source.train.read()[:, 0, 0, 0], expected)
 
@@ -91,7 +92,9 @@ def test_floats_for_an_encoder(tmp_path, load):
     source = load_files(str(tmp_path), (8, 8, 3), Known(max_pixel=4095))
     np.testing.assert_array_equal(source.train.read()[..., 0], np.rint(VALUES * 255))
     source = load([*np.rint(VALUES * 255), np.rint(VALUES[0])], "tif")
-    assert source.notes == ("4 images of floats: 255 is white (255)",)
+    assert source.notes == (
+        "4 images of floats, 1 of them up to 1: 255 is white (255)",
+    )
     assert source.train.read()[3].max() == 1
     Image.fromarray(np.rint(VALUES[1] * 4095).astype(np.uint16)).save(
         tmp_path / "9.png"

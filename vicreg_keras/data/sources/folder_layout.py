@@ -113,10 +113,9 @@ def _find_splits(layout, images):
 def _are_alike(folders, likely, depth):
     """Whether likely splits have names that are alike, or the same folders in them."""
     alike = collections.defaultdict(set)
-    for name, split in likely.items():
-        inner = {part for parts in folders[name] for part in parts[depth + 1 : -1]}
-        if split is not None:
-            alike[split == "train"] |= {without_split(name), *inner}
+    for name, inner in inner_names(folders, depth).items():
+        if likely[name] is not None:
+            alike[likely[name] == "train"] |= {without_split(name), *inner}
     return bool(alike[True] & alike[False])
 
 
@@ -136,17 +135,11 @@ def _have_splits(named, folders, depth):
             "these as the dataset."
         )
     # Class folders, and beside them a split of the same classes, or without any.
-    inner = {
-        parts[depth + 1]
-        for name in folders
-        if named[name] is not None
-        for parts in folders[name]
-        if len(parts) > depth + 2
-    }
+    sets = inner_names(folders, depth)
+    inner = set().union(*(sets[name] for name in folders if named[name]))
     if inner.intersection(others) or ("unlabeled" in found and others):
         return True
     # Of whatever name, it holds the classes that other splits hold.
-    sets = inner_names(folders, depth)
     if found and len(others) == 1 and len(set.intersection(*sets.values())) > 1:
         named[others[0]] = "train"
         return True

@@ -36,16 +36,20 @@ _SHORT = {"tr": "train", "va": "validation", "te": "test", "ts": "test"}
 _IMAGES = {"image", "img", "jpegimage", "input", "original", "rgb"}
 _DRAWN = {
     *("groundtruth", "gt", "labelid", "manual", "trimap", "panoptic"),
-    *("segmentationclass", "segmentationobject"),
+    *("segmentationclass", "segmentationobject", "labelmap"),
 }
-_MASKS = {"mask", "annotation", "label", "segmentation", *_DRAWN}
+_MASKS = {"mask", "annotation", "label", "segmentation", "seg", "instance", *_DRAWN}
 # What is one word, written in two.
 _COMPOUND = re.compile(
     r"\b(ground|label|segmentation|jpeg) (?=(truth|id|class|obj|im))"
 )
-# Ends of files' names, as in `1_mask.png` beside `1.png`.
-_OF_MASK = re.compile(
-    r"[ _.-](mask|label|annotation|segmentation|ground_?truth|gt|seg)s?([ _-]?\d+)?$"
+# Ends and starts of files' names, as in `1_mask.png` beside `1.png`.
+_OF_MASK, _OF_IMAGE = (
+    re.compile(rf"^({words})s?[ _.-]|[ _.-]({words})s?([ _-]?\d+)?$")
+    for words in (
+        "mask|label|label_?id|annotation|segmentation|ground_?truth|gt|seg",
+        "image|img",
+    )
 )
 
 
@@ -119,7 +123,11 @@ def without_masks(images: Sequence[Parts]) -> tuple[list[Parts], list[str]]:
                 other = of_images
             if other is not None:
                 masks[(*parent, name)] = other
-    stems = {(*parts[:-1], _stem(parts[-1])) for parts in images}
+    stems = {
+        (*parts[:-1], stem)
+        for parts in images
+        for stem in (_stem(parts[-1]), _OF_IMAGE.sub("", _stem(parts[-1])))
+    }
     kept, files = [], []
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     for parts in images:
@@ -193,12 +201,9 @@ def class_notes(folders: Folders, depth: int) -> Iterator[str]:
         yield f"{shown_name(inner)}/ is part of a class; {above}"
     inside = inner_names(folders, depth)
     counts = collections.Counter(part for names in inside.values() for part in names)
-    shared = [
-        name
-        for name, count in counts.items()
-        if count > 1 and 2 * count >= len(folders) and not split_of(name)
-    ]
-    if len(shared) > 1:
+    shared = {name for name in counts if counts[name] > 1 and not split_of(name)}
+    num_holding = sum(bool(names & shared) for names in inside.values())
+    if len(shared) > 1 and 2 * num_holding >= len(folders):
         inner = listed(shared, MAX_NAMED)
         yield (
             f"classes are {listed(folders, MAX_NAMED)}, not {inner} in them; if these "

@@ -323,6 +323,8 @@ def _read_white(
                 unreadable[i] = error
         if own:
             some = f"{len(own):,} image{'s' if len(own) > 1 else ''} of {kind}"
+            if dark := [high for _, high, _ in own if 0 < 16 * high <= value]:
+                some += f", {len(dark):,} of them up to {max(dark):g}"
             notes.append(f"{some}: {value} is white (255)")
     num_more = sum(bool(header and header.has_more) for header in headers)
     if num_more:
