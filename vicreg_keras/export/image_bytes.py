@@ -120,7 +120,8 @@ def _scaled(values, max_pixel):
     if max_pixel <= 255:
         white = tf.where(is_known, white, 65535)
         is_known |= high > 16383  # Of 10, 12 or 14 bits, or dark: it can't be told.
-    expected = f"values up to {max_pixel}, as those that the encoder was trained on"
+    known = f"values up to {max(max_pixel, 255)}"
+    expected = f"{known}, as those that the encoder was trained on"
     values = _checked(values, is_known, expected)
     scaled = tf.round(tf.minimum(values, white) * 255 / white)
     return tf.cast(scaled, tf.uint8)
