@@ -288,6 +288,7 @@ def test_class_folders_beside_a_copy_of_them(folders, name):
     _, classes, (one,), notes = read(*folders)
     assert name not in classes["train"] and f"20 images of {name}/, which holds" in one
     assert read("a", "b", "old/a")[3] == ["old/ is read as a class, with a/ in it"]
+    assert read(":30", "a", "b", "c/a", "c/b")[2] == []  # No labels: all are read.
     _, classes, left_out, _ = read("a/b", "a/c", "b/a", "b/c", "c/a", "c/b")
     assert classes["train"] == ["a", "b", "c"] and not left_out
 

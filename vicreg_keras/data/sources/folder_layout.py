@@ -162,7 +162,6 @@ def _find_classes(layout, depths):
     train = layout.splits["train"]
     depth, stray, train = _descend(train, depths["train"])
     loose, folders = _grouped(train, depth)
-    _leave_out_copies(layout, folders, depth)
     for name in [name for name in folders if split_of(name) == "unlabeled"]:
         if len(folders) > 1:
             layout.splits.setdefault("unlabeled", []).extend(folders.pop(name))
@@ -177,6 +176,7 @@ def _find_classes(layout, depths):
         )
         folders = {}
     elif folders:
+        _leave_out_copies(layout, folders, depth)
         layout.left_out.extend(_left_out(stray + loose, "class folders"))
         layout.splits["train"] = _sorted(folders)
         layout.classes["train"] = _class_names(folders)
@@ -190,14 +190,14 @@ def _find_known_classes(layout, split, depth, train):
     """Fills the classes of a split by the class folders of `train`; it may go."""
     images = layout.splits[split]
     place = f"{shown_name('/'.join(images[0][:depth]))}/"
+    if len(train) == 1:  # Nothing to tell apart.
+        return
     depth, stray, inside = _descend(images, depth, train)
     loose, folders = _grouped(inside, depth)
     _leave_out_copies(layout, folders, depth)
     known = [name for name in folders if name in train]
     unknown = [name for name in folders if name not in train]
     few = _are_few(loose, images)
-    if len(train) == 1:  # Nothing to tell apart.
-        return
     if not train:
         is_wrong = len(folders) > 1 and few
     elif known:

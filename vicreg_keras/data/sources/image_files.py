@@ -308,8 +308,8 @@ def _read_white(
         expected = ", as the encoder's" if max_pixel else " or in [0, 1]"
         raise InputError(
             f"Expected images with values in [0, 255]{expected}. Received: "
-            f"{len(deep):,} of 16 bits or floats with {problem}, such as {shown_name(paths[deep[0]])}. "
-            "Scale them to [0, 255]."
+            f"{len(deep):,} of 16 bits or floats with {problem}, such as "
+            f"{shown_name(paths[deep[0]])}. Scale them to [0, 255]."
         )
     notes = []
     for kind, value in zip((DEEP, FLOATS), white, strict=True):
