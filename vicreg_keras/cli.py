@@ -271,7 +271,13 @@ def _evaluate(module, request, settings):
     from vicreg_keras.workdir.run_folder import RunFolder
 
     run = RunFolder(request.workdir) if request.workdir else None
-    context = open_context(settings, request.data, run, request.saved_model)
+    context = open_context(
+        settings,
+        request.data,
+        run,
+        request.saved_model,
+        needs_labels=MODES[request.mode].needs_labels,
+    )
     module.run(context, request.options)
     if run is not None and run.metrics.exists():
         print(f"Metrics are in {run.metrics}, figures in {run.figures}.")

@@ -135,7 +135,6 @@ def open_search(tmp_path):
             RunFolder(folder),
             objective=objective,
             space=space,
-            data_fingerprint="0",
         )
 
     return make

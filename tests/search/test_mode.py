@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.search.conftest import DATA, SETTINGS
-from vicreg_keras.errors import NonFiniteError
+from vicreg_keras.errors import InputError, NonFiniteError
 from vicreg_keras.evaluate.records import RecipeMetrics, SearchRecord, read_records
 from vicreg_keras.modes import search as mode
 from vicreg_keras.modes.options import SearchOptions
@@ -65,6 +65,20 @@ def test_data_without_labels_has_no_accuracy(trainings, tmp_path, capsys):
         assert record.comparison.compared_by == f"validation {objective}"
         out = capsys.readouterr().out
         assert f"validation {objective}" in out
+
+
+def test_changed_data_is_refused_with_what_has_changed(trainings, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), np.uint8)
+    path, labels = tmp_path / "images.npz", np.arange(60) % 3
+    data = dataclasses.replace(DATA, dataset=f"npz:{path}")
+    np.savez(path, images=images, labels=labels)
+    search(tmp_path / "search", data, trials=1)
+    search(tmp_path / "search", data, trials=2)
+    labels[7] = 0
+    np.savez(path, images=images, labels=labels)
+    with pytest.raises(InputError, match="where 1 is of another class .'train/7'"):
+        search(tmp_path / "search", data, trials=3)
+    assert len([name for name in trainings.folders if name.isdecimal()]) == 2
 
 
 def test_interrupted_search_has_its_own_status(trainings, tmp_path):

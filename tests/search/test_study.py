@@ -147,8 +147,7 @@ study.HEARTBEAT_INTERVAL, study.GRACE_PERIOD = 1, 3
 {quick}
 settings = dataclasses.replace(SETTINGS, epochs={epochs})
 search = study.Search(
-    settings, DATA, RunFolder({folder!r}), objective="knn", space=SPACE,
-    data_fingerprint="0")
+    settings, DATA, RunFolder({folder!r}), objective="knn", space=SPACE)
 print("open", flush=True)
 search.optimize({trials})
 """

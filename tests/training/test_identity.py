@@ -202,7 +202,7 @@ def test_changed_data_is_refused(trained, run_main):
     before = contents(root / "run")
     for seed in range(6):
         change(root / "data", np.random.default_rng(seed))
-        status, out, err = run_main(*command, "--epochs=2")
+        status, out, err = run_main(*command, "--epochs=3")
         assert status == 1
         assert not out
         (line,) = err.splitlines()

@@ -27,11 +27,13 @@ class Mode:
         help: One line for `--help`.
         options: The dataclass of its options.
         needs: `"recipe"`, `"encoder"` or `"runs"`.
+        needs_labels: Whether labels that were asked for must be there.
     """
 
     help: str
     options: type
     needs: str = "encoder"
+    needs_labels: bool = True
 
 
 MODES = {
@@ -44,8 +46,14 @@ MODES = {
     "knn_eval": Mode("Weighted kNN accuracy beside baselines.", options.KnnEvalOptions),
     "retrieve": Mode("Nearest neighbors by FAISS.", options.RetrieveOptions),
     "cluster": Mode("k-means clusters and their map.", options.ClusterOptions),
-    "spectrum": Mode("Ranks and collapse, without labels.", options.SpectrumOptions),
-    "embed": Mode("Write representations to a file.", options.EmbedOptions),
+    "spectrum": Mode(
+        "Ranks and collapse, without labels.",
+        options.SpectrumOptions,
+        needs_labels=False,
+    ),
+    "embed": Mode(
+        "Write representations to a file.", options.EmbedOptions, needs_labels=False
+    ),
     "finetune": Mode("Train on with few labels.", options.FinetuneOptions),
     "evaluate": Mode("All evaluations and report.html.", options.EvaluateOptions),
     "export": Mode("Write SavedModel, TFLite and ONNX files.", options.ExportOptions),

@@ -221,6 +221,8 @@ def open_context(
     data: DataOptions,
     run: RunFolder | None,
     saved_model: str | None = None,
+    *,
+    needs_labels: bool = True,
 ) -> Context:
     """Returns the context of a run's encoder, or of one that is elsewhere.
 
@@ -229,6 +231,7 @@ def open_context(
         data: The dataset to evaluate on.
         run: The run whose encoder it is, and where results go.
         saved_model: Path of another encoder, see `load_encoder`.
+        needs_labels: See `Known`.
 
     Raises:
         InputError: If neither is given, or encoder and dataset don't match.
@@ -242,7 +245,10 @@ def open_context(
             "Expected workdir=RUN or saved_model=PATH, the encoder to evaluate. "
             "Received: workdir=None, saved_model=None."
         )
-    dataset = open_dataset(data, settings.seed, known_of(encoder))
+    known = known_of(encoder)
+    if known is not None:
+        known = dataclasses.replace(known, needs_labels=needs_labels)
+    dataset = open_dataset(data, settings.seed, known)
     check_example_shape(encoder, dataset.example_shape)
     _print_differences(getattr(encoder, "card", None), dataset, run)
     make_encoder = None

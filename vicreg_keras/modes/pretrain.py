@@ -57,16 +57,10 @@ def run(
 
 
 def _check_epochs(folder: RunFolder, settings: Settings) -> None:
-    """Checks that a run has no more epochs, and says if it was to have others."""
-    planned = folder.read_flags().get("epochs")
+    """Checks that a run has no more epochs."""
     epochs = [record.epoch for record in read_records(folder, PretrainRecord)]
     if epochs and epochs[-1] > settings.epochs and any(folder.checkpoints.glob("*")):
         raise InputError(
             f"Expected epochs of at least {epochs[-1]}, which {folder.path} has "
             f"already. Received: epochs={settings.epochs}. Choose another workdir."
-        )
-    if epochs and planned != str(settings.epochs):
-        print(
-            f"The run was to have {planned} epochs and now has {settings.epochs}: from "
-            "here on, the learning rate follows the new schedule."
         )

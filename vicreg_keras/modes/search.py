@@ -17,6 +17,7 @@ from vicreg_keras.search.study import Search, number_of
 from vicreg_keras.search.trial import training_elsewhere
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.settings.options import to_flags
+from vicreg_keras.training.identity import check_data
 from vicreg_keras.workdir.files import write_text
 from vicreg_keras.workdir.run_folder import RunFolder, RunLockedError
 
@@ -50,14 +51,8 @@ def run(
     space = read_space(options.space) if options.space else default_space(settings)
     check_space(space, trial_settings)
     run.create()
-    search = Search(
-        trial_settings,
-        data,
-        run,
-        objective=options.objective,
-        space=space,
-        data_fingerprint=dataset.fingerprint,
-    )
+    check_data(run, settings, dataset)
+    search = Search(trial_settings, data, run, objective=options.objective, space=space)
     search.optimize(options.trials)
     _write(search, settings)
     search.draw()

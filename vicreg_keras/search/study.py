@@ -51,7 +51,6 @@ class Search:
         run: Folder of the search: `study.db`, and `trials/` with a run for each trial.
         objective: A key of `OBJECTIVES`.
         space: The space.
-        data_fingerprint: Of the data, see `Dataset`.
         study: The Optuna study.
 
     Raises:
@@ -64,7 +63,6 @@ class Search:
     _: dataclasses.KW_ONLY
     objective: str
     space: Space
-    data_fingerprint: str
     study: optuna.Study = dataclasses.field(init=False)
 
     def __post_init__(self):
@@ -178,7 +176,6 @@ class Search:
         return {
             **to_flags(self.data, self.settings),
             "trial_epochs": str(self.settings.epochs),
-            "data_fingerprint": self.data_fingerprint,
             "objective": self.objective,
             "space": json.dumps(space, sort_keys=True),
         }

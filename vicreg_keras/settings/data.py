@@ -97,8 +97,9 @@ class DataOptions(Options):
 
     def __post_init__(self):
         if self.label_column is not None:
-            # Frozen, and one line in a flag file.
-            object.__setattr__(self, "label_column", column_name(self.label_column))
+            # Frozen, and one line in a flag file, which may name none.
+            name = column_name(self.label_column) or None
+            object.__setattr__(self, "label_column", name)
         for name in ("drop_columns", "categorical_columns", "numeric_columns"):
             names = tuple(map(column_name, getattr(self, name)))
             object.__setattr__(self, name, names)

@@ -68,11 +68,8 @@ def identify(
     earlier = read_card(run)
     found = data_card.changes(earlier, dataset, run.examples) if earlier else ()
     if found and on_changed_data == "refuse":
-        raise InputError(
-            f"Expected the data that {run.path} was trained on so far. Received: "
-            f"dataset={dataset.name}, where {'; '.join(found)}. Choose another "
-            "workdir, or use on_changed_data=continue to go on with what is there now."
-        )
+        more = ", or use on_changed_data=continue to go on with what is there now"
+        raise _changed_error(run, dataset, found, more)
     first = earlier or first_card(run, settings)
     schema = make_schema(settings, dataset) if first is None else first.schema
     shapes = (dataset.example_shape, dataset.columns)
@@ -84,6 +81,42 @@ def identify(
         )
     card = data_card.make_card(dataset, schema)
     return Identity(card, earlier or card, found)
+
+
+def check_data(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
+    """Checks that the data is that which a folder of several trainings began with.
+
+    In a new folder, the data's card and the names of its examples are written.
+
+    Args:
+        run: The folder.
+        settings: The recipe that the trainings change.
+        dataset: The dataset.
+
+    Raises:
+        InputError: If the data is another.
+    """
+    if run.data_card.exists():
+        text, where = run.data_card.read_text(), str(run.data_card)
+        earlier = DataCard.from_json(text, where)
+        if found := data_card.changes(earlier, dataset, run.examples):
+            raise _changed_error(run, dataset, found)
+    else:
+        schema = make_schema(settings, dataset)
+        _write(run, data_card.make_card(dataset, schema), dataset)
+
+
+def _changed_error(run, dataset, found, more=""):
+    return InputError(
+        f"Expected the data that {run.path} was trained on so far. Received: dataset="
+        f"{dataset.name}, where {'; '.join(found)}. Choose another workdir{more}."
+    )
+
+
+def _write(run, card, dataset):
+    write_text(run.data_card, card.json + "\n")
+    with write_file(run.examples) as file:
+        data_card.save_examples(dataset, file)
 
 
 def go_on(
@@ -112,9 +145,7 @@ def go_on(
     step, size = int(model.step.numpy()), settings.batch_size
     epochs = step / identity.earlier.steps_per_epoch(size)
     run.truncate_metrics(int(epochs))
-    write_text(run.data_card, identity.card.json + "\n")
-    with write_file(run.examples) as file:
-        data_card.save_examples(dataset, file)
+    _write(run, identity.card, dataset)
     if identity.changes:
         step = round(epochs * identity.card.steps_per_epoch(size))
         inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)

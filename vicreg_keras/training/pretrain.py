@@ -93,16 +93,11 @@ def pretrain(
             f"({num_examples} examples). Received: batch_size={settings.batch_size}. "
             f"Use batch_size={fitting} or less."
         )
-    if settings.fitting_warmup_epochs < settings.warmup_epochs:
-        print(
-            f"The warm-up is shortened to {settings.fitting_warmup_epochs:g} epochs: "
-            f"warmup_epochs={settings.warmup_epochs:g} is not shorter than "
-            f"epochs={settings.epochs}."
-        )
     records = read_records(run, PretrainRecord)
     if not records or records[-1].epoch < settings.epochs:
         check_memory(settings, dataset)
     data = identity.identify(settings, dataset, run, on_changed_data)
+    _print_schedule(settings, run, has_begun=bool(records))
     if flags:
         run.write_flags(flags)
     print(describe(dataset), flush=True)
@@ -136,6 +131,22 @@ def pretrain(
     metrics = records[-1].metrics if records else {}
     stopped_by = saver.stopped_by and saver.stopped_by.name
     return PretrainResult(metrics, encoder, stopped_by)
+
+
+def _print_schedule(settings, run, *, has_begun):
+    """Says where epochs or warm-up are others than planned."""
+    if settings.fitting_warmup_epochs < settings.warmup_epochs:
+        print(
+            f"The warm-up is shortened to {settings.fitting_warmup_epochs:g} epochs: "
+            f"warmup_epochs={settings.warmup_epochs:g} is not shorter than "
+            f"epochs={settings.epochs}."
+        )
+    planned = run.read_flags().get("epochs", f"{settings.epochs}")
+    if has_begun and planned != str(settings.epochs):
+        print(
+            f"The run was to have {planned} epochs and now has {settings.epochs}: from "
+            "here on, the learning rate follows the new schedule."
+        )
 
 
 def _fit(model, settings, dataset, positives, callbacks_):

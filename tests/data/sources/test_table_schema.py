@@ -88,6 +88,16 @@ def test_what_is_not_of_the_training_data_is_refused(
         read_known(tmp_path / "b.csv", text, trained.columns, **options)
 
 
+def test_labels_may_lack_where_none_are_needed(tmp_path, trained):
+    path = tmp_path / "b.csv"
+    path.write_text("price,color,day\n1,red,1/1/2020\n2,blue,2/1/2020\n")
+    options = DataOptions(dataset=f"csv:{path}", label_column="y")
+    source = load_table(options, Known(trained.columns, needs_labels=False))
+    assert source.class_names is None and len(source.train) == 2
+    assert source.notes[-1] == "no column 'y', so read without labels"
+    assert DataOptions(label_column="").label_column is None
+
+
 def test_a_column_that_was_dropped_may_be_missing_later(tmp_path, trained):
     text = csv_of(price=PRICES, color=["red", "blue"], day=["31/01/2020", "2/1/2020"])
     options = {"drop_columns": ("id",), "numeric_columns": ("n",)}

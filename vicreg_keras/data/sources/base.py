@@ -19,10 +19,12 @@ class Known:
     Attributes:
         columns: The columns of its table, or `None`.
         max_pixel: See `Source`; `None` where it is to be found out.
+        needs_labels: Whether a table without its column of labels is refused.
     """
 
     columns: tuple[Column, ...] | None = None
     max_pixel: int | None = None
+    needs_labels: bool = True
 
 
 NOTHING_KNOWN = Known()

@@ -129,7 +129,7 @@ def check_type(
     Raises:
         InputError: If they are dates in a column of numbers, or the like.
     """
-    kind, expected = cells.type, column.kind
+    kind, expected, example = cells.type, column.kind, ""
     if pa.types.is_boolean(kind):
         fits = expected == "truth"
     elif pa.types.is_duration(kind):
@@ -146,12 +146,14 @@ def check_type(
         fits = expected == "numbers"
         if expected == "truth":
             values = parse_typed(cells, column.name, where)
-            fits = bool(np.isin(values[~np.isnan(values)], (0, 1)).all())
+            others = values[~np.isnan(values) & ~np.isin(values, (0, 1))]
+            fits = not len(others)
+            example = "" if fits else f" such as {others[0]:g}"
     if not fits and cells.null_count < len(cells):
         raise InputError(
             f"Expected {column.format or expected} in column {column.name!r}, as in "
-            f"the training data. Received: {where} with {kind}. Save the column in the "
-            "type that it had."
+            f"the training data. Received: {where} with {kind}{example}. Save the "
+            "column in the type that it had."
         )
 
 

@@ -74,11 +74,15 @@ def load_table(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
         )
     file = TableFile(path, kind, options.header)
     label = options.label_column
+    lacks_label = label not in (None, *file.names) and not known.needs_labels
+    label = None if lacks_label else label
     columns, examples, left_out, notes = (
         _infer(file, options, label)
         if known.columns is None
         else _read_known(file, known.columns, label)
     )
+    if lacks_label:
+        notes += (f"no column {options.label_column!r}, so read without labels",)
     notes = (*file.notes, *notes, *_empty_rows(examples))
     names = _row_names(examples)
     if label is None:
