@@ -44,8 +44,12 @@ MODES = {
     ),
     "linear_eval": Mode("Linear accuracy beside baselines.", options.LinearEvalOptions),
     "knn_eval": Mode("Weighted kNN accuracy beside baselines.", options.KnnEvalOptions),
-    "retrieve": Mode("Nearest neighbors by FAISS.", options.RetrieveOptions),
-    "cluster": Mode("k-means clusters and their map.", options.ClusterOptions),
+    "retrieve": Mode(
+        "Nearest neighbors by FAISS.", options.RetrieveOptions, needs_labels=False
+    ),
+    "cluster": Mode(
+        "k-means clusters and their map.", options.ClusterOptions, needs_labels=False
+    ),
     "spectrum": Mode(
         "Ranks and collapse, without labels.",
         options.SpectrumOptions,
@@ -56,7 +60,11 @@ MODES = {
     ),
     "finetune": Mode("Train on with few labels.", options.FinetuneOptions),
     "evaluate": Mode("All evaluations and report.html.", options.EvaluateOptions),
-    "export": Mode("Write SavedModel, TFLite and ONNX files.", options.ExportOptions),
+    "export": Mode(
+        "Write SavedModel, TFLite and ONNX files.",
+        options.ExportOptions,
+        needs_labels=False,
+    ),
     "ablate": Mode("Compare loss weights.", options.AblateOptions, "recipe"),
     "search": Mode("Search recipes by Optuna.", options.SearchOptions, "recipe"),
     "report": Mode("Compare runs on one page.", options.ReportOptions, "runs"),

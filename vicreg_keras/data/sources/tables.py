@@ -228,7 +228,7 @@ def _read_known(file, known, label):
         )
     file.check_names(columns, "of the training data")
     if label is not None:
-        file.check_names([label], "that label_column names")
+        file.check_names([label], "that label_column names, empty for none")
     if label in columns:
         raise InputError(
             "Expected a label_column that the encoder was not trained on. Received: "
