@@ -164,7 +164,8 @@ def _choose(draw, case):
     if odd and draw.one_in(3):
         case.options["categorical_columns"] = (odd[0],)
         made = case.columns[odd[0]]
-        made.fate, made.values = "read", [cell.strip() for cell in made.cells]
+        made.fate = "read"
+        made.values = [cell.strip().removesuffix(".0") for cell in made.cells]
 
 
 def _is_whole(made):

@@ -103,11 +103,13 @@ def replace(texts: pa.Array, pattern: str, replacement: str) -> pa.Array:
     return pa.compute.replace_substring_regex(texts, pattern, replacement)
 
 
-def canonical(texts: pa.Array) -> pa.Array:
+def canonical(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     """Returns the names of categories, each written in one way."""
+    encoded = texts.combine_chunks().dictionary_encode()
+    names = encoded.dictionary
     for pattern, replacement in CANONICAL:
-        texts = replace(texts, pattern, replacement)
-    return texts
+        names = replace(names, pattern, replacement)
+    return pa.chunked_array([names.take(encoded.indices)])
 
 
 def parse_plain(texts: pa.Array, kind: str = "numbers") -> np.ndarray:

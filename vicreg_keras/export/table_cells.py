@@ -113,7 +113,7 @@ def _codes(cells, categories):
     owners = np.repeat(np.arange(len(sizes)), sizes)  # (num_categories,)
     codes = np.concatenate([np.arange(size) for size in sizes]).astype(np.float32)
     names = [name for names in categories for name in names]
-    names = canonical(pa.array(names, pa.string())).to_pylist()
+    names = canonical(pa.chunked_array([names], pa.string())).to_pylist()
     for pattern, replacement in CANONICAL:
         cells = tf.strings.regex_replace(cells, pattern, replacement)
     cells = tf.gather(cells, owners, axis=1)

@@ -109,7 +109,7 @@ AMBIGUOUS = _BEFORE + r"(?:[1-9]\d{0,2}[.,]\d{3}|0,000)(?:[eE][^-+\d].*|[^\d.,eE
 SHORT = _BEFORE + r"\d{1,3}(?:[^\d.,][^.,]*)?$"
 _WHOLE = SHORT.replace("{1,3}", "+")
 # What no number is, in place of one that training gives no way to read.
-_DOUBT = r"\1 (of thousands or of decimals?)"
+DOUBT = " (of thousands or of decimals?)"
 ADDRESS = r"^(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}$"
 _LAKHS = r"^[+-]?(?:[1-9]\d?(?:,\d{2})*,\d{3}|\d{1,3})(?:\.\d*)?$"
 _NAMES = {",": "commas", ".": "points", " ": "spaces", "'": "apostrophes"}
@@ -190,7 +190,7 @@ def _refuse_ambiguous(cells):
     for sign in ("[,]", "[.]"):
         if not cells.any(sign):
             number = rf"[+-]?[1-9]\d{{0,2}}{sign}\d{{3}}{_MAGNITUDE}"
-            cells.rewrite(f"^({number})$", _DOUBT)
+            cells.rewrite(f"^({number})$", rf"\1{DOUBT}")
 
 
 def _currency(cells):
@@ -289,7 +289,7 @@ def _rewrite_style(cells, thousands, decimal, has_decimals):
     cells.rewrite(rf"^([+-]?0)(?:{thousands}000)+$", r"\1", only_if_any=True)
     if decimal == ",":
         if not has_points:
-            cells.rewrite(r"^([^ ]*\.[^ ]*)$", _DOUBT)
+            cells.rewrite(r"^([^ ]*\.[^ ]*)$", rf"\1{DOUBT}")
         cells.rewrite(rf"^([+-]?\d*),(\d*{_EXPONENT})$", r"\1.\2")
 
 

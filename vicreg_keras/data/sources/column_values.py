@@ -121,39 +121,50 @@ def rewrite(texts: pa.Array, column: Column) -> pa.Array:
     return texts
 
 
+def typed_format(kind: pa.DataType) -> str:
+    """Returns the format of cells in a type of their own, see `Column`."""
+    if pa.types.is_boolean(kind):
+        return "true or false"
+    if pa.types.is_duration(kind):
+        return "durations in days"
+    if pa.types.is_time(kind):
+        return "times of day"
+    return "times" if pa.types.is_temporal(kind) else ""
+
+
 def check_type(
-    column: Column, cells: pa.ChunkedArray, where: str | pathlib.Path
+    column: Column,
+    cells: pa.ChunkedArray,
+    values: np.ndarray,
+    where: str | pathlib.Path,
 ) -> None:
     """Checks that typed cells are of the kind that a known column is.
+
+    Args:
+        column: The column.
+        cells: Its cells.
+        values: What they are, see `parse_typed`.
+        where: The file, for the message.
 
     Raises:
         InputError: If they are dates in a column of numbers, or the like.
     """
-    kind, expected, example = cells.type, column.kind, ""
-    if pa.types.is_boolean(kind):
-        fits = expected == "truth"
-    elif pa.types.is_duration(kind):
-        fits = column.format.startswith("durations")
-    elif pa.types.is_time(kind):
-        fits = expected == "times of day"
-    elif pa.types.is_temporal(kind):
-        fits = expected == "times"
-        if expected == "times of day":
-            fits = not (
-                np.abs(parse_typed(cells, column.name, where)) >= MAX_CLOCK_DAYS
-            ).any()
-    else:
-        fits = expected == "numbers"
-        if expected == "truth":
-            values = parse_typed(cells, column.name, where)
-            others = values[~np.isnan(values) & ~np.isin(values, (0, 1))]
-            fits = not len(others)
-            example = "" if fits else f" such as {others[0]:g}"
-    if not fits and cells.null_count < len(cells):
+    own = Column(column.name, format=typed_format(cells.type))
+    present = values[~np.isnan(values)]
+    fits, example = own.kind == column.kind, ""
+    if pa.types.is_duration(cells.type):
+        fits = own.format == column.format
+    elif (own.kind, column.kind) == ("numbers", "truth"):
+        others = present[~np.isin(present, (0, 1))]
+        fits = not len(others)
+        example = "" if fits else f" such as {others[0]:g}"
+    elif (own.kind, column.kind) == ("times", "times of day"):
+        fits = bool((np.abs(present) < MAX_CLOCK_DAYS).all())
+    if not fits and len(present):
         raise InputError(
-            f"Expected {column.format or expected} in column {column.name!r}, as in "
-            f"the training data. Received: {where} with {kind}{example}. Save the "
-            "column in the type that it had."
+            f"Expected {column.format or column.kind} in column {column.name!r}, as in "
+            f"the training data. Received: {where} with {cells.type}{example}. Save "
+            "the column in the type that it had."
         )
 
 
@@ -191,7 +202,7 @@ def _float64(cells):
 
 def codes(cells: pa.ChunkedArray, categories: Sequence[str]) -> np.ndarray:
     """Returns the codes of text, float32, NaN for what is no category."""
-    values = canonical(pa.array(categories, pa.string()))
+    values = canonical(pa.chunked_array([categories], pa.string()))
     found = pa.compute.index_in(canonical(cells), value_set=values)
     return _float64(found).astype(np.float32)
 

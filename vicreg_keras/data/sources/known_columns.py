@@ -9,7 +9,7 @@ import pyarrow.compute
 
 from vicreg_keras.data.cells import matches
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.cell_formats import SHORT, undecided_row
+from vicreg_keras.data.sources.cell_formats import DOUBT, SHORT, undecided_row
 from vicreg_keras.data.sources.column_values import (
     as_float32,
     as_text,
@@ -56,8 +56,8 @@ def read_known_column(
     if is_number(cells.type) and column.kind.startswith("times"):
         cells = as_text(cells, name, where)  # As 20200131, which is a date.
     if cells.type != pa.string():
-        check_type(column, cells, where)
         values = parse_typed(cells, name, where)
+        check_type(column, cells, values, where)
     else:
         values = parse_text(cells, column)
         bad = np.isnan(values) & cells.is_valid().to_numpy()
@@ -83,12 +83,9 @@ def read_known_column(
 
 def _cell_error(column, cells, row, where):
     text = cells[row].as_py()
-    plain, advice = (
-        rewrite(pa.array([text]), column)[0].as_py(),
-        "Correct or empty such cells",
-    )
-    if plain.startswith(text) and plain != text:  # Said to be of two kinds.
-        text, advice = plain, "Write such cells as there"
+    advice = "Correct or empty such cells"
+    if rewrite(pa.array([text]), column)[0].as_py().endswith(DOUBT):
+        text, advice = text + DOUBT, "Write such cells as there"
     return InputError(
         f"Expected {column.format or 'numbers'} in column {column.name!r}, as in the "
         f"training data. Received: {where} with {text[:60]!r} in row/{row}, counted "

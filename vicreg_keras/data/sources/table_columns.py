@@ -33,6 +33,7 @@ from vicreg_keras.data.sources.column_values import (
     identifies,
     parse_text,
     parse_typed,
+    typed_format,
 )
 from vicreg_keras.data.sources.date_formats import date_format
 from vicreg_keras.data.sources.table_categories import (
@@ -113,56 +114,48 @@ def infer_column(
         return _read_categories(name, as_text(cells, name, where), kind)
     if not kind and _may_be_dates(cells):
         cells = as_text(cells, name, where)  # As 20200131 in a CSV file.
-    if cells.type != pa.string():
-        exact = parse_typed(cells, name, where)
-        values = as_float32(exact, where, name)
-        is_identifier = is_number(cells.type) and not kind and identifies(cells)
-        form = _typed_format(cells.type)
-        column = Column(name, None, form.name, form.rewrites)
-        note = _precision_note(exact, values, ("", ""))
-        return ReadColumn(column, values, note, is_identifier=is_identifier)
-    has_leading_zeros = (
+    is_text = cells.type == pa.string()
+    if not is_text:
+        form = Format(typed_format(cells.type))
+        if form.name == "times of day":
+            form = date_format(pa.array(["06:00:00"]))
+    elif (
         kind != "numbers"
-        and any_matches(cells, r"^0\d")
         and not any_matches(cells, r"\D")
-    )
-    if has_leading_zeros:
+        and any_matches(cells, r"^0\d")
+    ):
         return _read_categories(name, cells, "leading zeros")
-    form = _find_format(cells, kind, decimal, order)
+    else:
+        form = _find_format(cells, kind, decimal, order)
     if form is None:
         return _read_categories(name, cells, kind)
-    if form.problem:
-        problem = f"{form.problem} in column {name!r}"
-        return ReadColumn(
-            Column(name),
-            _all_missing(cells),
-            problem=problem,
-            undecided=form.undecided,
-        )
     column = Column(name, None, form.name, form.rewrites)
-    exact = parse_text(cells, column)
+    if problem := form.problem and f"{form.problem} in column {name!r}":
+        nothing = _all_missing(cells)
+        return ReadColumn(column, nothing, problem=problem, undecided=form.undecided)
+    if is_text:
+        exact = parse_text(cells, column)
+    else:
+        exact = parse_typed(cells, name, where)
     values = as_float32(exact, where, name)
     bad = np.isnan(values) & cells.is_valid().to_numpy()
-    if bad.any():
+    if is_text and bad.any():
         row = int(bad.argmax())
         date = f"{cells[row].as_py()!r} in row/{row} of column {name!r}"
-        problem = f"{date}, which does not exist"
-        return ReadColumn(column, values, problem=problem)
-    note = (form.name, _example(cells, form)) if form.rewrites else ("", "")
+        return ReadColumn(column, values, problem=f"{date}, which does not exist")
+    note = (form.name, _example(cells, form)) if is_text and form.rewrites else ("", "")
     note = _precision_note(exact, values, note)
-    if column.kind == "truth" and any_matches(cells, r"\d"):
+    if is_text and column.kind == "truth" and any_matches(cells, r"\d"):
         note = ("true or false, written as 1 and 0 as well", "")
     if form.undecided and not note[0] and any_matches(cells, SHORT):
         note = decimal_points_note(form.undecided)
-    is_identifier = not (kind or form.rewrites or any_matches(cells, r"[-:a-zA-Z]"))
-    is_identifier = is_identifier and identifies(cells)
     return ReadColumn(
         column,
         values,
         note,
-        is_identifier=is_identifier,
+        is_identifier=not kind and column == Column(name) and identifies(cells),
         undecided=form.undecided,
-        decimal="" if form.undecided else _shown_decimal(column, values),
+        decimal="" if form.undecided or not is_text else _shown_decimal(column, values),
     )
 
 
@@ -199,17 +192,6 @@ def _precision_note(exact, values, note):
     text, example = note
     lost = f"float32 tells {num_left:,} of {num_exact:,} values apart"
     return f"{text}; {lost}" if text else lost, example
-
-
-def _typed_format(kind: pa.DataType) -> Format:
-    """The format of cells in a type of their own."""
-    if pa.types.is_boolean(kind):
-        return Format("true or false")
-    if pa.types.is_duration(kind):
-        return Format("durations in days")
-    if pa.types.is_time(kind):
-        return date_format(pa.array(["06:00:00"]))
-    return Format("times" if pa.types.is_temporal(kind) else "")
 
 
 def _find_format(
