@@ -1,8 +1,12 @@
 """Tests of the mode `cluster`."""
 
+import dataclasses
+
+import pytest
 from PIL import Image
 
 from vicreg_keras import load_dataset
+from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.clustering import ClusterRecord, cluster_eval
 from vicreg_keras.evaluate.records import read_records
 from vicreg_keras.models.table_encoder import make_table_encoder
@@ -55,3 +59,11 @@ def test_table_is_drawn_beside_its_input(tmp_path, capsys):
     with Image.open(context.run.figures / "input_and_representation.png") as image:
         description = image.info["Description"]
     assert "30 examples, every dimension standardized" in description
+
+
+def test_too_few_examples_are_refused_before_any_result(context, capsys):
+    dataset = context.dataset
+    few = dataclasses.replace(dataset, test=dataset.test.take(range(3)))
+    with pytest.raises(InputError, match="at least 4 examples.*a test split of 3"):
+        cluster.run(Context(context.encoder, few), ClusterOptions())
+    assert capsys.readouterr().out == ""

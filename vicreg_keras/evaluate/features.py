@@ -5,6 +5,7 @@ representations: a `keras.Model`, or a SavedModel read by `load_encoder`. It run
 inference mode and is never changed.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ Encoder = Callable[..., tf.Tensor]
 SPLITS = ("train", "validation", "test")
 
 _MAX_INPUT_BYTES = 2 * 2**30
+_MAX_BATCH_VALUES = 2**26  # Of images that are encoded at a time.
 
 
 class Features(NamedTuple):
@@ -65,7 +67,7 @@ def extract_features(
         encoder: Called as `encoder(images, training=False)`. What `compile_encoder`
             returns is used as it is, which avoids tracing it again.
         split: Examples of one split.
-        batch_size: Examples per batch.
+        batch_size: Examples per batch; of large images it is fewer.
         verbose: 0 is silent; otherwise a progress bar appears after a few seconds.
 
     Returns:
@@ -78,7 +80,8 @@ def extract_features(
     """
     if not split.num_examples:
         raise InputError("Expected a split with examples. Received: num_examples=0.")
-    batches = split.batches(batch_size)
+    fitting = _MAX_BATCH_VALUES // math.prod(split.example_shape)
+    batches = split.batches(min(batch_size, max(fitting, 1)))
     spec = batches.element_spec
     if isinstance(encoder, tf.types.experimental.PolymorphicFunction):
         encode = encoder

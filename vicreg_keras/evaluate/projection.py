@@ -15,6 +15,7 @@ from vicreg_keras.evaluate.normalization import l2_normalize
 _NUM_AXES = 50  # That t-SNE and UMAP see of wider vectors; the rest is mostly noise.
 _PERPLEXITY = 30.0  # Of t-SNE, about the number of neighbors that count.
 _NUM_NEIGHBORS = 15  # UMAP's own default.
+MIN_POINTS = 4
 _TOLERANCE = 1e-6  # Vectors of length 1 that differ by less differ by rounding.
 
 
@@ -110,7 +111,7 @@ def project(
         "UMAP", arXiv:1802.03426.
     """
     # UMAP's start needs four.
-    check_representations("projected", representations, min_count=4)
+    check_representations("projected", representations, min_count=MIN_POINTS)
     if centroids is None:
         centroids = np.zeros((0, representations.shape[1]), np.float32)
     normalize = l2_normalize if l2_normalized else np.asarray

@@ -5,10 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from vicreg_keras.data.split import Split
+from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.clustering import Clustering, ClusterRecord, cluster_eval
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.normalization import standardize
-from vicreg_keras.evaluate.projection import Projection, project
+from vicreg_keras.evaluate.projection import MIN_POINTS, Projection, project
 from vicreg_keras.evaluate.sampling import draw_balanced
 from vicreg_keras.figures.clusters import before_and_after, cluster_map, silhouettes
 from vicreg_keras.figures.style import Figure
@@ -59,6 +60,12 @@ def cluster(
 ) -> tuple[ClusterRecord, ClusterPlane]:
     """See `run`; returns what was drawn, too."""
     split = "train" if context.dataset.test is None else "test"
+    num_examples = getattr(context.dataset, split).num_examples
+    if num_examples < MIN_POINTS:
+        raise InputError(
+            f"Expected at least {MIN_POINTS} examples to cluster and draw. Received: "
+            f"a {split} split of {num_examples}. Add examples."
+        )
     num_clusters, found = options.num_clusters, {}
     for name, (features,) in context.each((split,)):
         found[name] = cluster_eval(

@@ -98,7 +98,7 @@ class ClusterOptions(Options):
         "Projection of the figure; umap needs the package umap-learn.",
         choices=("pca", "tsne", "umap"),
     )
-    sample_size: int = option(5000, "Points in the figure.", minimum=3)
+    sample_size: int = option(5000, "Points in the figure.", minimum=4)
     figure_inches: tuple[float, ...] | None = option(
         None, "WIDTH,HEIGHT of the figure, in inches.", minimum=1, maximum=100
     )

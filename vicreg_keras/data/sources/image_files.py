@@ -247,16 +247,16 @@ def _check_readable(
     Raises:
         InputError: If not.
     """
-    allowed = int(_MAX_UNREADABLE * len(paths)) if skip else 0
-    if len(unreadable) > allowed:
+    few = int(_MAX_UNREADABLE * len(paths))
+    if len(unreadable) > (few if skip else 0):
         them = "them" if len(unreadable) > 1 else "it"
-        skipping = ", or use unreadable=skip to leave up to a tenth of all files out"
+        skipping = f", or use unreadable=skip, which leaves up to {few:,} of them out"
         raise InputError(
             f"Expected readable {KINDS} images"
-            f"{f', but for up to {allowed:,}' if skip else ''}. Received: "
+            f"{f', but for up to {few:,}' if skip else ''}. Received: "
             f"{len(unreadable):,} of {len(paths):,} unreadable: "
             f"{_named(unreadable, paths, root)}. Replace or remove {them}"
-            f"{'' if skip else skipping}."
+            f"{'' if len(unreadable) > few else skipping}."
         )
 
 
