@@ -29,6 +29,8 @@ IRIS = "5.1,3.5,1.4,0.2,Iris-setosa\n4.9,3.0,1.4,0.2,Iris-setosa\n6,2,4,1,Iris-x
         "3,2;1,5\n2,5;0,5\n",
         "50,67,76,83,91,98,104,111\n48,65,75,82,90,96,105,110\n",
         "1950,1961,1987\n1949,1968,1990\n",
+        "Fiat,2004\nFord,2013\nFiat,1999\n",
+        "A7,B12\nA12,B3\n",
     ],
 )
 def test_a_first_line_of_data_is_refused_or_read_without_header(tmp_path, text):
@@ -50,6 +52,7 @@ def test_a_first_line_of_data_is_refused_or_read_without_header(tmp_path, text):
         ["name", "2020"],
         ["", "0"],
         ["city", "2020-01-01", "2020-02-01", "2020-03-01"],
+        ["country", "1990", "1995", "2004"],
         ["x", "25%", "50%", "24h", "1st", "1007_s_at", "x1"],
         [*(f"{99 + i * i / 5:g}" for i in range(9))],
     ],

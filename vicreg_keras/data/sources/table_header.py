@@ -30,6 +30,7 @@ _NUM_LINES = 20  # By which the delimiter is found.
 _OWN_COMMAS = (
     r"(?:[^,]|, )*|[^\d,]*(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|[\d. ]*,[\d-]+)[^\d,]*"
 )
+_YEAR = r"^(?:19|20)\d\d$"
 _TIMES = f"{TIME}|{WRITTEN_TIME}"
 # Fewer names that are numbers in ascending order may be there by chance.
 _MIN_ASCENDING = 8
@@ -93,7 +94,7 @@ def check_header(path: pathlib.Path, names: Sequence[str], table: pa.Table) -> N
     """
     if (
         _are_cells(names, table)
-        or _count_repeated(path, names, table) > min(len(names), _NUM_COLUMNS) / 2
+        or _count_alike(path, names, table) > min(len(names), _NUM_COLUMNS) / 2
     ):
         raise InputError(
             f"Expected a header that names the columns. Received: {path} whose first "
@@ -102,10 +103,10 @@ def check_header(path: pathlib.Path, names: Sequence[str], table: pa.Table) -> N
         )
 
 
-def _count_repeated(path, names, table):
-    """How many names stand below themselves; an error if they all do in one row."""
+def _count_alike(path, names, table):
+    """How many names may be cells of their columns; an error if a row repeats all."""
     named = [(i, name) for i, name in enumerate(names) if name != f"Unnamed: {i}"]
-    counts, rows = [], np.ones(len(table), bool)
+    counts, num_alike, rows = [], 0, np.ones(len(table), bool)
     for i, name in named:
         if i >= _NUM_COLUMNS and not rows.any():
             break
@@ -113,13 +114,15 @@ def _count_repeated(path, names, table):
         equal = pa.compute.equal(cells, name).to_numpy()
         rows &= equal
         counts.append(int(equal.sum()))
+        if i < _NUM_COLUMNS:
+            num_alike += equal.any() or _is_cell(name, table.column(i)[:_NUM_ROWS])
     if rows.any() and set(counts) == {rows.sum()}:
         raise InputError(
             f"Expected a header in the first line alone. Received: {path} whose row/"
             f"{rows.argmax()}, counted from 0, repeats it, one of {rows.sum():,}. "
             "Remove such rows, or use header=none if the first line is data."
         )
-    return np.count_nonzero(counts[:_NUM_COLUMNS])
+    return num_alike
 
 
 def _are_cells(names, table):
@@ -134,12 +137,17 @@ def _are_cells(names, table):
 
 
 def _is_cell(name, cells):
-    """Whether a name is a time or a number as cells are, with the same signs."""
-    name, cells = pa.array([name]), strip_text(cells)
-    if matches(name, _TIMES)[0].as_py():
+    """Whether a name is a time, a year or a text with digits as most cells are."""
+    texts, cells = pa.array([name]), strip_text(cells)
+    if matches(texts, _TIMES)[0].as_py():
         return pa.compute.any(matches(cells, _TIMES)).as_py()
-    (shape,) = _shapes(name)
-    return (pa.compute.mean(pa.compute.equal(_shapes(cells), shape)).as_py() or 0) > 0.5
+    if re.fullmatch(_YEAR, name):
+        alike = matches(cells, _YEAR)
+    elif re.search(r"\d", name) and not re.fullmatch(NUMBER, name):
+        alike = pa.compute.equal(_shapes(cells), _shapes(texts)[0])
+    else:
+        return False
+    return (pa.compute.mean(alike).as_py() or 0) > 0.5
 
 
 def _shapes(texts):
@@ -152,8 +160,14 @@ def _are_names(numbers: Sequence[float]) -> bool:
         return True
     steps = {after - before for before, after in itertools.pairwise(numbers)}
     is_counted = len(numbers) > 1 and numbers[0] in (0, 1) and steps == {1}
-    are_years = all(1900 <= n <= 2100 and n == int(n) for n in numbers)
-    return is_counted or numbers == [0] or (are_years and min(steps, default=1) > 0)
+    is_later = min(steps, default=1) > 0
+    return is_counted or numbers == [0] or (is_later and _are_years(numbers))
+
+
+def _are_years(values):
+    return np.all(
+        (np.floor(values) == values) & (np.abs(np.subtract(values, 2000)) <= 100)
+    )
 
 
 def _is_ascending(values: Sequence, minimum: int) -> bool:
@@ -177,4 +191,6 @@ def _go_on(numbers, table):
     low, high = known.min(axis=0), known.max(axis=0)
     margin = (high - low) / 2
     is_among = (low - margin <= names) & (names <= high + margin)
+    if _are_years(names):
+        is_among &= _are_years(known)
     return is_ordered.mean() > 0.5 and is_among.mean() > 0.5
