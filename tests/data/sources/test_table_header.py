@@ -34,7 +34,9 @@ IRIS = "5.1,3.5,1.4,0.2,Iris-setosa\n4.9,3.0,1.4,0.2,Iris-setosa\n6,2,4,1,Iris-x
     ],
 )
 def test_a_first_line_of_data_is_refused_or_read_without_header(tmp_path, text):
-    with pytest.raises(InputError, match=r"looks like data|each column once") as error:
+    with pytest.raises(
+        InputError, match="like data|each column once|repeats it"
+    ) as error:
         read_csv(tmp_path / "a.csv", text * 9)
     assert "header=none" in str(error.value)
     source = read_csv(tmp_path / "a.csv", text * 9, header="none")
