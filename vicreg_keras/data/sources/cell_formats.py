@@ -163,7 +163,6 @@ def number_format(texts: pa.Array, decimal: str = "") -> Format | None:
     if not decimal:
         decimal = "," if "." in undecided and "€" in currency else "."
     if cells.all(NUMBER) and not (undecided and decimal == ","):
-        names += ["decimal points"] * bool(undecided and is_told)
         if "€" in currency and not cells.any(r"\."):
             _refuse_ambiguous(cells)
     elif (style := _style(cells, decimal == ",")) is not None:

@@ -85,7 +85,7 @@ def _cell_error(column, cells, row, where):
     text = cells[row].as_py()
     advice = "Correct or empty such cells"
     if rewrite(pa.array([text]), column)[0].as_py().endswith(DOUBT):
-        text, advice = text + DOUBT, "Write such cells as there"
+        text, advice = text + DOUBT, "Write such cells as there, or use a Parquet file"
     return InputError(
         f"Expected {column.format or 'numbers'} in column {column.name!r}, as in the "
         f"training data. Received: {where} with {text[:60]!r} in row/{row}, counted "

@@ -5,6 +5,7 @@ the day is first, it tells how those are meant that could be read in two ways.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,6 +20,8 @@ from vicreg_keras.data.sources.table_columns import (
 )
 from vicreg_keras.data.sources.table_files import TableFile
 from vicreg_keras.errors import InputError
+
+_POINTS = "numbers with decimal points"
 
 
 def infer_columns(
@@ -62,38 +65,39 @@ def infer_columns(
         for order in ("day first", "month first")
         if one.column.format == f"dates, {order}"
     }
-    decimal = "," if file.has_decimal_commas and not signs else ""
-    decimal = next(iter(signs)) if len(signs) == 1 else decimal
-    order = next(iter(orders)) if len(orders) == 1 else ""
-    if undecided and (decimal or order):
-        read([*undecided], decimal, order)
+    decimal = _only(signs) or ("," if file.has_decimal_commas and not signs else "")
+    order = _only(orders)
+    # Points without anything else were taken for those of decimals.
+    others = [n for n, one in undecided.items() if one.column.format or one.problem]
+    again = others if decimal == "." else [*undecided]
+    if again and (decimal or order):
+        read(again, decimal, order)
     for name, one in undecided.items():
-        sign = "." if "." in one.undecided else ","
+        sign = _sign(one)
         is_open = len(signs) > 1 or (sign == "." and decimal and not signs)
         if is_open and not one.problem:
-            columns[name] = _open_column(one, sign)
-    if file.has_decimal_commas and signs == {"."}:
-        # As may not be clear from a few rows.
-        for name, one in columns.items():
-            if one.decimal and not one.column.format:
-                column = dataclasses.replace(one.column, format=_POINTS)
-                columns[name] = dataclasses.replace(one, column=column)
+            points = "commas may separate thousands or decimals"
+            if sign == ".":
+                points = points.replace("commas", "points")
+                points += " (numeric_columns reads decimals)"
+            text = f"{one.undecided!r} and the like in column {name!r}, whose {points}"
+            columns[name] = dataclasses.replace(one, problem=text)
+    for name, one in columns.items() if file.has_decimal_commas else ():
+        # As may not be clear from a few rows of such a file.
+        is_told = signs == {"."} or kinds.get(name) == "numbers"
+        if is_told and (one.decimal or one.undecided) and one.column == Column(name):
+            column = Column(name, format=_POINTS)
+            columns[name] = dataclasses.replace(one, column=column)
     return [columns[name] for name in names], examples
 
 
-_POINTS = "numbers with decimal points"
+def _sign(one):
+    """What separates thousands or decimals in a column of which nothing tells."""
+    return "." if re.search(r"\d\.\d", one.undecided) else ","
 
 
-def _open_column(one, sign):
-    """A column of which no other tells how it is meant."""
-    points, hint = "commas", ""
-    if sign == ".":
-        points, hint = "points", " (numeric_columns reads decimals)"
-    problem = (
-        f"{one.undecided!r} and the like in column {one.column.name!r}, whose {points} "
-        f"may separate thousands or decimals{hint}"
-    )
-    return dataclasses.replace(one, problem=problem)
+def _only(values):
+    return next(iter(values)) if len(values) == 1 else ""
 
 
 def read_known_columns(
@@ -130,7 +134,7 @@ def read_known_columns(
 
 def _check_decimal(file, one):
     """Checks a column whose numbers may be written in another way than in training."""
-    column, sign = one.column, "." if "." in one.undecided else ","
+    column, sign = one.column, _sign(one)
     if column.format == _POINTS:
         return one
     # Files with semicolons have decimal commas; beside numbers without such a sign it
