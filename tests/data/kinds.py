@@ -214,6 +214,7 @@ for cells in (
     csv_kind(", ".join(f"`{cell}`" for cell in cells), cells)
 csv_kind("`1`, `2`, `categorical_columns=x`", ("1", "2"), categorical_columns=["x"])
 csv_kind("`red`, `blue`, `label_column=x`", ("red", "blue"), label_column="x")
+csv_kind("`007`, `1E2`, `label_column=x`", ("007", "1E2"), label_column="x")
 csv_kind("`red`, ``, `blue`, `label_column=x`", ("red", "", "blue"), label_column="x")
 
 
@@ -231,18 +232,29 @@ ROWS = [f"{i % 5},{i % 7 / 2}" for i in range(40)]
 text_kind(
     "an index without a name", [",a,b", *(f"{i},{r}" for i, r in enumerate(ROWS))]
 )
+text_kind(
+    "a first column without a name that is data",
+    [",a,b", *(f"{'uv'[i % 2]},{row}" for i, row in enumerate(ROWS))],
+)
 text_kind("`Unnamed: 0`", ["Unnamed: 0,a,b", *(f"{i},{r}" for i, r in enumerate(ROWS))])
 text_kind(
     "whole numbers that never repeat",
     ["id,a,b", *(f"{7 * i % 400},{row}" for i, row in enumerate(ROWS))],
 )
 text_kind("no header", [f"{i / 10},3.5,setosa" for i in range(51, 91)])
+text_kind("no header, prices", [f"${i % 9}.50,{'uv'[i % 2]}" for i in range(40)])
+text_kind("a header that is repeated", ["a,b", *ROWS, "a,b", *ROWS])
 text_kind(
     "no header, `header=none`",
     [f"{i % 9 / 10},{i % 4},setosa" for i in range(40)],
     header="none",
 )
 text_kind("semicolons", ["a;b", *(f"{i % 5};{i % 7},5" for i in range(40))])
+text_kind(
+    "semicolons and decimal commas, `header=none`",
+    [f"{i % 5},5;{i % 7},25" for i in range(40)],
+    header="none",
+)
 text_kind(
     "300 whole numbers as labels of 600 rows",
     ["a,price", *(f"{i / 7:.3f},{i % 300}" for i in range(600))],
