@@ -63,6 +63,13 @@ def _class_folders(layout):
     layout.add("train", "")
 
 
+def _copy(layout):
+    """As archives have it, the class folders once more in one of them."""
+    layout.add("train", "")
+    layout.add(None if layout.has_labels else "train", "more")
+    layout.say("images of more/, which holds")
+
+
 def _splits(layout):
     layout.add("train", layout.folders["train"])
     for split in layout.draw.some(["test", "validation"], 1, 2):
@@ -142,6 +149,7 @@ def _two_of_a_split(layout):
 
 _LAYOUTS = {
     "class folders": _class_folders,
+    "a copy": _copy,
     "splits": _splits,
     "unlabeled": _unlabeled,
     "deep splits": _deep_splits,

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from vicreg_keras.data.sources.base import quoted, shown_name
@@ -14,6 +13,7 @@ from vicreg_keras.data.sources.folder_names import (
     likely_splits,
     listed,
     plain,
+    same_name,
     split_of,
     without_masks,
     without_split,
@@ -288,8 +288,7 @@ def _grouped(images, depth):
         if len(parts) == depth + 1:
             loose.append(parts)
         else:
-            # One name may be encoded in two ways.
-            folders[unicodedata.normalize("NFC", parts[depth])].append(parts)
+            folders[same_name(parts[depth])].append(parts)
     return loose, dict(sorted(folders.items()))
 
 

@@ -3,6 +3,7 @@
 import collections
 import itertools
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from vicreg_keras.data.sources.base import shown_name
@@ -179,9 +180,14 @@ def without_split(name: str) -> tuple[str, ...]:
 def inner_names(folders: Folders, depth: int) -> dict[str, set[str]]:
     """Returns names of the folders, at any depth, in each folder at a depth."""
     return {
-        name: {part for parts in images for part in parts[depth + 1 : -1]}
+        name: {same_name(part) for parts in images for part in parts[depth + 1 : -1]}
         for name, images in folders.items()
     }
+
+
+def same_name(name: str) -> str:
+    """Returns a name in the one of its two encodings that all are compared in."""
+    return unicodedata.normalize("NFC", name)
 
 
 def class_notes(folders: Folders, depth: int) -> Iterator[str]:
