@@ -9,6 +9,7 @@ from vicreg_keras.data.sources.folder_names import (
     MAX_NAMED,
     Parts,
     class_notes,
+    counted,
     inner_names,
     likely_splits,
     listed,
@@ -94,7 +95,7 @@ def _find_splits(layout, images):
             names_of[split].append(name)
         elif has_train:
             layout.left_out.append(
-                f"{_count(folders[name])} of {shown_name(name)}/, which is no split"
+                f"{counted(folders[name])} of {shown_name(name)}/, which is no split"
             )
         else:
             layout.splits.setdefault("train", []).extend(folders[name])
@@ -217,7 +218,7 @@ def _find_known_classes(layout, split, depth, train):
     if not known:
         del layout.splits[split]
         which = "has no class folders of train" if unknown else "has no class folders"
-        layout.left_out.append(f"{_count(images)} of {place}, which {which}")
+        layout.left_out.append(f"{counted(images)} of {place}, which {which}")
         return
     layout.left_out.extend(_left_out(stray + loose, "class folders"))
     layout.splits[split] = _sorted(folders)
@@ -239,7 +240,7 @@ def _leave_out_copies(layout, folders, depth):
         ]
         if len(again) > 1 and 2 * len(again) >= len(folders) - 1:
             layout.left_out.append(
-                f"{_count(folders.pop(name))} of {shown_name(name)}/, which holds "
+                f"{counted(folders.pop(name))} of {shown_name(name)}/, which holds "
                 f"{listed(again, MAX_NAMED)} as there are beside it"
             )
         elif again:
@@ -300,13 +301,9 @@ def _class_names(folders):
     return [shown_name(name) for name, images in folders.items() for _ in images]
 
 
-def _count(images):
-    return f"{len(images):,} image{'s' if len(images) > 1 else ''}"
-
-
 def _left_out(stray, beside):
     """What is said of images beside folders, if there are any."""
     if stray:
         names = [shown_name("/".join(parts)) for parts in stray[:MAX_NAMED]]
         names += ["..."] * (len(stray) > MAX_NAMED)
-        yield f"{_count(stray)} beside {beside}: {', '.join(names)}"
+        yield f"{counted(stray)} beside {beside}: {', '.join(names)}"

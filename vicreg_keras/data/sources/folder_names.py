@@ -109,53 +109,48 @@ def without_masks(images: Sequence[Parts]) -> tuple[list[Parts], list[str]]:
             siblings[parts[:depth]].setdefault(parts[depth], _singular(parts[depth]))
     masks = {}
     for parent, folders in siblings.items():
-        images_of = {name for name in folders if _IMAGES.intersection(folders[name])}
         beside = {
             tuple(token for token in tokens if token not in _IMAGES): name
             for name, tokens in folders.items()
-            if name in images_of or split_of(name)
+            if _IMAGES.intersection(tokens) or split_of(name)
             if not _MASKS.intersection(tokens)
         }
-        of_images = next((one for one in beside.values() if one in images_of), None)
+        of_images = [n for n in beside.values() if _IMAGES.intersection(folders[n])]
         for name, tokens in folders.items():
             rest = tuple(token for token in tokens if token not in _MASKS)
-            other = beside.get(rest) if len(rest) < len(tokens) else None
-            if other is None and _DRAWN.intersection(tokens):
-                other = of_images
-            if other is not None:
-                masks[(*parent, name)] = other
+            others = (
+                [beside[rest]] if len(rest) < len(tokens) and rest in beside else []
+            )
+            if _DRAWN.intersection(tokens):
+                others += of_images
+            if others:
+                masks[(*parent, name)] = others[0]
     stems = {
         (*parts[:-1], stem)
         for parts in images
         for stem in (_stem(parts[-1]), _OF_IMAGE.sub("", _stem(parts[-1])))
     }
-    kept, files = [], []
-    counts: collections.Counter[tuple[str, str]] = collections.Counter()
+    kept: list[Parts] = []
+    said: dict[str, list[Parts]] = collections.defaultdict(list)
+    first = None
     for parts in images:
-        above = [parts[:depth] for depth in range(1, len(parts))]
+        above = (parts[:depth] for depth in range(1, len(parts)))
         found = next((folder for folder in above if folder in masks), None)
         of_image = _OF_MASK.sub("", _stem(parts[-1]))
-        if found is None and of_image == _stem(parts[-1]):
-            kept.append(parts)
-        elif found is None and (*parts[:-1], of_image) not in stems:
-            kept.append(parts)
-        elif found is None:
-            files.append(parts)
+        if found is not None:
+            names = f"{shown_name(found[-1])}/ beside {shown_name(masks[found])}/"
+            said[f"of {names}, taken for masks"].append(parts)
+        elif of_image != _stem(parts[-1]) and (*parts[:-1], of_image) in stems:
+            first = first or shown_name("/".join(parts))
+            said[f"such as {first}, taken for masks of others"].append(parts)
         else:
-            counts[found[-1], masks[found]] += 1
-    left_out = []
-    if files:
-        name = shown_name("/".join(files[0]))
-        left_out.append(
-            f"{len(files):,} image{'s' if len(files) > 1 else ''} such as {name}, "
-            "taken for masks of others"
-        )
-    for (name, other), count in counts.items():
-        left_out.append(
-            f"{count:,} image{'s' if count > 1 else ''} of {shown_name(name)}/ beside "
-            f"{shown_name(other)}/, taken for masks"
-        )
-    return kept, left_out
+            kept.append(parts)
+    return kept, [f"{counted(own)} {text}" for text, own in said.items()]
+
+
+def counted(images: Sequence[Parts]) -> str:
+    """Returns the number of images, for a message."""
+    return f"{len(images):,} image{'s' if len(images) > 1 else ''}"
 
 
 def words_of(name: str) -> list[str]:
