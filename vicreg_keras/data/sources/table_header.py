@@ -1,5 +1,6 @@
 """The first lines of a CSV file: what separates cells, and whether one is a header."""
 
+import contextlib
 import csv
 import io
 import itertools
@@ -47,22 +48,17 @@ def find_delimiter(text: str) -> str:
     Raises:
         ValueError: If there are blanks instead.
     """
-    tables = {}
-    for delimiter in DELIMITERS:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        try:
-            tables[delimiter] = [row for row in itertools.islice(rows, _NUM_LINES)]
-        except csv.Error:
-            continue
-    tables = {one: list(filter(None, rows)) for one, rows in tables.items()}
-    tables = {one: rows for one, rows in tables.items() if rows and len(rows[0]) > 1}
-    agreeing = {
-        one: np.mean([len(row) == len(rows[0]) for row in rows])
-        for one, rows in tables.items()
-    }
+    tables, shares = {}, {}
+    for one in DELIMITERS:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=one)
+        with contextlib.suppress(csv.Error):
+            rows = [row for row in itertools.islice(reader, _NUM_LINES) if row]
+            if rows and len(rows[0]) > 1:
+                tables[one] = rows
+                shares[one] = np.mean([len(row) == len(rows[0]) for row in rows])
     # Those with the same number in all lines; or in most, of which an error will tell.
-    fitting = [one for one, share in agreeing.items() if share == 1]
-    fitting = fitting or [one for one, share in agreeing.items() if share >= 0.5]
+    best = max(shares.values(), default=0)
+    fitting = [one for one in tables if shares[one] == best >= 0.5]
     if not fitting:
         lines = [
             line.split() for line in text.splitlines()[:_NUM_LINES] if line.strip()
@@ -156,25 +152,19 @@ def _shapes(texts):
 
 def _are_names(numbers: Sequence[float]) -> bool:
     """Whether these may be names: years, counted from 0 or 1, or many in order."""
-    if not numbers or _is_ascending(numbers, _MIN_ASCENDING):
+    steps = np.diff(numbers)
+    is_later, is_earlier = (steps > 0).all(), (steps < 0).all()
+    if not numbers or (len(numbers) >= _MIN_ASCENDING and (is_later or is_earlier)):
         return True
-    steps = {after - before for before, after in itertools.pairwise(numbers)}
-    is_counted = len(numbers) > 1 and numbers[0] in (0, 1) and steps == {1}
-    is_later = min(steps, default=1) > 0
-    return is_counted or numbers == [0] or (is_later and _are_years(numbers))
+    is_counted = len(numbers) > 1 and numbers[0] in (0, 1) and (steps == 1).all()
+    are_later_years = is_later and _are_years(numbers)
+    return bool(is_counted or numbers == [0] or are_later_years)
 
 
 def _are_years(values):
     return np.all(
         (np.floor(values) == values) & (np.abs(np.subtract(values, 2000)) <= 100)
     )
-
-
-def _is_ascending(values: Sequence, minimum: int) -> bool:
-    """Whether so many values or more are in ascending or in descending order."""
-    pairs = list(itertools.pairwise(values))
-    ordered = all(a < b for a, b in pairs) or all(a > b for a, b in pairs)
-    return ordered and len(values) >= minimum
 
 
 def _go_on(numbers, table):
