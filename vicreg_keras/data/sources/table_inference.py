@@ -67,14 +67,21 @@ def infer_columns(
     }
     decimal = _only(signs) or ("," if file.has_decimal_commas and not signs else "")
     order = _only(orders)
-    # Points without anything else were taken for those of decimals.
-    others = [n for n, one in undecided.items() if one.column.format or one.problem]
-    again = others if decimal == "." else [*undecided]
+    again = [
+        name
+        for name, one in undecided.items()
+        if one.problem or one.column.decimal != (decimal or one.column.decimal)
+    ]
     if again and (decimal or order):
         read(again, decimal, order)
+        for name in again:
+            one = columns[name]
+            if one.note[0] and (signs or one.column.kind != "numbers"):
+                note = (f"{one.note[0]}, as other columns show", one.note[1])
+                columns[name] = dataclasses.replace(one, note=note)
     for name, one in undecided.items():
         sign = _sign(one)
-        is_open = len(signs) > 1 or (sign == "." and decimal and not signs)
+        is_open = len(signs) > 1 or (sign == "." and name in again and not signs)
         if is_open and not one.problem:
             points = "commas may separate thousands or decimals"
             if sign == ".":
