@@ -260,7 +260,7 @@ def test_masks_beside_images_are_left_out(folders, sizes, entries):
         ("original", ["Ground Truth", "masks"]),
         ("leftImg8bit/val", ["gtFine/val", "gtCoarse/val"]),
         ("ISIC_Task1-2_Training_Input", ["ISIC_Task1_Training_GroundTruth"]),
-        ("images", ["mask", "1st_manual"]),
+        ("images", ["mask", "1st_manual", "image_labels"]),
     ],
 )
 def test_names_of_masks(images, masks):

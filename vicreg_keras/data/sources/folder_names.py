@@ -109,20 +109,21 @@ def without_masks(images: Sequence[Parts]) -> tuple[list[Parts], list[str]]:
             siblings[parts[:depth]].setdefault(parts[depth], _singular(parts[depth]))
     masks = {}
     for parent, folders in siblings.items():
+        rest = {
+            name: tuple(word for word in words if word not in _IMAGES | _MASKS)
+            for name, words in folders.items()
+        }
         beside = {
-            tuple(token for token in tokens if token not in _IMAGES): name
-            for name, tokens in folders.items()
-            if _IMAGES.intersection(tokens) or split_of(name)
-            if not _MASKS.intersection(tokens)
+            rest[name]: name
+            for name, words in folders.items()
+            if _IMAGES.intersection(words) or split_of(name)
+            if not _MASKS.intersection(words)
         }
         of_images = [n for n in beside.values() if _IMAGES.intersection(folders[n])]
-        for name, tokens in folders.items():
-            rest = tuple(token for token in tokens if token not in _MASKS)
-            others = (
-                [beside[rest]] if len(rest) < len(tokens) and rest in beside else []
-            )
-            if _DRAWN.intersection(tokens):
-                others += of_images
+        for name, words in folders.items():
+            others = of_images if _DRAWN.intersection(words) else []
+            if rest[name] in beside and _MASKS.intersection(words):
+                others = [beside[rest[name]]]
             if others:
                 masks[(*parent, name)] = others[0]
     stems = {
