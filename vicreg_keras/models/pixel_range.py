@@ -43,8 +43,9 @@ def warn_once(images: tf.Tensor, checked: frozenset[str]) -> frozenset[str]:
         name, data = _given_data(images)
     if not name or name in checked:
         return checked
+    given = "images" if name == "call" else f"x of {name}"
     with tf.init_scope():  # Data has values also while a function is traced.
-        return checked | {name} if warn_of_data(data) else checked
+        return checked | {name} if warn_of_data(data, given) else checked
 
 
 def warn_of_axes(shape: Sequence[int | None]) -> bool:
