@@ -162,10 +162,10 @@ def _given_data(images: tf.Tensor) -> tuple[str, object]:
         operation = operation.inputs[0].op
     frame = inspect.currentframe()
     while frame is not None and operation.type == "Placeholder":
-        name, values = frame.f_code.co_name, frame.f_locals
+        name = frame.f_code.co_name
         if name in ("build", "compute_output_spec"):  # Of made-up inputs.
             break
-        if name in _METHODS and isinstance(values.get("self"), keras.Model):
-            return name, values.get("x")
+        if name in _METHODS and isinstance(frame.f_locals.get("self"), keras.Model):
+            return name, frame.f_locals.get("x")
         frame = frame.f_back
     return "", None
