@@ -1,14 +1,13 @@
 """Statistics of the training images' pixels, for an encoder's first layer."""
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
+from vicreg_keras.data.sources.base import at_a_time
 from vicreg_keras.data.split import Split
 
-# Images that are read, and of large ones the bytes that are in memory at a time.
-_MAX_IMAGES, _MAX_CHUNK, _MAX_CHUNK_BYTES = 10_000, 256, 2**26
+_MAX_IMAGES, _MAX_CHUNK = 10_000, 256  # In all, and at a time.
 _MAX_PIXELS = 2**20  # Of which float64 copies are made at a time.
 
 # Side of the patches that are whitened; how many are read; and what is added to their
@@ -75,8 +74,7 @@ def whitening_kernel(split: Split, mean: list[float], std: list[float]) -> np.nd
 
 
 def _chunks(split: Split) -> Iterator[np.ndarray]:
-    fitting = _MAX_CHUNK_BYTES // math.prod(split.example_shape)
-    size = min(max(fitting, 1), _MAX_CHUNK)
+    size = at_a_time(_MAX_CHUNK, split.example_shape)
     for start in range(0, split.num_examples, size):
         yield split.read(np.arange(start, min(start + size, split.num_examples)))
 

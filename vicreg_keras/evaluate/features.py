@@ -5,7 +5,6 @@ representations: a `keras.Model`, or a SavedModel read by `load_encoder`. It run
 inference mode and is never changed.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from vicreg_keras.data.dataset import Dataset, Split
+from vicreg_keras.data.sources.base import at_a_time
 from vicreg_keras.errors import InputError, NonFiniteError
 from vicreg_keras.models.saved_encoder import known_of
 from vicreg_keras.models.table_encoder import make_input_encoder
@@ -23,7 +23,6 @@ Encoder = Callable[..., tf.Tensor]
 SPLITS = ("train", "validation", "test")
 
 _MAX_INPUT_BYTES = 2 * 2**30
-_MAX_BATCH_VALUES = 2**26  # Of images that are encoded at a time.
 
 
 class Features(NamedTuple):
@@ -80,8 +79,7 @@ def extract_features(
     """
     if not split.num_examples:
         raise InputError("Expected a split with examples. Received: num_examples=0.")
-    fitting = _MAX_BATCH_VALUES // math.prod(split.example_shape)
-    batches = split.batches(min(batch_size, max(fitting, 1)))
+    batches = split.batches(at_a_time(batch_size, split.example_shape))
     spec = batches.element_spec
     if isinstance(encoder, tf.types.experimental.PolymorphicFunction):
         encode = encoder

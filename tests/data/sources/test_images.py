@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vicreg_keras.data.sources.base import progress_bar
+from vicreg_keras.data.sources.base import at_a_time, progress_bar
 from vicreg_keras.data.sources.images import decode_image
 
 
@@ -109,3 +109,9 @@ def test_broken_exif(tmp_path):
             assert "Received: photo.jpg (" in str(error)
             refused += 1
     assert 500 < refused < 3000
+
+
+def test_few_large_examples_are_in_memory_at_a_time():
+    assert at_a_time(256, (224, 224, 3)) == 256
+    assert at_a_time(256, (2000, 3000, 3)) == 3
+    assert at_a_time(256, (20_000, 20_000, 3)) == at_a_time(1, (8,)) == 1

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vicreg_keras.data.sources.base import at_a_time
 from vicreg_keras.data.sources.images import resized
 from vicreg_keras.data.sources.pixel_values import (
     MAX_PIXELS,
@@ -272,8 +273,9 @@ def _as_uint8_rgb(images: np.ndarray, scale: float) -> np.ndarray:
     if images.dtype == np.uint8 and scale == 1 and images.shape[3] == 3:
         return np.ascontiguousarray(images)
     rgb = np.empty((*images.shape[:3], 3), np.uint8)
-    for start in range(0, len(images), _CHUNK):
-        part = images[start : start + _CHUNK]
+    size = at_a_time(_CHUNK, images.shape[1:])
+    for start in range(0, len(images), size):
+        part = images[start : start + size]
         if part.dtype != np.uint8 or scale != 1 or part.shape[3] == 4:
             part = part.astype(np.float32) * np.float32(scale)
         if part.shape[3] == 4:
@@ -281,5 +283,5 @@ def _as_uint8_rgb(images: np.ndarray, scale: float) -> np.ndarray:
             part = part[..., :3] * alpha + 255 * (1 - alpha)
         if part.dtype != np.uint8:
             part = np.clip(np.rint(part), 0, 255)
-        rgb[start : start + _CHUNK] = part  # One channel is repeated.
+        rgb[start : start + size] = part  # One channel is repeated.
     return rgb

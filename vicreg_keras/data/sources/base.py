@@ -1,15 +1,18 @@
 """What all loaders share: `Source`, `Known`, a progress bar, names in messages."""
 
 import dataclasses
+import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tqdm
 
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.split import Split
+
+_MAX_VALUES = 2**26  # Of examples that are in memory at a time.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +76,11 @@ def progress_bar(
         delay=3,
         disable=None,
     )
+
+
+def at_a_time(number: int, example_shape: Sequence[int]) -> int:
+    """Returns how many examples of `number` are in memory at a time: few large ones."""
+    return min(number, max(_MAX_VALUES // math.prod(example_shape), 1))
 
 
 def quoted(names: Iterable[str], limit: int = 5) -> str:

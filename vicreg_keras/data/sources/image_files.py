@@ -10,7 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from vicreg_keras.data.sources.base import Known, progress_bar, shown_name
+from vicreg_keras.data.sources.base import (
+    Known,
+    at_a_time,
+    progress_bar,
+    shown_name,
+)
 from vicreg_keras.data.sources.images import (
     CHUNK,
     KINDS,
@@ -159,8 +164,9 @@ class FileExamples:
         """
         images = np.empty(self.shape, self.dtype) if store else None
         with progress_bar(description, " images", len(self._paths)) as progress:
-            for start in range(0, len(self._paths), CHUNK):
-                end = min(start + CHUNK, len(self._paths))
+            size = at_a_time(CHUNK, self.shape[1:])
+            for start in range(0, len(self._paths), size):
+                end = min(start + size, len(self._paths))
                 indices = [i for i in range(start, end) if i not in errors]
                 found: dict[int, Exception] = {}
                 pixels = self.decode(indices, found)
@@ -236,17 +242,7 @@ def _check_readable(
     root: pathlib.Path,
     skip: bool,
 ) -> None:
-    """Checks that files can be read, or be left out.
-
-    Args:
-        unreadable: What is wrong with a file, by its position.
-        paths: All files.
-        root: The folder that they are in.
-        skip: Whether some may be left out.
-
-    Raises:
-        InputError: If not.
-    """
+    """Refuses files that can't be read, unless they are few and left out."""
     few = int(_MAX_UNREADABLE * len(paths))
     if len(unreadable) > (few if skip else 0):
         them = "them" if len(unreadable) > 1 else "it"
@@ -334,8 +330,8 @@ def _read_white(
 
 def _notes_of_pixels(examples: "np.ndarray | FileExamples") -> tuple[str, ...]:
     """What is said of images that show little."""
-    last = examples.shape[0] - 1
-    indices = np.unique(np.linspace(0, last, _NUM_LOOKED_AT, dtype=int))[: last + 1]
+    last, number = examples.shape[0] - 1, at_a_time(_NUM_LOOKED_AT, examples.shape[1:])
+    indices = np.unique(np.linspace(0, last, number, dtype=int))[: last + 1]
     if isinstance(examples, np.ndarray):
         some, high = examples[indices], int(examples.max(initial=0))
     else:
