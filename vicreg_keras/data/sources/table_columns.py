@@ -18,14 +18,9 @@ from vicreg_keras.data.cells import (
     canonical,
     matches,
     parse_plain,
-    replace,
 )
 from vicreg_keras.data.columns import Column
-from vicreg_keras.data.sources.cell_formats import (
-    SHORT,
-    Format,
-    number_format,
-)
+from vicreg_keras.data.sources.cell_formats import SHORT, Format, number_format
 from vicreg_keras.data.sources.column_values import (
     as_float32,
     as_text,
@@ -33,6 +28,7 @@ from vicreg_keras.data.sources.column_values import (
     identifies,
     parse_text,
     parse_typed,
+    rewrite,
     typed_format,
 )
 from vicreg_keras.data.sources.date_formats import date_format
@@ -107,8 +103,7 @@ def infer_column(
         InputError: If the cells have a type that is neither numbers, times nor text;
             or if a number is not finite in float32.
     """
-    num_present = len(cells) - cells.null_count
-    if not num_present:
+    if cells.null_count == len(cells):
         return ReadColumn(Column(name), _all_missing(cells), omitted="nothing")
     if kind == "categories":
         return _read_categories(name, as_text(cells, name, where), kind)
@@ -143,7 +138,9 @@ def infer_column(
         row = int(bad.argmax())
         date = f"{cells[row].as_py()!r} in row/{row} of column {name!r}"
         return ReadColumn(column, values, problem=f"{date}, which does not exist")
-    note = (form.name, _example(cells, form)) if is_text and form.rewrites else ("", "")
+    note = (
+        (form.name, _example(cells, column)) if is_text and form.rewrites else ("", "")
+    )
     note = _precision_note(exact, values, note)
     if is_text and column.kind == "truth" and any_matches(cells, r"\d"):
         note = ("true or false, written as 1 and 0 as well", "")
@@ -261,22 +258,20 @@ def _all_missing(cells):
     return np.full(len(cells), np.nan, np.float32)
 
 
-def _example(cells, form):
+def _example(cells, column):
     """Cells that show how numbers are written, and what they are read as."""
     texts = cells.drop_null().unique()[:1000].to_pylist()
     texts = sorted(reversed(texts), key=len)
     # One of each magnitude, if there are several: 1.5K, 2M.
     endings = {}
     for text in texts:
-        letters = re.search("[A-Za-z]*$", text)[0] if "' and '" in form.name else ""
+        letters = re.search("[A-Za-z]*$", text)[0] if "' and '" in column.format else ""
         endings[letters] = text
-    return ", ".join(_shown(text, form) for text in [*endings.values()][:4])
+    return ", ".join(_shown(text, column) for text in [*endings.values()][:4])
 
 
-def _shown(text, form):
-    plain = pa.array([text])
-    for pattern, replacement in form.rewrites:
-        plain = replace(plain, pattern, replacement)
+def _shown(text, column):
+    plain = rewrite(pa.array([text]), column)
     (value,) = plain.to_pylist()
     if not matches(plain, TIME)[0].as_py():
         value = f"{parse_plain(plain)[0]:.12g}"

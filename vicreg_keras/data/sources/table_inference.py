@@ -158,11 +158,9 @@ def _check_decimal(file, one):
                 f"{one.undecided!r} and the like, which are rather of another kind. "
                 "Write such numbers as 1234 or 1.2340, or use a Parquet file."
             )
-    if one.note[0]:
-        return one
+    note = one.note
     if is_plain and sign == "." and one.has_short:
-        return dataclasses.replace(one, note=decimal_points_note(one.undecided))
-    if column.decimal == "," and not file.has_decimal_commas:
+        note = decimal_points_note(one.undecided)
+    elif not is_plain and column.decimal != ("," if file.has_decimal_commas else "."):
         note = (f"{column.format}, as in the training data", repr(one.undecided))
-        return dataclasses.replace(one, note=note)
-    return one
+    return dataclasses.replace(one, note=one.note if one.note[0] else note)
