@@ -88,13 +88,17 @@ def test_what_is_not_of_the_training_data_is_refused(
         read_known(tmp_path / "b.csv", text, trained.columns, **options)
 
 
-def test_labels_may_lack_where_none_are_needed(tmp_path, trained):
-    path = tmp_path / "b.csv"
-    path.write_text("price,color,day\n1,red,1/1/2020\n2,blue,2/1/2020\n")
+@pytest.mark.parametrize("y", [None, "", "a"])
+def test_labels_may_lack_where_none_are_needed(tmp_path, trained, y):
+    path, columns = tmp_path / "b.csv", {"price": ["$1"], "color": ["red"]}
+    columns |= {"day": ["1/1/2020"]} | ({} if y is None else {"y": [y]})
+    path.write_text(csv_of(**columns))
     options = DataOptions(dataset=f"csv:{path}", label_column="y")
     source = load_table(options, Known(trained.columns, needs_labels=False))
-    assert source.class_names is None and len(source.train) == 2
-    assert source.notes[-1] == "no column 'y', so read without labels"
+    assert source.class_names is None and len(source.train) == NUM_ROWS
+    assert source.notes[-1] == "no labels in column 'y', so read without them"
+    with pytest.raises(InputError, match="label_column names|labels of two classes"):
+        load_table(options, Known(trained.columns))
     assert DataOptions(label_column="").label_column is None
 
 

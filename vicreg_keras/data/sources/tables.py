@@ -74,21 +74,18 @@ def load_table(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
         )
     file = TableFile(path, kind, options.header)
     label = options.label_column
-    lacks_label = label not in (None, *file.names) and not known.needs_labels
-    label = None if lacks_label else label
+    known_label = label if known.needs_labels or label in file.names else None
     columns, examples, left_out, notes = (
         _infer(file, options, label)
         if known.columns is None
-        else _read_known(file, known.columns, label)
+        else _read_known(file, known.columns, known_label)
     )
-    if lacks_label:
-        notes += (f"no column {options.label_column!r}, so read without labels",)
-    notes = (*file.notes, *notes, *_empty_rows(examples))
+    labels, class_names, more = _labels(file, label, is_needed=known.needs_labels)
+    notes = (*file.notes, *notes, *_empty_rows(examples), *more)
     names = _row_names(examples)
-    if label is None:
+    if labels is None:
         split = Split(examples, None, names)
         return Source(split, columns=columns, left_out=left_out, notes=notes)
-    labels, class_names, more = read_labels(file, label)
     train, unlabeled = Split(examples, labels, names), None
     if (labels < 0).any():
         rows = np.flatnonzero(labels < 0)
@@ -100,8 +97,21 @@ def load_table(options: DataOptions, known: Known = NOTHING_KNOWN) -> Source:
         columns=columns,
         unlabeled=unlabeled,
         left_out=left_out,
-        notes=(*notes, *more),
+        notes=notes,
     )
+
+
+def _labels(file, label, *, is_needed):
+    """What `read_labels` returns; no labels where there are none and none needed."""
+    if label is None:
+        return None, None, ()
+    try:
+        file.check_names([label], "that label_column names, empty for none")
+        return read_labels(file, label)
+    except InputError:
+        if is_needed:
+            raise
+        return None, None, (f"no labels in column {label!r}, so read without them",)
 
 
 def load_user_table(pattern: str, *, columns: Sequence[Column]) -> Source:
