@@ -36,6 +36,7 @@ _SIGNATURES = {
     b"version https://git-lfs": "a pointer of Git LFS, fetch the file by git lfs pull",
     **dict.fromkeys((b"<!doctype", b"<!DOCTYPE", b"<html", b"<HTML"), "an HTML page"),
     **dict.fromkeys((b'{"', b'[{"'), "JSON"),
+    b"<?xml": "XML",
     b"%PDF": "a PDF file",
 }
 # What is expected of a file of each kind, and what to do about another.

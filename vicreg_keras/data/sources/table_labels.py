@@ -19,6 +19,7 @@ from vicreg_keras.errors import InputError, file_errors
 
 _EXPECTED = "a class in every row: text or a whole number"
 _WHOLE = r"^[+-]?\d+\.?0*$"
+_OWN_WRITING = r"[+-]?(?:0[\d.]+|[\d.]+[eE][+-]?\d+)"
 # More whole numbers, in fewer examples of each, are rather a quantity than classes.
 _MAX_NUMBERS, _MIN_EXAMPLES_PER_NUMBER = 20, 20
 
@@ -116,7 +117,7 @@ def _notes(name, labels, class_names, is_number):
     words = [one for one in class_names if one.lower() in MISSING_EXCEPT_CLASSES]
     if words:
         notes.append(f"label_column {name!r}: {quoted(words)} is a class")
-    numbers = [one for one in class_names if re.search(r"^[+-]?0\d|^\d.*[eE]\d", one)]
+    numbers = [one for one in class_names if re.fullmatch(_OWN_WRITING, one)]
     if numbers:
         notes.append(
             f"label_column {name!r}: classes as they are written, {numbers[0]!r}"
