@@ -21,7 +21,11 @@ from vicreg_keras.data.sources.column_values import (
 )
 from vicreg_keras.data.sources.date_formats import date_format
 from vicreg_keras.data.sources.table_categories import any_matches
-from vicreg_keras.data.sources.table_columns import ReadColumn, is_number
+from vicreg_keras.data.sources.table_columns import (
+    ReadColumn,
+    is_number,
+    shown_decimal,
+)
 from vicreg_keras.errors import InputError
 
 UNKNOWN = "categories that training did not have count as missing"
@@ -76,7 +80,7 @@ def read_known_column(
         values,
         note,
         undecided="" if row < 0 else cells[row].as_py(),
-        decimal=column.decimal if row < 0 and any_matches(cells, r"\d[.,]\d") else "",
+        decimal=shown_decimal(column, cells) if row < 0 else "",
         has_short=any_matches(cells, SHORT),
     )
 

@@ -152,14 +152,14 @@ def infer_column(
         note,
         is_identifier=not kind and column == Column(name) and identifies(cells),
         undecided=form.undecided,
-        decimal="" if form.undecided or not is_text else _shown_decimal(column, values),
+        decimal="" if form.undecided else shown_decimal(column, cells),
     )
 
 
-def _shown_decimal(column, values):
-    has_sign = column.decimal == "," or "commas" in column.format
-    is_shown = column.kind == "numbers" and (has_sign or np.any(values % 1 > 0))
-    return column.decimal if is_shown else ""
+def shown_decimal(column: Column, cells: pa.ChunkedArray) -> str:
+    """Returns the sign of decimals of a column that shows it, or an empty text."""
+    is_text = column.kind == "numbers" and cells.type == pa.string()
+    return column.decimal if is_text and any_matches(cells, r"\d[.,]\d") else ""
 
 
 def decimal_points_note(text: str) -> tuple[str, str]:

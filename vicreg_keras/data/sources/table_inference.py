@@ -37,26 +37,17 @@ def infer_columns(
     Returns:
         The columns, and their values side by side.
     """
-    columns: dict[str, ReadColumn] = {}
     examples = np.empty((file.num_rows, len(names)), np.float32)
     places = {name: i for i, name in enumerate(names)}
 
     def read(some, decimal="", order=""):
-        bar = progress_bar(f"Reading {file.path}", " columns", len(some))
-        for name, cells in file.read(some):
-            one = infer_column(
-                name,
-                cells,
-                file.path,
-                kind=kinds.get(name, ""),
-                decimal=decimal,
-                order=order,
-            )
-            examples[:, places[name]] = one.values
-            columns[name] = dataclasses.replace(one, values=examples[:, places[name]])
-            bar.update()
+        def infer(name, cells):
+            told = {"kind": kinds.get(name, ""), "decimal": decimal, "order": order}
+            return infer_column(name, cells, file.path, **told)
 
-    read(names)
+        return _read(file, {name: places[name] for name in some}, examples, infer)
+
+    columns = read(names)
     undecided = {name: one for name, one in columns.items() if one.undecided}
     signs = {one.decimal for one in columns.values()} - {""}
     orders = {
@@ -73,7 +64,7 @@ def infer_columns(
         if one.problem or one.column.decimal != (decimal or one.column.decimal)
     ]
     if again and (decimal or order):
-        read(again, decimal, order)
+        columns |= read(again, decimal, order)
         for name in again:
             one = columns[name]
             if one.note[0] and (signs or one.column.kind != "numbers"):
@@ -96,6 +87,19 @@ def infer_columns(
             column = Column(name, format=_POINTS)
             columns[name] = dataclasses.replace(one, column=column)
     return [columns[name] for name in names], examples
+
+
+def _read(file, places, examples, read_one):
+    """Reads columns to their places among the examples; returns them by name."""
+    columns = {}
+    cells = file.read([*places])
+    bar = progress_bar(f"Reading {file.path}", " columns", len(places), cells)
+    for name, some in bar:
+        one = read_one(name, some)
+        values = examples[:, places[name]]
+        values[:] = one.values
+        columns[name] = dataclasses.replace(one, values=values)
+    return columns
 
 
 def _sign(one):
@@ -123,15 +127,13 @@ def read_known_columns(
         InputError: See `read_known_column`; or if numbers are rather written with other
             signs of thousands and decimals than those of training.
     """
-    read = []
     examples = np.empty((file.num_rows, len(columns)), np.float32)
-    bar = progress_bar(f"Reading {file.path}", " columns", len(columns))
-    cells = file.read([column.name for column in columns])
-    for i, (column, (_, some)) in enumerate(zip(columns, cells, strict=True)):
-        one = read_known_column(column, some, file.path)
-        examples[:, i] = one.values
-        read.append(dataclasses.replace(one, values=examples[:, i]))
-        bar.update()
+    places = {column.name: i for i, column in enumerate(columns)}
+
+    def read_known(name, cells):
+        return read_known_column(columns[places[name]], cells, file.path)
+
+    read = [*_read(file, places, examples, read_known).values()]
     shown = {one.decimal for one in read}
     for i, one in enumerate(read):
         if one.undecided and one.column.decimal not in shown:
