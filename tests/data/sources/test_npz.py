@@ -221,7 +221,8 @@ def test_labels_none(load):
         (np.ones((N, 3), int), None, "of shape (40, 3)"),
         (np.full(N, "2020-01-01", "M8[D]"), None, "dtype datetime64"),
         (CODES, TEXTS[:3], "3 names, 'ant'"),
-        (CODES, np.array(["a", "a", "b", "c"]), "no two are alike"),
+        (CODES, np.array(["a", "a", "b", "c"]), "no two alike"),
+        (CODES, np.array(["a", " ", "b", "c"]), "none empty"),
     ],
 )
 def test_bad_labels(load, labels, names, message):

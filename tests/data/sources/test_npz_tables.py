@@ -42,6 +42,7 @@ def test_a_table_is_read_by_name(load):
     [
         ({"x": TABLE.astype(str)}, "use a CSV or Parquet file"),
         ({"x": TABLE, "column_names": np.array(["a", "a", "b"])}, "no two alike"),
+        ({"x": TABLE, "column_names": np.array(["a", "", "b"])}, "none empty"),
         ({"x_train": TABLE, "x_test": TABLE[:, 1:]}, "3 columns of training"),
         ({"x": TABLE, "y": CODES[1:]}, "with y of 39"),
     ],

@@ -229,11 +229,11 @@ def _class_names(
             f"{quoted(texts)}. Correct the names, or leave them out."
         )
     chosen = tuple(texts[i] for i in indices)
-    if len(set(chosen)) < len(chosen):
+    if len(set(chosen)) < len(chosen) or "" in chosen:
         raise InputError(
-            "Expected class names of which no two are alike. Received: "
+            "Expected class names, no two alike and none empty. Received: "
             f"{path} with {quoted(chosen)}. Correct the names, or give the examples "
-            "of both one label."
+            "of two one label."
         )
     if note:
         pairs = zip(own, chosen, strict=True)

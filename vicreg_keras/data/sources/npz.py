@@ -178,10 +178,10 @@ def _read_table(
                 f"{array.dtype}. Correct the array; for a table with text use a CSV or "
                 "Parquet file."
             )
-    if not len(set(texts)) == len(texts) == width:
+    if "" in texts or not len(set(texts)) == len(texts) == width:
         raise InputError(
-            f"Expected {width} column_names, no two alike. Received: {path} with "
-            f"{len(texts)}, {quoted(texts)}. Correct the names."
+            f"Expected {width} column_names, no two alike and none empty. Received: "
+            f"{path} with {len(texts)}, {quoted(texts)}. Correct the names."
         )
     columns, order = match_columns(path, texts, known)
     empty: list[int] = []
