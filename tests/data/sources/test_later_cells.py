@@ -134,7 +134,7 @@ def test_other_columns_tell_what_commas_and_dates_are(tmp_path, delimiter):
     text = table(delimiter, a=["3.3", "2.5"], b=["1,444", "937"], c=["1,5", "2,5"])
     with pytest.raises(InputError, match="'1,444'.*'b', whose commas may separate"):
         read_csv(path, text)
-    text = table(delimiter, a=["1.234 €", "950 €"], b=["a", "b"])
+    text = table(delimiter, a=["1.234 €", "950 €"], b=["0.5", "2.25"])
     assert read_csv(path, text).train.read()[0, 0] == 1234
     text = table(delimiter, a=["31/01/2020", "1/2/2020"], b=["01/02/2020", "2/1/2020"])
     source = read_csv(path, text)

@@ -48,7 +48,11 @@ def infer_columns(
         return _read(file, {name: places[name] for name in some}, examples, infer)
 
     columns = read(names)
-    undecided = {name: one for name, one in columns.items() if one.undecided}
+    undecided = {  # Euros have thousands points, whatever others have.
+        name: one
+        for name, one in columns.items()
+        if one.undecided and (one.problem or one.column.decimal == ".")
+    }
     signs = {one.decimal for one in columns.values()} - {""}
     orders = {
         order
@@ -58,11 +62,8 @@ def infer_columns(
     }
     decimal = _only(signs) or ("," if file.has_decimal_commas and not signs else "")
     order = _only(orders)
-    again = [
-        name
-        for name, one in undecided.items()
-        if one.problem or one.column.decimal != (decimal or one.column.decimal)
-    ]
+    is_comma = decimal == ","
+    again = [name for name, one in undecided.items() if one.problem or is_comma]
     if again and (decimal or order):
         columns |= read(again, decimal, order)
         for name in again:
