@@ -165,7 +165,12 @@ def _choose(draw, case):
         case.options["categorical_columns"] = (odd[0],)
         made = case.columns[odd[0]]
         made.fate = "read"
-        made.values = [cell.strip().removesuffix(".0") for cell in made.cells]
+        made.values = [_category(cell.strip()) for cell in made.cells]
+
+
+def _category(text):
+    """How a category is written: whole numbers as such."""
+    return text.removesuffix(".0") if text.lstrip("-")[0].isdecimal() else text
 
 
 def _is_whole(made):
