@@ -215,21 +215,16 @@ def test_corrected_labels_are_in_the_next_results(tmp_path, run_main):
 
 
 def write_unlabeled(kind, folder):
-    random = np.random.default_rng(0)
     if kind == "folder":
         for i in range(20):
             write_image(folder / "photos" / f"{i}.png", i)
         return [f"--dataset=folder:{folder}/photos", *IMAGES]
-    if kind == "npz":
-        images = random.integers(0, 256, (30, 16, 16, 3), np.uint8)
-        np.savez(folder / "a.npz", images=images)
-        return [f"--dataset=npz:{folder}/a.npz", *IMAGES]
     write_table(folder / "a.csv", NAMES)
     flags = [flag for flag in TABLE if not flag.startswith("--label_column")]
     return [f"--dataset=csv:{folder}/a.csv", *flags]
 
 
-@pytest.mark.parametrize("kind", ["folder", "npz", "csv"])
+@pytest.mark.parametrize("kind", ["folder", "csv"])
 def test_the_next_command_of_unlabeled_data_works(kind, tmp_path, run_main):
     data = write_unlabeled(kind, tmp_path)
     status, out, _ = run_main("--mode=pretrain", *data, f"--workdir={tmp_path}/run")
@@ -244,7 +239,7 @@ def test_the_next_command_of_unlabeled_data_works(kind, tmp_path, run_main):
 
 @pytest.mark.parametrize("flags", [["--epochs=1"], ["--epochs=2", "--warmup_epochs=2"]])
 def test_short_runs_warm_up_for_less(flags, tmp_path, run_main):
-    recipe = write_unlabeled("folder", tmp_path)
+    recipe = write_unlabeled("csv", tmp_path)
     status, out, _ = run_main(
         "--mode=pretrain", *recipe, *flags, f"--workdir={tmp_path}/run"
     )
