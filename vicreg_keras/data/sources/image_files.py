@@ -31,6 +31,7 @@ from vicreg_keras.data.sources.images import (
 from vicreg_keras.data.sources.pixel_values import (
     DEEP,
     FLOATS,
+    MAX_UNIT,
     UNKNOWN_RANGE,
     White,
     check_range,
@@ -292,20 +293,23 @@ def _read_white(
         max([high for one, high, _ in found if one == kind], default=0.0)
         for kind in (DEEP, FLOATS)
     )
-    problem = ""
+    problem, limit = "", max(max_pixel or 255, 255)
     try:
         white = find_white(integers, floats, max_pixel)
+        if integers > white.integers * MAX_UNIT:
+            problem = f"values up to {integers:g}"
         is_low = white.floats == 255 and floats <= UNKNOWN_RANGE
         if is_low and any(has_fractions for *_, has_fractions in found):
             problem = f"fractions from 0 to {floats:g}"
     except ValueError as error:
         problem = str(error)
     if problem:
+        brightest = deep[int(np.argmax([high for _, high, _ in found]))]
         expected = ", as the encoder's" if max_pixel else " or in [0, 1]"
         raise InputError(
-            f"Expected images with values in [0, 255]{expected}. Received: "
+            f"Expected images with values in [0, {limit}]{expected}. Received: "
             f"{len(deep):,} of 16 bits or floats with {problem}, such as "
-            f"{shown_name(paths[deep[0]])}. Scale them to [0, 255]."
+            f"{shown_name(paths[brightest])}. Scale them to [0, {limit}]."
         )
     notes = []
     for kind, value in zip((DEEP, FLOATS), white, strict=True):
@@ -317,6 +321,7 @@ def _read_white(
                 check_range(high, value, has_fractions)
             except ValueError as error:
                 unreadable[i] = error
+        own = [one for one in own if one[0] not in unreadable]
         if own:
             some = f"{len(own):,} image{'s' if len(own) > 1 else ''} of {kind}"
             if dark := [high for _, high, _ in own if 0 < 16 * high <= value]:
