@@ -50,8 +50,8 @@ class Column:
     @property
     def decimal(self) -> str:
         """The sign in front of decimals: `","`, or `"."` as in plain numbers."""
-        commas = ("decimal commas", "thousands points")
-        return "," if any(words in self.format for words in commas) else "."
+        has_comma = self.format.endswith(("decimal commas", "thousands points"))
+        return "," if has_comma else "."
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Column":

@@ -110,6 +110,24 @@ def test_numbers_of_which_nothing_tells(tmp_path, trained, delimiter, cells, val
         assert read[: len(cells), 0].tolist() == np.float32(values).tolist()
 
 
+# None of them holds a number that tells what points are of.
+UNITS = ["{} kg", "{}%", "${}", "{} €", "{} °C", "{}k", "USD {}", "−{}", "{} points"]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_points_beside_units_are_of_decimals_and_said(tmp_path, unit):
+    units = [unit.format(number) for number in ("70.25", "812.5", "3.1")]
+    trained = read_csv(tmp_path / "a.csv", table(x=units))
+    cells = [unit.format(number) for number in ("62.125", "70")]
+    read, said = later(tmp_path, trained, table(x=cells))
+    assert read is not None, said
+    first, second = np.abs(read[:2, 0])
+    assert abs(first / second - 62.125 / 70) < 1e-6
+    points = "points are of decimals, not of thousands, "
+    value = f"{read[0, 0]:g}"
+    assert said == (f"column 'x': {points}{cells[0]!r} is {value}",)
+
+
 def test_points_of_a_file_with_semicolons_are_of_decimals_later_too(tmp_path):
     trained = read_csv(
         tmp_path / "a.csv", table(";", a=["1.011", "2.5"], b=["1.234", "950"])

@@ -145,7 +145,7 @@ def infer_column(
     if is_text and column.kind == "truth" and any_matches(cells, r"\d"):
         note = ("true or false, written as 1 and 0 as well", "")
     if form.undecided and not note[0] and any_matches(cells, SHORT):
-        note = decimal_points_note(form.undecided)
+        note = decimal_points_note(form.undecided, column)
     return ReadColumn(
         column,
         values,
@@ -162,9 +162,9 @@ def shown_decimal(column: Column, cells: pa.ChunkedArray) -> str:
     return column.decimal if is_text and any_matches(cells, r"\d[.,]\d") else ""
 
 
-def decimal_points_note(text: str) -> tuple[str, str]:
+def decimal_points_note(text: str, column: Column) -> tuple[str, str]:
     """Returns a note on points that may be of thousands."""
-    return "points are of decimals, not of thousands", f"{text!r} is {float(text):g}"
+    return "points are of decimals, not of thousands", _shown(text, column)
 
 
 def is_number(kind: pa.DataType) -> bool:

@@ -152,18 +152,20 @@ def _check_decimal(file, one):
     rather = {","} if file.has_decimal_commas else set()
     if one.has_short:
         rather |= {",", "."} - {sign}
-    is_plain = not ("commas" in column.format or "points" in column.format)
+    is_plain = not column.format.endswith(("commas", "points", "lakhs"))  # No unit.
     if column.decimal not in rather and rather:
         if file.has_decimal_commas or not is_plain:
+            signs = "points" if sign == "." else "commas"
+            kind = "thousands" if sign == column.decimal else "decimals"
             raise InputError(
                 f"Expected {column.format or 'numbers with decimal points'} in column "
                 f"{column.name!r}, as in the training data. Received: {file.path} with "
-                f"{one.undecided!r} and the like, which are rather of another kind. "
+                f"{one.undecided!r} and the like, whose {signs} are rather of {kind}. "
                 "Write such numbers as 1234 or 1.2340, or use a Parquet file."
             )
     note = one.note
     if is_plain and sign == "." and one.has_short:
-        note = decimal_points_note(one.undecided)
+        note = decimal_points_note(one.undecided, column)
     elif not is_plain and column.decimal != ("," if file.has_decimal_commas else "."):
         note = (f"{column.format}, as in the training data", repr(one.undecided))
     return dataclasses.replace(one, note=one.note if one.note[0] else note)
