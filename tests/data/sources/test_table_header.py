@@ -31,6 +31,13 @@ IRIS = "5.1,3.5,1.4,0.2,Iris-setosa\n4.9,3.0,1.4,0.2,Iris-setosa\n6,2,4,1,Iris-x
         "1950,1961,1987\n1949,1968,1990\n",
         "Fiat,2004\nFord,2013\nFiat,1999\n",
         "A7,B12\nA12,B3\n",
+        "0,1\n1,0\n0,0\n",
+        "0,1,?\n1,0,3\n0,0,?\n",
+        "0,1,2,low\n1,0,2,high\n1,1,1,low\n",
+        "1,2,3\n1,3,2\n3,1,2\n2,1,3\n",
+        "1,2,3\n1,2,4\n1,2,5\n2,3,4\n",
+        "1,2,3\n2,3,0\n3,1,3\n4,2,3\n5,2,0\n",
+        "2,1,0,x\n1,0,2,x\n0,1,1,y\n",
     ],
 )
 def test_a_first_line_of_data_is_refused_or_read_without_header(tmp_path, text):
@@ -66,6 +73,37 @@ def test_names_may_be_numbers_in_order(tmp_path, names):
         tmp_path / "a.csv", csv_of(**dict(zip(names, cells, strict=True)))
     )
     assert names_of(source) == [name or "Unnamed: 0" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("header", "num_values", "other"),
+    [
+        ("0,1,2,3,4,target", 10, ["a", "b"]),
+        (",0,1,2,3,4", 10, range(400)),
+        (",0,1", 2, range(400)),
+        ("0,1,2,y", 3, [0, 1, 2]),
+        ("0,1,y", 2, [0, 1]),
+        ("0,1,y", 2, ["a", "b"]),
+        ("0,1,2", 2, None),
+        ("1,2,3,4,5,6", 5, None),
+        ("subject,1,2,3,4,5,6,7,8", 9, [f"s{i % 90:02}" for i in range(400)]),
+        (",".join(map(str, range(100))), 256, None),
+        (",".join(map(str, [*range(3, 40), *range(42, 60)])), 9, None),
+        ("region,2020,2019,2018", 400, ["n", "s"]),
+    ],
+)
+def test_pandas_names_may_stand_above_the_same_whole_numbers(
+    tmp_path, header, num_values, other
+):
+    names = header.split(",")
+    rng = np.random.default_rng(0)
+    columns = [
+        rng.integers(num_values, size=400) if name.isdigit() else np.resize(other, 400)
+        for name in names
+    ]
+    lines = [header, *(",".join(map(str, row)) for row in zip(*columns, strict=True))]
+    source = read_csv(tmp_path / "a.csv", "\n".join(lines))
+    assert names_of(source) == [name for name in names if name]
 
 
 def test_without_a_header_columns_are_numbered(tmp_path):
@@ -122,10 +160,11 @@ def test_a_ragged_file_is_read_by_the_delimiter_of_its_header(tmp_path):
 
 def test_a_header_that_is_repeated_is_told(tmp_path):
     text = csv_of(a=[n / 7 for n in NUMBERS], b=["x", "y"])
-    with pytest.raises(
-        InputError, match="row/40, counted from 0, repeats it, one of 1"
-    ):
-        read_csv(tmp_path / "a.csv", text + text)
+    for times, more in ((2, r"\."), (3, ", one of 2")):
+        with pytest.raises(
+            InputError, match=f"row/40, counted from 0, repeats it{more}"
+        ):
+            read_csv(tmp_path / "a.csv", text * times)
 
 
 def test_many_categories_are_said(tmp_path):

@@ -88,10 +88,15 @@ def check_header(path: pathlib.Path, names: Sequence[str], table: pa.Table) -> N
     Raises:
         InputError: If it is written as the cells below are, or they repeat it.
     """
-    if (
-        _are_cells(names, table)
-        or _count_alike(path, names, table) > min(len(names), _NUM_COLUMNS) / 2
-    ):
+    plain = {i: name.replace(",", ".") for i, name in enumerate(names)}
+    numbers = {i: float(x) for i, x in plain.items() if re.fullmatch(NUMBER, x)}
+    is_data = _are_cells(names, numbers, table)
+    if not is_data:
+        alike = _find_alike(path, names, table)
+        is_data = len(alike) > min(len(names), _NUM_COLUMNS) / 2 and not (
+            numbers.keys() >= alike and _are_counted(names, numbers, table)
+        )
+    if is_data:
         raise InputError(
             f"Expected a header that names the columns. Received: {path} whose first "
             f"line looks like data: {quoted(names)}. Add a header, or use header=none, "
@@ -99,10 +104,10 @@ def check_header(path: pathlib.Path, names: Sequence[str], table: pa.Table) -> N
         )
 
 
-def _count_alike(path, names, table):
-    """How many names may be cells of their columns; an error if a row repeats all."""
+def _find_alike(path, names, table):
+    """Which names may be cells of their columns; an error if a row repeats all."""
     named = [(i, name) for i, name in enumerate(names) if name != f"Unnamed: {i}"]
-    counts, num_alike, rows = [], 0, np.ones(len(table), bool)
+    counts, alike, rows = [], set(), np.ones(len(table), bool)
     for i, name in named:
         if i >= _NUM_COLUMNS and not rows.any():
             break
@@ -110,21 +115,56 @@ def _count_alike(path, names, table):
         equal = pa.compute.equal(cells, name).to_numpy()
         rows &= equal
         counts.append(int(equal.sum()))
-        if i < _NUM_COLUMNS:
-            num_alike += equal.any() or _is_cell(name, table.column(i)[:_NUM_ROWS])
+        if i < _NUM_COLUMNS and (
+            equal.any() or _is_cell(name, table.column(i)[:_NUM_ROWS])
+        ):
+            alike.add(i)
     if rows.any() and set(counts) == {rows.sum()}:
+        more = f", one of {rows.sum():,}" if rows.sum() > 1 else ""
         raise InputError(
             f"Expected a header in the first line alone. Received: {path} whose row/"
-            f"{rows.argmax()}, counted from 0, repeats it, one of {rows.sum():,}. "
+            f"{rows.argmax()}, counted from 0, repeats it{more}. "
             "Remove such rows, or use header=none if the first line is data."
         )
-    return num_alike
+    return alike
 
 
-def _are_cells(names, table):
+def _are_counted(names, numbers, table):
+    """Whether numbers in order are names, as of pandas, even if cells are alike."""
+    others = {i: name for i, name in enumerate(names) if i not in numbers}
+    texts = strip_text(pa.array([*others.values()], pa.string()))
+    if not pa.compute.all(
+        matches(texts, r"\pL"), skip_nulls=False, min_count=0
+    ).as_py():
+        return False
+    values = [*numbers.values()]
+    if len(values) > 1 and any(_is_text_above(others[i], table, i) for i in others):
+        return True
+    if len(values) < 3 or (len(values) < _MIN_ASCENDING and values[0] not in (0, 1)):
+        return False
+    rows = _known_rows(numbers, table)
+    if (rows[:3, 0] - values[0]).tolist() == [1, 2, 3]:  # Numbers of rows go on.
+        return False
+    # Rows in order, or permuted, would be of ranks, combinations or growth.
+    rows = rows[np.ptp(rows, axis=1) > 0]
+    is_ordered = (np.diff(rows, axis=1) * np.sign(np.diff(values)) >= 0).all(axis=1)
+    is_permuted = (np.sort(rows, axis=1) == np.sort(values)).all(axis=1)
+    return len(rows) > 0 and max(is_ordered.mean(), is_permuted.mean()) <= 0.5
+
+
+def _is_text_above(name, table, i):
+    """Whether cells are row numbers, or below a text are numbers or few others."""
+    cells = strip_text(table.column(i)[:_NUM_ROWS])
+    num_cells = len(cells) - cells.null_count
+    num_values = pa.compute.count_distinct(cells).as_py()
+    are_numbers = pa.compute.all(matches(cells, f"{NUMBER}|{WRITTEN_NUMBER}")).as_py()
+    if name == f"Unnamed: {i}":
+        return are_numbers and num_values == num_cells > 1
+    return are_numbers or 0 < 5 * num_values <= num_cells
+
+
+def _are_cells(names, numbers, table):
     """Whether some names are numbers or times, as the cells below are."""
-    plain = {i: name.replace(",", ".") for i, name in enumerate(names)}
-    numbers = {i: float(x) for i, x in plain.items() if re.fullmatch(NUMBER, x)}
     if not _are_names([*numbers.values()]) or _go_on(numbers, table):
         return True
     written = matches(pa.array(names), rf"^[^\pL]*\d|{WRITTEN_NUMBER}|{_TIMES}")
@@ -157,8 +197,8 @@ def _are_names(numbers: Sequence[float]) -> bool:
     if not numbers or (len(numbers) >= _MIN_ASCENDING and (is_later or is_earlier)):
         return True
     is_counted = len(numbers) > 1 and numbers[0] in (0, 1) and (steps == 1).all()
-    are_later_years = is_later and _are_years(numbers)
-    return bool(is_counted or numbers == [0] or are_later_years)
+    are_years_in_order = (is_later or is_earlier) and _are_years(numbers)
+    return bool(is_counted or numbers == [0] or are_years_in_order)
 
 
 def _are_years(values):
@@ -172,9 +212,7 @@ def _go_on(numbers, table):
     names, steps = np.array([*numbers.values()]), np.diff([*numbers.values()])
     if len(names) < 2 or np.allclose(steps, steps[0]):
         return False
-    texts = [strip_text(table.column(i)[:_NUM_ROWS]) for i in numbers]
-    rows = np.stack([parse_plain(replace(text, ",", ".")) for text in texts], axis=1)
-    known = rows[~np.isnan(rows).any(axis=1)]
+    known = _known_rows(numbers, table)
     if not len(known):
         return False
     is_ordered = (np.diff(known, axis=1) * np.sign(steps) >= 0).all(axis=1)
@@ -184,3 +222,10 @@ def _go_on(numbers, table):
     if _are_years(names):
         is_among &= _are_years(known)
     return is_ordered.mean() > 0.5 and is_among.mean() > 0.5
+
+
+def _known_rows(positions, table):
+    """Rows of some columns' numbers, without those that lack one."""
+    texts = [strip_text(table.column(i)[:_NUM_ROWS]) for i in positions]
+    rows = np.stack([parse_plain(replace(text, ",", ".")) for text in texts], axis=1)
+    return rows[~np.isnan(rows).any(axis=1)]
