@@ -149,6 +149,14 @@ def test_row_numbers_identifiers_and_empty_columns_are_left_out(tmp_path):
     assert names_of(source) == ["x"] and "__index_level_0__" in source.left_out[0]
 
 
+@pytest.mark.parametrize("more", [["Unnamed: 0"], ["Unnamed: 0.1", "Unnamed: 0"]])
+def test_a_table_that_pandas_saved_again_has_several_row_numbers(tmp_path, more):
+    columns = {name: NUMBERS for name in ["", *more]}
+    text = csv_of(**columns, x=[n / 7 for n in NUMBERS])
+    source = read_csv(tmp_path / "a.csv", text)
+    assert names_of(source) == ["x"] and "row numbers" in source.left_out[0]
+
+
 @pytest.mark.parametrize(
     ("cells", "expected"),
     [

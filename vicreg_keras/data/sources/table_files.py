@@ -3,6 +3,7 @@
 import codecs
 import collections
 import difflib
+import itertools
 import pathlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -169,7 +170,9 @@ class TableFile:
         """Names columns without a name as pandas does, which writes its index so."""
         for i, name in enumerate(self.names):
             if not name and (i == 0 or self._is_empty(i)):
-                self.names[i] = f"Unnamed: {i}"
+                new = (f"Unnamed: {i}.{k}" for k in itertools.count(1))
+                free = itertools.chain([f"Unnamed: {i}"], new)
+                self.names[i] = next(n for n in free if n not in self.names)
 
     def _is_empty(self, i):
         if not isinstance(self._file, pa.Table):

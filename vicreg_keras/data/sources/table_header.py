@@ -106,7 +106,7 @@ def check_header(path: pathlib.Path, names: Sequence[str], table: pa.Table) -> N
 
 def _find_alike(path, names, table):
     """Which names may be cells of their columns; an error if a row repeats all."""
-    named = [(i, name) for i, name in enumerate(names) if name != f"Unnamed: {i}"]
+    named = [(i, n) for i, n in enumerate(names) if not n.startswith("Unnamed: ")]
     counts, alike, rows = [], set(), np.ones(len(table), bool)
     for i, name in named:
         if i >= _NUM_COLUMNS and not rows.any():
