@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -111,7 +112,18 @@ def test_numbers_of_which_nothing_tells(tmp_path, trained, delimiter, cells, val
 
 
 # None of them holds a number that tells what points are of.
-UNITS = ["{} kg", "{}%", "${}", "{} €", "{} °C", "{}k", "USD {}", "−{}", "{} points"]
+UNITS = [
+    "{} kg",
+    "{}%",
+    "${}",
+    "{} €",
+    "{} °C",
+    "{}k",
+    "USD {}",
+    "−{}",
+    "{} points",
+    "({})",
+]
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -126,6 +138,23 @@ def test_points_beside_units_are_of_decimals_and_said(tmp_path, unit):
     points = "points are of decimals, not of thousands, "
     value = f"{read[0, 0]:g}"
     assert said == (f"column 'x': {points}{cells[0]!r} is {value}",)
+
+
+@pytest.mark.parametrize(
+    ("trained", "delimiter", "cells", "said"),
+    [
+        ("825,10", ",", ["12.5"], "'12.5' in row/0, .*, whose point is of decimals"),
+        ("825,10", ",", ["1.505"], "'1.505' .* point may be of thousands or of dec"),
+        ("8 825,1", ",", ["1.825.106"], "'1.825.106' .* point is of thousands"),
+        ("5 €", ",", ["1,505 €"], "'1,505 €' .* comma may be of thousands or of dec"),
+        ("52.52", ";", ["52.520", "1"], "whose points are rather of thousands"),
+        ("1,011", ";", ["1,505"], "whose commas are rather of decimals"),
+    ],
+)
+def test_what_points_and_commas_are_of(tmp_path, trained, delimiter, cells, said):
+    trained = read_csv(tmp_path / "a.csv", table(x=[trained, "7"]))
+    _, (received,) = later(tmp_path, trained, table(delimiter, x=cells, other=["a"]))
+    assert re.search(said, received)
 
 
 def test_points_of_a_file_with_semicolons_are_of_decimals_later_too(tmp_path):

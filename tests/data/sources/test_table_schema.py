@@ -55,7 +55,7 @@ def test_columns_are_known_by_name_and_categories_by_value(tmp_path, trained):
     (note,) = source.notes
     assert note == (
         "column 'color': categories that training did not have count as missing, "
-        "'amber' in 1 cells"
+        "'amber' in 1 cell"
     )
     assert source.class_names == ("a", "b")
 

@@ -153,7 +153,7 @@ def number_format(texts: pa.Array, decimal: str = "") -> Format | None:
     row = undecided_row(cells.texts)
     undecided = "" if row < 0 else texts[row].as_py()
     currency = _currency(cells)
-    names = [currency, _negative(cells), _unit(cells, bool(currency))]
+    names = [currency, _negative(cells, currency), _unit(cells, currency)]
     if None in names:
         return None
     is_told = bool(decimal) or not undecided
@@ -208,17 +208,20 @@ def _currency(cells):
     return repr(currency)
 
 
-def _negative(cells):
-    """Minus signs: parentheses, behind the number, or with a blank."""
+def _negative(cells, currency):
+    """Minus signs: parentheses of some numbers, behind the number, or with a blank."""
     cells.rewrite(r"(\d)[.,]--?$", r"\1", only_if_any=True)  # As in 5.-
-    has_parentheses = cells.any(r"^\(.*\)")
-    cells.rewrite(r"^\( ?([^()]*?) ?\)( ?[^()\d]*)$", r"-\1\2")
+    which = "for minus" if cells.any(r"^\(.*\)") else ""
+    if not currency and cells.all(r"^\([^()-]*\)"):
+        which = "around all"
+    minus = "" if which == "around all" else "-"
+    cells.rewrite(r"^\( ?([^()]*?) ?\)( ?[^()\d]*)$", rf"{minus}\1\2")
     cells.rewrite(rf"^({_DIGITS}) ?-$", r"-\1", only_if_any=True)
     cells.rewrite(r"^([+-]) ", r"\1", only_if_any=True)
-    return "parentheses for minus" if has_parentheses else ""
+    return which and f"parentheses {which}"
 
 
-def _unit(cells, has_currency):
+def _unit(cells, currency):
     """The unit that is written behind all numbers; `None` for several."""
     units = set().union(*cells.parts(_UNIT))
     units -= {unit for unit in units if re.fullmatch(r"[eE][+-]?\d+", unit)}
@@ -235,7 +238,7 @@ def _unit(cells, has_currency):
         return None
     for unit in sorted(units - {""}):
         # Bytes, or parts of a house.
-        if unit in "BT" and not (has_currency or cells.any(rf"[.,]\d+ ?{unit}$")):
+        if unit in "BT" and not (currency or cells.any(rf"[.,]\d+ ?{unit}$")):
             return None
         cells.rewrite(rf" ?{unit}$", f"e{_MAGNITUDES[unit]}")
     return " and ".join(sorted(map(repr, units - {""})))

@@ -24,6 +24,7 @@ from vicreg_keras.data.sources.table_categories import any_matches
 from vicreg_keras.data.sources.table_columns import (
     ReadColumn,
     is_number,
+    num_cells,
     shown_decimal,
 )
 from vicreg_keras.errors import InputError
@@ -55,7 +56,7 @@ def read_known_column(
             return ReadColumn(column, values)
         is_all = np.isnan(values).all()
         others = " and others" * (len(unknown.unique()) > 1)
-        example = f"{unknown[0].as_py()!r}{others} in {len(unknown):,} cells"
+        example = f"{unknown[0].as_py()!r}{others} in {num_cells(unknown)}"
         return ReadColumn(column, values, (ALL_UNKNOWN if is_all else UNKNOWN, example))
     if is_number(cells.type) and column.kind.startswith("times"):
         cells = as_text(cells, name, where)  # As 20200131, which is a date.
@@ -87,13 +88,17 @@ def read_known_column(
 
 def _cell_error(column, cells, row, where):
     text = cells[row].as_py()
-    advice = "Correct or empty such cells"
+    hint, advice = "", "Correct or empty such cells"
     if rewrite(pa.array([text]), column)[0].as_py().endswith(DOUBT):
-        text, advice = text + DOUBT, "Write such cells as there, or use a Parquet file"
+        advice = "Write such cells as there, or use a Parquet file"
+        kind = "is of thousands" if re.search(r"\.\d+[.,]", text) else "is of decimals"
+        if undecided_row(pa.array([text])) == 0:
+            kind = "may be of thousands or of decimals"
+        hint = f", whose {'point' if '.' in text else 'comma'} {kind}"
     return InputError(
         f"Expected {column.format or 'numbers'} in column {column.name!r}, as in the "
         f"training data. Received: {where} with {text[:60]!r} in row/{row}, counted "
-        f"from 0. {advice}."
+        f"from 0{hint}. {advice}."
     )
 
 
@@ -128,7 +133,7 @@ def _unit_note(column, cells):
         # In training some were without a currency, none without a unit.
         if len(lacks) and not (sign[1] and some_have):
             text = f"numbers without {sign[2][2:-2]!r} are taken as if they had it"
-            return text, f"'{lacks[0]}' and the like in {len(lacks):,} cells"
+            return text, f"'{lacks[0]}' and the like in {num_cells(lacks)}"
         break
     return "", ""
 

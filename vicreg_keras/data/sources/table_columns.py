@@ -167,6 +167,11 @@ def decimal_points_note(text: str, column: Column) -> tuple[str, str]:
     return "points are of decimals, not of thousands", _shown(text, column)
 
 
+def num_cells(cells: pa.ChunkedArray) -> str:
+    """Returns the number of cells in words."""
+    return f"{len(cells):,} cell{'s' * (len(cells) > 1)}"
+
+
 def is_number(kind: pa.DataType) -> bool:
     """Returns whether a type is one of numbers."""
     return pa.types.is_integer(kind) or pa.types.is_floating(kind)

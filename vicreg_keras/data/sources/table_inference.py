@@ -153,16 +153,16 @@ def _check_decimal(file, one):
     if one.has_short:
         rather |= {",", "."} - {sign}
     is_plain = not column.format.endswith(("commas", "points", "lakhs"))  # No unit.
-    if column.decimal not in rather and rather:
-        if file.has_decimal_commas or not is_plain:
-            signs = "points" if sign == "." else "commas"
-            kind = "thousands" if sign == column.decimal else "decimals"
-            raise InputError(
-                f"Expected {column.format or 'numbers with decimal points'} in column "
-                f"{column.name!r}, as in the training data. Received: {file.path} with "
-                f"{one.undecided!r} and the like, whose {signs} are rather of {kind}. "
-                "Write such numbers as 1234 or 1.2340, or use a Parquet file."
-            )
+    is_other = rather and column.decimal not in rather
+    if is_other and (file.has_decimal_commas or not is_plain):
+        signs = "points" if sign == "." else "commas"
+        kind = "thousands" if sign == column.decimal else "decimals"
+        raise InputError(
+            f"Expected {column.format or _POINTS} in column {column.name!r}, as in the "
+            f"training data. Received: {file.path} with {one.undecided!r} and the "
+            f"like, whose {signs} are rather of {kind}. "
+            "Write such numbers as 1234 or 1.2340, or use a Parquet file."
+        )
     note = one.note
     if is_plain and sign == "." and one.has_short:
         note = decimal_points_note(one.undecided, column)
