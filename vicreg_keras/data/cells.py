@@ -14,21 +14,8 @@ import pyarrow.compute
 BLANKS = r"^[\s\pZ\x0B\x{85}\x{200B}\x{FEFF}]+|[\s\pZ\x0B\x{85}\x{200B}\x{FEFF}]+$"
 # Cells that mean a missing value, in capitals or not, without the blanks around them.
 MISSING = (
-    *(
-        "",
-        "?",
-        "na",
-        "n/a",
-        "n.a.",
-        "#n/a",
-        "<na>",
-        "nan",
-        "null",
-        "(null)",
-        "[null]",
-        r"\n",
-    ),
-    *("nat", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!"),
+    *("", "?", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "null", "(null)", "[null]"),
+    *(r"\n", "nat", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!"),
 )
 # Those that may as well be the name of a class.
 MISSING_EXCEPT_CLASSES = ("none", "missing", "-", "--", "–", "—", ".", "..", "k.a.")

@@ -22,6 +22,7 @@ from vicreg_keras.data.sources.table_files import TableFile
 from vicreg_keras.errors import InputError
 
 _POINTS = "numbers with decimal points"
+_SIGNS = {".": "points", ",": "commas"}
 
 
 def infer_columns(
@@ -75,10 +76,8 @@ def infer_columns(
         sign = _sign(one)
         is_open = len(signs) > 1 or (sign == "." and name in again and not signs)
         if is_open and not one.problem:
-            points = "commas may separate thousands or decimals"
-            if sign == ".":
-                points = points.replace("commas", "points")
-                points += " (numeric_columns reads decimals)"
+            points = f"{_SIGNS[sign]} may separate thousands or decimals"
+            points += " (numeric_columns reads decimals)" * (sign == ".")
             text = f"{one.undecided!r} and the like in column {name!r}, whose {points}"
             columns[name] = dataclasses.replace(one, problem=text)
     for name, one in columns.items() if file.has_decimal_commas else ():
@@ -155,12 +154,11 @@ def _check_decimal(file, one):
     is_plain = not column.format.endswith(("commas", "points", "lakhs"))  # No unit.
     is_other = rather and column.decimal not in rather
     if is_other and (file.has_decimal_commas or not is_plain):
-        signs = "points" if sign == "." else "commas"
         kind = "thousands" if sign == column.decimal else "decimals"
         raise InputError(
             f"Expected {column.format or _POINTS} in column {column.name!r}, as in the "
             f"training data. Received: {file.path} with {one.undecided!r} and the "
-            f"like, whose {signs} are rather of {kind}. "
+            f"like, whose {_SIGNS[sign]} are rather of {kind}. "
             "Write such numbers as 1234 or 1.2340, or use a Parquet file."
         )
     note = one.note
