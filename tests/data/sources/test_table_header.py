@@ -178,9 +178,26 @@ def test_excels_own_line_tells_the_delimiter(tmp_path):
     assert names_of(source) == ["a", "b"]
 
 
-def test_blanks_between_cells_are_refused(tmp_path):
-    with pytest.raises(InputError, match="separated by blanks"):
-        read_csv(tmp_path / "a.csv", "a b c\n1 2 3\n4  5 6\n")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a b c\n1 2 3\n4  5 6\n", "separated by blanks"),
+        ('"a" "b c"\n2.5 "x y"\n3.5 z\n', "separated by blanks"),
+        ('"a" "b"\n"1" 20.3 4\n"2" 21 6\n', "separated by blanks"),
+        ('"a" "b"\n"Fiat 128" 20.3 4\n"Mazda RX4" 21 6\n', "separated by blanks"),
+        ("a b\n1 20.3 4\n2 21 6\n", "separated by blanks"),
+        ('"a","b"\n"Fiat, 1",20.3,4\n"Mazda",21,6\n', "has one name less than the"),
+        ("a\tb\nx\t20.3\t4\ny\t21\t6\n", "has one name less than the rows"),
+    ],
+)
+def test_tables_as_r_writes_them_are_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        read_csv(tmp_path / "a.csv", text)
+
+
+def test_text_with_blanks_is_one_column(tmp_path):
+    for text in ("text\nis one\nis two\n", "a text\nthis is one\nthat is two\n"):
+        assert len(read_csv(tmp_path / "a.csv", text).columns) == 1
 
 
 def test_commas_of_a_file_with_semicolons_are_decimal(tmp_path):

@@ -46,7 +46,7 @@ def find_delimiter(text: str) -> str:
         text: Whole lines, the first of a file.
 
     Raises:
-        ValueError: If there are blanks instead.
+        ValueError: If there are blanks instead, or no name for the first cells.
     """
     tables, shares = {}, {}
     for one in DELIMITERS:
@@ -59,17 +59,31 @@ def find_delimiter(text: str) -> str:
     # Those with the same number in all lines; or in most, of which an error will tell.
     best = max(shares.values(), default=0)
     fitting = [one for one in tables if shares[one] == best >= 0.5]
+    if best < 1 and any(_lacks_name(rows) for rows in tables.values()):
+        raise ValueError("the header has one name less than the rows have cells")
     if not fitting:
-        lines = [
-            line.split() for line in text.splitlines()[:_NUM_LINES] if line.strip()
-        ]
-        blanks = {len(line) for line in lines}
-        if len(lines) > 1 and len(blanks) == 1 and blanks != {1}:
+        lines = [line for line in text.splitlines()[:_NUM_LINES] if line.strip()]
+        rows = [re.findall(r'"[^"]*"|\S+', line) for line in lines]
+        is_table = len(rows) > 1 and {len(row) for row in rows} == {len(rows[0])} != {1}
+        # As R writes tables, beside names of rows; else it may be text.
+        if is_table or (
+            _lacks_name(rows)
+            and (
+                all(name[0] == '"' for name in rows[0])
+                or [row[0] for row in rows[1:]] == [*map(str, range(1, len(rows)))]
+            )
+        ):
             raise ValueError("cells are separated by blanks")
         return ","
     # Of two that fit, commas are rather part of cells, if they may be.
     others = [one for one in fitting if one != "," and _has_own_commas(tables[one])]
     return max(reversed(others or fitting), key=lambda one: len(tables[one][0]))
+
+
+def _lacks_name(rows):
+    """Whether each row has one cell more than the first one, which has several."""
+    more = {len(row) - len(rows[0]) for row in rows[1:]}
+    return more == {1} and len(rows[0]) > 1
 
 
 def _has_own_commas(rows):
