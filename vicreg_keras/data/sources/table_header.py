@@ -35,6 +35,8 @@ _YEAR = r"^(?:19|20)\d\d$"
 _TIMES = f"{TIME}|{WRITTEN_TIME}"
 # Fewer names that are numbers in ascending order may be there by chance.
 _MIN_ASCENDING = 8
+# Rows by which a column is one of their numbers.
+_NUM_COUNTED = 5
 # Rows and columns that the first line is compared with.
 _NUM_ROWS, _NUM_COLUMNS = 1000, 50
 
@@ -147,19 +149,17 @@ def _are_counted(names, numbers, table):
     """Whether numbers in order are names, as of pandas, even if cells are alike."""
     others = {i: name for i, name in enumerate(names) if i not in numbers}
     texts = strip_text(pa.array([*others.values()], pa.string()))
-    if not pa.compute.all(
-        matches(texts, r"\pL"), skip_nulls=False, min_count=0
-    ).as_py():
+    if texts.null_count or not all(matches(texts, r"\pL").to_pylist()):
         return False
     values = [*numbers.values()]
     if len(values) > 1 and any(_is_text_above(others[i], table, i) for i in others):
         return True
-    if len(values) < 3 or (len(values) < _MIN_ASCENDING and values[0] not in (0, 1)):
-        return False
-    rows = _known_rows(numbers, table)
-    if (rows[:3, 0] - values[0]).tolist() == [1, 2, 3]:  # Numbers of rows go on.
+    counted = (_counts_on(value, table.column(i)) for i, value in numbers.items())
+    is_by_chance = len(values) < _MIN_ASCENDING and (values[0] > 1 or any(counted))
+    if len(values) < 3 or is_by_chance:
         return False
     # Rows in order, or permuted, would be of ranks, combinations or growth.
+    rows = _known_rows(numbers, table)
     rows = rows[np.ptp(rows, axis=1) > 0]
     is_ordered = (np.diff(rows, axis=1) * np.sign(np.diff(values)) >= 0).all(axis=1)
     is_permuted = (np.sort(rows, axis=1) == np.sort(values)).all(axis=1)
@@ -187,17 +187,25 @@ def _are_cells(names, numbers, table):
 
 
 def _is_cell(name, cells):
-    """Whether a name is a time, a year or a text with digits as most cells are."""
+    """Whether a name is written as most cells are, or they count on from it."""
     texts, cells = pa.array([name]), strip_text(cells)
     if matches(texts, _TIMES)[0].as_py():
         return pa.compute.any(matches(cells, _TIMES)).as_py()
     if re.fullmatch(_YEAR, name):
         alike = matches(cells, _YEAR)
-    elif re.search(r"\d", name) and not re.fullmatch(NUMBER, name):
+    elif re.fullmatch(NUMBER, name):
+        return _counts_on(float(name), cells)
+    elif re.search(r"\d", name):
         alike = pa.compute.equal(_shapes(cells), _shapes(texts)[0])
     else:
         return False
     return (pa.compute.mean(alike).as_py() or 0) > 0.5
+
+
+def _counts_on(value, cells):
+    """Whether cells go on from a number as numbers of rows do."""
+    ahead = parse_plain(strip_text(cells[:_NUM_COUNTED])) - value
+    return np.array_equal(ahead, np.arange(1, len(ahead) + 1)) and len(ahead) > 1
 
 
 def _shapes(texts):
