@@ -1,0 +1,235 @@
+"""Packs a run's training step, state and images, to train it where TensorFlow is not.
+
+    python -m benchmarks.gpu.pack --flagfile=flags/cifar10_adam500.flags \\
+        --workdir=RUN --output=DIR
+
+All flags of `--mode=pretrain` are taken, and the run's folder is begun as it begins it.
+`DIR` then holds `step.stablehlo`, the whole `train_step` as XLA receives it, with
+plain convolutions; `packed-*.npz`, the run's state and its training images in parts of
+at most 50 MiB; and `manifest.json`. `run_packed.py`, which is copied there, trains it
+with jax and numpy alone; `python -m benchmarks.gpu.unpack` brings the result back.
+
+Precision is bfloat16 unless `--precision` says otherwise.
+"""
+
+import contextlib
+import json
+import pathlib
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.gpu import run_packed
+from vicreg_keras import cli
+from vicreg_keras.data.dataset import Dataset, open_dataset
+from vicreg_keras.errors import InputError
+from vicreg_keras.hardware.precision import apply_precision
+from vicreg_keras.model import VICReg
+from vicreg_keras.settings import Settings
+from vicreg_keras.training import identity
+from vicreg_keras.training.build import build_model
+from vicreg_keras.training.checkpoints import restore
+from vicreg_keras.workdir.recipe import check_recipe
+from vicreg_keras.workdir.run_folder import RunFolder
+
+_PART_BYTES = 50 * 2**20
+
+
+class Run(NamedTuple):
+    """A run, opened as `--mode=pretrain` opens it."""
+
+    settings: Settings
+    dataset: Dataset
+    folder: RunFolder
+    model: VICReg
+    manager: tf.train.CheckpointManager
+
+
+def main():
+    output, argv = take_output(sys.argv)
+    with plain_convolutions():
+        run = open_run(argv)
+        pack(run, output)
+    shutil.copy(run_packed.__file__, output)
+    for path in sorted(output.iterdir()):
+        print(f"{path.stat().st_size / 2**20:8.2f} MiB  {path}")
+    size = run.settings.batch_size
+    print(
+        f"{run.settings.epochs} epochs of "
+        f"{run.dataset.pretraining.num_examples // size:,} steps of {size} images. "
+        "Next, on the other machine:\n"
+        f"  python run_packed.py {output.name} --minutes=8 --output=OUT"
+    )
+
+
+def take_output(argv: list[str]) -> tuple[pathlib.Path, list[str]]:
+    """Returns the folder of `--output=`, and the other arguments."""
+    outputs = [text for text in argv if text.startswith("--output=")]
+    if len(outputs) != 1:
+        raise SystemExit("Expected --output=DIR, once.")
+    rest = [text for text in argv if not text.startswith("--output=")]
+    return pathlib.Path(outputs[0].partition("=")[2]), rest
+
+
+def open_run(argv: list[str]) -> Run:
+    """Begins or continues a run as `--mode=pretrain` does, without training it.
+
+    Args:
+        argv: The program's name and flags of `--mode=pretrain`.
+    """
+    if not any(text.startswith("--precision=") for text in argv):
+        argv = [*argv, "--precision=bfloat16"]
+    request = cli.parse([argv[0], "--mode=pretrain", *argv[1:]])
+    settings = apply_precision(request.settings)
+    folder = RunFolder(request.workdir)
+    folder.create()
+    flags = check_recipe(folder, settings, request.data)
+    first = identity.first_card(folder, settings)
+    known = first.schema.known if first else None
+    dataset = open_dataset(request.data, settings.seed, known)
+    settings = settings.for_examples(dataset.example_shape)
+    if settings.positives == "neighbors":
+        raise SystemExit("Expected a recipe whose two views are of one image.")
+    found = identity.identify(settings, dataset, folder, "refuse")
+    folder.write_flags(flags)
+    steps_per_epoch = dataset.pretraining.num_examples // settings.batch_size
+    model = build_model(settings, dataset, steps_per_epoch, found.card.schema)
+    manager = restore(model, folder, found.card, settings.init_from)
+    folder.write_environment(precision=model.compute_dtype, seed=settings.seed)
+    identity.go_on(model, folder, settings, dataset, found)
+    return Run(settings, dataset, folder, model, manager)
+
+
+@contextlib.contextmanager
+def plain_convolutions() -> Iterator[None]:
+    """Builds and traces layers with TensorFlow's convolution, not the CPU's kernels."""
+
+    def convolve(inputs, kernel, stride):
+        padding = "SAME" if stride == 1 else "VALID"
+        return tf.nn.conv2d(inputs, kernel, stride, padding)
+
+    with mock.patch("vicreg_keras.models.layers.convolve", convolve):
+        yield
+
+
+class TracedStep:
+    """A model's `train_step`, as a function of images and of the variables it uses.
+
+    Args:
+        model: The compiled model.
+        spec: Shape and type of a batch.
+
+    Attributes:
+        function: The `tf.function`, compiled by XLA where it is called.
+        logs: Names of the step's first results, in order.
+        updated: Positions in `values` of the variables that are its other results.
+    """
+
+    def __init__(self, model: VICReg, spec: tf.TensorSpec):
+        self.function = tf.function(
+            lambda images: model.train_step(images),
+            jit_compile=True,
+            input_signature=[spec],
+        )
+        concrete = self.function.get_concrete_function()
+        known = [*concrete.variables, *(v.value for v in model.optimizer.variables)]
+        by_handle = {variable.handle.ref(): variable for variable in known}
+        self._captured = [
+            by_handle[tensor.ref()] if tensor.dtype == tf.resource else tensor
+            for tensor in concrete.captured_inputs
+        ]
+        self.logs = sorted(concrete.structured_outputs)
+        placeholders = {
+            tensor.name: i
+            for i, tensor in enumerate(concrete.inputs[-len(self._captured) :])
+        }
+        self.updated = sorted(
+            {
+                placeholders[tensor.name]
+                for operation in concrete.graph.get_operations()
+                if operation.type != "ReadVariableOp"  # Assign..., ResourceApply...
+                for tensor in operation.inputs
+                if tensor.dtype == tf.resource
+            }
+        )
+
+    def values(self) -> list[np.ndarray]:
+        """Returns the values of what the step takes beside the images, in order."""
+        return [value.numpy() for value in self._captured]
+
+    def assign(self, values: Sequence[np.ndarray]) -> None:
+        """Assigns such values to the variables."""
+        for i in self.updated:
+            self._captured[i].assign(values[i])
+
+    def positions(self, variables: Iterable[keras.Variable]) -> list[int]:
+        """Returns where variables are among `values`, of those that are."""
+        handles = {variable.value.handle.ref() for variable in variables}
+        return [
+            i
+            for i, value in enumerate(self._captured)
+            if isinstance(value, tf.Variable) and value.handle.ref() in handles
+        ]
+
+    def kinds(self, model: VICReg) -> list[str]:
+        """Returns what each value is of: encoder, projector, optimizer or counters."""
+        kinds = ["counters"] * len(self._captured)
+        counters = self.positions([model.optimizer.iterations])
+        for kind in ("encoder", "projector", "optimizer"):
+            for i in self.positions(getattr(model, kind).variables):
+                kinds[i] = kind if i not in counters else "counters"
+        return kinds
+
+
+def pack(run: Run, output: pathlib.Path) -> None:
+    """Writes a run's step, state, images and manifest to a folder."""
+    model, split = run.model, run.dataset.pretraining
+    size = run.settings.batch_size
+    images = split.read(np.arange(split.num_examples))
+    spec = tf.TensorSpec((size, *images.shape[1:]), images.dtype)
+    step = TracedStep(model, spec)
+    compiler_ir = step.function.experimental_get_compiler_ir(images[:size])
+    check_results(compiler_ir(stage="stablehlo"), step)
+    manifest = {
+        "batch_size": size,
+        "epochs": run.settings.epochs,
+        "seed": run.settings.seed,
+        "logs": step.logs,
+        "updated": step.updated,
+        "reset": step.positions(v for m in model.metrics for v in m.variables),
+        "step": step.positions([model.step])[0],
+        "kinds": step.kinds(model),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    code = compiler_ir(stage="stablehlo_serialized")
+    (output / "step.stablehlo").write_bytes(code)
+    (output / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    arrays = {f"{i:05d}": value for i, value in enumerate(step.values())}
+    parts = run_packed.split({**arrays, "images": images}, _PART_BYTES)
+    run_packed.write_parts(output, "packed", parts)
+
+
+def check_results(code: str, step: TracedStep) -> None:
+    """Checks that the step's results are its logs and the updated variables."""
+    results = re.search(r"func.func @main\(.*?\) -> \((.*?)\) \{", code, re.S)
+    found = re.findall(r"tensor<(?:[\dx]*x)?(\w+)>", results[1])
+    values = step.values()
+    names = {"float32": "f32", "bfloat16": "bf16", "int64": "i64", "int32": "i32"}
+    expected = ["f32"] * len(step.logs)
+    expected += [names.get(str(values[i].dtype), "?") for i in step.updated]
+    if found != expected:
+        raise RuntimeError(f"Expected results {expected}. Received: {found}.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        raise SystemExit(f"pack: {error}") from None
