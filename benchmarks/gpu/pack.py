@@ -28,6 +28,7 @@ import tensorflow as tf
 
 from benchmarks.gpu import run_packed
 from vicreg_keras import cli
+from vicreg_keras.data.card import DataCard
 from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.errors import InputError
 from vicreg_keras.hardware.precision import apply_precision
@@ -48,6 +49,7 @@ class Run(NamedTuple):
     settings: Settings
     dataset: Dataset
     folder: RunFolder
+    card: DataCard
     model: VICReg
     manager: tf.train.CheckpointManager
 
@@ -104,7 +106,7 @@ def open_run(argv: list[str]) -> Run:
     manager = restore(model, folder, found.card, settings.init_from)
     folder.write_environment(precision=model.compute_dtype, seed=settings.seed)
     identity.go_on(model, folder, settings, dataset, found)
-    return Run(settings, dataset, folder, model, manager)
+    return Run(settings, dataset, folder, found.card, model, manager)
 
 
 @contextlib.contextmanager

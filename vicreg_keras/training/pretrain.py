@@ -11,13 +11,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vicreg_keras.data.card import describe
+from vicreg_keras.data.card import DataCard, describe
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.export.savedmodel import export_savedmodel
 from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.hardware import distribute
+from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
 from vicreg_keras.training import callbacks, identity
 from vicreg_keras.training.build import build_encoder, build_model
@@ -126,7 +127,9 @@ def pretrain(
     draw_run(run)
     encoder = None
     if export and saver.stopped_by is None:
-        encoder = _export(model, settings, data.card, run, step)
+        encoder = newest_version(run.encoder)
+        if encoder is None or step < int(model.step.numpy()):
+            encoder = export_encoder(model, settings, data.card, run)
     records = read_records(run, PretrainRecord)
     metrics = records[-1].metrics if records else {}
     stopped_by = saver.stopped_by and saver.stopped_by.name
@@ -191,11 +194,20 @@ def _validation_batches(settings, dataset):
     )
 
 
-def _export(model, settings, card, run, step_before):
-    """Writes the encoder as a SavedModel, unless nothing was trained since the last."""
-    newest = newest_version(run.encoder)
-    if newest is not None and step_before == int(model.step.numpy()):
-        return newest
+def export_encoder(
+    model: VICReg, settings: Settings, card: DataCard, run: RunFolder
+) -> pathlib.Path:
+    """Writes the encoder of a run as the next version of its SavedModel.
+
+    Args:
+        model: The trained model.
+        settings: Recipe of the run.
+        card: Card of its data.
+        run: Folder of the run.
+
+    Returns:
+        The path of the SavedModel.
+    """
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32")
     try:
