@@ -59,7 +59,6 @@ def main():
     with plain_convolutions():
         run = open_run(argv)
         pack(run, output)
-    shutil.copy(run_packed.__file__, output)
     for path in sorted(output.iterdir()):
         print(f"{path.stat().st_size / 2**20:8.2f} MiB  {path}")
     size = run.settings.batch_size
@@ -216,6 +215,7 @@ def pack(run: Run, output: pathlib.Path) -> None:
     arrays = {f"{i:05d}": value for i, value in enumerate(step.values())}
     parts = run_packed.split({**arrays, "images": images}, _PART_BYTES)
     run_packed.write_parts(output, "packed", parts)
+    shutil.copy(run_packed.__file__, output)
 
 
 def check_results(code: str, step: TracedStep) -> None:

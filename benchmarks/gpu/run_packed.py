@@ -34,6 +34,7 @@ def main():
     parser.add_argument("folder", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--minutes", type=float, default=8, help="of training, at most")
     parser.add_argument("--steps", type=int, help="stop after so many, for timing")
+    parser.add_argument("--log_every", type=int, help="steps; by default an epoch's")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("out"))
     parser.add_argument(
         "--parts", type=int, default=7, help="files of 15 MiB for the state, at most"
@@ -116,6 +117,7 @@ def train(options):
     variables = [jax.device_put(array, device) for array in packed.arrays]
     images = jax.device_put(packed.images, device)
     step_number = int(packed.arrays[manifest["step"]])
+    log_every = options.log_every or steps_per_epoch
     last = manifest["epochs"] * steps_per_epoch
     if options.steps:
         last = min(last, step_number + options.steps)
@@ -140,7 +142,7 @@ def train(options):
             timed = time.monotonic()
         if done % 50 == 0:  # No more steps are sent ahead than the clock can stop.
             jax.block_until_ready(logs)
-        if step_number % steps_per_epoch == 0 or step_number == last:
+        if step_number % log_every == 0 or step_number == last:
             values = dict(zip(manifest["logs"], map(float, logs), strict=True))
             if not np.isfinite(values["loss"]):
                 raise SystemExit(f"Expected a finite loss. Received: {values}.")

@@ -1,0 +1,130 @@
+"""Compares steps of a packed run under JAX with those of TensorFlow, on this CPU.
+
+    python -m benchmarks.gpu.verify --jax=PYTHON_WITH_JAX
+    python -m benchmarks.gpu.verify --jax=... --encoders=tiny --precisions=float32
+
+Both train the same 20 steps on the same images, XLA compiles both, and JAX once more
+with a stop in between. The table has the loss of the last step on either side, the
+largest relative difference of any step's loss, of any kernel and of all weights
+together after the last step, and what a stop changes. (A bias before a batch norm is
+left out of "any": its gradient is rounding.)
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import log
+from benchmarks.gpu import pack, run_packed
+
+_NUM_STEPS = 20
+_BATCH_SIZE = 16
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--jax", required=True, help="a Python that has jax and numpy")
+    parser.add_argument("--encoders", default="tiny,whitened6,resnet18")
+    parser.add_argument("--optimizers", default="adamw,lars")
+    parser.add_argument("--precisions", default="float32,bfloat16")
+    options = parser.parse_args()
+    lines = []
+    for encoder in options.encoders.split(","):
+        for optimizer in options.optimizers.split(","):
+            for precision in options.precisions.split(","):
+                recipe = (encoder, optimizer, precision)
+                with tempfile.TemporaryDirectory() as folder:
+                    lines.append(compare(pathlib.Path(folder), options.jax, *recipe))
+                print(lines[-1], flush=True)
+    print(log.markdown_table([[*lines[0]], *([*line.values()] for line in lines)]))
+
+
+def compare(folder: pathlib.Path, python: str, *recipe: str) -> dict[str, str]:
+    """Trains one recipe on both sides; returns a line of the table."""
+    encoder, optimizer, precision = recipe
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (600, 32, 32, 3), dtype=np.uint8)
+    np.savez(folder / "data.npz", images=images)
+    argv = [
+        *("verify", f"--dataset=npz:{folder / 'data.npz'}", f"--encoder={encoder}"),
+        *(f"--optimizer={optimizer}", f"--precision={precision}", "--epochs=1"),
+        *(f"--batch_size={_BATCH_SIZE}", "--projector=64-64", "--warmup_epochs=0"),
+        f"--workdir={folder / 'run'}",
+    ]
+    with pack.plain_convolutions():
+        run = pack.open_run(argv)
+        pack.pack(run, folder / "packed")
+        theirs, values = train(run)
+    ours = run_jax(python, folder, "whole", [_NUM_STEPS])
+    stopped = run_jax(python, folder, "stopped", [_NUM_STEPS // 2] * 2)
+    manifest = json.loads((folder / "packed" / "manifest.json").read_text())
+    weights = [
+        i
+        for i, kind in enumerate(manifest["kinds"])
+        if kind in ("encoder", "projector")
+    ]
+    whole = [run_packed.read_parts(folder / name, "state") for name in _FOLDERS]
+    pairs = [(whole[0][f"{i:05d}"], values[i]) for i in weights]
+    same = all(np.array_equal(whole[0][key], whole[1][key]) for key in whole[0])
+    losses = np.array([theirs, ours])
+    return {
+        "encoder": encoder,
+        "optimizer": optimizer,
+        "precision": precision,
+        "TensorFlow": f"{theirs[-1]:.5f}",
+        "JAX": f"{ours[-1]:.5f}",
+        "losses differ": f"{np.abs(losses[0] / losses[1] - 1).max():.1e}",
+        "kernels differ": f"{max(difference(*p) for p in pairs if p[0].ndim > 1):.1e}",
+        "weights differ": f"{difference(*map(flat, zip(*pairs, strict=True))):.1e}",
+        "after a stop": "the same" if same and stopped == ours else "others",
+    }
+
+
+_FOLDERS = ("whole", "stopped")
+
+
+def train(run: pack.Run) -> tuple[list[float], list[np.ndarray]]:
+    """Trains in TensorFlow; returns the mean losses so far, and all values."""
+    split, size = run.dataset.pretraining, run.settings.batch_size
+    order = np.random.RandomState([run.settings.seed, 0]).permutation(
+        split.num_examples
+    )
+    spec = tf.TensorSpec((size, *split.example_shape), tf.uint8)
+    step, losses = pack.TracedStep(run.model, spec), []
+    for i in range(_NUM_STEPS):
+        images = split.read(order[i * size : (i + 1) * size])
+        losses.append(float(step.function(tf.constant(images))["loss"]))
+    return losses, step.values()
+
+
+def run_jax(python: str, folder: pathlib.Path, name: str, steps: list[int]):
+    """Trains in JAX, in as many processes as there are numbers of steps."""
+    program = str(folder / "packed" / "run_packed.py")
+    for count in steps:
+        command = [python, program, str(folder / "packed"), f"--steps={count}"]
+        command += ["--log_every=1", f"--output={folder / name}", "--minutes=30"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    lines = (folder / name / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def flat(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([array.ravel() for array in arrays])
+
+
+def difference(array: np.ndarray, reference: np.ndarray) -> float:
+    """Returns the norm of the difference, relative to the reference's."""
+    array, reference = array.astype(np.float64), reference.astype(np.float64)
+    return float(
+        np.linalg.norm(array - reference) / max(np.linalg.norm(reference), 1e-12)
+    )
+
+
+if __name__ == "__main__":
+    main()
