@@ -73,8 +73,8 @@ class Model(nn.Module):
         layout: torch.memory_format,
     ):
         super().__init__()
-        self.mean = plan["mean"].view(3, 1, 1)
-        self.std = plan["std"].view(3, 1, 1)
+        self.register_buffer("mean", plan["mean"].view(3, 1, 1))
+        self.register_buffer("std", plan["std"].view(3, 1, 1))
         self.precision, self.layout = precision, layout
         depths, bottleneck = ENCODERS[encoder]
         self.first = make_stem(stem)
@@ -92,7 +92,8 @@ class Model(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         x = ((pixels - self.mean) / self.std).contiguous(memory_format=self.layout)
-        with torch.autocast("cpu", torch.bfloat16, self.precision == "bfloat16"):
+        device, low = pixels.device.type, self.precision == "bfloat16"
+        with torch.autocast(device, torch.bfloat16, low):
             maps = self.blocks(self.first(x))
             embeddings = self.projector(maps.mean(dim=(2, 3)))
         return embeddings.float()

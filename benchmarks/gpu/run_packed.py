@@ -37,7 +37,7 @@ def main():
     parser.add_argument("--log_every", type=int, help="steps; by default an epoch's")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("out"))
     parser.add_argument(
-        "--parts", type=int, default=7, help="files of 15 MiB for the state, at most"
+        "--parts", type=int, default=4, help="files of 15 MiB for the state, at most"
     )
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,12 @@ def train(options):
     step = packed.compile()
     order = device_order(manifest["seed"], 0, num_examples, device)
     compiled = step.lower(variables, images, order, 0).compile()
-    print(f"Compiled in {time.monotonic() - start:.1f} s for {device}.", flush=True)
+    flops = (compiled.cost_analysis() or {}).get("flops", 0)
+    print(
+        f"Compiled in {time.monotonic() - start:.1f} s for {device.device_kind}, "
+        f"{jax.__version__=}: {flops / 1e9:,.1f} GFLOP per step, as XLA counts.",
+        flush=True,
+    )
     began = timed = time.monotonic()
     logs, values, done = [], {}, 0
     while step_number < last and time.monotonic() - began < 60 * options.minutes:
@@ -147,8 +152,23 @@ def train(options):
             if not np.isfinite(values["loss"]):
                 raise SystemExit(f"Expected a finite loss. Received: {values}.")
             seconds = time.monotonic() - timed
-            rate = (done - 1) * size / seconds if done > 1 else 0.0
-            write_line(options.output, epoch, step_number, began, values, rate)
+            rate = (done - 1) / seconds if done > 1 else 0.0
+            record = {
+                "epoch": epoch + 1,
+                "step": step_number,
+                "seconds": round(time.monotonic() - began, 2),
+                "images_per_second": round(rate * size, 1),
+                "teraflops_per_second": round(rate * flops / 1e12, 3),
+                **values,
+            }
+            with (options.output / _METRICS).open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            print(
+                f"epoch {epoch + 1}, step {step_number:,}: loss {values['loss']:.5f}, "
+                f"{rate * size:,.0f} images and {rate * flops / 1e12:.2f} TFLOP per "
+                "second",
+                flush=True,
+            )
     jax.block_until_ready(variables)
     write_state(options, packed, variables)
     minutes = (time.monotonic() - began) / 60
@@ -164,23 +184,6 @@ def device_order(seed, epoch, num_examples, device):
 
     order = np.random.RandomState([seed, epoch]).permutation(num_examples)
     return jax.device_put(order.astype(np.int32), device)
-
-
-def write_line(output, epoch, step, began, values, rate):
-    record = {
-        "epoch": epoch + 1,
-        "step": step,
-        "seconds": round(time.monotonic() - began, 2),
-        "images_per_second": round(rate, 1),
-        **values,
-    }
-    with (output / _METRICS).open("a") as file:
-        file.write(json.dumps(record) + "\n")
-    print(
-        f"epoch {epoch + 1}, step {step:,}: loss {values['loss']:.5f}, "
-        f"{rate:,.0f} images per second",
-        flush=True,
-    )
 
 
 def write_state(options, packed, variables):
