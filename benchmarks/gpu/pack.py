@@ -56,6 +56,7 @@ class Run(NamedTuple):
 
 def main():
     output, argv = take_output(sys.argv)
+    argv.insert(1, "--precision=bfloat16")  # Before the given flags, which win.
     with plain_convolutions():
         run = open_run(argv)
         pack(run, output)
@@ -85,8 +86,6 @@ def open_run(argv: list[str]) -> Run:
     Args:
         argv: The program's name and flags of `--mode=pretrain`.
     """
-    if not any(text.startswith("--precision=") for text in argv):
-        argv = [*argv, "--precision=bfloat16"]
     request = cli.parse([argv[0], "--mode=pretrain", *argv[1:]])
     settings = apply_precision(request.settings)
     folder = RunFolder(request.workdir)
@@ -129,8 +128,7 @@ class TracedStep:
 
     Attributes:
         function: The `tf.function`, compiled by XLA where it is called.
-        logs: Names of the step's first results, in order.
-        updated: Positions in `values` of the variables that are its other results.
+        logs: Names of the step's first results, in order; the others are variables.
     """
 
     def __init__(self, model: VICReg, spec: tf.TensorSpec):
@@ -147,19 +145,6 @@ class TracedStep:
             for tensor in concrete.captured_inputs
         ]
         self.logs = sorted(concrete.structured_outputs)
-        placeholders = {
-            tensor.name: i
-            for i, tensor in enumerate(concrete.inputs[-len(self._captured) :])
-        }
-        self.updated = sorted(
-            {
-                placeholders[tensor.name]
-                for operation in concrete.graph.get_operations()
-                if operation.type != "ReadVariableOp"  # Assign..., ResourceApply...
-                for tensor in operation.inputs
-                if tensor.dtype == tf.resource
-            }
-        )
 
     def values(self) -> list[np.ndarray]:
         """Returns the values of what the step takes beside the images, in order."""
@@ -167,8 +152,9 @@ class TracedStep:
 
     def assign(self, values: Sequence[np.ndarray]) -> None:
         """Assigns such values to the variables."""
-        for i in self.updated:
-            self._captured[i].assign(values[i])
+        for variable, value in zip(self._captured, values, strict=True):
+            if isinstance(variable, tf.Variable):
+                variable.assign(value)
 
     def positions(self, variables: Iterable[keras.Variable]) -> list[int]:
         """Returns where variables are among `values`, of those that are."""
@@ -197,13 +183,12 @@ def pack(run: Run, output: pathlib.Path) -> None:
     spec = tf.TensorSpec((size, *images.shape[1:]), images.dtype)
     step = TracedStep(model, spec)
     compiler_ir = step.function.experimental_get_compiler_ir(images[:size])
-    check_results(compiler_ir(stage="stablehlo"), step)
     manifest = {
         "batch_size": size,
         "epochs": run.settings.epochs,
         "seed": run.settings.seed,
         "logs": step.logs,
-        "updated": step.updated,
+        "updated": updated_values(compiler_ir(stage="stablehlo"), len(step.logs)),
         "reset": step.positions(v for m in model.metrics for v in m.variables),
         "step": step.positions([model.step])[0],
         "kinds": step.kinds(model),
@@ -218,16 +203,26 @@ def pack(run: Run, output: pathlib.Path) -> None:
     shutil.copy(run_packed.__file__, output)
 
 
-def check_results(code: str, step: TracedStep) -> None:
-    """Checks that the step's results are its logs and the updated variables."""
-    results = re.search(r"func.func @main\(.*?\) -> \((.*?)\) \{", code, re.S)
-    found = re.findall(r"tensor<(?:[\dx]*x)?(\w+)>", results[1])
-    values = step.values()
-    names = {"float32": "f32", "bfloat16": "bf16", "int64": "i64", "int32": "i32"}
-    expected = ["f32"] * len(step.logs)
-    expected += [names.get(str(values[i].dtype), "?") for i in step.updated]
-    if found != expected:
-        raise RuntimeError(f"Expected results {expected}. Received: {found}.")
+def updated_values(code: str, num_logs: int) -> list[int]:
+    """Returns which values a step's results after the logs are the next values of.
+
+    Args:
+        code: StableHLO as text; it says which parameter's place a result may take, and
+            the images are the first parameter.
+        num_logs: Number of results that are logs.
+    """
+    signature = re.search(r"func.func @main\(.*?\) -> \((.*?)\) \{", code, re.S)
+    num_results = signature[1].count("tensor<")
+    aliases = re.findall(
+        r"parameter_number = (\d+) : i64\}, output_index = array<i64: (\d+)>", code
+    )
+    parameters = {int(result): int(parameter) for parameter, result in aliases}
+    if sorted(parameters) != [*range(num_logs, num_results)]:
+        raise RuntimeError(
+            f"Expected a parameter for each of {num_results} results but the first "
+            f"{num_logs}. Received: {parameters}."
+        )
+    return [parameters[i] - 1 for i in range(num_logs, num_results)]
 
 
 if __name__ == "__main__":

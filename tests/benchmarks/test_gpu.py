@@ -1,0 +1,163 @@
+"""Tests of benchmarks/gpu: a packed run, without JAX."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla as tf2xla
+
+from benchmarks.gpu import pack, run_packed, unpack
+from vicreg_keras.evaluate.records import PretrainRecord, read_records
+from vicreg_keras.models.saved_encoder import load_encoder
+from vicreg_keras.workdir.run_folder import RunFolder
+
+_NUM_STEPS = 3
+_ARGV = [
+    *("pack", "--dataset=digits", "--encoder=tiny", "--projector=16-8"),
+    *("--batch_size=16", "--epochs=2", "--precision=float32", "--optimizer=lars"),
+    *("--momentum=0.5", "--warmup_epochs=0"),
+]
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gpu")
+    argv = [*_ARGV, f"--workdir={folder / 'run'}"]
+    with pack.plain_convolutions():
+        run = pack.open_run(argv)
+        pack.pack(run, folder / "packed")
+    return SimpleNamespace(folder=folder, run=run)
+
+
+def batches(run):
+    split, size = run.dataset.pretraining, run.settings.batch_size
+    order = np.random.RandomState([run.settings.seed, 0]).permutation(
+        split.num_examples
+    )
+    return [split.read(order[i * size : (i + 1) * size]) for i in range(_NUM_STEPS)]
+
+
+def run_module(packed, inputs):
+    """Runs the packed step as a pure function; returns logs and values.
+
+    JAX compiles it elsewhere; here TensorFlow does, which wants StableHLO alone.
+    """
+    folder = packed.folder / "packed"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    arrays = run_packed.read_parts(folder, "packed")
+    del arrays["images"]
+    values = [arrays[key] for key in sorted(arrays)]
+    updated = [values[i] for i in manifest["updated"]]
+    shapes = [()] * len(manifest["logs"]) + [value.shape for value in updated]
+    dtypes = [np.float32] * len(manifest["logs"]) + [value.dtype for value in updated]
+    run = packed.run
+    spec = tf.TensorSpec((16, *run.dataset.example_shape), tf.uint8)
+    step = pack.TracedStep(run.model, spec).function
+    code = step.experimental_get_compiler_ir(inputs[0])(stage="stablehlo")
+    code = re.sub(
+        r"mhlo\.copy (%\d+) : (\S+)", r"stablehlo.reshape \1 : (\2) -> \2", code
+    )
+    module = re.sub(r"^(module @\S+) attributes \{.*\} \{$", r"\1 {", code, flags=re.M)
+    module = re.sub(r" \{mhlo.frontend_attributes = \{[^}]*\}\}", "", module)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def step(images, *values):
+        return tf2xla.call_module(
+            [images, *values],
+            version=9,
+            module=module.encode(),
+            Sout=shapes,
+            Tout=dtypes,
+            platforms=["CPU"],
+        )
+
+    for images in inputs:
+        results = [result.numpy() for result in step(images, *values)]
+        logs = dict(zip(manifest["logs"], results, strict=False))
+        for i, value in zip(manifest["updated"], results[len(logs) :], strict=True):
+            values[i] = value
+    return logs, values
+
+
+def test_packed_step_is_the_runs_own(packed):
+    logs, values = run_module(packed, batches(packed.run))
+    manifest = json.loads((packed.folder / "packed" / "manifest.json").read_text())
+    run = packed.run
+    spec = tf.TensorSpec((16, *run.dataset.example_shape), tf.uint8)
+    step = pack.TracedStep(run.model, spec)
+    before = step.values()
+    for images in batches(run):
+        expected = run.model.train_step(tf.constant(images))
+    assert int(run.model.step.numpy()) == _NUM_STEPS
+    for name, value in logs.items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-4, err_msg=name)
+    for i in manifest["updated"]:
+        np.testing.assert_allclose(
+            values[i], step.values()[i], rtol=1e-3, atol=1e-5, err_msg=str(i)
+        )
+    changed = [
+        not np.array_equal(*pair) for pair in zip(before, step.values(), strict=True)
+    ]
+    others = set(range(len(before))) - set(manifest["updated"])
+    assert sum(changed) > 0.9 * len(manifest["updated"])
+    assert not any(changed[i] for i in others)
+
+
+def test_what_was_trained_is_the_runs(packed, capsys):
+    _, values = run_module(packed, batches(packed.run))
+    state = packed.folder / "out"
+    state.mkdir()
+    arrays = {f"{i:05d}": value for i, value in enumerate(values)}
+    run_packed.write_parts(state, "state", run_packed.split(arrays, 4096))
+    line = {"epoch": 1, "step": _NUM_STEPS, "seconds": 30.0, "loss": 2.5}
+    (state / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    folder = packed.folder / "run"
+    with pack.plain_convolutions():
+        flags = f"--flagfile={folder / 'flags.flags'}"
+        run = pack.open_run(["unpack", flags, f"--workdir={folder}"])
+        unpack.unpack(run, state)
+    (record,) = read_records(RunFolder(folder), PretrainRecord)
+    assert (record.epoch, record.step, record.minutes) == (1, _NUM_STEPS, 0.5)
+    assert record.metrics == {"loss": 2.5}
+    images = run.dataset.test.read(np.arange(4))
+    kept = run.model.encoder(tf.constant(images)).numpy()
+    np.testing.assert_allclose(load_encoder(folder)(images), kept, rtol=1e-4, atol=1e-5)
+    assert int(run.model.step.numpy()) == _NUM_STEPS
+    assert "--mode=evaluate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("max_bytes", [7, 64, 10_000])
+def test_parts_have_all_of_every_array(tmp_path, max_bytes):
+    arrays = {
+        "a": np.arange(30, dtype=np.int64).reshape(5, 6),
+        "b": np.float32(3.5),
+        "c": np.zeros((0, 2), np.uint8),
+        "d": np.random.default_rng(0).normal(size=(3, 3, 2)).astype(np.float32),
+    }
+    parts = run_packed.split(arrays, max_bytes)
+    assert all(sum(map(len, part.values())) <= max_bytes for part in parts)
+    run_packed.write_parts(tmp_path, "state", parts)
+    found = run_packed.read_parts(tmp_path, "state")
+    assert found.keys() == arrays.keys()
+    for key, array in arrays.items():
+        assert found[key].dtype == np.asarray(array).dtype
+        np.testing.assert_array_equal(found[key], array)
+
+
+def test_what_does_not_fit_is_left_out_from_the_last(tmp_path, capsys):
+    kinds = ["encoder", "projector", "optimizer", "counters"]
+    packed = SimpleNamespace(manifest={"kinds": kinds})
+    variables = [np.zeros(2_000_000, np.float32)] * 3 + [np.int64(5)]
+    options = SimpleNamespace(parts=1, output=tmp_path)
+    run_packed.write_state(options, packed, variables)
+    assert sorted(run_packed.read_parts(tmp_path, "state")) == ["00000", "00003"]
+    assert "projector, optimizer" in capsys.readouterr().out
+
+
+def test_neighbors_as_positives_are_refused(tmp_path):
+    argv = [*_ARGV, "--positives=neighbors", "--neighbors_from=input"]
+    with pytest.raises(SystemExit, match="two views are of one image"):
+        pack.open_run([*argv, f"--workdir={tmp_path / 'run'}"])
