@@ -161,14 +161,7 @@ def train(options):
                 "teraflops_per_second": round(rate * flops / 1e12, 3),
                 **values,
             }
-            with (options.output / _METRICS).open("a") as file:
-                file.write(json.dumps(record) + "\n")
-            print(
-                f"epoch {epoch + 1}, step {step_number:,}: loss {values['loss']:.5f}, "
-                f"{rate * size:,.0f} images and {rate * flops / 1e12:.2f} TFLOP per "
-                "second",
-                flush=True,
-            )
+            write_record(options.output, record)
     jax.block_until_ready(variables)
     write_state(options, packed, variables)
     minutes = (time.monotonic() - began) / 60
@@ -184,6 +177,17 @@ def device_order(seed, epoch, num_examples, device):
 
     order = np.random.RandomState([seed, epoch]).permutation(num_examples)
     return jax.device_put(order.astype(np.int32), device)
+
+
+def write_record(output, record):
+    with (output / _METRICS).open("a") as file:
+        file.write(json.dumps(record) + "\n")
+    print(
+        f"epoch {record['epoch']}, step {record['step']:,}: loss {record['loss']:.5f}, "
+        f"{record['images_per_second']:,.0f} images and "
+        f"{record['teraflops_per_second']:.2f} TFLOP per second",
+        flush=True,
+    )
 
 
 def write_state(options, packed, variables):
