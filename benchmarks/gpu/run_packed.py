@@ -64,7 +64,7 @@ class Packed:
                 dtype = self.arrays[int(key)].dtype
                 self.arrays[int(key)] = value.astype(dtype)
 
-    def compile(self):
+    def function(self):
         """Returns a function from images, indices and variables to logs and variables.
 
         The variables' buffers are donated: those that the step writes are reused.
@@ -121,16 +121,8 @@ def train(options):
     last = manifest["epochs"] * steps_per_epoch
     if options.steps:
         last = min(last, step_number + options.steps)
-    start = time.monotonic()
-    step = packed.compile()
     order = device_order(manifest["seed"], 0, num_examples, device)
-    compiled = step.lower(variables, images, order, 0).compile()
-    flops = (compiled.cost_analysis() or {}).get("flops", 0)
-    print(
-        f"Compiled in {time.monotonic() - start:.1f} s for {device.device_kind}, "
-        f"{jax.__version__=}: {flops / 1e9:,.1f} GFLOP per step, as XLA counts.",
-        flush=True,
-    )
+    compiled, flops = compile_step(packed, variables, images, order)
     began = timed = time.monotonic()
     logs, values, done = [], {}, 0
     while step_number < last and time.monotonic() - began < 60 * options.minutes:
@@ -169,6 +161,22 @@ def train(options):
         f"Step {step_number:,} of {manifest['epochs'] * steps_per_epoch:,}, "
         f"{minutes:.2f} minutes: {options.output}"
     )
+
+
+def compile_step(packed, *arguments):
+    """Compiles the step for its arguments' device; returns it and its FLOP."""
+    import jax
+
+    start = time.monotonic()
+    compiled = packed.function().lower(*arguments, 0).compile()
+    flops = (compiled.cost_analysis() or {}).get("flops", 0)
+    print(
+        f"Compiled in {time.monotonic() - start:.1f} s for "
+        f"{jax.devices()[0].device_kind}, JAX {jax.__version__}: {flops / 1e9:,.1f} "
+        "GFLOP per step, as XLA counts.",
+        flush=True,
+    )
+    return compiled, flops
 
 
 def device_order(seed, epoch, num_examples, device):
