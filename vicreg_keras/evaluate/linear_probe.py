@@ -23,7 +23,8 @@ from vicreg_keras.evaluate.records import Result
 # Values of C, from strong to weak regularization.
 REGULARIZATIONS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 # Enough to compare these: it moves log losses by at most 1e-3 near the best, where they
-# differ by 1e-1, and takes a third of the iterations (benchmarks/LOG.md, 2026-11-26).
+# differ by 1e-1, in about half of the iterations or fewer (benchmarks/LOG.md,
+# 2026-11-27, how rough may the fits be).
 _ROUGH_TOLERANCE = 2e-3
 
 

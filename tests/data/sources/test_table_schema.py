@@ -51,7 +51,7 @@ def test_columns_are_known_by_name_and_categories_by_value(tmp_path, trained):
     examples = source.train.read()
     np.testing.assert_array_equal(examples[:-1], trained.train.read())
     assert np.isnan(examples[-1, 1]) and examples[-1, 0] == 9
-    assert source.left_out == ("column 'more' (not in the training data)",)
+    assert source.left_out == ("column 'more' (not a column of the encoder)",)
     (note,) = source.notes
     assert note == (
         "column 'color': categories that training did not have count as missing, "

@@ -249,7 +249,7 @@ def _read_known(file, known, label):
     for one in ones:
         add_note(notes, one)
     others = [name for name in file.names if name not in columns and name != label]
-    omitted = {"not in the training data": others} if others else {}
+    omitted = {"not a column of the encoder": others} if others else {}
     return tuple(known), examples, describe_left_out(omitted), describe_notes(notes)
 
 
