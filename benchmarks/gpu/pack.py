@@ -35,8 +35,7 @@ from vicreg_keras.hardware.precision import apply_precision
 from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
 from vicreg_keras.training import identity
-from vicreg_keras.training.build import build_model
-from vicreg_keras.training.checkpoints import restore
+from vicreg_keras.training.pretrain import begin
 from vicreg_keras.workdir.recipe import check_recipe
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -99,11 +98,7 @@ def open_run(argv: list[str]) -> Run:
         raise SystemExit("Expected a recipe whose two views are of one image.")
     found = identity.identify(settings, dataset, folder, "refuse")
     folder.write_flags(flags)
-    steps_per_epoch = dataset.pretraining.num_examples // settings.batch_size
-    model = build_model(settings, dataset, steps_per_epoch, found.card.schema)
-    manager = restore(model, folder, found.card, settings.init_from)
-    folder.write_environment(precision=model.compute_dtype, seed=settings.seed)
-    identity.go_on(model, folder, settings, dataset, found)
+    model, manager = begin(settings, dataset, folder, found)
     return Run(settings, dataset, folder, found.card, model, manager)
 
 

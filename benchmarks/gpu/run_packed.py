@@ -59,10 +59,14 @@ class Packed:
         packed = read_parts(folder, "packed")
         self.images = packed.pop("images")
         self.arrays = [packed[f"{i:05d}"] for i in range(len(packed))]
-        if any(state.glob("state-*.npz")):
-            for key, value in read_parts(state, "state").items():
-                dtype = self.arrays[int(key)].dtype
-                self.arrays[int(key)] = value.astype(dtype)
+        if later := read_parts(state, "state"):
+            if later.keys() != packed.keys():
+                raise SystemExit(
+                    f"Expected a whole state in {state}, to go on from it. Received: "
+                    f"{len(later)} of {len(packed)} variables; the others were left "
+                    "out for want of parts. Begin anew with another output folder."
+                )
+            self.arrays = [later[key] for key in sorted(later)]
 
     def function(self):
         """Returns a function from images, indices and variables to logs and variables.

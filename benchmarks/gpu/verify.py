@@ -7,7 +7,9 @@ Both train the same 20 steps on the same images, XLA compiles both, and JAX once
 with a stop in between. The table has the loss of the last step on either side, the
 largest relative difference of any step's loss, of any kernel and of all weights
 together after the last step, and what a stop changes. (A bias before a batch norm is
-left out of "any": its gradient is rounding.)
+left out of "any": its gradient is rounding.) "own kernels" is the difference of all
+weights between the same TensorFlow program with XLA and without: what another order of
+the same sums comes to, which Adam divides by its own size.
 """
 
 import argparse
@@ -60,7 +62,8 @@ def compare(folder: pathlib.Path, python: str, *recipe: str) -> dict[str, str]:
     with pack.plain_convolutions():
         run = pack.open_run(argv)
         pack.pack(run, folder / "packed")
-        theirs, values = train(run)
+        theirs, values = train(run, jit_compile=True)
+        _, others = train(run, jit_compile=False)
     ours = run_jax(python, folder, "whole", [_NUM_STEPS])
     stopped = run_jax(python, folder, "stopped", [_NUM_STEPS // 2] * 2)
     manifest = json.loads((folder / "packed" / "manifest.json").read_text())
@@ -71,6 +74,7 @@ def compare(folder: pathlib.Path, python: str, *recipe: str) -> dict[str, str]:
     ]
     whole = [run_packed.read_parts(folder / name, "state") for name in _FOLDERS]
     pairs = [(whole[0][f"{i:05d}"], values[i]) for i in weights]
+    own = [(others[i], values[i]) for i in weights]
     same = all(np.array_equal(whole[0][key], whole[1][key]) for key in whole[0])
     losses = np.array([theirs, ours])
     return {
@@ -82,6 +86,7 @@ def compare(folder: pathlib.Path, python: str, *recipe: str) -> dict[str, str]:
         "losses differ": f"{np.abs(losses[0] / losses[1] - 1).max():.1e}",
         "kernels differ": f"{max(difference(*p) for p in pairs if p[0].ndim > 1):.1e}",
         "weights differ": f"{difference(*map(flat, zip(*pairs, strict=True))):.1e}",
+        "own kernels": f"{difference(*map(flat, zip(*own, strict=True))):.1e}",
         "after a stop": "the same" if same and stopped == ours else "others",
     }
 
@@ -89,18 +94,25 @@ def compare(folder: pathlib.Path, python: str, *recipe: str) -> dict[str, str]:
 _FOLDERS = ("whole", "stopped")
 
 
-def train(run: pack.Run) -> tuple[list[float], list[np.ndarray]]:
-    """Trains in TensorFlow; returns the mean losses so far, and all values."""
+def train(run: pack.Run, *, jit_compile: bool) -> tuple[list[float], list[np.ndarray]]:
+    """Trains in TensorFlow; returns the mean losses so far, and all values.
+
+    The run is afterwards as it was before.
+    """
     split, size = run.dataset.pretraining, run.settings.batch_size
     order = np.random.RandomState([run.settings.seed, 0]).permutation(
         split.num_examples
     )
     spec = tf.TensorSpec((size, *split.example_shape), tf.uint8)
     step, losses = pack.TracedStep(run.model, spec), []
+    function = step.function if jit_compile else tf.function(run.model.train_step)
+    before = step.values()
     for i in range(_NUM_STEPS):
         images = split.read(order[i * size : (i + 1) * size])
-        losses.append(float(step.function(tf.constant(images))["loss"]))
-    return losses, step.values()
+        losses.append(float(function(tf.constant(images))["loss"]))
+    after = step.values()
+    step.assign(before)
+    return losses, after
 
 
 def run_jax(python: str, folder: pathlib.Path, name: str, steps: list[int]):
@@ -109,6 +121,7 @@ def run_jax(python: str, folder: pathlib.Path, name: str, steps: list[int]):
     for count in steps:
         command = [python, program, str(folder / "packed"), f"--steps={count}"]
         command += ["--log_every=1", f"--output={folder / name}", "--minutes=30"]
+        command += ["--parts=99"]  # All of the state.
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     lines = (folder / name / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line)["loss"] for line in lines]

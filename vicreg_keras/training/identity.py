@@ -125,7 +125,7 @@ def go_on(
     settings: Settings,
     dataset: Dataset,
     identity: Identity,
-) -> int:
+) -> None:
     """Brings a run to the place that its last checkpoint stands for in the data.
 
     Records after it are removed, and the card and the names of the examples written.
@@ -138,9 +138,6 @@ def go_on(
         settings: Its recipe.
         dataset: The dataset.
         identity: What the dataset is to the run.
-
-    Returns:
-        The step.
     """
     step, size = int(model.step.numpy()), settings.batch_size
     epochs = step / identity.earlier.steps_per_epoch(size)
@@ -160,4 +157,3 @@ def go_on(
             fingerprint=identity.card.fingerprint,
         )
         run.append_metrics(to_json(record))
-    return step

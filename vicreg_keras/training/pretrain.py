@@ -105,12 +105,8 @@ def pretrain(
     positives = prepare_positives(
         settings, dataset, run, index=index, search_parameters=search_parameters
     )
-    with distribute.make_strategy(settings.strategy).scope():
-        model = build_model(settings, dataset, steps_per_epoch, data.card.schema)
-    manager = restore(model, run, data.card, settings.init_from)
-    stopwatch = manager.checkpoint.stopwatch
-    run.write_environment(precision=model.compute_dtype, seed=settings.seed)
-    step = identity.go_on(model, run, settings, dataset, data)
+    model, manager = begin(settings, dataset, run, data)
+    stopwatch, step = manager.checkpoint.stopwatch, int(model.step.numpy())
     total_steps = settings.epochs * steps_per_epoch
     if 0 < step < total_steps:
         place = f"step {step:,} of {total_steps:,}"
@@ -134,6 +130,32 @@ def pretrain(
     metrics = records[-1].metrics if records else {}
     stopped_by = saver.stopped_by and saver.stopped_by.name
     return PretrainResult(metrics, encoder, stopped_by)
+
+
+def begin(
+    settings: Settings, dataset: Dataset, run: RunFolder, data: identity.Identity
+) -> tuple[VICReg, tf.train.CheckpointManager]:
+    """Builds the model of a run, in the state of the run's last checkpoint.
+
+    Args:
+        settings: Recipe of the run.
+        dataset: The dataset.
+        run: Folder of the run.
+        data: What the dataset is to the run, see `identity.identify`.
+
+    Returns:
+        The compiled model and the manager of its checkpoints.
+
+    Raises:
+        InputError: If a checkpoint can't be read or is of another model.
+    """
+    steps_per_epoch = dataset.pretraining.num_examples // settings.batch_size
+    with distribute.make_strategy(settings.strategy).scope():
+        model = build_model(settings, dataset, steps_per_epoch, data.card.schema)
+    manager = restore(model, run, data.card, settings.init_from)
+    run.write_environment(precision=model.compute_dtype, seed=settings.seed)
+    identity.go_on(model, run, settings, dataset, data)
+    return model, manager
 
 
 def _print_schedule(settings, run, *, has_begun):
