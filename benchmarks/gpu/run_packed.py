@@ -172,8 +172,10 @@ def compile_step(packed, *arguments):
     import jax
 
     start = time.monotonic()
-    compiled = packed.function().lower(*arguments, 0).compile()
-    flops = (compiled.cost_analysis() or {}).get("flops", 0)
+    lowered = packed.function().lower(*arguments, 0)
+    # Of the program as it was packed: a compiled one may hide them in calls.
+    flops = (lowered.cost_analysis() or {}).get("flops", 0)
+    compiled = lowered.compile()
     print(
         f"Compiled in {time.monotonic() - start:.1f} s for "
         f"{jax.devices()[0].device_kind}, JAX {jax.__version__}: {flops / 1e9:,.1f} "
@@ -243,7 +245,7 @@ def write_parts(folder, name, parts):
     for old in folder.glob(f"{name}-*.npz"):
         old.unlink()
     for i, part in enumerate(parts):
-        np.savez(folder / f"{name}-{i:02d}.npz", **part)
+        np.savez_compressed(folder / f"{name}-{i:02d}.npz", **part)
 
 
 def read_parts(folder, name):

@@ -4,12 +4,12 @@
     python -m benchmarks.gpu.verify --jax=... --encoders=tiny --precisions=float32
 
 Both train the same 20 steps on the same images, XLA compiles both, and JAX once more
-with a stop in between. The table has the loss of the last step on either side, the
-largest relative difference of any step's loss, of any kernel and of all weights
-together after the last step, and what a stop changes. (A bias before a batch norm is
-left out of "any": its gradient is rounding.) "own kernels" is the difference of all
-weights between the same TensorFlow program with XLA and without: what another order of
-the same sums comes to, which Adam divides by its own size.
+with a stop in between. The table has the loss of the last step on either side, and as
+relative differences: how far all weights together have moved, the largest difference
+of any step's loss, that of all weights after one step from the same state (the largest
+of three states), and after all steps. "own kernels" is the last one between the same
+TensorFlow program with XLA and without: what another order of the same sums comes to,
+which training multiplies from step to step.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import json
 import pathlib
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -27,13 +27,19 @@ from benchmarks.gpu import pack, run_packed
 
 _NUM_STEPS = 20
 _BATCH_SIZE = 16
+_SINGLE_STEPS = (0, 10, 19)  # Those that are compared by themselves.
+# As in recipes: with what LARS has by default, weights would hardly move.
+_OPTIMIZERS = {
+    "adamw": ("--learning_rate=0.001",),
+    "lars": ("--learning_rate=0.03", "--eta=0.02", "--clip"),
+}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--jax", required=True, help="a Python that has jax and numpy")
     parser.add_argument("--encoders", default="tiny,whitened6,resnet18")
-    parser.add_argument("--optimizers", default="adamw,lars")
+    parser.add_argument("--optimizers", default=",".join(_OPTIMIZERS))
     parser.add_argument("--precisions", default="float32,bfloat16")
     options = parser.parse_args()
     lines = []
@@ -58,12 +64,13 @@ def compare(folder: pathlib.Path, python: str, *recipe: str) -> dict[str, str]:
         *(f"--optimizer={optimizer}", f"--precision={precision}", "--epochs=1"),
         *(f"--batch_size={_BATCH_SIZE}", "--projector=64-64", "--warmup_epochs=0"),
         f"--workdir={folder / 'run'}",
+        *_OPTIMIZERS[optimizer],
     ]
     with pack.plain_convolutions():
         run = pack.open_run(argv)
         pack.pack(run, folder / "packed")
-        theirs, values = train(run, jit_compile=True)
-        _, others = train(run, jit_compile=False)
+        theirs, states = train(run, jit_compile=True)
+        _, own = train(run, jit_compile=False)
     ours = run_jax(python, folder, "whole", [_NUM_STEPS])
     stopped = run_jax(python, folder, "stopped", [_NUM_STEPS // 2] * 2)
     manifest = json.loads((folder / "packed" / "manifest.json").read_text())
@@ -72,10 +79,20 @@ def compare(folder: pathlib.Path, python: str, *recipe: str) -> dict[str, str]:
         for i, kind in enumerate(manifest["kinds"])
         if kind in ("encoder", "projector")
     ]
-    whole = [run_packed.read_parts(folder / name, "state") for name in _FOLDERS]
-    pairs = [(whole[0][f"{i:05d}"], values[i]) for i in weights]
-    own = [(others[i], values[i]) for i in weights]
-    same = all(np.array_equal(whole[0][key], whole[1][key]) for key in whole[0])
+
+    def differ(values, others):
+        return difference(
+            *(flat(each[i] for i in weights) for each in (values, others))
+        )
+
+    whole, after_stop = (read_state(folder / name) for name in ("whole", "stopped"))
+    same = all(map(np.array_equal, whole, after_stop)) and stopped == ours
+    steps = []
+    for i in _SINGLE_STEPS:
+        name = f"after-{i}"
+        write_state(folder / name, states[i])
+        run_jax(python, folder, name, [1])
+        steps.append(differ(read_state(folder / name), states[i + 1]))
     losses = np.array([theirs, ours])
     return {
         "encoder": encoder,
@@ -83,19 +100,19 @@ def compare(folder: pathlib.Path, python: str, *recipe: str) -> dict[str, str]:
         "precision": precision,
         "TensorFlow": f"{theirs[-1]:.5f}",
         "JAX": f"{ours[-1]:.5f}",
-        "losses differ": f"{np.abs(losses[0] / losses[1] - 1).max():.1e}",
-        "kernels differ": f"{max(difference(*p) for p in pairs if p[0].ndim > 1):.1e}",
-        "weights differ": f"{difference(*map(flat, zip(*pairs, strict=True))):.1e}",
-        "own kernels": f"{difference(*map(flat, zip(*own, strict=True))):.1e}",
-        "after a stop": "the same" if same and stopped == ours else "others",
+        "weights move": f"{differ(states[0], states[-1]):.1e}",
+        "losses": f"{np.abs(losses[0] / losses[1] - 1).max():.1e}",
+        "one step": f"{max(steps):.1e}",
+        f"{_NUM_STEPS} steps": f"{differ(whole, states[-1]):.1e}",
+        "own kernels": f"{differ(own[-1], states[-1]):.1e}",
+        "after a stop": "the same" if same else "others",
     }
 
 
-_FOLDERS = ("whole", "stopped")
-
-
-def train(run: pack.Run, *, jit_compile: bool) -> tuple[list[float], list[np.ndarray]]:
-    """Trains in TensorFlow; returns the mean losses so far, and all values.
+def train(
+    run: pack.Run, *, jit_compile: bool
+) -> tuple[list[float], list[list[np.ndarray]]]:
+    """Trains in TensorFlow; returns the mean losses so far, and all states.
 
     The run is afterwards as it was before.
     """
@@ -106,13 +123,13 @@ def train(run: pack.Run, *, jit_compile: bool) -> tuple[list[float], list[np.nda
     spec = tf.TensorSpec((size, *split.example_shape), tf.uint8)
     step, losses = pack.TracedStep(run.model, spec), []
     function = step.function if jit_compile else tf.function(run.model.train_step)
-    before = step.values()
+    states = [step.values()]
     for i in range(_NUM_STEPS):
         images = split.read(order[i * size : (i + 1) * size])
         losses.append(float(function(tf.constant(images))["loss"]))
-    after = step.values()
-    step.assign(before)
-    return losses, after
+        states.append(step.values())
+    step.assign(states[0])
+    return losses, states
 
 
 def run_jax(python: str, folder: pathlib.Path, name: str, steps: list[int]):
@@ -127,7 +144,20 @@ def run_jax(python: str, folder: pathlib.Path, name: str, steps: list[int]):
     return [json.loads(line)["loss"] for line in lines]
 
 
-def flat(arrays: Sequence[np.ndarray]) -> np.ndarray:
+def write_state(folder: pathlib.Path, values: list[np.ndarray]) -> None:
+    """Writes a state from which run_packed.py goes on."""
+    folder.mkdir()
+    arrays = {f"{i:05d}": value for i, value in enumerate(values)}
+    run_packed.write_parts(folder, "state", run_packed.split(arrays, 2**24))
+
+
+def read_state(folder: pathlib.Path) -> list[np.ndarray]:
+    """Reads a state that run_packed.py wrote."""
+    arrays = run_packed.read_parts(folder, "state")
+    return [arrays[key] for key in sorted(arrays)]
+
+
+def flat(arrays: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate([array.ravel() for array in arrays])
 
 
