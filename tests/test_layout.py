@@ -28,6 +28,7 @@ LEVELS = {
     "hardware": 1,
     "losses": 1,
     "workdir": 1,
+    "workdir.files": 0,
     "settings": 0,
     "errors": -1,
 }

@@ -15,6 +15,28 @@ class InputError(ValueError):
     """
 
 
+class DamagedError(InputError):
+    """A file is not as it was written, or belongs to another run.
+
+    Args:
+        path: The file.
+        reason: What is wrong with it.
+        remedy: What to do.
+
+    Attributes:
+        fault: The first half of a warning: which file is damaged, and how.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike, reason: str, remedy: str = "Restore it."
+    ):
+        super().__init__(
+            f"Expected {path} as it was written. Received: a file that is not "
+            f"({reason}). {remedy}"
+        )
+        self.fault = f"{path} is damaged ({reason})"
+
+
 class NonFiniteError(InputError, FloatingPointError):
     """Training produced a loss or representations that are NaN or infinite."""
 

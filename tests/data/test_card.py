@@ -98,7 +98,7 @@ def test_names_survive_json_as_they_are(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"dataset": "digits"}'])
 def test_another_text_is_no_card(text):
-    with pytest.raises(InputError, match="data card of a run. Received: RUN, which"):
+    with pytest.raises(InputError, match="a run. Received: RUN|Expected RUN as it"):
         DataCard.from_json(text, "RUN")
 
 

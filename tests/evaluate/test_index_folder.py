@@ -6,6 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
+from vicreg_keras.errors import DamagedError
 from vicreg_keras.evaluate import index as module
 from vicreg_keras.evaluate.index import NeighborIndex
 
@@ -100,22 +101,32 @@ def test_folder_without_an_index_is_refused(tmp_path):
         ("index.faiss", lambda content: content[:50]),
         ("index.faiss", lambda content: b"nonsense" + content),
         ("index.faiss", None),
+        ("index.faiss", lambda content: content[:-9] + b"x" + content[-8:]),
         ("entries.json", lambda content: content[:50]),
         ("entries.json", lambda content: b"[]"),
         ("entries.json", lambda content: b"{}"),
         ("entries.json", None),
     ],
 )
-def test_damaged_index_is_refused_on_one_line(file, damage, tmp_path):
+def test_damaged_index_is_refused_by_name(file, damage, tmp_path):
     NeighborIndex.build(ROWS).save(tmp_path)
     path = tmp_path / "1" / file
     if damage is None:
         path.unlink()
     else:
         path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match="whose version 1 cannot .*Build it") as error:
+    with pytest.raises(DamagedError, match=f"Expected {path} .*Build it") as error:
         NeighborIndex.load(tmp_path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("file", ["index.faiss", "entries.json"])
+def test_damaged_index_of_an_earlier_version_is_refused(file, tmp_path):
+    NeighborIndex.build(ROWS).save(tmp_path)
+    (tmp_path / "1" / "SHA256SUMS").unlink()
+    (tmp_path / "1" / file).write_bytes(b"nonsense")
+    with pytest.raises(DamagedError, match=f"Expected {tmp_path / '1'} .*Build it"):
+        NeighborIndex.load(tmp_path)
 
 
 def test_names_of_another_index_are_refused(tmp_path):
@@ -123,5 +134,6 @@ def test_names_of_another_index_are_refused(tmp_path):
     path = tmp_path / "1" / "entries.json"
     entries = json.loads(path.read_text())
     path.write_text(json.dumps({**entries, "names": ["a"]}))
-    with pytest.raises(ValueError, match="Expected names for 200 representations"):
+    (tmp_path / "1" / "SHA256SUMS").unlink()
+    with pytest.raises(DamagedError, match="Expected names for 200 representations"):
         NeighborIndex.load(tmp_path)

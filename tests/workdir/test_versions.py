@@ -8,8 +8,15 @@ import time
 
 import pytest
 
+from vicreg_keras.errors import DamagedError, InputError
 from vicreg_keras.workdir import versions
-from vicreg_keras.workdir.versions import newest_version, version_numbers, write_version
+from vicreg_keras.workdir.versions import (
+    check_version,
+    newest_version,
+    saved_model_folder,
+    version_numbers,
+    write_version,
+)
 
 
 def write(text):
@@ -81,7 +88,7 @@ def test_version_is_flushed_before_it_is_renamed(tmp_path, monkeypatch):
 
     write_version(tmp_path, fill)
     before, after = events[: events.index("rename")], events[events.index("rename") :]
-    assert {"below", "file"} < set(before) and len(before) == 3
+    assert {"SHA256SUMS", "below", "file"} < set(before) and len(before) == 4
     assert after == ["rename", tmp_path.name]
 
 
@@ -119,3 +126,67 @@ def test_lock_of_a_killed_writer_is_released(tmp_path):
     assert names(tmp_path)[0].startswith(".unfinished-")
     assert write_version(tmp_path, write("a")) == tmp_path / "1"
     assert names(tmp_path) == ["1"]
+
+
+def fill(aside):
+    (aside / "below").mkdir()
+    (aside / "below" / "naïve file").write_bytes(b"content" * 9)
+    (aside / "saved_model.pb").write_bytes(bytes(range(256)))
+
+
+DAMAGES = {
+    "cut": lambda content: content[: len(content) // 2],
+    "flipped": lambda content: content[:20] + bytes([content[20] ^ 1]) + content[21:],
+    "zeroed": lambda content: bytes(len(content)),
+    "empty": lambda content: b"",
+    "lost": None,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["below/naïve file", "saved_model.pb"])
+def test_a_damaged_file_of_a_version_is_named(name, damage, tmp_path):
+    version = write_version(tmp_path, fill)
+    check_version(version)
+    path = version / name
+    content = path.read_bytes()
+    path.unlink()
+    if DAMAGES[damage]:
+        path.write_bytes(DAMAGES[damage](content))
+    with pytest.raises(DamagedError, match=f"Expected {path} as it was.*Do it again."):
+        check_version(version, "Do it again.")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "zeroed", "empty"])
+def test_damaged_checksums_are_named(damage, tmp_path):
+    version = write_version(tmp_path, fill)
+    sums = version / "SHA256SUMS"
+    sums.write_bytes(DAMAGES[damage](sums.read_bytes()))
+    with pytest.raises(DamagedError, match=f"Expected {version}/"):
+        check_version(version)
+
+
+def test_sha256sum_reads_the_checksums(tmp_path):
+    version = write_version(tmp_path, fill)
+    (version / "added.txt").write_text("by somebody")
+    check_version(version)
+    command = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
+    subprocess.run(command, cwd=version, check=True)
+
+
+def test_a_version_of_another_program_is_taken_as_it_is(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"any")
+    check_version(tmp_path / "1")
+    assert saved_model_folder(tmp_path) == tmp_path / "1"
+
+
+def test_an_earlier_saved_model_does_not_stand_for_a_damaged_one(tmp_path):
+    first, second = (write_version(tmp_path, fill) for _ in range(2))
+    assert saved_model_folder(tmp_path) == second
+    (second / "saved_model.pb").unlink()
+    with pytest.raises(DamagedError, match=f"Expected {second}/saved_model.pb"):
+        saved_model_folder(tmp_path)
+    write_version(tmp_path / "other", write("no model"))
+    with pytest.raises(InputError, match="which has none"):
+        saved_model_folder(tmp_path / "other")

@@ -9,7 +9,6 @@ import functools
 import json
 import pathlib
 import re
-import zipfile
 from collections.abc import Sequence
 from typing import IO
 
@@ -19,7 +18,8 @@ import numpy as np
 from vicreg_keras.data.columns import Column, TableStatistics
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.data.sources.base import Known, quoted
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import DamagedError, InputError
+from vicreg_keras.workdir.files import parse_json, read_npz, with_checksum
 
 _MAX_NAMES = 3  # Of each kind of change, of classes and of columns.
 
@@ -130,7 +130,8 @@ class DataCard:
     @functools.cached_property
     def json(self) -> str:
         """The card as indented JSON, each array of numbers on one line."""
-        text = json.dumps(_CONVERTER.unstructure(self), indent=2, ensure_ascii=False)
+        values = with_checksum(_CONVERTER.unstructure(self))
+        text = json.dumps(values, indent=2, ensure_ascii=False)
         # A line ends in no string.
         return re.sub(r'\[\n[^"{}]*\]', lambda match: " ".join(match[0].split()), text)
 
@@ -143,15 +144,16 @@ class DataCard:
             where: Where it is from, for the message.
 
         Raises:
+            DamagedError: If it is not as it was written.
             InputError: If it is another.
         """
+        values = parse_json(text, where)
         try:
-            return _CONVERTER.structure(json.loads(text), cls)
+            return _CONVERTER.structure(values, cls)
         except (ValueError, TypeError, KeyError, cattrs.BaseValidationError) as error:
             raise InputError(
                 f"Expected the data card of a run. Received: {where}, which another "
-                "version of the program has written or which is damaged. Train anew "
-                "in another workdir."
+                "version of the program has written. Train anew in another workdir."
             ) from error
 
 
@@ -268,11 +270,11 @@ def _example_changes(
     earlier: DataCard, dataset: Dataset, path: pathlib.Path
 ) -> list[str]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["fingerprint"]) != earlier.fingerprint:
-                raise ValueError("of other data")
-            parts = [file[name].tolist() for name in ("names", "digests", "classes")]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        file = read_npz(path)
+        if str(file["fingerprint"]) != earlier.fingerprint:
+            raise DamagedError(path, "of other data")
+        parts = [file[name].tolist() for name in ("names", "digests", "classes")]
+    except (FileNotFoundError, DamagedError):  # Without it, numbers are all there is.
         return [
             f"{name} has {len(split):,} examples"
             + (

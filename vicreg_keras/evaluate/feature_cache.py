@@ -5,17 +5,18 @@ computed anew when that has changed.
 """
 
 import pathlib
-import zipfile
+import warnings
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.data.fingerprint import digest
+from vicreg_keras.errors import DamagedError
 from vicreg_keras.evaluate import features
 from vicreg_keras.evaluate.features import Encoder, Features
 from vicreg_keras.models.saved_encoder import variables_of
-from vicreg_keras.workdir.files import folder_name, write_file
+from vicreg_keras.workdir.files import folder_name, read_npz, write_file
 
 
 class FeatureCache(Mapping[str, Features]):
@@ -99,8 +100,10 @@ def _weights_key(encoder: Encoder) -> str:
 def _read(path: pathlib.Path, key: str) -> np.ndarray | None:
     """Representations kept under `key`, or `None`."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return file["representations"] if str(file["key"]) == key else None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        # Missing, or not a whole one of these.
+        file = read_npz(path)
+    except FileNotFoundError:
         return None
+    except DamagedError as error:
+        warnings.warn(f"{error.fault}: it is computed again.", stacklevel=2)
+        return None
+    return file["representations"] if str(file.get("key")) == key else None

@@ -18,11 +18,16 @@ import faiss
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import DamagedError, InputError
 from vicreg_keras.evaluate.accuracy import check_labels
 from vicreg_keras.evaluate.features import check_representations
 from vicreg_keras.evaluate.normalization import l2_normalize
-from vicreg_keras.workdir.versions import newest_version, version_numbers, write_version
+from vicreg_keras.workdir.versions import (
+    check_version,
+    newest_version,
+    version_numbers,
+    write_version,
+)
 
 _INDEX_FILE = "index.faiss"
 _ENTRIES_FILE = "entries.json"
@@ -245,7 +250,8 @@ class NeighborIndex:
             folder: See `save`.
 
         Raises:
-            InputError: If there is none, or it cannot be read.
+            DamagedError: If it is not as it was written.
+            InputError: If there is none.
         """
         version = newest_version(folder)
         if version is None:
@@ -254,17 +260,16 @@ class NeighborIndex:
                 f"folder={folder}, which has none. Build and save one first."
             )
         try:
+            check_version(version, "Build it anew.")
             entries = json.loads((version / _ENTRIES_FILE).read_text())
             index = faiss.read_index(str(version / _INDEX_FILE))
             return cls(faiss_index=index, **entries)
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             if newest_version(folder) != version:
                 return cls.load(folder)  # It was replaced while it was read.
-            raise InputError(
-                f"Expected a saved index that can be read. Received: folder={folder}, "
-                f"whose version {version.name} cannot ({_reason(error)}). Build it "
-                "anew."
-            ) from error
+            if isinstance(error, DamagedError):
+                raise
+            raise DamagedError(version, _reason(error), "Build it anew.") from error
 
 
 def _build(vectors: np.ndarray, factory_string: str) -> faiss.Index:

@@ -12,10 +12,12 @@ from vicreg_keras.data.sources.base import Known
 from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.models.pixel_range import warn_once
 from vicreg_keras.models.table_encoder import TableInputs
-from vicreg_keras.workdir.versions import saved_model_folder
+from vicreg_keras.workdir.versions import check_version, saved_model_folder
 
 # Among the assets of a SavedModel.
 CARD_FILE = "data.json"
+# About a damaged one.
+_REMEDY = "Run mode=pretrain again, which writes it anew from the checkpoint."
 
 
 def load_encoder(path: str | os.PathLike) -> keras.layers.Layer:
@@ -101,12 +103,14 @@ class SavedEncoder(keras.layers.Layer):
             has saved it.
 
     Raises:
+        DamagedError: If its files are not as they were written.
         InputError: If it can't be read, or its signature `serving_default` does not
             map `image` or `row` to `representation`.
     """
 
     def __init__(self, folder: str, **kwargs):
         super().__init__(**{"autocast": False, "trainable": False, **kwargs})
+        check_version(folder, _REMEDY)
         expected = "a SavedModel that TensorFlow can read"
         with file_errors(folder, expected, "Write it anew"):
             loaded = tf.saved_model.load(folder)

@@ -8,15 +8,16 @@ import hashlib
 import json
 import os
 import pathlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import vicreg_keras
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import DamagedError, InputError
 from vicreg_keras.evaluate.features import Features
 from vicreg_keras.evaluate.records import from_json, to_json
 from vicreg_keras.modes.context import Context
-from vicreg_keras.workdir.files import write_text
+from vicreg_keras.workdir.files import read_json, write_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -51,17 +52,15 @@ def evaluate_each(
         if name != "raw_input":
             results[name] = evaluate(name, [cache[split] for split in splits])
             continue
-        made_from = _as_json(
-            {
-                "evaluation": cls.__name__,
-                "dataset": context.dataset.fingerprint,
-                "input": cache.key,
-                "seed": context.seed,
-                "splits": [*splits],
-                "settings": settings,
-                "code": _code_digest(),
-            }
-        )
+        made_from = {
+            "evaluation": cls.__name__,
+            "dataset": context.dataset.fingerprint,
+            "input": cache.key,
+            "seed": context.seed,
+            "splits": [*splits],
+            "settings": settings,
+            "code": _code_digest(),
+        }
         path = _cache_folder() / f"{_digest(made_from)}.json"
         kept = _read(path, made_from, cls)
         if kept is None:
@@ -87,11 +86,6 @@ def _code_digest() -> str:
     return _digest({path.name: path.read_text("utf-8") for path in sorted(files)})
 
 
-def _as_json(values):
-    """Values as they are read again: lists of tuples, and keys that are texts."""
-    return json.loads(json.dumps(values))
-
-
 def _digest(values: object) -> str:
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -100,20 +94,18 @@ def _digest(values: object) -> str:
 def _read(path: pathlib.Path, made_from: object, cls: type[ResultT]) -> ResultT | None:
     """The result that is kept, or `None` where it is not whole or of something else."""
     try:
-        kept = json.loads(path.read_text("utf-8"))
-        if kept["checksum"] != _digest([kept["made_from"], kept["result"]]):
-            return None
-        return (
-            from_json(cls, kept["result"]) if kept["made_from"] == made_from else None
-        )
-    except (OSError, ValueError, KeyError, TypeError, InputError):
-        return None
+        kept = read_json(path)
+        if _digest(kept.get("made_from")) == _digest(made_from):
+            return from_json(cls, kept["result"])
+    except DamagedError as error:
+        warnings.warn(f"{error.fault}: it is computed again.", stacklevel=2)
+    except (OSError, InputError):
+        pass
+    return None
 
 
 def _write(path: pathlib.Path, made_from: object, result: "DataclassInstance") -> None:
-    values = _as_json([made_from, to_json(result)])
-    kept = {"checksum": _digest(values), "made_from": values[0], "result": values[1]}
     try:
-        write_text(path, json.dumps(kept, indent=1))
+        write_json(path, {"made_from": made_from, "result": to_json(result)})
     except OSError:  # A folder that can't be written: it is computed again.
         return

@@ -1,11 +1,12 @@
 """The mode `retrieve`: nearest neighbors of test examples, or of user-provided ones."""
 
 import csv
+import warnings
 
 import numpy as np
 
 from vicreg_keras.data.fingerprint import digest
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import DamagedError
 from vicreg_keras.evaluate import retrieval
 from vicreg_keras.evaluate.features import (
     SPLITS,
@@ -19,6 +20,7 @@ from vicreg_keras.modes.baselines import evaluate_each
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import RetrieveOptions
 from vicreg_keras.workdir.files import folder_name, write_file
+from vicreg_keras.workdir.versions import newest_version
 
 _MAX_QUERIES = 20  # Of a figure.
 
@@ -68,11 +70,11 @@ def open_index(
     splits = (dataset.train.fingerprint, dataset.validation.fingerprint)
     key = digest(context.features.key, *splits, dataset.class_names, factory_string)
     folder = context.run and context.run.index / folder_name(dataset.name)
-    if folder:
+    if folder and newest_version(folder):
         try:
             index = NeighborIndex.load(folder)
-        except InputError:
-            pass  # There is none that is whole.
+        except DamagedError as error:
+            warnings.warn(f"{error.fault}: the index is built anew.", stacklevel=2)
         else:
             if index.key == key:
                 index.set_search_parameters(search_parameters)

@@ -1,19 +1,22 @@
 """Numbered folders `FOLDER/1`, `FOLDER/2`, ... as TensorFlow Serving watches them.
 
 A version is written aside, flushed to the disk and renamed, so that a reader finds it
-whole or not at all.
+whole or not at all. Its file `SHA256SUMS` tells whether it still is: `check_version`
+compares, and so does `sha256sum -c SHA256SUMS` in its folder.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import pathlib
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import DamagedError, InputError
 
+_SUMS = "SHA256SUMS"
 _UNFINISHED = ".unfinished-"
 
 
@@ -47,6 +50,7 @@ def saved_model_folder(path: str | os.PathLike) -> pathlib.Path:
     for folder in folders:
         if (folder / "saved_model.pb").is_file():
             return folder
+        check_version(folder)  # An earlier version does not stand for a damaged one.
     raise InputError(
         "Expected the folder of a run, with encoder/1/saved_model.pb, or one of a "
         f"SavedModel. Received: path={path}, which has none. Train one: "
@@ -81,6 +85,9 @@ def write_version(
         aside.mkdir()
         try:
             write(aside)
+            sums = sorted(_sums(aside).items())
+            lines = (f"{digest}  {name}\n" for name, digest in sums)
+            (aside / _SUMS).write_text("".join(lines), encoding="utf-8")
             _flush(aside)
             version = folder / str(max(version_numbers(folder), default=0) + 1)
             os.rename(aside, version)
@@ -88,6 +95,49 @@ def write_version(
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     return version
+
+
+def check_version(version: str | os.PathLike, remedy: str = "Write it anew.") -> None:
+    """Checks that the files of a version are as `write_version` wrote them.
+
+    Args:
+        version: The version's folder; one of another program, without `SHA256SUMS`, is
+            taken as it is, and so are files that were added.
+        remedy: What to do otherwise.
+
+    Raises:
+        DamagedError: If one is not.
+    """
+    version = pathlib.Path(version)
+    path = version / _SUMS
+    if not path.is_file():
+        return
+    found = _sums(version)
+    try:
+        lines = path.read_text("utf-8").splitlines()
+        expected = {name: digest for digest, name in (x.split("  ", 1) for x in lines)}
+    except ValueError:
+        expected = {}
+    if not expected:
+        raise DamagedError(path, "it is no list of checksums", remedy)
+    for name, digest in expected.items():
+        if name not in found:
+            raise DamagedError(
+                version / name, f"listed in {_SUMS}, but missing", remedy
+            )
+        if found[name] != digest:
+            raise DamagedError(version / name, f"not as in {_SUMS}", remedy)
+
+
+def _sums(version):
+    """SHA-256 digests of a version's files by relative path."""
+    digests = {}
+    for path in version.rglob("*"):
+        if path.is_file() and path.name != _SUMS:
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[path.relative_to(version).as_posix()] = digest
+    return digests
 
 
 def _is_version(child):
