@@ -18,7 +18,7 @@ _NUM_STEPS = 3
 _ARGV = [
     *("pack", "--dataset=digits", "--encoder=tiny", "--projector=16-8"),
     *("--batch_size=16", "--epochs=2", "--precision=float32", "--optimizer=lars"),
-    *("--momentum=0.5", "--warmup_epochs=0"),
+    *("--momentum=0.5", "--warmup_epochs=0.1", "--blur_probability=0.5"),
 ]
 
 
@@ -104,6 +104,21 @@ def test_packed_step_is_the_runs_own(packed):
     others = set(range(len(before))) - set(manifest["updated"])
     assert sum(changed) > 0.9 * len(manifest["updated"])
     assert not any(changed[i] for i in others)
+
+
+def test_packed_step_never_waits_for_the_host(packed):
+    run = packed.run
+    spec = tf.TensorSpec((16, *run.dataset.example_shape), tf.uint8)
+    step = pack.TracedStep(run.model, spec).function
+    code = step.experimental_get_compiler_ir(tf.zeros(spec.shape, spec.dtype))
+    names = set(re.findall(r"\bstablehlo\.(\w+)", code(stage="stablehlo")))
+    assert {"convolution", "while"} <= names
+    # What runs on the host, sends to it, or reads a branch's condition there.
+    host = {"if", "case", "custom_call", "infeed", "outfeed", "send", "recv"}
+    assert not names & host
+    # A loop of a known number of turns needs no reading either.
+    loops = re.findall(r"= .* while\(.*", code(stage="optimized_hlo"))
+    assert loops and all('"known_trip_count"' in loop for loop in loops)
 
 
 def test_what_was_trained_is_the_runs(packed, capsys):

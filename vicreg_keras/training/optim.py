@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras import ops
-from keras.optimizers.schedules import LearningRateSchedule
+from keras.optimizers.schedules import CosineDecay, LearningRateSchedule
 
 from vicreg_keras.errors import check_choice
 
@@ -77,7 +77,7 @@ def warmup_cosine(
             authors' is 0.001.
 
     Returns:
-        Keras's own `CosineDecay`; after `total_steps` it stays at its last value.
+        The schedule; after `total_steps` it stays at its last value.
 
     Raises:
         ValueError: If the warm-up does not leave a step of the total.
@@ -91,13 +91,30 @@ def warmup_cosine(
             f"Received: warmup_steps={warmup_steps}, total_steps={total_steps}. "
             "Train for longer or warm up for less."
         )
-    return keras.optimizers.schedules.CosineDecay(
+    peak, num_steps = float(peak_learning_rate), total_steps - warmup_steps
+    if not warmup_steps:
+        return CosineDecay(peak, num_steps, alpha=final_fraction)
+    return _WarmupCosine(
         0.0,
-        total_steps - warmup_steps,
+        num_steps,
         alpha=final_fraction,
-        warmup_target=float(peak_learning_rate),
+        warmup_target=peak,
         warmup_steps=warmup_steps,
     )
+
+
+@keras.saving.register_keras_serializable(package="vicreg_keras")
+class _WarmupCosine(CosineDecay):
+    """Keras's `CosineDecay` from 0, without its branch, at which a GPU would wait."""
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        decay = CosineDecay(self.warmup_target, self.decay_steps, self.alpha)
+        return ops.where(
+            step < self.warmup_steps,
+            self.warmup_target * step / self.warmup_steps,
+            decay(ops.maximum(step - self.warmup_steps, 0.0)),
+        )
 
 
 class _CoupledWeightDecay(keras.optimizers.Optimizer):
