@@ -174,3 +174,44 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(cli, "_run", fail)
     with pytest.raises(ValueError, match="not the user"):
         cli.main(["main.py", "--mode=pretrain", "--workdir=run"])
+
+
+def test_every_number_has_bounds():
+    for one in all_options():
+        for name, field in options.fields(one).items():
+            kind, items = options.kind_of(one, name)
+            if int in (kind, *items):
+                assert field.metadata["minimum"] is not None, name
+                assert field.metadata["maximum"] is not None, name
+
+
+@pytest.mark.parametrize(
+    ("mode", "argument"),
+    [
+        ("pretrain", "--crop_size=100000"),
+        ("pretrain", "--projector=99999999999"),
+        ("pretrain", "--projector=" + "9" * 5000),
+        ("pretrain", "--projector=" + "-".join(["8"] * 101)),
+        ("pretrain", "--epochs=99999999999999999999"),
+        ("pretrain", "--epochs=" + "9" * 5000),
+        ("pretrain", "--batch_size=1000000000000"),
+        ("pretrain", "--learning_rate=1e39"),
+        ("pretrain", "--init_from="),
+        ("pretrain", "--workdir="),
+        ("pretrain", "--workdir=a\nb"),
+        ("pretrain", "--dataset=folder:a\u2028--seed=1"),
+        ("pretrain", "--init_from=a\udcff"),
+        ("retrieve", "--num_neighbors=99999999"),
+        ("retrieve", "--query="),
+        ("retrieve", "--output=runs/.csv"),
+        ("embed", "--saved_model="),
+        ("report", "--runs=a,,b"),
+    ],
+    ids=lambda text: text[:30].encode("unicode_escape").decode(),
+)
+def test_values_that_nothing_can_use_are_refused(mode, argument, run_main, tmp_path):
+    run = tmp_path / "run"
+    code, _, err = run_main(f"--mode={mode}", f"--workdir={run}", argument)
+    name = argument.partition("=")[0].lstrip("-")
+    assert code == 1 and len(err.splitlines()) == 1 and name in err
+    assert len(err) < 6000 and not run.exists()

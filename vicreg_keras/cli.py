@@ -15,10 +15,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import flags, logging  # noqa: E402
 
-from vicreg_keras.errors import InputError  # noqa: E402
+from vicreg_keras.errors import InputError, escape  # noqa: E402
 from vicreg_keras.hardware.stderr import one_line_warnings, silent_stderr  # noqa: E402
 from vicreg_keras.modes import MODES, all_options, unused  # noqa: E402
 from vicreg_keras.modes.help import help_text  # noqa: E402
+from vicreg_keras.modes.options import EncoderOptions, RunOptions  # noqa: E402
 from vicreg_keras.settings import DataOptions, Settings  # noqa: E402
 from vicreg_keras.settings.options import (  # noqa: E402
     check_given,
@@ -91,7 +92,8 @@ def parse(argv: Sequence[str]) -> Request:
         absl.flags.Error: If a flag is unknown or of another type.
     """
     given = _given(argv)
-    mode, workdir = flags.FLAGS.mode, flags.FLAGS.workdir
+    run = _from_flags(RunOptions)
+    mode, workdir = run.mode, run.workdir
     if mode not in MODES:
         raise InputError(
             f"Expected mode to be one of {', '.join(MODES)}. "
@@ -115,7 +117,7 @@ def parse(argv: Sequence[str]) -> Request:
     request = Request(
         mode,
         workdir,
-        flags.FLAGS.saved_model,
+        _from_flags(EncoderOptions).saved_model,
         _from_flags(DataOptions),
         _from_flags(Settings),
         _from_flags(MODES[mode].options),
@@ -287,6 +289,8 @@ def _fail(error: Exception) -> int:
     """Prints an error in one line, with flags in place of arguments; returns 1."""
     logging.debug("Caused by:", exc_info=True)  # With --verbosity=1.
     message = " ".join(str(error).split())
+    # Longer than any path.
+    message = re.sub(r"(\S{100})\S{5000,}", r"\1...", message)
     if illegal := re.match(r"flag --(\w+)=(.*?): ", message):
         name, value = illegal.groups()
         if expected := _KINDS.get(flags.FLAGS[name].flag_type()):
@@ -297,7 +301,7 @@ def _fail(error: Exception) -> int:
         message = re.sub(rf"(?<![\w\-/.]){name}{end}", f"--{name}", message)
     if isinstance(error, flags.Error):
         message = f"{message.rstrip('. ')}. See --help."
-    print(f"main.py: {message}", file=sys.stderr)
+    print(f"main.py: {escape(message)}", file=sys.stderr)
     return 1
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 
@@ -98,7 +99,17 @@ def file_errors(name: str | os.PathLike, expected: str, remedy: str) -> Iterator
 def error_reason(error: BaseException) -> str:
     """Returns in short, on one line, what a library says about a bad file."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(". ")
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode()
-        for one in reason
+    return escape(reason)
+
+
+def escape(text: str) -> str:
+    """Returns a text as a part of one line.
+
+    Line ends by any reader's rule, other control characters, and what stands for bytes
+    that are not UTF-8, are written as Python escapes them.
+    """
+    return re.sub(
+        "[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]",
+        lambda match: match[0].encode("unicode_escape").decode(),
+        text,
     )

@@ -134,6 +134,11 @@ def test_class_names_and_recipe_lie_in_the_assets(folder):
     assert (assets / "recipe.flags").read_text() == RECIPE
 
 
+def test_class_names_with_line_ends_are_one_line_each(encoder, tmp_path):
+    version = export_savedmodel(encoder, tmp_path, SHAPE, class_names=["a\nb", "c\x85"])
+    assert (version / "assets" / "class_names.txt").read_text() == "a\\nb\nc\\x85\n"
+
+
 def test_what_was_exported_is_exported_again(encoder, folder, tmp_path):
     again = export_savedmodel(load_encoder(folder), tmp_path, SHAPE, head=None)
     first, second = load_encoder(folder), load_encoder(again)

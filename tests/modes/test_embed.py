@@ -1,6 +1,7 @@
 """`embed`: representations, names and classes in a file."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -34,6 +35,16 @@ def test_embed_writes_every_split(run_mode, context, linear_top1, suffix, tmp_pa
     assert right.mean() == pytest.approx(linear_top1)
     probabilities = columns["probability"].astype(float)
     assert 0.1 < probabilities.min() and probabilities.max() <= 1
+
+
+def test_texts_of_the_csv_are_no_formulas(run_mode, context, tmp_path):
+    names = ("=A1", "-1", *context.dataset.class_names[2:])
+    context.dataset = dataclasses.replace(context.dataset, class_names=names)
+    path = tmp_path / "representations.csv"
+    run_mode("embed", context, output=str(path))
+    with open(path, newline="") as file:
+        labels = {line["label"] for line in csv.DictReader(file)}
+    assert labels == {"'=A1", "-1", *names[2:]}
 
 
 def test_embed_of_user_provided_images(run_mode, context, photos):

@@ -219,6 +219,19 @@ def test_changed_data_is_refused(trained, run_main):
     assert out.startswith("Read 40 ")
 
 
+def test_fewer_epochs_than_it_has_are_refused_by_its_checkpoint(trained, run_main):
+    root, _, command = trained
+    shutil.copytree(root / "run", root / "shorter")
+    (root / "shorter" / "metrics.jsonl").unlink()
+    before = contents(root / "shorter")
+    command = [*command, f"--workdir={root / 'shorter'}", "--epochs=1"]
+    status, out, err = run_main(*command)
+    assert status == 1 and not out
+    assert "--epochs=1" in err and "at least 2" in err and len(err.splitlines()) == 1
+    assert contents(root / "shorter") == before
+    shutil.rmtree(root / "shorter")
+
+
 def test_the_same_data_may_be_elsewhere(trained, run_main):
     root, kind, command = trained
     shutil.copytree(root / "data", root / "moved", dirs_exist_ok=True)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.workdir import run_folder
-from vicreg_keras.workdir.files import folder_name, write_file, write_text
+from vicreg_keras.workdir.files import csv_text, folder_name, write_file, write_text
 from vicreg_keras.workdir.run_folder import RunFolder, RunLockedError
 
 SETTINGS = {"epochs": "10", "learning_rate": "0.3", "mlp": ""}
@@ -274,3 +274,13 @@ def test_lock_ends_with_an_error_inside_it(run):
         raise RuntimeError
     with run.lock():
         pass
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+a", "-photo.png", "@sum", "\tx", "\rx"])
+def test_text_of_a_csv_is_no_formula(text):
+    assert csv_text(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["", "a=b", "-1", "+2.5", "-1e-3", "7", "photo.png"])
+def test_other_texts_of_a_csv_stay(text):
+    assert csv_text(text) == text

@@ -15,6 +15,7 @@ from scipy.special import softmax
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from vicreg_keras.data.card import DataCard
+from vicreg_keras.errors import escape
 from vicreg_keras.evaluate.features import compile_encoder
 from vicreg_keras.evaluate.linear_probe import LinearHead
 from vicreg_keras.evaluate.normalization import l2_normalize
@@ -98,7 +99,7 @@ def export_savedmodel(
     # By the inputs' names, as a program gives them to a signature.
     encoded = {one.spec.name: one.encode(examples) for one in inputs.values()}
     texts = {
-        CLASS_NAMES_FILE: "".join(f"{name}\n" for name in class_names or ()),
+        CLASS_NAMES_FILE: "".join(f"{escape(name)}\n" for name in class_names or ()),
         RECIPE_FILE: recipe,
         CARD_FILE: card and card.json + "\n",
     }

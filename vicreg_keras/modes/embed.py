@@ -11,7 +11,7 @@ from scipy.special import softmax
 from vicreg_keras.evaluate.features import Features, extract_features
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import EmbedOptions
-from vicreg_keras.workdir.files import write_file
+from vicreg_keras.workdir.files import csv_text, write_file
 
 
 def run(context: Context, options: EmbedOptions) -> None:
@@ -78,8 +78,12 @@ def _write_csv(
 ) -> None:
     width = representations.shape[1]
     numbers = {f"representation_{i}": representations[:, i] for i in range(width)}
+    texts = {
+        name: [csv_text(one) for one in column] if column.dtype.kind == "U" else column
+        for name, column in columns.items()
+    }
     with write_file(path) as file:
-        pyarrow.csv.write_csv(pyarrow.table({**columns, **numbers}), file)
+        pyarrow.csv.write_csv(pyarrow.table({**texts, **numbers}), file)
 
 
 _WRITERS = {".npz": _write_npz, ".csv": _write_csv}

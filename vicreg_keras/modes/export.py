@@ -94,6 +94,8 @@ def _export_savedmodel(
     class_names: Sequence[str] = ()
     if options.head:
         class_names = context.class_names
+    elif context.card is not None:
+        class_names = context.card.class_names or ()
     elif names.is_file():
         class_names = names.read_text("utf-8").splitlines()
     version = savedmodel.export_savedmodel(

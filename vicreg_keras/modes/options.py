@@ -54,12 +54,18 @@ class LinearEvalOptions(Options):
         100,
         "Epochs of the augmented probe.",
         minimum=1,
+        maximum=10**5,
         only_with={"protocol": ("augmented", "both")},
     )
     few_labels: int = option(
-        10, "Labels per class of the few-label probe; 0 for none.", minimum=0
+        10,
+        "Labels per class of the few-label probe; 0 for none.",
+        minimum=0,
+        maximum=10**6,
     )
-    few_label_seeds: int = option(5, "Random draws of the few labels.", minimum=1)
+    few_label_seeds: int = option(
+        5, "Random draws of the few labels.", minimum=1, maximum=1000
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +86,9 @@ class RetrieveOptions(Options):
     output: str | None = option(None, _OUTPUT, suffixes=(".csv",))
     index: str = option("Flat", _INDEX)
     search_parameters: str | None = option(None, _SEARCH_PARAMETERS)
-    num_neighbors: int = option(5, "Neighbors per query that are shown.", minimum=1)
+    num_neighbors: int = option(
+        5, "Neighbors per query that are shown.", minimum=1, maximum=1000
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,13 +100,14 @@ class ClusterOptions(Options):
         "Number of clusters; by default the number of classes, and without labels the "
         "one with the best silhouette.",
         minimum=2,
+        maximum=10**5,
     )
     projection: str = option(
         "tsne",
         "Projection of the figure; umap needs the package umap-learn.",
         choices=("pca", "tsne", "umap"),
     )
-    sample_size: int = option(5000, "Points in the figure.", minimum=4)
+    sample_size: int = option(5000, "Points in the figure.", minimum=4, maximum=10**5)
     figure_inches: tuple[float, ...] | None = option(
         None, "WIDTH,HEIGHT of the figure, in inches.", minimum=1, maximum=100
     )
@@ -144,7 +153,7 @@ class FinetuneOptions(Options):
         exclusive=("minimum",),
     )
     finetune_epochs: int = option(
-        20, "Epochs of finetuning, at least 300 steps.", minimum=1
+        20, "Epochs of finetuning, at least 300 steps.", minimum=1, maximum=10**5
     )
 
 
@@ -192,7 +201,7 @@ class AblateOptions(Options):
     """Options of `--mode=ablate`."""
 
     ablate_seeds: int = option(
-        1, "Runs of each variant, with seeds from seed on.", minimum=1
+        1, "Runs of each variant, with seeds from seed on.", minimum=1, maximum=1000
     )
     weights_grid: tuple[str, ...] | None = option(
         None,
@@ -239,7 +248,7 @@ class AblateOptions(Options):
 class SearchOptions(Options):
     """Options of `--mode=search`."""
 
-    trials: int = option(40, "Trials in all.", minimum=1)
+    trials: int = option(40, "Trials in all.", minimum=1, maximum=10**5)
     objective: str = option(
         "knn",
         "Quality on the validation split that is maximized.",
@@ -247,10 +256,10 @@ class SearchOptions(Options):
     )
     space: str | None = option(None, "YAML file of the search space.", exists=True)
     search_seeds: int = option(
-        5, "Seeds of the final comparison with the recipe.", minimum=1
+        5, "Seeds of the final comparison with the recipe.", minimum=1, maximum=1000
     )
     trial_epochs: int | None = option(
-        None, "Epochs of a trial; by default the recipe's.", minimum=1
+        None, "Epochs of a trial; by default the recipe's.", minimum=1, maximum=10**6
     )
 
 

@@ -1,11 +1,13 @@
 """The mode `pretrain`: trains an encoder, and draws its figures."""
 
+import math
+
 from vicreg_keras.data.dataset import open_dataset
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.modes.options import PretrainOptions
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.settings.recipe import INPUT
+from vicreg_keras.training.checkpoints import read_epochs
 from vicreg_keras.training.identity import first_card
 from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.workdir.recipe import check_recipe
@@ -32,8 +34,8 @@ def run(
     """
     folder.create()
     with folder.lock():
-        _check_epochs(folder, settings)
         flags = check_recipe(folder, settings, data)
+        _check_epochs(folder, settings)
         card = first_card(folder, settings)
         result = pretrain(
             settings,
@@ -58,9 +60,9 @@ def run(
 
 def _check_epochs(folder: RunFolder, settings: Settings) -> None:
     """Checks that a run has no more epochs."""
-    epochs = [record.epoch for record in read_records(folder, PretrainRecord)]
-    if epochs and epochs[-1] > settings.epochs and any(folder.checkpoints.glob("*")):
+    epochs = math.ceil(read_epochs(folder, settings.batch_size))
+    if epochs > settings.epochs:
         raise InputError(
-            f"Expected epochs of at least {epochs[-1]}, which {folder.path} has "
+            f"Expected epochs of at least {epochs}, which {folder.path} has begun "
             f"already. Received: epochs={settings.epochs}. Choose another workdir."
         )

@@ -19,7 +19,7 @@ from vicreg_keras.figures.style import save
 from vicreg_keras.modes.baselines import evaluate_each
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import RetrieveOptions
-from vicreg_keras.workdir.files import folder_name, write_file
+from vicreg_keras.workdir.files import csv_text, folder_name, write_file
 from vicreg_keras.workdir.versions import newest_version
 
 _MAX_QUERIES = 20  # Of a figure.
@@ -155,8 +155,9 @@ def _write_neighbors(context, examples, index, num_neighbors, path):
         writer.writerow(("query", "rank", "neighbor", "class", "distance"))
         for query, *nearest in zip(examples.names, distances, neighbors, strict=True):
             for rank, (distance, number) in enumerate(_found(*nearest), start=1):
-                neighbor, name = index.names[number], _class_name(index, number)
-                writer.writerow((query, rank, neighbor, name, f"{distance:.6f}"))
+                texts = (query, index.names[number], _class_name(index, number))
+                query_text, neighbor, name = map(csv_text, texts)
+                writer.writerow((query_text, rank, neighbor, name, f"{distance:.6f}"))
     shown = range(min(_MAX_QUERIES, examples.num_examples))
     figure_path = path.with_suffix(".png")
     figure = _draw(context, examples.take(shown), distances[shown], neighbors[shown])

@@ -13,7 +13,7 @@ from vicreg_keras.search.space import (
     own_values,
     read_space,
 )
-from vicreg_keras.search.study import Search, number_of
+from vicreg_keras.search.study import Search
 from vicreg_keras.search.trial import training_elsewhere
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.settings.options import to_flags
@@ -71,7 +71,7 @@ def _write(search: Search, settings: Settings) -> None:
     flags = to_flags(search.data, apply(settings, best.params)) | {"mode": "pretrain"}
     score = OBJECTIVES[search.objective].text([best.value])
     text = (
-        f"# Trial {number_of(best)} of a search by {search.objective} on the "
+        f"# Trial {search.number_of(best)} of a search by {search.objective} on the "
         f"validation split: {score}\n"
         f"# ({len(search.trials())} trials of {search.settings.epochs} epochs, seed "
         f"{settings.seed}).\n"
@@ -109,7 +109,7 @@ def _compare(
         seed=settings.seed,
         objective=search.objective,
         num_trials=len(search.trials()),
-        best_trial=number_of(best),
+        best_trial=search.number_of(best),
         best_value=best.value,
         best_values=best.params,
         epochs=settings.epochs,

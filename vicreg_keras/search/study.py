@@ -71,8 +71,16 @@ class Search:
 
     def trials(self) -> dict[int, FrozenTrial]:
         """Returns the last try of each trial, by the trial's number."""
+        last = {_first(one): one for one in self.study.get_trials(deepcopy=False)}
+        return dict(enumerate(last[number] for number in sorted(last)))
+
+    def number_of(self, trial: FrozenTrial) -> int:
+        """Returns the number of a trial, the same for all its tries.
+
+        Optuna counts each try: a search that was interrupted would have other numbers.
+        """
         tries = self.study.get_trials(deepcopy=False)
-        return {number_of(one): one for one in tries}
+        return sorted({_first(one) for one in tries}).index(_first(trial))
 
     def best(self) -> FrozenTrial:
         """Returns the best trial that was trained to its end.
@@ -196,10 +204,9 @@ class Search:
     def _train(self, trial: optuna.Trial) -> float:
         # Seeded by the trial: a search that was interrupted tries the same as one that
         # was not, and no two processes try the same.
-        earlier = self.study.trials[: trial.number]
-        index = len({number_of(one) for one in earlier})
+        number = self.number_of(self.study.trials[trial.number])
         self.study.sampler = optuna.samplers.TPESampler(
-            seed=(self.settings.seed + 1000003 * index) % 2**32
+            seed=(self.settings.seed + 1000003 * number) % 2**32
         )
         settings = apply(self.settings, suggest(trial, self.space))
 
@@ -211,7 +218,7 @@ class Search:
                 raise optuna.TrialPruned
 
         task = Task(
-            folder=str(self._folder(number_of(self.study.trials[trial.number]))),
+            folder=str(self._folder(number)),
             settings=settings,
             data=self.data,
             split_seed=self.settings.seed,
@@ -222,8 +229,8 @@ class Search:
 
     def _after_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Prints a trial's outcome, and leaves large folders to the best one alone."""
-        number, best = number_of(trial), self._best()
-        best_number = best and number_of(best)
+        number, best = self.number_of(trial), self._best()
+        best_number = best and self.number_of(best)
         for other, one in self.trials().items():
             if one.state.is_finished() and other != best_number:
                 for name in _LARGE_FOLDERS:
@@ -240,14 +247,15 @@ class Search:
 
     def _best(self) -> FrozenTrial | None:
         complete = self.study.get_trials(states=(TrialState.COMPLETE,))
-        return max(complete, key=lambda one: one.value, default=None)
+        # Of equal ones the first, whenever its last try was.
+        return max(complete, key=lambda one: (one.value, -_first(one)), default=None)
 
     def _folder(self, number: int) -> pathlib.Path:
         """Returns the folder of a trial; all its tries have the same."""
         return self.run.path / "trials" / f"{number:04d}"
 
 
-def number_of(trial: FrozenTrial) -> int:
-    """Returns the number of a trial's first try; Optuna counts the others anew."""
+def _first(trial: FrozenTrial) -> int:
+    """Returns Optuna's number of a trial's first try."""
     first = RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
     return trial.number if first is None else first

@@ -13,7 +13,10 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, escape
+
+_MAX_FLOAT = 3e38  # Of float32, in which everything is computed.
+_MAX_WIDTH, _MAX_LAYERS = 2**16, 100
 
 
 def option(
@@ -87,7 +90,7 @@ class Options:
 
     Raises:
         InputError: If a value is out of bounds, not finite or not among the choices,
-            or if a path has another suffix.
+            if a text has line ends, or if a path is empty or has another suffix.
     """
 
     def __post_init__(self):
@@ -98,6 +101,11 @@ class Options:
             if value == () and field.default != ():
                 raise InputError(f"Expected values of {name}. Received: none.")
             for item in value if isinstance(value, tuple) else (value,):
+                if item == "" and (field.default is None or field.metadata["exists"]):
+                    raise InputError(
+                        f"Expected a value of {name}. Received: {name}={text_of(value)}"
+                        f" with an empty text. Correct it, or leave {name} out."
+                    )
                 _check_value(name, value, item, field.metadata)
             _, items = kind_of(self, name)
             if len(items) == 2 and (len(value) != 2 or value[0] > value[1]):
@@ -139,9 +147,9 @@ def check_paths(options: Any) -> None:
         InputError: If one is not.
     """
     for name, field in fields(options).items():
-        value = getattr(options, name) if field.metadata["exists"] else ()
+        value = (getattr(options, name) or ()) if field.metadata["exists"] else ()
         for path in value if isinstance(value, tuple) else (value,):
-            if path and not matching_paths(path):
+            if not matching_paths(path):
                 raise InputError(
                     f"Expected {name} to be a path that exists. Received: "
                     f"{name}={path}. Correct it."
@@ -207,12 +215,17 @@ def parse_widths(text: str, name: str = "projector") -> tuple[int, ...]:
     Raises:
         InputError: If it is something else.
     """
-    if not re.fullmatch(r"(\d+(-\d+)*)?", text) or "0" in text.split("-"):
+    widths = text.split("-") if text else []
+    # Of few digits, so that `int` reads them.
+    if len(widths) > _MAX_LAYERS or not all(
+        re.fullmatch("[0-9]{1,9}", width) and 1 <= int(width) <= _MAX_WIDTH
+        for width in widths
+    ):
         raise InputError(
-            f"Expected {name} to be widths such as 2048-2048-2048, each above 0. "
-            f"Received: {name}={text}."
+            f"Expected {name} to be widths such as 2048-2048-2048, each in [1, "
+            f"{_MAX_WIDTH}], of {_MAX_LAYERS} layers or fewer. Received: {name}={text}."
         )
-    return tuple(int(width) for width in text.split("-")) if text else ()
+    return tuple(map(int, widths))
 
 
 def _check_value(name, value, item, metadata):
@@ -222,13 +235,22 @@ def _check_value(name, value, item, metadata):
         raise InputError(
             f"Expected {name} to be one of {', '.join(choices)}. {received}"
         )
-    if metadata["suffixes"] and not item.endswith(metadata["suffixes"]):
-        suffixes = " or ".join(metadata["suffixes"])
-        raise InputError(f"Expected {name} to end in {suffixes}. {received}")
+    if isinstance(item, str) and item != (escaped := escape(item)):
+        raise InputError(
+            f"Expected {name} as a line of UTF-8, without control characters. Received:"
+            f" {name}={escaped}. Rename what it names."
+        )
+    suffixes = metadata["suffixes"]
+    if suffixes and pathlib.PurePath(item).suffix not in suffixes:
+        raise InputError(
+            f"Expected {name} to end in {' or '.join(suffixes)}. {received}"
+        )
     if isinstance(item, bool | str):
         return
-    if not math.isfinite(item):
+    if not isinstance(item, int) and not math.isfinite(item):
         raise InputError(f"Expected {name} to be a finite number. {received}")
+    if high is None and item > _MAX_FLOAT:
+        high = _MAX_FLOAT
     exclusive = metadata["exclusive"]
     below = low is not None and (item < low or ("minimum" in exclusive and item == low))
     above = high is not None and (

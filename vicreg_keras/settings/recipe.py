@@ -83,10 +83,13 @@ class Settings(Options):
         "Random views of each example in a step, by the pair's layers in turn; time "
         "and memory grow with it.",
         minimum=2,
+        maximum=1000,
         group="views",
     )
     crop_size: int | None = _image_view(
-        "Height and width of a view in pixels; by default the image's.", minimum=1
+        "Height and width of a view in pixels; by default the image's.",
+        minimum=1,
+        maximum=2**14,
     )
     crop_scale: tuple[float, float] | None = _image_view(
         "MIN,MAX area of a crop, as fractions of the image's.",
@@ -146,7 +149,7 @@ class Settings(Options):
         "Smallest part of a series' window that is kept.", minimum=0, maximum=1
     )
     num_channels: int | None = _series_view(
-        "Channels of a series, whose columns go step by step.", minimum=1
+        "Channels of a series, whose columns go step by step.", minimum=1, maximum=10**5
     )
 
     positives: str = option(
@@ -162,7 +165,10 @@ class Settings(Options):
         "scaled columns themselves.",
     )
     num_positives: int = _positives(
-        5, "Nearest neighbors that a second view is drawn from.", minimum=1
+        5,
+        "Nearest neighbors that a second view is drawn from.",
+        minimum=1,
+        maximum=10**4,
     )
     invariance_weight: float = option(
         25.0, "Weight of the invariance term (lambda).", minimum=0, group="loss"
@@ -194,11 +200,14 @@ class Settings(Options):
     global_clipnorm: float = _optimizer(
         0.0, "Largest norm of the gradient; 0 for no bound.", minimum=0
     )
-    batch_size: int = option(256, "Examples per step, over all devices.", minimum=2)
+    batch_size: int = option(
+        256, "Examples per step, over all devices.", minimum=2, maximum=2**20
+    )
     epochs: int = option(
         100,
         "Epochs of the whole run; a larger number extends a finished one.",
         minimum=1,
+        maximum=10**6,
         fixed=False,
     )
     warmup_epochs: float = option(
@@ -242,6 +251,7 @@ class Settings(Options):
         "Epochs between two evaluations of ranks and, with labels, of kNN accuracy; 0 "
         "for none.",
         minimum=0,
+        maximum=10**6,
         fixed=False,
     )
     checkpoint_minutes: float = option(

@@ -15,6 +15,7 @@ from vicreg_keras.workdir.run_folder import RunFolder
 
 # In a checkpoint.
 _CARD_KEY = "data_card/.ATTRIBUTES/py_state"
+_STEP_KEY = "model/step/.ATTRIBUTES/VARIABLE_VALUE"
 # What is expected of a checkpoint, and what to do about another.
 _WHOLE = "a whole checkpoint of this recipe"
 _HINT = "Delete it to continue from the one before, or choose another workdir."
@@ -67,6 +68,23 @@ def read_card(run: RunFolder) -> DataCard | None:
     with _unreadable_is_an_input_error(_WHOLE, path, _HINT):
         text = tf.train.load_checkpoint(path).get_tensor(_CARD_KEY)
     return DataCard.from_json(text.decode(), path)
+
+
+def read_epochs(run: RunFolder, batch_size: int) -> float:
+    """Returns the epochs that the last checkpoint of a run has; 0 without one.
+
+    Args:
+        run: Folder of the run.
+        batch_size: That of its recipe.
+
+    Raises:
+        InputError: See `read_card`.
+    """
+    card, path = read_card(run), tf.train.latest_checkpoint(run.checkpoints)
+    if card is None:
+        return 0.0
+    step = tf.train.load_checkpoint(path).get_tensor(_STEP_KEY)
+    return int(step) / card.steps_per_epoch(batch_size)
 
 
 class _CardState(tf.train.experimental.PythonState):

@@ -130,6 +130,21 @@ def _checksum(values):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def csv_text(text: str) -> str:
+    """Returns a text as a cell of a CSV file that no spreadsheet takes for a formula.
+
+    Args:
+        text: Any text; one that is a number stays as it is.
+    """
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
 def folder_name(text: str) -> str:
     """Returns a readable name for a folder, unique to a text.
 

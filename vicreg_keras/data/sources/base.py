@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import os
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import tqdm
 
 from vicreg_keras.data.columns import Column
 from vicreg_keras.data.split import Split
+from vicreg_keras.errors import escape
 
 _MAX_VALUES = 2**26  # Of examples that are in memory at a time.
 
@@ -91,11 +91,4 @@ def quoted(names: Iterable[str], limit: int = 5) -> str:
 
 def shown_name(path: str | os.PathLike) -> str:
     """Returns a file's name as printable text: other bytes as backslash escapes."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return re.sub(
-        r"[\x00-\x1f\x7f-\x9f\u2028\u2029]",
-        lambda match: match[0].encode("unicode_escape").decode(),
-        text,
-    )
+    return escape(os.fsencode(path).decode("utf-8", "backslashreplace"))
