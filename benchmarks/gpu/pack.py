@@ -194,7 +194,7 @@ def pack(run: Run, output: pathlib.Path) -> None:
     (output / "manifest.json").write_text(json.dumps(manifest, indent=1))
     arrays = {f"{i:05d}": value for i, value in enumerate(step.values())}
     parts = run_packed.split({**arrays, "images": images}, _PART_BYTES)
-    run_packed.write_parts(output, "packed", parts)
+    run_packed.write_parts(output, "packed", parts, np.savez_compressed)
     shutil.copy(run_packed.__file__, output)
 
 

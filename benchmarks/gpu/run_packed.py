@@ -37,7 +37,10 @@ def main():
     parser.add_argument("--log_every", type=int, help="steps; by default an epoch's")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("out"))
     parser.add_argument(
-        "--parts", type=int, default=4, help="files of 15 MiB for the state, at most"
+        "--parts",
+        type=int,
+        default=4,
+        help="files of 15 MiB for the state, at most; 0 writes none",
     )
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -159,7 +162,8 @@ def train(options):
             }
             write_record(options.output, record)
     jax.block_until_ready(variables)
-    write_state(options, packed, variables)
+    if options.parts:
+        write_state(options, packed, variables)
     minutes = (time.monotonic() - began) / 60
     print(
         f"Step {step_number:,} of {manifest['epochs'] * steps_per_epoch:,}, "
@@ -241,11 +245,11 @@ def split(arrays, max_bytes):
     return parts
 
 
-def write_parts(folder, name, parts):
+def write_parts(folder, name, parts, save=np.savez):
     for old in folder.glob(f"{name}-*.npz"):
         old.unlink()
     for i, part in enumerate(parts):
-        np.savez_compressed(folder / f"{name}-{i:02d}.npz", **part)
+        save(folder / f"{name}-{i:02d}.npz", **part)
 
 
 def read_parts(folder, name):
