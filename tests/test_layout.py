@@ -23,6 +23,7 @@ LEVELS = {
     "model": 3,
     "models": 2,
     "views": 2,
+    "training.finite": 2,
     "training.optim": 1,
     "data": 1,
     "hardware": 1,

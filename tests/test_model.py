@@ -51,7 +51,7 @@ def fit(model, steps=3, images=IMAGES):
 
 def test_logs_every_term_and_the_learning_rate():
     history = fit(make_model())
-    assert set(history) == TERMS | {"embedding_std", "learning_rate"}
+    assert set(history) == TERMS | {"embedding_std", "gradient_norm", "learning_rate"}
     assert history["learning_rate"] == [pytest.approx(0.01)]
 
 

@@ -25,6 +25,7 @@ _MODULES = {
     "models.encoders": ("ENCODERS", "make_encoder", "make_projector"),
     "models.pixel_range": ("PixelWarning",),
     "models.saved_encoder": ("load_encoder",),
+    "training.finite": ("find_nonfinite",),
     "training.optim": ("LARS", "make_optimizer", "warmup_cosine"),
     "views.image_layers": (
         "RandomColorJitter",

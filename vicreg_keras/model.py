@@ -1,6 +1,5 @@
 """`VICReg`: a `keras.Model` whose training step is the one of the paper."""
 
-import contextlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -9,14 +8,13 @@ import keras
 import tensorflow as tf
 
 from vicreg_keras import losses
-from vicreg_keras.errors import InputError
 from vicreg_keras.hardware import distribute
+from vicreg_keras.models.batch import batch_errors, images_of, two_or_more
 from vicreg_keras.models.pixel_range import warn_of_data, warn_once
+from vicreg_keras.training.finite import StopAtNonFinite, gradient_norm, may_skip
 
 # Views of validation draw from a stream of their own, the same in every epoch.
 _TRAINING_STREAM, _VALIDATION_STREAM = 0, 1
-# What TensorFlow's error contains after a batch of one example.
-_ONE_EXAMPLE = "batches_of_two_examples_or_more"
 # Modules whose classes a saved model may hold: Keras loads registered classes only.
 _SERIALIZABLE = (
     *("models.layers", "models.table_encoder", "training.optim"),
@@ -97,9 +95,8 @@ class VICReg(keras.Model):
             name="step",
         )
         terms = (f"{name}_loss" for name in losses.TERMS)
-        self._trackers = {
-            name: keras.metrics.Mean(name) for name in ("loss", *terms, "embedding_std")
-        }
+        names = ("loss", *terms, "embedding_std", "gradient_norm")
+        self._trackers = {name: keras.metrics.Mean(name) for name in names}
         self._checked: frozenset[str] = frozenset()
         self.built = encoder.built and (projector is None or projector.built)
 
@@ -125,23 +122,30 @@ class VICReg(keras.Model):
         self.compile(**config)
         self.optimizer.build(self.trainable_variables)
 
-    def fit(self, x=None, *args, **kwargs):
-        """Trains as `keras.Model.fit`; warns of images that are not in [0, 255]."""
+    def fit(self, x=None, *args, callbacks=(), **kwargs):
+        """Trains as `keras.Model.fit`; warns of images that are not in [0, 255].
+
+        Raises:
+            NonFiniteError: If a loss or a gradient is NaN or infinite, see
+                `train_step`; called again, `fit` goes on from that step's weights.
+        """
         warn_of_data(x)
         warn_of_data(kwargs.get("validation_data"), "validation_data")
-        with _batch_errors():
-            return super().fit(x, *args, **kwargs)
+        # First: the others see finite numbers only.
+        callbacks = [StopAtNonFinite(), callbacks or ()]
+        with batch_errors():
+            return super().fit(x, *args, callbacks=callbacks, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
         """Returns the loss as `keras.Model.evaluate`; warns as `fit` does."""
         if "_use_cached_eval_dataset" not in kwargs:  # Unless `fit` calls it.
             warn_of_data(x)
-        with _batch_errors():
+        with batch_errors():
             return super().evaluate(x, *args, **kwargs)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Epoch means of the loss, each of its terms and the embedding's std."""
+        """Epoch means of the loss, its terms, the embedding's std, gradient's norm."""
         return list(self._trackers.values())
 
     def call(self, images, training=False):
@@ -180,8 +184,28 @@ class VICReg(keras.Model):
             return representations
         return self.projector(representations, training=training)
 
+    def training_views(self, images, positives=None) -> tuple[tf.Tensor, ...]:
+        """Returns the views of the next step of training, see `views`."""
+        seed = self._seeds(_TRAINING_STREAM, self.step)
+        return self.views(images, seed, positives)
+
+    def loss_terms(self, views, training=False) -> dict[str, tf.Tensor]:
+        """Returns the loss of a batch's views, its terms, and `embedding_std`."""
+        # A pass each: batch norm's statistics are each view's own.
+        embeddings = [
+            distribute.gather(self.embed(view, training=training)) for view in views
+        ]
+        terms = losses.vicreg_loss(*embeddings, **self.loss_weights)
+        std = sum(losses.embedding_std(z) for z in embeddings) / len(embeddings)
+        return {**terms, "embedding_std": tf.stop_gradient(std)}
+
     def train_step(self, data):
         """Trains one step on a batch: views, embeddings, loss, gradients.
+
+        Where the loss or a gradient is not finite, weights, optimizer and `step` stay
+        as they were; batch norm's moving statistics have seen the batch. A gradient
+        that overflows only because a `LossScaleOptimizer` has scaled it is left to
+        that: it skips the step, which counts, and lowers the scale.
 
         Args:
             data: Images, `(batch, height, width, 3)` in [0, 255], or a tuple that
@@ -189,26 +213,31 @@ class VICReg(keras.Model):
                 second view is one of the positive at an image's position.
 
         Returns:
-            The epoch's means so far of the loss, its terms and `embedding_std`, and
-            the current `learning_rate`.
+            The epoch's means so far of the loss, its terms, `embedding_std` and
+            `gradient_norm`, of all weights together and before any clipping, and the
+            current `learning_rate`.
         """
-        images, positives = _images(data)
-        images = _two_or_more(images)
-        seed = self._seeds(_TRAINING_STREAM, self.step)
-        views = self.views(images, seed, positives)
+        images, positives = images_of(data)
+        images = two_or_more(images)
+        views = self.training_views(images, positives)
         with tf.GradientTape() as tape:
-            terms = self._terms(views, training=True)
+            terms = self.loss_terms(views, training=True)
+            if not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)
             # The optimizer adds up the replicas' gradients, and each replica holds
             # the loss of the whole batch.
             objective = self.optimizer.scale_loss(
                 terms["loss"] / distribute.num_replicas()
             )
-        weights = self.trainable_variables
-        self.optimizer.apply_gradients(
-            zip(tape.gradient(objective, weights), weights, strict=True)
-        )
-        self.step.assign_add(1)
+        gradients = tape.gradient(objective, self.trainable_variables)
+        norm = gradient_norm(gradients) / self.optimizer.scale_loss(1.0)
+        skips = may_skip(self.optimizer) & ~tf.math.is_finite(norm)
+        is_good = tf.math.is_finite(terms["loss"]) & (tf.math.is_finite(norm) | skips)
+        self._apply_if(is_good, gradients)
         logs = self._update(terms)
+        norm, counts = tf.where(skips, 0.0, norm), tf.where(skips, 0.0, 1.0)
+        self._trackers["gradient_norm"].update_state(norm, counts)
+        logs["gradient_norm"] = self._trackers["gradient_norm"].result()
         logs["learning_rate"] = tf.cast(self.optimizer.learning_rate, tf.float32)
         return logs
 
@@ -218,10 +247,10 @@ class VICReg(keras.Model):
         The n-th batch has the same views in every epoch.
         """
         batch = tf.cast(self._trackers["loss"].count, tf.int64)
-        images, positives = _images(data)
-        images = _two_or_more(images)
+        images, positives = images_of(data)
+        images = two_or_more(images)
         views = self.views(images, self._seeds(_VALIDATION_STREAM, batch), positives)
-        return self._update(self._terms(views, training=False))
+        return self._update(self.loss_terms(views, training=False))
 
     def get_config(self) -> dict:
         """Returns all that builds the model again, encoder and views included."""
@@ -255,19 +284,26 @@ class VICReg(keras.Model):
         position += tf.cast(replica, tf.int64)
         return tf.stack([tf.constant(2 * self.seed + stream, tf.int64), position])
 
-    def _terms(self, views, training):
-        # A pass each: batch norm's statistics are each view's own.
-        embeddings = [
-            distribute.gather(self.embed(view, training=training)) for view in views
-        ]
-        terms = losses.vicreg_loss(*embeddings, **self.loss_weights)
-        std = sum(losses.embedding_std(z) for z in embeddings) / len(embeddings)
-        return {**terms, "embedding_std": tf.stop_gradient(std)}
+    def _apply_if(self, is_good, gradients):
+        if not self.jit_compile:
+            distribute.run_if(is_good, self._apply, gradients)
+            return
+        # At a branch a GPU would wait for the host. XLA writes each variable once.
+        state = [*self.trainable_variables, *self.optimizer.variables, self.step]
+        before = [tf.identity(variable.value) for variable in state]
+        self._apply(gradients)
+        for variable, value in zip(state, before, strict=True):
+            variable.assign(tf.where(is_good, variable.value, value))
+
+    def _apply(self, gradients):
+        weights = self.trainable_variables
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        self.step.assign_add(1)
 
     def _update(self, terms):
-        for name, tracker in self._trackers.items():
-            tracker.update_state(terms[name])
-        return {name: tracker.result() for name, tracker in self._trackers.items()}
+        for name, value in terms.items():
+            self._trackers[name].update_state(value)
+        return {name: self._trackers[name].result() for name in terms}
 
 
 def _pair(augmenter):
@@ -287,37 +323,3 @@ def _view(layer, images, seed):
     parameters = inspect.signature(target).parameters
     options = {"seed": seed, "training": True}
     return layer(images, **{k: v for k, v in options.items() if k in parameters})
-
-
-def _images(data):
-    """Returns a batch's images, and its positives or `None`."""
-    if isinstance(data, dict):
-        return data["images"], data.get("positives")
-    return (data[0] if isinstance(data, tuple | list) else data), None
-
-
-def _two_or_more(images):
-    """Returns a batch; where its size is unknown before the step, one of 1 fails."""
-    if images.shape[0] is not None or distribute.num_replicas() > 1:
-        return images
-    check = tf.debugging.assert_greater(tf.shape(images)[0], 1, message=_ONE_EXAMPLE)
-    # XLA leaves assertions out, and refuses this when it compiles the step.
-    first = tf.reshape(images, [tf.shape(images)[0], -1])[:, 0]
-    two = tf.slice(first, [0], [2], name=_ONE_EXAMPLE)
-    with tf.control_dependencies([check, two]):
-        return tf.identity(images)
-
-
-@contextlib.contextmanager
-def _batch_errors():
-    """Turns the error of a batch of one example into one that says what to do."""
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        if _ONE_EXAMPLE not in str(error):
-            raise
-        raise InputError(
-            "Expected batches of two examples or more, whose variance the loss takes. "
-            "Received: a batch of 1. Leave a remainder of 1 out, by "
-            "`batch(..., drop_remainder=True)`, or use another batch_size."
-        ) from error

@@ -127,6 +127,7 @@ class TracedStep:
     """
 
     def __init__(self, model: VICReg, spec: tf.TensorSpec):
+        model.jit_compile = True  # As on a GPU: the step has no branch.
         self.function = tf.function(
             lambda images: model.train_step(images),
             jit_compile=True,

@@ -44,9 +44,12 @@ def clock(monkeypatch):
 
 def stand_in(step=0):
     """What the callbacks need to know of a model."""
+    weights, slots = ([keras.Variable([1.0, 2.0], name="own")] for _ in range(2))
     return types.SimpleNamespace(
         step=tf.Variable(step, dtype=tf.int64),
         stop_training=False,
+        variables=weights,
+        optimizer=types.SimpleNamespace(variables=slots),
     )
 
 
@@ -138,13 +141,25 @@ def test_dimensional_collapse_is_reported(clock, capsys, tmp_path, rank, collaps
     assert ("Dimensional collapse. The embeddings vary in" in text) is collapsed
 
 
-@pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_non_finite_loss_ends_the_run_at_once(clock, loss, tmp_path):
-    monitor = make_monitor(tmp_path, model=stand_in(step=4))
-    monitor.on_train_batch_end(0, dict(GOOD))
-    message = f"finite loss. Received: loss={loss} at step 4. Lower learning_rate"
-    with pytest.raises(NonFiniteError, match=message):
-        monitor.on_train_batch_end(1, {**GOOD, "loss": loss})
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_score_that_is_not_finite_is_not_recorded(
+    clock, tmp_path, monkeypatch, score
+):
+    monkeypatch.setattr(callbacks, "make_scorer", lambda *_: lambda: {"alpha": score})
+    monitor = make_monitor(tmp_path, model=stand_in(step=4), score_every=1)
+    with pytest.raises(NonFiniteError, match=f"after step 4. Received: alpha={score}"):
+        run_epoch(monitor, clock)
+    assert not read_records(RunFolder(tmp_path), PretrainRecord)
+
+
+@pytest.mark.parametrize("part", ["model", "optimizer"])
+def test_a_weight_that_is_not_finite_is_not_saved(clock, part):
+    saver, saves = make_checkpoints()
+    holder = saver.model if part == "model" else saver.model.optimizer
+    holder.variables[0].assign([1.0, math.inf])
+    with pytest.raises(NonFiniteError, match="after step 0.*infinity in own"):
+        saver.on_epoch_end(0, dict(GOOD))
+    assert saves == []
 
 
 @pytest.mark.parametrize(

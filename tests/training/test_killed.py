@@ -92,8 +92,16 @@ def test_killed_in_an_epoch_it_ends_with_the_weights_of_the_unkilled_run(
     assert len(compared) > 20
     for name in compared:
         np.testing.assert_array_equal(expected[name], received[name], err_msg=name)
-    records = read_records(RunFolder(tmp_path / "killed"), PretrainRecord)
+    records, unkilled = (
+        read_records(RunFolder(tmp_path / name), PretrainRecord)
+        for name in ("killed", "whole")
+    )
     assert [record.epoch for record in records] == [1, 2, 3]
+    for record, other in zip(records, unkilled, strict=True):
+        # An epoch that was continued has the means of all its steps.
+        for metrics in (record.metrics, other.metrics):
+            metrics.pop("images_per_second", None)
+        assert record.metrics == other.metrics
 
 
 def test_signal_saves_and_tells_how_to_continue(tmp_path):

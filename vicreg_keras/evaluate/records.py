@@ -105,6 +105,22 @@ class DataChangeRecord(Record):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RollbackRecord(Record):
+    """A run that went back to an earlier state, after numbers that were not finite.
+
+    Attributes:
+        step: Step that it went back to.
+        learning_rate_factor: What the learning rate is from here on, over the recipe's.
+        reason: What was not finite.
+    """
+
+    mode: ClassVar[str] = "rollback"
+    step: int
+    learning_rate_factor: float
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportedFile:
     """What an exported file costs; the first of a record is the encoder itself.
 

@@ -1,5 +1,8 @@
 """Devices that share a batch, and the embeddings of the global batch."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 
@@ -38,6 +41,31 @@ def gather(embeddings: tf.Tensor) -> tf.Tensor:
     if context is None or context.num_replicas_in_sync == 1:
         return embeddings
     return context.all_gather(embeddings, axis=0)
+
+
+def run_if(condition: tf.Tensor, function: Callable[..., Any], *arguments: Any) -> None:
+    """Calls a function on every replica, if a condition holds.
+
+    An optimizer merges the replicas' work, which TensorFlow forbids inside of a
+    replica's `tf.cond`: the condition is asked across replicas.
+
+    Args:
+        condition: Boolean scalar, the same on every replica.
+        function: Called with this replica's `arguments`.
+        *arguments: Tensors, and lists of them.
+    """
+
+    def across(strategy, condition, *arguments):
+        (first, *_) = strategy.experimental_local_results(condition)
+
+        def run():
+            strategy.extended.call_for_each_replica(function, args=arguments)
+            return 0
+
+        tf.cond(first, run, lambda: 0)
+
+    context = tf.distribute.get_replica_context()
+    context.merge_call(across, args=(condition, *arguments))
 
 
 def num_replicas() -> int:

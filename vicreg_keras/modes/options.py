@@ -39,6 +39,13 @@ class PretrainOptions(Options):
         "changed, continue trains on what is there now.",
         choices=("refuse", "continue"),
     )
+    on_nan: str = option(
+        "stop",
+        "What follows on a loss, gradient or weight that is NaN or infinite: stop says "
+        "what it came from, rollback goes back to the last checkpoint, with half the "
+        "learning rate from there on.",
+        choices=("stop", "rollback"),
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ def run(
 
     Raises:
         InputError: See `training.pretrain.pretrain`.
-        NonFiniteError: If the loss is no longer finite.
+        NonFiniteError: If loss, gradient or weights are no longer finite.
     """
     folder.create()
     with folder.lock():
@@ -44,6 +44,7 @@ def run(
             index=options.index,
             search_parameters=options.search_parameters,
             on_changed_data=options.on_changed_data,
+            on_nan=options.on_nan,
             flags=flags,
         )
     if result.stopped_by:

@@ -23,6 +23,7 @@ from vicreg_keras.evaluate.records import (
     DataChangeRecord,
     PretrainRecord,
     Record,
+    RollbackRecord,
     last_records,
     read_records,
 )
@@ -292,6 +293,12 @@ def _data(runs: _Runs) -> Iterator[Markup]:
             yield _HTML.note(
                 f"{name}: from step {change.step:,} on with changed data, where "
                 f"{'; '.join(change.changes)}."
+            )
+        for rollback in read_records(run, RollbackRecord):
+            yield _HTML.note(
+                f"{name}: went back to step {rollback.step:,}, and on with "
+                f"{rollback.learning_rate_factor:g} of the recipe's learning rate. "
+                f"{rollback.reason}"
             )
 
 

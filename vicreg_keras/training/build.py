@@ -50,16 +50,29 @@ def build_model(
         seed=settings.seed,
         name="vicreg",
     )
-    schedule = optim.warmup_cosine(
-        settings.learning_rate,
-        settings.epochs * steps_per_epoch,
-        round(settings.fitting_warmup_epochs * steps_per_epoch),
-        settings.final_learning_rate_fraction,
-    )
+    schedule = make_schedule(settings, steps_per_epoch)
     options = settings.group("optimizer") | {"learning_rate": schedule}
     model.compile(optim.make_optimizer(**options))
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def make_schedule(
+    settings: Settings, steps_per_epoch: int, factor: float = 1.0
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Returns the learning rate of a run over its steps.
+
+    Args:
+        settings: Recipe of the run.
+        steps_per_epoch: Steps per epoch.
+        factor: What the recipe's learning rate is multiplied by.
+    """
+    return optim.warmup_cosine(
+        factor * settings.learning_rate,
+        settings.epochs * steps_per_epoch,
+        round(settings.fitting_warmup_epochs * steps_per_epoch),
+        settings.final_learning_rate_fraction,
+    )
 
 
 def make_schema(settings: Settings, dataset: Dataset) -> Schema:

@@ -1,7 +1,6 @@
 """Callbacks of pretraining: progress, records and checkpoints."""
 
 import functools
-import math
 import signal
 import sys
 import time
@@ -11,10 +10,10 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from vicreg_keras.data.dataset import Dataset
-from vicreg_keras.errors import NonFiniteError
 from vicreg_keras.evaluate.collapse import COLLAPSED_STD
 from vicreg_keras.evaluate.records import PretrainRecord, to_json
 from vicreg_keras.settings import Settings
+from vicreg_keras.training.finite import check_metrics, check_weights
 from vicreg_keras.training.scores import embedding_diagnosis, make_scorer
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -77,7 +76,7 @@ class Monitor(keras.callbacks.Callback):
         bar: Progress bar over the steps of the whole run.
 
     Raises:
-        NonFiniteError: While fitting, when the loss is no longer finite.
+        NonFiniteError: While fitting, if an encoder's score is not finite.
     """
 
     def __init__(
@@ -100,13 +99,6 @@ class Monitor(keras.callbacks.Callback):
         return make_scorer(self.model, self._dataset, self._settings.seed)
 
     def on_train_batch_end(self, batch, logs=None):
-        if not math.isfinite(logs["loss"]):
-            raise NonFiniteError(
-                f"Expected a finite loss. Received: loss={logs['loss']} at step "
-                f"{int(self.model.step.numpy())}. Lower learning_rate, raise "
-                "warmup_epochs or use precision=float32; the last checkpoint is from "
-                "before."
-            )
         if batch == 0:
             # The first step of an epoch compiles or refills buffers: it is not timed.
             self._timed_from = time.monotonic()
@@ -122,10 +114,13 @@ class Monitor(keras.callbacks.Callback):
             logs["images_per_second"] = num_images / self._timed_seconds
         every = settings.score_every
         if every and (epoch % every == 0 or epoch == settings.epochs):
-            logs.update(self._score())
+            scores = self._score()
+            check_metrics(scores, int(self.model.step.numpy()))
+            logs.update(scores)
         terms = [name for name in logs if name.endswith("_loss") and "val" not in name]
         others = ("embedding_std", "val_loss", "knn_top1", "effective_rank")
-        names = ["loss", *terms, *others, "images_per_second"]
+        pace = ("learning_rate", "images_per_second")
+        names = ["loss", *terms, "gradient_norm", *others, *pace]
         metrics = [
             f"{name.removesuffix('_loss') if name in terms else name} {logs[name]:,.5g}"
             for name in names
@@ -147,6 +142,23 @@ class Monitor(keras.callbacks.Callback):
         self._run.append_metrics(to_json(record))
 
 
+class ContinueEpoch(keras.callbacks.Callback):
+    """Lets the metrics of an epoch go on from what they are, where Keras resets them.
+
+    Args:
+        model: Restored in the middle of an epoch.
+    """
+
+    def __init__(self, model: keras.Model):
+        super().__init__()
+        self._values = [variable.numpy() for variable in model.metrics_variables]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        pairs = zip(self.model.metrics_variables, self._values, strict=True)
+        for variable, value in pairs:
+            variable.assign(value)
+
+
 class Stopped(Exception):  # noqa: N818  Not an error.
     """Training was ended by a signal; everything is saved."""
 
@@ -154,9 +166,8 @@ class Stopped(Exception):  # noqa: N818  Not an error.
 class SaveState(keras.callbacks.Callback):
     """Saves the whole state after every epoch, in between, and on a signal.
 
-    It comes after `Monitor`, which does not let a loss that is not finite be saved.
-    Also a context manager: inside it SIGINT and SIGTERM end training after the current
-    step, with everything saved.
+    Weights that are not finite are not saved. Also a context manager: inside it SIGINT
+    and SIGTERM end training after the current step, with everything saved.
 
     Args:
         manager: Manager of a checkpoint of model, optimizer and stopwatch.
@@ -167,6 +178,7 @@ class SaveState(keras.callbacks.Callback):
         stopped_by: The signal that ended the run early, or `None`.
 
     Raises:
+        NonFiniteError: While fitting, if a weight is not finite.
         Stopped: While fitting, after a signal, when everything is saved.
     """
 
@@ -210,6 +222,7 @@ class SaveState(keras.callbacks.Callback):
     def _save(self):
         step = int(self.model.step.numpy())
         if step != self._saved_step:
+            check_weights(self.model, step)
             self._stopwatch.minutes()
             self._manager.save(step)
         self._saved_step = step

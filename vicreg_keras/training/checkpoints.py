@@ -33,8 +33,8 @@ def restore(
         init_from: Path of the run whose weights a new run starts from.
 
     Returns:
-        The manager of the run's checkpoints, each of model, optimizer, stopwatch and
-        card.
+        The manager of the run's checkpoints, each of model, optimizer, stopwatch,
+        card, the factor that rollbacks left of the learning rate, and metrics.
 
     Raises:
         InputError: If a checkpoint can't be read or is of another model.
@@ -44,6 +44,12 @@ def restore(
         optimizer=model.optimizer,
         stopwatch=Stopwatch(),
         data_card=_CardState(card),
+        learning_rate_factor=tf.Variable(1.0, trainable=False),
+        # Of the epoch so far: what it has at its end covers all of it.
+        metrics={
+            metric.name: [variable.value for variable in metric.variables]
+            for metric in model.metrics
+        },
     )
     manager = tf.train.CheckpointManager(checkpoint, run.checkpoints, max_to_keep=2)
     if manager.latest_checkpoint:

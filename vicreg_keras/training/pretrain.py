@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from vicreg_keras.data.card import DataCard, describe
 from vicreg_keras.data.dataset import Dataset
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import InputError, NonFiniteError
 from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.export.savedmodel import export_savedmodel
 from vicreg_keras.figures.run_figures import draw_run
@@ -21,10 +21,11 @@ from vicreg_keras.hardware import distribute
 from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
 from vicreg_keras.training import callbacks, identity
-from vicreg_keras.training.build import build_encoder, build_model
+from vicreg_keras.training.build import build_encoder, build_model, make_schedule
 from vicreg_keras.training.checkpoints import restore
 from vicreg_keras.training.memory_estimate import check_memory
 from vicreg_keras.training.positives import prepare_positives
+from vicreg_keras.training.rollback import Rollbacks
 from vicreg_keras.workdir.run_folder import RunFolder
 from vicreg_keras.workdir.versions import newest_version
 
@@ -52,6 +53,7 @@ def pretrain(
     index: str = "Flat",
     search_parameters: str | None = None,
     on_changed_data: str = "refuse",
+    on_nan: str = "stop",
     flags: Mapping[str, str] | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
     export: bool = True,
@@ -68,6 +70,7 @@ def pretrain(
         on_changed_data: Whether a run whose data has changed since its last checkpoint
             is refused, or goes on (`"continue"`) after as many epochs of the new data,
             with the statistics of the data that it began with.
+        on_nan: See `Rollbacks`.
         flags: Written to the run's `flags.flags` once the data is known to fit.
         extra_callbacks: Called before the usual callbacks, so that what they add to an
             epoch's logs is recorded with it.
@@ -76,7 +79,8 @@ def pretrain(
     Raises:
         InputError: If settings and data don't fit, or a checkpoint can't be read; see
             also `prepare_positives`.
-        NonFiniteError: If the loss is no longer finite.
+        NonFiniteError: If loss, gradient or weights are no longer finite; none such
+            are saved.
     """
     settings = settings.for_examples(dataset.example_shape)
     num_examples = dataset.pretraining.num_examples
@@ -105,35 +109,36 @@ def pretrain(
     positives = prepare_positives(
         settings, dataset, run, index=index, search_parameters=search_parameters
     )
-    model, manager = begin(settings, dataset, run, data)
-    stopwatch, step = manager.checkpoint.stopwatch, int(model.step.numpy())
-    total_steps = settings.epochs * steps_per_epoch
-    if 0 < step < total_steps:
-        place = f"step {step:,} of {total_steps:,}"
-        print(f"Continuing {run.path} at {place}.", file=sys.stderr, flush=True)
-    saver = callbacks.SaveState(manager, stopwatch, settings.checkpoint_minutes)
-    if step < total_steps:
-        bar = callbacks.make_bar(total_steps, step)
-        monitor = callbacks.Monitor(run, settings, dataset, stopwatch, bar)
-        tensorboard = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
-        # The saver comes last: when it ends the run, all else is written.
-        every = [*extra_callbacks, monitor, tensorboard, saver]
-        with bar, saver, contextlib.suppress(callbacks.Stopped):
-            _fit(model, settings, dataset, positives, every)
+    rollbacks = Rollbacks(run, settings, dataset, on_nan)
+    while True:
+        model, manager = begin(settings, dataset, run, data, rollbacks.factor)
+        step = int(model.step.numpy())
+        try:
+            stopped_by = _train(
+                model, manager, settings, dataset, run, positives, extra_callbacks
+            )
+            break
+        except NonFiniteError as error:
+            batches = _batches(settings, dataset, positives, int(model.step.numpy()))
+            rollbacks.go_back(error, model, manager, next(iter(batches)))
+            data = identity.identify(settings, dataset, run, on_changed_data)
     draw_run(run)
     encoder = None
-    if export and saver.stopped_by is None:
+    if export and stopped_by is None:
         encoder = newest_version(run.encoder)
         if encoder is None or step < int(model.step.numpy()):
             encoder = export_encoder(model, settings, data.card, run)
     records = read_records(run, PretrainRecord)
     metrics = records[-1].metrics if records else {}
-    stopped_by = saver.stopped_by and saver.stopped_by.name
     return PretrainResult(metrics, encoder, stopped_by)
 
 
 def begin(
-    settings: Settings, dataset: Dataset, run: RunFolder, data: identity.Identity
+    settings: Settings,
+    dataset: Dataset,
+    run: RunFolder,
+    data: identity.Identity,
+    learning_rate_factor: float = 1.0,
 ) -> tuple[VICReg, tf.train.CheckpointManager]:
     """Builds the model of a run, in the state of the run's last checkpoint.
 
@@ -142,6 +147,8 @@ def begin(
         dataset: The dataset.
         run: Folder of the run.
         data: What the dataset is to the run, see `identity.identify`.
+        learning_rate_factor: Times that of the checkpoint and the recipe's learning
+            rate, from here on.
 
     Returns:
         The compiled model and the manager of its checkpoints.
@@ -153,6 +160,11 @@ def begin(
     with distribute.make_strategy(settings.strategy).scope():
         model = build_model(settings, dataset, steps_per_epoch, data.card.schema)
     manager = restore(model, run, data.card, settings.init_from)
+    factor = manager.checkpoint.learning_rate_factor
+    factor.assign(factor * learning_rate_factor)
+    model.optimizer.learning_rate = make_schedule(
+        settings, steps_per_epoch, float(factor.numpy())
+    )
     run.write_environment(precision=model.compute_dtype, seed=settings.seed)
     identity.go_on(model, run, settings, dataset, data)
     return model, manager
@@ -174,18 +186,35 @@ def _print_schedule(settings, run, *, has_begun):
         )
 
 
+def _train(model, manager, settings, dataset, run, positives, extra_callbacks):
+    """Trains to the last step; returns the name of the signal that ended it before."""
+    step, stopwatch = int(model.step.numpy()), manager.checkpoint.stopwatch
+    size = settings.batch_size
+    total_steps = settings.epochs * (dataset.pretraining.num_examples // size)
+    if step >= total_steps:
+        return None
+    if step:
+        place = f"step {step:,} of {total_steps:,}"
+        print(f"Continuing {run.path} at {place}.", file=sys.stderr, flush=True)
+    saver = callbacks.SaveState(manager, stopwatch, settings.checkpoint_minutes)
+    bar = callbacks.make_bar(total_steps, step)
+    monitor = callbacks.Monitor(run, settings, dataset, stopwatch, bar)
+    tensorboard = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
+    # The saver comes last: when it ends the run, all else is written.
+    every = [*extra_callbacks, monitor, tensorboard, saver]
+    with bar, saver, contextlib.suppress(callbacks.Stopped):
+        _fit(model, settings, dataset, positives, every)
+    return saver.stopped_by and saver.stopped_by.name
+
+
 def _fit(model, settings, dataset, positives, callbacks_):
     """Fits from the model's step to the last; may raise `callbacks.Stopped`."""
-    train, size = dataset.pretraining, settings.batch_size
-    steps_per_epoch = train.num_examples // size
+    steps_per_epoch = dataset.pretraining.num_examples // settings.batch_size
     validation = _validation_batches(settings, dataset)
     while (step := int(model.step.numpy())) < settings.epochs * steps_per_epoch:
-        start = {"seed": settings.seed, "start_step": step}
-        if positives is None:
-            batches = train.training_batches(size, **start)
-        else:
-            batches = train.training_pairs(size, positives, **start)
+        batches = _batches(settings, dataset, positives, step)
         epoch, done = divmod(step, steps_per_epoch)
+        continued = [callbacks.ContinueEpoch(model)] if done else []
         with warnings.catch_warnings():
             # Keras warns that it can't see whether a tf.data.Dataset is shuffled.
             warnings.filterwarnings("ignore", message=".*shuffle=True.*")
@@ -196,9 +225,18 @@ def _fit(model, settings, dataset, positives, callbacks_):
                 epochs=epoch + 1 if done else settings.epochs,
                 steps_per_epoch=steps_per_epoch - done,
                 validation_data=validation,
-                callbacks=callbacks_,
+                callbacks=[*continued, *callbacks_],
                 verbose=0,
             )
+
+
+def _batches(settings, dataset, positives, step):
+    """Training batches from a step on."""
+    train, size = dataset.pretraining, settings.batch_size
+    start = {"seed": settings.seed, "start_step": step}
+    if positives is None:
+        return train.training_batches(size, **start)
+    return train.training_pairs(size, positives, **start)
 
 
 def _validation_batches(settings, dataset):

@@ -44,6 +44,7 @@ class RunFolder:
         encoder: Numbered SavedModels.
         features: Representations of the splits.
         index: The search index.
+        nonfinite: The last batch and model whose loss or gradient was not finite.
         figures: Figures.
         tensorboard: Event files.
     """
@@ -59,6 +60,7 @@ class RunFolder:
         self.encoder = self.path / "encoder"
         self.features = self.path / "features"
         self.index = self.path / "index"
+        self.nonfinite = self.path / "nonfinite"
         self.figures = self.path / "figures"
         self.tensorboard = self.path / "tensorboard"
 

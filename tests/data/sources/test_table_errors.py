@@ -91,6 +91,7 @@ from vicreg_keras.errors import InputError
             {},
             "finite in float32.*'a' with inf in row/2",
         ),
+        (csv_of(a=["0.125", "inf", "0.250"]), {}, "finite in float32.*inf in row/1"),
         (csv_of(a=[1, "-1e39"]), {}, r"finite in float32.*with -1e\+39 in row/1"),
         (csv_of(a=[1, "1e999"]), {}, "finite in float32.*with inf in row/1"),
         (

@@ -210,7 +210,7 @@ def _find_format(
         texts = cells.drop_null().unique()
         return date_format(texts, order) or number_format(texts, decimal)
     if pattern == NUMBER and kind != "numbers" and any_matches(cells, r"\d\.\d{3}$"):
-        form = number_format(cells.drop_null().unique(), decimal)
+        form = number_format(cells.drop_null().unique(), decimal) or Format("")
         return form if "points" in form.name else Format("", undecided=form.undecided)
     # 20200131 is a number that may be meant as a date.
     if pattern == NUMBER and kind != "numbers":
