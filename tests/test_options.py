@@ -176,6 +176,50 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
         cli.main(["main.py", "--mode=pretrain", "--workdir=run"])
 
 
+@pytest.mark.parametrize(
+    ("error", "parts"),
+    [
+        (OSError(28, "No space", "/runs/a.npz"), ["/runs/a.npz (No space left"]),
+        (OSError(28, "No space"), ["standard output (No space left"]),
+        (OSError(30, "x", "/runs"), ["/runs (Read-only file system)"]),
+        (
+            RuntimeError("/runs/ckpt-1_temp/part-0; No space left on device [Op:Save]"),
+            ["/runs/ckpt-1_temp/part-0 (No space left on device)"],
+        ),
+        (
+            RuntimeError(
+                "(sqlite3.OperationalError) database or disk is full e.g. ://a"
+            ),
+            ["a file of the run (disk is full)"],
+        ),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_disk_that_refuses_is_one_line(error, parts, monkeypatch, run_main):
+    def fail(*arguments):
+        try:
+            raise error
+        finally:
+            # As a library does that cleans up after it.
+            raise ValueError("in cleaning up")
+
+    monkeypatch.setattr(cli, "_run", fail)
+    code, _, err = run_main("--mode=pretrain", "--workdir=run")
+    assert code == 1 and len(err.splitlines()) == 1
+    for part in parts:
+        assert part in err, err
+
+
+def test_standard_output_that_is_full_is_one_line():
+    program = "from vicreg_keras.cli import main; main(['main.py', '--help'])"
+    command = [sys.executable, "-c", program]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert "standard output (No space left on device)" in line
+
+
 def test_every_number_has_bounds():
     for one in all_options():
         for name, field in options.fields(one).items():

@@ -15,7 +15,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import flags, logging  # noqa: E402
 
-from vicreg_keras.errors import InputError, escape  # noqa: E402
+from vicreg_keras.errors import InputError, disk_error, escape  # noqa: E402
+from vicreg_keras.hardware import interrupts  # noqa: E402
 from vicreg_keras.hardware.stderr import one_line_warnings, silent_stderr  # noqa: E402
 from vicreg_keras.modes import MODES, all_options, unused  # noqa: E402
 from vicreg_keras.modes.help import help_text  # noqa: E402
@@ -24,6 +25,7 @@ from vicreg_keras.settings import DataOptions, Settings  # noqa: E402
 from vicreg_keras.settings.options import (  # noqa: E402
     check_given,
     check_paths,
+    check_writable,
     fields,
     kind_of,
 )
@@ -61,22 +63,38 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The program's name and its flags; `None` takes `sys.argv`.
     """
     argv = list(sys.argv if argv is None else argv)
-    try:
-        if any(re.fullmatch("--?h(elp(full|short)?)?", text) for text in argv[1:]):
-            print(help_text(argv))
+    with interrupts.exit_at_signals():
+        try:
+            if any(re.fullmatch("--?h(elp(full|short)?)?", text) for text in argv[1:]):
+                print(help_text(argv))
+                status = 0
+            else:
+                with one_line_warnings():
+                    status = _run(parse(argv), argv)
+            sys.stdout.flush()
+        except (InputError, flags.Error) as error:
+            status = _fail(error)
+        except KeyboardInterrupt:
+            status = interrupts.STATUS
+        except BrokenPipeError:  # The reader, such as `head`, has enough.
+            _drop_stdout()
             status = 0
-        else:
-            with one_line_warnings():
-                status = _run(parse(argv), argv)
-    except (InputError, flags.Error) as error:
-        status = _fail(error)
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        status = 130
-    except BrokenPipeError:  # The reader, such as `head`, has enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    sys.exit(status)
+        except Exception as error:
+            if (problem := disk_error(error)) is None:
+                raise
+            status = _fail(problem)
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _drop_stdout()
+        if status == interrupts.STATUS:
+            interrupts.say_interrupted()
+        sys.exit(status)
+
+
+def _drop_stdout():
+    """Lets what was not written yet, and can't be, go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse(argv: Sequence[str]) -> Request:
@@ -205,6 +223,10 @@ def _tuple(name: str, texts: Sequence[str], types: Sequence[type]) -> tuple:
 def _check_paths(request: Request) -> None:
     """Checks, before TensorFlow is loaded, that what the options name exists."""
     check_paths(request.options)
+    output = getattr(request.options, "output", None)
+    if output or request.mode == "report":
+        path = output or "report.html"
+        check_writable("output", path, "Give another output=PATH")
     needs, workdir = MODES[request.mode].needs, request.workdir
     if needs == "runs":
         return
@@ -219,6 +241,11 @@ def _check_paths(request: Request) -> None:
     if needs == "encoder" and not folder.endswith(".keras"):
         saved_model_folder(folder)
     request.data.check_path()
+    if workdir and not output:
+        query = getattr(request.options, "query", None)
+        if needs == "recipe" or request.mode in ("embed", "export") or query:
+            instead = "workdir=RUN" if needs == "recipe" else "output=PATH"
+            check_writable("workdir", workdir, f"Give another {instead}")
 
 
 def _run(request: Request, argv: Sequence[str]) -> int:
@@ -230,21 +257,25 @@ def _run(request: Request, argv: Sequence[str]) -> int:
         from vicreg_keras.hardware.precision import apply_precision
     try:
         module = importlib.import_module(f"vicreg_keras.modes.{request.mode}")
-        needs = MODES[request.mode].needs
-        if needs == "runs":
-            module.run(request.options)
-            return 0
-        settings = apply_precision(request.settings)
-        if needs == "recipe":
-            return _train(module, request, settings, argv)
-        _evaluate(module, request, settings)
-        return 0
+        with interrupts.raise_at_signals():
+            return _run_mode(module, request, apply_precision(request.settings), argv)
     except tf.errors.OpError as error:
         # What reading an example raised, inside a tf.data pipeline.
         cause = re.search(r"InputError: (Expected .*)", str(error))
         if not cause:
             raise
         raise InputError(cause[1]) from error
+
+
+def _run_mode(module, request, settings, argv):
+    needs = MODES[request.mode].needs
+    if needs == "recipe":
+        return _train(module, request, settings, argv)
+    if needs == "runs":
+        module.run(request.options)
+    else:
+        _evaluate(module, request, settings)
+    return 0
 
 
 def _train(module, request, settings, argv):
@@ -281,7 +312,9 @@ def _evaluate(module, request, settings):
         needs_labels=MODES[request.mode].needs_labels,
     )
     module.run(context, request.options)
-    if run is not None and run.metrics.exists():
+    if run is not None and not context.keeps:
+        print(f"Nothing was kept in {run.path}, which can't be written.")
+    elif run is not None and run.metrics.exists():
         print(f"Metrics are in {run.metrics}, figures in {run.figures}.")
 
 

@@ -1,10 +1,22 @@
 """Errors whose message is for the user."""
 
 import contextlib
+import errno
 import importlib.util
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+
+# What makes a file system refuse: numbers of the operating system, and what other
+# libraries say then.
+_DISK_NUMBERS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+}
+_DISK_TEXTS = (
+    *map(os.strerror, _DISK_NUMBERS),
+    *("disk is full", "readonly database", "unable to open database file"),
+)
 
 
 class InputError(ValueError):
@@ -100,6 +112,35 @@ def error_reason(error: BaseException) -> str:
     """Returns in short, on one line, what a library says about a bad file."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(". ")
     return escape(reason)
+
+
+def disk_error(error: BaseException) -> InputError | None:
+    """Returns an error about a disk that is full or can't be written, in one sentence.
+
+    Args:
+        error: What a library raised, perhaps because of an error of the operating
+            system.
+
+    Returns:
+        `None` if it has another reason.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        text = str(cause)
+        found = re.search(r"(?<![\w.:/])/[^\s:;,'\"()]+", text)
+        path = found[0] if found else "a file of the run"
+        reasons = [one for one in _DISK_TEXTS if one.lower() in text.lower()]
+        if isinstance(cause, OSError) and cause.errno in _DISK_NUMBERS:
+            reasons = [os.strerror(cause.errno)]
+            path = cause.filename or "standard output"
+        if reasons:
+            return InputError(
+                "Expected room on the disk, and permission to use it. Received: "
+                f"{path} ({reasons[0]}). What was saved before is whole: mend this, "
+                "and give the same command again."
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def escape(text: str) -> str:

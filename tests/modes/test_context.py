@@ -1,5 +1,7 @@
 """The context: everything once, and only when it is asked for."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -80,3 +82,14 @@ def test_the_columns_of_a_keras_file_are_matched_by_name(tmp_path):
     for name, example in zip(dataset.train.names, dataset.train.read(), strict=True):
         np.testing.assert_array_equal(examples[name], example)
     np.testing.assert_array_equal(examples["row/40"], [1, np.nan])
+
+
+@pytest.mark.parametrize("mode", ["knn_eval", "retrieve", "cluster", "spectrum"])
+def test_a_run_that_cannot_be_written_is_evaluated(
+    mode, run_mode, context, monkeypatch, capsys
+):
+    context.run.create()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert run_mode(mode, context) is not None
+    assert "VICReg encoder" in capsys.readouterr().out
+    assert not [*context.run.path.iterdir()]

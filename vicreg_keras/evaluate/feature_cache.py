@@ -16,6 +16,7 @@ from vicreg_keras.errors import DamagedError
 from vicreg_keras.evaluate import features
 from vicreg_keras.evaluate.features import Encoder, Features
 from vicreg_keras.models.saved_encoder import variables_of
+from vicreg_keras.settings.options import write_problem
 from vicreg_keras.workdir.files import folder_name, read_npz, write_file
 
 
@@ -30,7 +31,8 @@ class FeatureCache(Mapping[str, Features]):
     Args:
         encoder: Called as `encoder(images, training=False)`, with variables.
         dataset: The dataset.
-        folder: Folder of the files; `None` keeps features in memory only.
+        folder: Folder of the files; `None`, or one that can't be written, keeps new
+            features in memory only.
 
     Attributes:
         key: Digest of the encoder's weights, 16 hexadecimal digits.
@@ -86,8 +88,9 @@ class FeatureCache(Mapping[str, Features]):
         if representations is not None:
             return Features(representations, split.labels)
         computed = features.extract_features(self._encode, split)
-        with write_file(path) as file:
-            np.savez(file, key=key, representations=computed.representations)
+        if write_problem(path) is None:
+            with write_file(path) as file:
+                np.savez(file, key=key, representations=computed.representations)
         return computed
 
 

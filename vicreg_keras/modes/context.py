@@ -33,6 +33,7 @@ from vicreg_keras.models.saved_encoder import known_of, load_encoder
 from vicreg_keras.models.table_encoder import make_input_encoder
 from vicreg_keras.report.tables import tables
 from vicreg_keras.settings import DataOptions, Settings
+from vicreg_keras.settings.options import write_problem
 from vicreg_keras.training.checkpoints import saved_encoder
 from vicreg_keras.workdir.run_folder import RunFolder
 
@@ -63,6 +64,11 @@ class Context:
     def card(self) -> DataCard | None:
         """Card of the data that the encoder was trained on, where it is known."""
         return getattr(self.encoder, "card", None)
+
+    @functools.cached_property
+    def keeps(self) -> bool:
+        """Whether results are kept: there is a run, and its folder can be written."""
+        return self.run is not None and write_problem(self.run.path) is None
 
     @functools.cached_property
     def features(self) -> FeatureCache:
@@ -159,22 +165,22 @@ class Context:
         return cls(**values)  # type: ignore[arg-type]
 
     def log_metrics(self, record: Record) -> None:
-        """Prints a record's tables, and adds it to the `metrics.jsonl` of the run."""
+        """Prints a record's tables, and adds it to the run's `metrics.jsonl`."""
         for table in tables(record):
             print(table)
-        if self.run is not None:
+        if self.run is not None and self.keeps:
             self.run.create()
             self.run.append_metrics(to_json(record))
 
     def save_figure(self, figure: Figure, name: str, title: str) -> None:
-        """Saves a figure in the run, where there is one, and prints its path.
+        """Saves a figure in the run, where it keeps results, and prints its path.
 
         Args:
             figure: The figure.
             name: Name of its file.
             title: What it is, for the user.
         """
-        if self.run is not None:
+        if self.run is not None and self.keeps:
             path = self.run.figures / f"{name}.png"
             save(figure, path)
             print(f"{title}: {path}")

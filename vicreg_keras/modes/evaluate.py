@@ -57,11 +57,12 @@ def run(context: Context, options: mode_options.EvaluateOptions) -> None:
         cluster_map = _show(context, record.split, plane)
     with _left_out("spectrum"):
         spectrum.run(context, mode_options.SpectrumOptions())
-    path = context.run.path / "report.html"
-    build_report([context.run], path, cluster_map)
     if records:
         print(summary({"": records}))
-    print(f"The report, to be opened in a browser: {path}")
+    if context.keeps:
+        path = context.run.path / "report.html"
+        build_report([context.run], path, cluster_map)
+        print(f"The report, to be opened in a browser: {path}")
 
 
 def _labels_problem(dataset: Dataset) -> str | None:
@@ -95,7 +96,7 @@ def _show(context: Context, split: str, plane: ClusterPlane) -> ClusterMap:
         columns["class"] = tuple(context.class_names[i] for i in examples.labels)
     images = context.dataset.display_images(examples, range(examples.num_examples))
     representations = context.features[split].representations[plane.sample]
-    if context.run is not None:
+    if context.run is not None and context.keeps:
         folder = context.run.tensorboard
         write_projector(folder, representations, columns, images)
     texts = [

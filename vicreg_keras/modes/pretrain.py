@@ -4,6 +4,7 @@ import math
 
 from vicreg_keras.data.dataset import open_dataset
 from vicreg_keras.errors import InputError
+from vicreg_keras.hardware.interrupts import STATUS
 from vicreg_keras.modes.options import PretrainOptions
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.settings.recipe import INPUT
@@ -48,7 +49,7 @@ def run(
             flags=flags,
         )
     if result.stopped_by:
-        return 130
+        return STATUS
     print(f"The encoder is in {result.encoder}, figures in {folder.figures}.")
     earlier = settings.neighbors_from
     if earlier not in (None, INPUT):

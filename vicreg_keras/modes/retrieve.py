@@ -89,7 +89,7 @@ def open_index(
         search_parameters=search_parameters,
         key=key,
     )
-    if folder:
+    if folder and context.keeps:
         index.save(folder)
     return index
 

@@ -26,7 +26,7 @@ import tensorflow as tf
 
 import vicreg_keras
 from vicreg_keras.data.dataset import Dataset, open_dataset
-from vicreg_keras.errors import InputError, NonFiniteError
+from vicreg_keras.errors import InputError, NonFiniteError, disk_error
 from vicreg_keras.evaluate.collapse import diagnose_collapse
 from vicreg_keras.evaluate.feature_cache import FeatureCache
 from vicreg_keras.evaluate.features import SPLITS, compile_encoder
@@ -34,6 +34,7 @@ from vicreg_keras.evaluate.knn import knn_eval
 from vicreg_keras.evaluate.linear_probe import linear_probe
 from vicreg_keras.evaluate.records import RecipeMetrics, from_json, to_json
 from vicreg_keras.evaluate.spectrum import spectrum
+from vicreg_keras.hardware import interrupts
 from vicreg_keras.hardware.precision import apply_precision
 from vicreg_keras.search.objectives import OBJECTIVES, quick_subset
 from vicreg_keras.settings import DataOptions, Settings
@@ -82,7 +83,7 @@ class TrialCrash(RuntimeError):
 def training_elsewhere(run: Callable[..., int]) -> Callable[..., int]:
     """Decorates a mode that trains by `run_task`, and returns 130 when interrupted.
 
-    It leaves GPUs to the processes of the trainings, and SIGTERM ends it as Ctrl-C.
+    It leaves GPUs to the processes of the trainings.
 
     Args:
         run: Function that returns an exit status.
@@ -92,13 +93,10 @@ def training_elsewhere(run: Callable[..., int]) -> Callable[..., int]:
     def run_without_gpu(*args, **kwargs):
         with contextlib.suppress(RuntimeError):  # In a process that has used a GPU.
             tf.config.set_visible_devices([], "GPU")
-        earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return run(*args, **kwargs)
         except KeyboardInterrupt:
-            return 130
-        finally:
-            signal.signal(signal.SIGTERM, earlier)
+            return interrupts.STATUS
 
     return run_without_gpu
 
@@ -144,6 +142,10 @@ def run_task(task: Task, report: Report) -> RecipeMetrics:
                         return from_json(RecipeMetrics, metrics)
                     case {"error": message, "diverged": diverged}:
                         raise (NonFiniteError if diverged else InputError)(message)
+        except BaseException:
+            # Within a training it saves everything first.
+            process.terminate()
+            raise
         finally:
             process.stdin.close()
             process.wait()
@@ -246,9 +248,12 @@ def _main() -> int:
         metrics = train(task, lambda epoch, score: send(epoch=epoch, score=score))
         send(metrics=to_json(metrics))
     except KeyboardInterrupt:
-        return 130
-    except (InputError, OSError) as error:
-        send(error=str(error), diverged=isinstance(error, NonFiniteError))
+        return interrupts.STATUS
+    except Exception as error:
+        found = error if isinstance(error, InputError) else disk_error(error)
+        if found is None:
+            raise
+        send(error=str(found), diverged=isinstance(found, NonFiniteError))
     return 0
 
 

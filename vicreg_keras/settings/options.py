@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import glob
 import io
 import math
@@ -154,6 +155,38 @@ def check_paths(options: Any) -> None:
                     f"Expected {name} to be a path that exists. Received: "
                     f"{name}={path}. Correct it."
                 )
+
+
+def check_writable(name: str, path: str | os.PathLike, remedy: str) -> None:
+    """Checks that a file or folder can be written, or made, where it is to be.
+
+    Args:
+        name: The option, for the message.
+        path: The path.
+        remedy: What to do.
+
+    Raises:
+        InputError: If it can't.
+    """
+    if problem := write_problem(path):
+        raise InputError(
+            f"Expected {name} to be a path that can be written. Received: "
+            f"{name}={path} ({problem}). {remedy}."
+        )
+
+
+def write_problem(path: str | os.PathLike) -> str | None:
+    """Returns why a path can't be written, in short, or `None` if it can."""
+    path = pathlib.Path(path)
+    place = path if path.is_dir() else path.parent
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        return os.strerror(errno.ENOTDIR)
+    if os.access(place, os.W_OK | os.X_OK):
+        return None
+    is_read_only = os.statvfs(place).f_flag & os.ST_RDONLY
+    return os.strerror(errno.EROFS if is_read_only else errno.EACCES)
 
 
 def matching_paths(pattern: str) -> list[pathlib.Path]:

@@ -26,6 +26,7 @@ from vicreg_keras.training.checkpoints import restore
 from vicreg_keras.training.memory_estimate import check_memory
 from vicreg_keras.training.positives import prepare_positives
 from vicreg_keras.training.rollback import Rollbacks
+from vicreg_keras.training.status import Status
 from vicreg_keras.workdir.run_folder import RunFolder
 from vicreg_keras.workdir.versions import newest_version
 
@@ -83,21 +84,7 @@ def pretrain(
             are saved.
     """
     settings = settings.for_examples(dataset.example_shape)
-    num_examples = dataset.pretraining.num_examples
-    steps_per_epoch = num_examples // settings.batch_size
-    if num_examples < 2:
-        raise InputError(
-            "Expected two training examples or more, whose variance the loss takes. "
-            f"Received: dataset={dataset.name!r} with 1 beside those that are held "
-            "out. Add examples."
-        )
-    if steps_per_epoch < 1:
-        fitting = 2 ** int(np.log2(num_examples))
-        raise InputError(
-            "Expected batch_size of at most the size of the training split "
-            f"({num_examples} examples). Received: batch_size={settings.batch_size}. "
-            f"Use batch_size={fitting} or less."
-        )
+    steps_per_epoch = _steps_per_epoch(settings, dataset)
     records = read_records(run, PretrainRecord)
     if not records or records[-1].epoch < settings.epochs:
         check_memory(settings, dataset)
@@ -110,24 +97,27 @@ def pretrain(
         settings, dataset, run, index=index, search_parameters=search_parameters
     )
     rollbacks = Rollbacks(run, settings, dataset, on_nan)
-    while True:
-        model, manager = begin(settings, dataset, run, data, rollbacks.factor)
-        step = int(model.step.numpy())
-        try:
-            stopped_by = _train(
-                model, manager, settings, dataset, run, positives, extra_callbacks
-            )
-            break
-        except NonFiniteError as error:
-            batches = _batches(settings, dataset, positives, int(model.step.numpy()))
-            rollbacks.go_back(error, model, manager, next(iter(batches)))
-            data = identity.identify(settings, dataset, run, on_changed_data)
-    draw_run(run)
-    encoder = None
-    if export and stopped_by is None:
-        encoder = newest_version(run.encoder)
-        if encoder is None or step < int(model.step.numpy()):
-            encoder = export_encoder(model, settings, data.card, run)
+    with Status(run, settings, steps_per_epoch) as status:
+        while True:
+            model, manager = begin(settings, dataset, run, data, rollbacks.factor)
+            step = int(model.step.numpy())
+            called = extra_callbacks, status
+            try:
+                stopped_by = _train(
+                    model, manager, settings, dataset, run, positives, *called
+                )
+                break
+            except NonFiniteError as error:
+                at = int(model.step.numpy())
+                batches = _batches(settings, dataset, positives, at)
+                rollbacks.go_back(error, model, manager, next(iter(batches)))
+                data = identity.identify(settings, dataset, run, on_changed_data)
+        draw_run(run)
+        encoder = None
+        if export and stopped_by is None:
+            encoder = newest_version(run.encoder)
+            if encoder is None or step < int(model.step.numpy()):
+                encoder = export_encoder(model, settings, data.card, run)
     records = read_records(run, PretrainRecord)
     metrics = records[-1].metrics if records else {}
     return PretrainResult(metrics, encoder, stopped_by)
@@ -170,6 +160,25 @@ def begin(
     return model, manager
 
 
+def _steps_per_epoch(settings, dataset):
+    """Whole batches of the training split; an `InputError` if there are none."""
+    num_examples = dataset.pretraining.num_examples
+    if num_examples < 2:
+        raise InputError(
+            "Expected two training examples or more, whose variance the loss takes. "
+            f"Received: dataset={dataset.name!r} with 1 beside those that are held "
+            "out. Add examples."
+        )
+    if num_examples < settings.batch_size:
+        fitting = 2 ** int(np.log2(num_examples))
+        raise InputError(
+            "Expected batch_size of at most the size of the training split "
+            f"({num_examples} examples). Received: batch_size={settings.batch_size}. "
+            f"Use batch_size={fitting} or less."
+        )
+    return num_examples // settings.batch_size
+
+
 def _print_schedule(settings, run, *, has_begun):
     """Says where epochs or warm-up are others than planned."""
     if settings.fitting_warmup_epochs < settings.warmup_epochs:
@@ -186,11 +195,12 @@ def _print_schedule(settings, run, *, has_begun):
         )
 
 
-def _train(model, manager, settings, dataset, run, positives, extra_callbacks):
+def _train(model, manager, settings, dataset, run, positives, extra_callbacks, status):
     """Trains to the last step; returns the name of the signal that ended it before."""
     step, stopwatch = int(model.step.numpy()), manager.checkpoint.stopwatch
     size = settings.batch_size
     total_steps = settings.epochs * (dataset.pretraining.num_examples // size)
+    status.start(step)
     if step >= total_steps:
         return None
     if step:
@@ -201,7 +211,7 @@ def _train(model, manager, settings, dataset, run, positives, extra_callbacks):
     monitor = callbacks.Monitor(run, settings, dataset, stopwatch, bar)
     tensorboard = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
     # The saver comes last: when it ends the run, all else is written.
-    every = [*extra_callbacks, monitor, tensorboard, saver]
+    every = [*extra_callbacks, monitor, status, tensorboard, saver]
     with bar, saver, contextlib.suppress(callbacks.Stopped):
         _fit(model, settings, dataset, positives, every)
     return saver.stopped_by and saver.stopped_by.name
