@@ -96,7 +96,9 @@ class Status(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         scores = {name: _finite(value) for name, value in (logs or {}).items()}
-        self._values |= {"loss": scores.pop("loss", None), "scores": scores}
+        for name in {"loss", "images_per_second"} & scores.keys():
+            self._values[name] = scores.pop(name)
+        self._values["scores"] = scores
 
     def _write(self):
         self._written_at, self._written_step = time.monotonic(), self._step
