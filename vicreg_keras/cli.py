@@ -29,9 +29,12 @@ from vicreg_keras.settings.options import (  # noqa: E402
     fields,
     kind_of,
 )
-from vicreg_keras.workdir.versions import saved_model_folder  # noqa: E402
+from vicreg_keras.workdir.recipe import read_recipe  # noqa: E402
+from vicreg_keras.workdir.versions import (  # noqa: E402
+    newest_version,
+    saved_model_folder,
+)
 
-_FLAG_FILE = "flags.flags"
 _KINDS = {"bool": "true or false", "float": "a number", "int": "a whole number"}
 
 
@@ -118,17 +121,19 @@ def parse(argv: Sequence[str]) -> Request:
             f"Received: {mode or 'none'}."
         )
     needs = MODES[mode].needs
-    recorded = workdir and pathlib.Path(workdir) / _FLAG_FILE
-    if mode != "pretrain" and needs != "runs" and recorded and recorded.is_file():
+    recorded = []
+    if mode != "pretrain" and needs != "runs" and workdir:
+        recorded = _recorded(pathlib.Path(workdir), needs)
+    if recorded:
         values = {name: flags.FLAGS[name].value for name in given}
         # Before the given flags, which win.
         flags.FLAGS.unparse_flags()
-        flags.FLAGS([argv[0], f"--flagfile={recorded}"])
+        flags.FLAGS([argv[0], *recorded])
         for name in unused(mode, given):
             if flags.FLAGS[name].value != values[name] or name in _typed(argv):
                 raise _not_in_this_mode(name, mode)
         flags.FLAGS.unparse_flags()
-        flags.FLAGS([argv[0], f"--flagfile={recorded}", *argv[1:]])
+        flags.FLAGS([argv[0], *recorded, *argv[1:]])
     else:
         for name in unused(mode, given):
             raise _not_in_this_mode(name, mode)
@@ -142,6 +147,21 @@ def parse(argv: Sequence[str]) -> Request:
     )
     check_given((request.data, request.settings, request.options), given)
     return request
+
+
+def _recorded(folder: pathlib.Path, needs: str) -> list[str]:
+    """Returns the flags that a run was started with."""
+    recipe = read_recipe(folder)
+    if recipe is not None:
+        return [f"--{name}={value}" for name, value in recipe.flags.items()]
+    has_encoder = newest_version(folder / "encoder") is not None
+    if needs == "encoder" and has_encoder and not flags.FLAGS.saved_model:
+        raise InputError(
+            "Expected the recipe of the run, in flags.flags or in its encoder. "
+            f"Received: workdir={folder}, which has neither. Restore flags.flags, or "
+            f"name the encoder by saved_model={folder}."
+        )
+    return []
 
 
 def define_flags() -> None:

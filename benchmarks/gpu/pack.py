@@ -36,7 +36,6 @@ from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
 from vicreg_keras.training import identity
 from vicreg_keras.training.pretrain import begin
-from vicreg_keras.workdir.recipe import check_recipe
 from vicreg_keras.workdir.run_folder import RunFolder
 
 _PART_BYTES = 50 * 2**20
@@ -89,7 +88,7 @@ def open_run(argv: list[str]) -> Run:
     settings = apply_precision(request.settings)
     folder = RunFolder(request.workdir)
     folder.create()
-    flags = check_recipe(folder, settings, request.data)
+    flags = identity.check_recipe(folder, settings, request.data)
     first = identity.first_card(folder, settings)
     known = first.schema.known if first else None
     dataset = open_dataset(request.data, settings.seed, known)

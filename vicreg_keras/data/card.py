@@ -136,11 +136,11 @@ class DataCard:
         return re.sub(r'\[\n[^"{}]*\]', lambda match: " ".join(match[0].split()), text)
 
     @classmethod
-    def from_json(cls, text: str, where: str) -> "DataCard":
+    def from_json(cls, text: str | bytes, where: str) -> "DataCard":
         """Returns the card whose `json` a text is.
 
         Args:
-            text: The text.
+            text: The text, or its bytes in UTF-8.
             where: Where it is from, for the message.
 
         Raises:

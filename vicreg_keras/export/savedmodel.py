@@ -22,10 +22,10 @@ from vicreg_keras.evaluate.normalization import l2_normalize
 from vicreg_keras.export.image_bytes import decode_images
 from vicreg_keras.export.table_cells import decode_cells, encode_cells
 from vicreg_keras.models.saved_encoder import CARD_FILE, variables_of
+from vicreg_keras.workdir.recipe import RECIPE_FILE
 from vicreg_keras.workdir.versions import write_version
 
 CLASS_NAMES_FILE = "class_names.txt"
-RECIPE_FILE = "recipe.flags"
 DEFAULT_SIGNATURE = "serving_default"
 WARMUP_FILE = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 
@@ -108,7 +108,8 @@ def export_savedmodel(
         _save(version, encoder, encode, signatures)
         for name, text in texts.items():
             if text:
-                (version / "assets" / name).write_text(text, encoding="utf-8")
+                content = text.encode("utf-8", "surrogateescape")
+                (version / "assets" / name).write_bytes(content)
         _write_warmup(version / WARMUP_FILE, signatures, encoded)
         _check(encoder, tf.saved_model.load(str(version)), examples, encoded, head)
 

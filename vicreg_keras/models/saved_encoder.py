@@ -114,9 +114,14 @@ class SavedEncoder(keras.layers.Layer):
         expected = "a SavedModel that TensorFlow can read"
         with file_errors(folder, expected, "Write it anew"):
             loaded = tf.saved_model.load(folder)
-        signature = loaded.signatures.get("serving_default")
-        inputs = {} if signature is None else signature.structured_input_signature[1]
-        outputs = {} if signature is None else signature.structured_outputs
+            signature, inputs, outputs = (
+                loaded.signatures.get("serving_default"),
+                {},
+                {},
+            )
+            if signature is not None:
+                inputs = signature.structured_input_signature[1]
+                outputs = signature.structured_outputs
         names = {"image", "row"} & set(inputs)
         if len(names) != 1 or "representation" not in outputs:
             raise InputError(
@@ -135,7 +140,7 @@ class SavedEncoder(keras.layers.Layer):
         path = pathlib.Path(folder, "assets", CARD_FILE)
         self.card = None
         if path.is_file():
-            self.card = DataCard.from_json(path.read_text("utf-8"), str(path))
+            self.card = DataCard.from_json(path.read_bytes(), str(path))
         self._encode = getattr(loaded, "encode", None)
         self._checked: frozenset[str] = frozenset()
         # A signature holds its variables only weakly.

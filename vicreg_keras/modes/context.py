@@ -29,13 +29,18 @@ from vicreg_keras.evaluate.linear_probe import (
 from vicreg_keras.evaluate.records import Record, RecordT, to_json
 from vicreg_keras.figures.examples import Tile
 from vicreg_keras.figures.style import Figure, save
-from vicreg_keras.models.saved_encoder import known_of, load_encoder
+from vicreg_keras.models.saved_encoder import (
+    SavedEncoder,
+    known_of,
+    load_encoder,
+    variables_of,
+)
 from vicreg_keras.models.table_encoder import make_input_encoder
 from vicreg_keras.report.tables import tables
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.settings.options import write_problem
-from vicreg_keras.training.checkpoints import saved_encoder
-from vicreg_keras.workdir.run_folder import RunFolder
+from vicreg_keras.training.build import build_encoder
+from vicreg_keras.workdir.run_folder import RunFolder, check_owner
 
 
 @dataclasses.dataclass
@@ -254,18 +259,28 @@ def open_context(
     known = known_of(encoder)
     if known is not None:
         known = dataclasses.replace(known, needs_labels=needs_labels)
-    dataset = open_dataset(data, settings.seed, known)
-    check_example_shape(encoder, dataset.example_shape)
-    _print_differences(getattr(encoder, "card", None), dataset, run)
     make_encoder = None
     # Only a run's settings tell what its encoder was before training.
     if run is not None and not saved_model:
-        make_encoder = functools.partial(_make_encoder, settings, run)
+        check_owner(pathlib.Path(encoder.folder), run)
+        if encoder.card is not None:
+            make_encoder = functools.partial(_make_encoder, settings, encoder)
+    dataset = open_dataset(data, settings.seed, known)
+    check_example_shape(encoder, dataset.example_shape)
+    _print_differences(getattr(encoder, "card", None), dataset, run)
     return Context(encoder, dataset, run, make_encoder, seed=settings.seed)
 
 
-def _make_encoder(settings: Settings, run: RunFolder, trained: bool) -> keras.Model:
-    return saved_encoder(settings, run, trained=trained)
+def _make_encoder(
+    settings: Settings, saved: SavedEncoder, trained: bool
+) -> keras.Model:
+    """Returns an encoder as a run builds it, with or without the saved weights."""
+    encoder = build_encoder(settings, saved.card.schema)
+    if trained:
+        values = variables_of(saved)
+        for variable, value in zip(encoder.variables, values, strict=True):
+            variable.assign(value)
+    return encoder
 
 
 def _print_differences(

@@ -17,6 +17,7 @@ from vicreg_keras.export.compare import Comparison, FileEncoder, Variant, repres
 from vicreg_keras.figures.bars import exported_files
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import ExportOptions
+from vicreg_keras.workdir.recipe import encoder_recipe
 from vicreg_keras.workdir.versions import write_version
 
 
@@ -88,9 +89,9 @@ def _export_savedmodel(
     context: Context, folder: pathlib.Path, options: ExportOptions
 ) -> pathlib.Path:
     # What was saved beside the encoder is saved again.
-    assets = pathlib.Path(getattr(context.encoder, "folder", "")) / "assets"
-    names = assets / savedmodel.CLASS_NAMES_FILE
-    recipe = assets / savedmodel.RECIPE_FILE
+    source = pathlib.Path(getattr(context.encoder, "folder", ""))
+    names = source / "assets" / savedmodel.CLASS_NAMES_FILE
+    recipe = encoder_recipe(source)
     class_names: Sequence[str] = ()
     if options.head:
         class_names = context.class_names
@@ -103,7 +104,7 @@ def _export_savedmodel(
         folder,
         context.dataset.example_shape,
         class_names=class_names,
-        recipe=recipe.read_text("utf-8") if recipe.is_file() else None,
+        recipe=recipe.text if recipe else None,
         head=context.head if options.head else None,
         card=context.card,
     )

@@ -9,9 +9,8 @@ from vicreg_keras.modes.options import PretrainOptions
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.settings.recipe import INPUT
 from vicreg_keras.training.checkpoints import read_epochs
-from vicreg_keras.training.identity import first_card
+from vicreg_keras.training.identity import check_recipe, first_card
 from vicreg_keras.training.pretrain import pretrain
-from vicreg_keras.workdir.recipe import check_recipe
 from vicreg_keras.workdir.run_folder import RunFolder
 
 

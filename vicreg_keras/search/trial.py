@@ -40,10 +40,10 @@ from vicreg_keras.search.objectives import OBJECTIVES, quick_subset
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.training.build import build_encoder, make_schema
 from vicreg_keras.training.checkpoints import saved_encoder
+from vicreg_keras.training.identity import check_recipe
 from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.training.scores import embedding_diagnosis
 from vicreg_keras.workdir.files import write_text
-from vicreg_keras.workdir.recipe import check_recipe
 from vicreg_keras.workdir.run_folder import RunFolder
 
 # Function of an epoch that is done, and of its score or `None`.

@@ -1,30 +1,88 @@
-"""The state of a run in its checkpoints: restored whole, or its weights alone."""
+"""The state of a run in its checkpoints: restored whole, or its weights alone.
+
+The newest whole checkpoint is found by reading the files themselves: TensorFlow keeps a
+checksum of every tensor. What the text file `checkpoint` says is not asked for.
+"""
 
 import contextlib
+import functools
+import pathlib
+import re
+import shutil
+import warnings
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from vicreg_keras.data.card import DataCard
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import DamagedError, InputError, error_reason
 from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.build import build_encoder
 from vicreg_keras.training.callbacks import Stopwatch
+from vicreg_keras.workdir.files import write_text
+from vicreg_keras.workdir.recipe import Recipe
 from vicreg_keras.workdir.run_folder import RunFolder
 
+_MAX_TO_KEEP = 2
 # In a checkpoint.
-_CARD_KEY = "data_card/.ATTRIBUTES/py_state"
 _STEP_KEY = "model/step/.ATTRIBUTES/VARIABLE_VALUE"
-# What is expected of a checkpoint, and what to do about another.
-_WHOLE = "a whole checkpoint of this recipe"
-_HINT = "Delete it to continue from the one before, or choose another workdir."
+
+
+class SavedState(NamedTuple):
+    """A whole checkpoint.
+
+    Attributes:
+        path: Its path as TensorFlow takes it, without a suffix.
+        step: Steps of training.
+        card: Text of the data's card, in UTF-8.
+        recipe: Recipe of the run; without flags where it was begun without one.
+    """
+
+    path: pathlib.Path
+    step: int
+    card: bytes
+    recipe: Recipe
+
+
+def newest_checkpoint(run: RunFolder) -> SavedState | None:
+    """Returns the newest whole checkpoint of a run; `None` if there is none at all.
+
+    A newer one that is damaged or of another run is named on stderr.
+
+    Args:
+        run: Folder of the run.
+
+    Raises:
+        DamagedError: If there are checkpoints, but no whole one of this run.
+    """
+    faults: list[str] = []
+    run_id = run.run_id
+    for path in reversed(_paths(run)):
+        found = _read(path)
+        if isinstance(found, SavedState):
+            if not run_id or found.recipe.run_id in ("", run_id):
+                for fault in faults:
+                    text = f"{fault}: going on from {path.name}."
+                    warnings.warn(text, stacklevel=2)
+                return found
+            found = DamagedError(path, f"it is of another run than {run.flags}")
+        faults.append(found.fault)
+    if faults:
+        raise DamagedError(
+            run.checkpoints, "; ".join(faults), "Restore it, or choose another workdir."
+        )
+    return None
 
 
 def restore(
     model: VICReg, run: RunFolder, card: DataCard, init_from: str | None = None
 ) -> tf.train.CheckpointManager:
     """Loads a run's last state or, for a new run, the weights of another one.
+
+    What is left of damaged checkpoints, and of processes that were killed as they
+    wrote, is removed.
 
     Args:
         model: Compiled model of the run, whose optimizer is built.
@@ -34,7 +92,7 @@ def restore(
 
     Returns:
         The manager of the run's checkpoints, each of model, optimizer, stopwatch,
-        card, the factor that rollbacks left of the learning rate, and metrics.
+        card, recipe, the factor that rollbacks left of the learning rate, and metrics.
 
     Raises:
         InputError: If a checkpoint can't be read or is of another model.
@@ -43,7 +101,8 @@ def restore(
         model=model,
         optimizer=model.optimizer,
         stopwatch=Stopwatch(),
-        data_card=_CardState(card),
+        data_card=_Text(card.json),
+        recipe=_Text(run.recipe.text if run.recipe else ""),
         learning_rate_factor=tf.Variable(1.0, trainable=False),
         # Of the epoch so far: what it has at its end covers all of it.
         metrics={
@@ -51,15 +110,19 @@ def restore(
             for metric in model.metrics
         },
     )
-    manager = tf.train.CheckpointManager(checkpoint, run.checkpoints, max_to_keep=2)
-    if manager.latest_checkpoint:
-        with _unreadable_is_an_input_error(_WHOLE, manager.latest_checkpoint, _HINT):
-            checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+    newest = newest_checkpoint(run)
+    if newest is not None:
+        expected = "a checkpoint of this recipe and of this version of the program"
+        with _other_model_is_an_input_error(expected, newest.path):
+            checkpoint.restore(str(newest.path)).assert_consumed()
     elif init_from is not None:
         # Neither the step nor the optimizer's state.
         parts = {"encoder": model.encoder, "projector": model.projector}
         _load_weights(RunFolder(init_from), **parts)
-    return manager
+    _clean(run)
+    return tf.train.CheckpointManager(
+        checkpoint, run.checkpoints, max_to_keep=_MAX_TO_KEEP
+    )
 
 
 def read_card(run: RunFolder) -> DataCard | None:
@@ -68,12 +131,8 @@ def read_card(run: RunFolder) -> DataCard | None:
     Raises:
         InputError: If there is a checkpoint whose card can't be read.
     """
-    path = tf.train.latest_checkpoint(run.checkpoints)
-    if path is None:
-        return None
-    with _unreadable_is_an_input_error(_WHOLE, path, _HINT):
-        text = tf.train.load_checkpoint(path).get_tensor(_CARD_KEY)
-    return DataCard.from_json(text.decode(), path)
+    newest = newest_checkpoint(run)
+    return newest and DataCard.from_json(newest.card, str(newest.path))
 
 
 def read_epochs(run: RunFolder, batch_size: int) -> float:
@@ -86,24 +145,94 @@ def read_epochs(run: RunFolder, batch_size: int) -> float:
     Raises:
         InputError: See `read_card`.
     """
-    card, path = read_card(run), tf.train.latest_checkpoint(run.checkpoints)
-    if card is None:
+    newest, card = newest_checkpoint(run), read_card(run)
+    if newest is None or card is None:
         return 0.0
-    step = tf.train.load_checkpoint(path).get_tensor(_STEP_KEY)
-    return int(step) / card.steps_per_epoch(batch_size)
+    return newest.step / card.steps_per_epoch(batch_size)
 
 
-class _CardState(tf.train.experimental.PythonState):
-    """A card as a part of a checkpoint."""
+def _paths(run):
+    """Paths of all checkpoints, whole or not, by their number."""
+    matches = (
+        re.fullmatch(r"ckpt-(\d+)\.(index|data-.*)", path.name)
+        for path in run.checkpoints.glob("ckpt-*")
+    )
+    numbers = sorted({int(match[1]) for match in matches if match})
+    return [run.checkpoints / f"ckpt-{number}" for number in numbers]
 
-    def __init__(self, card: DataCard):
-        self._text = card.json
 
-    def serialize(self) -> str:
-        return self._text
+def _read(path):
+    """Returns the checkpoint at a path, or the error of one that is not whole."""
+    files = sorted(path.parent.glob(f"{path.name}.*"))
+    stats = [(file.name, file.stat()) for file in files]
+    stamp = tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    return _read_whole(path, stamp)
+
+
+@functools.lru_cache(maxsize=8)
+def _read_whole(path, stamp):
+    """See `_read`; the stamp tells whether the files are those that were read."""
+    del stamp
+    try:
+        reader = tf.train.load_checkpoint(str(path))
+        step, texts = 0, {}
+        for name in reader.get_variable_to_shape_map():
+            value = reader.get_tensor(name)  # Compared with its checksum.
+            if match := re.fullmatch(r"(\w+)/\.ATTRIBUTES/py_state", name):
+                texts[match[1]] = value
+            elif name == _STEP_KEY:
+                step = int(value)
+    except (IndexError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        return DamagedError(path, error_reason(error))
+    if "data_card" not in texts:
+        raise InputError(
+            "Expected a checkpoint of this version of the program. Received: "
+            f"{path}, without a card of the data. Choose another workdir."
+        )
+    recipe = texts.get("recipe")
+    return SavedState(
+        path,
+        step,
+        texts["data_card"],
+        Recipe.from_text(recipe, path) if recipe else Recipe({}),
+    )
+
+
+def _clean(run):
+    """Leaves whole checkpoints of the run, which the manager is then told of."""
+    kept = []
+    for path in _paths(run):
+        if isinstance(_read(path), SavedState):
+            kept.append(path.name)
+            continue
+        for file in run.checkpoints.glob(f"{path.name}.*"):
+            file.unlink(missing_ok=True)
+    for left in (*run.checkpoints.glob("*_temp"), *run.checkpoints.glob("*.tmp*")):
+        # A folder of TensorFlow, or a file.
+        shutil.rmtree(left, ignore_errors=True)
+        left.unlink(missing_ok=True)
+    (run.checkpoints / "checkpoint").unlink(missing_ok=True)
+    if kept:
+        lines = [f'model_checkpoint_path: "{kept[-1]}"']
+        lines += [f'all_model_checkpoint_paths: "{name}"' for name in kept]
+        write_text(run.checkpoints / "checkpoint", "\n".join(lines) + "\n")
+
+
+class _Text(tf.train.experimental.PythonState):
+    """A text as a part of a checkpoint, in which each one keeps the text as it is now.
+
+    Args:
+        text: The text.
+    """
+
+    def __init__(self, text: str):
+        self._text = text
+
+    def serialize(self) -> bytes:
+        return self._text.encode("utf-8", "surrogateescape")
 
     def deserialize(self, string_value: bytes | str) -> None:
-        """Keeps the card of the data as it is now."""
+        """Changes nothing."""
 
 
 def saved_encoder(
@@ -136,22 +265,22 @@ def _no_checkpoint(run):
 
 
 def _load_weights(run, **parts):
-    path = tf.train.latest_checkpoint(run.checkpoints)
-    if path is None:
+    newest = newest_checkpoint(run)
+    if newest is None:
         raise _no_checkpoint(run)
     checkpoint = tf.train.Checkpoint(model=tf.train.Checkpoint(**parts))
     expected = f"an earlier run with the same {' and '.join(parts)}"
-    with _unreadable_is_an_input_error(expected, run.path, "Choose another run."):
-        status = checkpoint.restore(path).expect_partial()
+    with _other_model_is_an_input_error(expected, run.path):
+        status = checkpoint.restore(str(newest.path)).expect_partial()
         status.assert_existing_objects_matched()
 
 
 @contextlib.contextmanager
-def _unreadable_is_an_input_error(expected, path, hint):
+def _other_model_is_an_input_error(expected, path):
     try:
         yield
-    except (ValueError, AssertionError, RuntimeError, tf.errors.OpError) as error:
-        cause = str(error).strip().splitlines()[0]
+    except (ValueError, AssertionError) as error:
         raise InputError(
-            f"Expected {expected}. Received: {path} ({cause}). {hint}"
+            f"Expected {expected}. Received: {path} ({error_reason(error)}). Choose "
+            "another run, or another workdir."
         ) from error

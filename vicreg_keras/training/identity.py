@@ -1,18 +1,31 @@
-"""The data of a run: its card in checkpoints, and the check before it continues."""
+"""What a run is: its recipe and its data, which are checked before it continues."""
 
 import dataclasses
+import warnings
 
 from vicreg_keras.data import card as data_card
 from vicreg_keras.data.card import DataCard
 from vicreg_keras.data.dataset import Dataset
-from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.records import DataChangeRecord, to_json
+from vicreg_keras.errors import DamagedError, InputError
+from vicreg_keras.evaluate.records import (
+    DataChangeRecord,
+    PretrainRecord,
+    read_records,
+    to_json,
+)
 from vicreg_keras.model import VICReg
-from vicreg_keras.settings import Settings
+from vicreg_keras.settings import DataOptions, Settings
+from vicreg_keras.settings.options import free_names, to_flags
 from vicreg_keras.training.build import make_schema
-from vicreg_keras.training.checkpoints import read_card
+from vicreg_keras.training.checkpoints import (
+    SavedState,
+    newest_checkpoint,
+    read_card,
+)
 from vicreg_keras.workdir.files import write_file, write_text
-from vicreg_keras.workdir.run_folder import RunFolder
+from vicreg_keras.workdir.recipe import Recipe
+from vicreg_keras.workdir.run_folder import RunFolder, check_unchanged
+from vicreg_keras.workdir.versions import newest_version
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +42,67 @@ class Identity:
     card: DataCard
     earlier: DataCard
     changes: tuple[str, ...]
+
+
+def check_recipe(
+    run: RunFolder, settings: Settings, data: DataOptions
+) -> dict[str, str]:
+    """Checks that a recipe is the one that a run was started with.
+
+    Where the run's `flags.flags` is lost or damaged, it is written again.
+
+    Args:
+        run: The run's folder. One without a checkpoint may be given any recipe.
+        settings: The recipe.
+        data: Which dataset is trained on; where it is may change.
+
+    Returns:
+        The flags of the recipe, as texts by name.
+
+    Raises:
+        InputError: If the folder belongs to another recipe, or what it has been
+            trained to is lost.
+    """
+    texts = to_flags(data, settings)
+    texts |= {"mode": "pretrain", "workdir": str(run.path)}
+    newest = newest_checkpoint(run)
+    if newest is None:
+        _check_new(run)
+        return texts
+    earlier = _recipe(run, newest)
+    may_change = free_names(data, settings) | {"mode", "workdir"}
+    check_unchanged(run.path, earlier.flags, texts, may_change)
+    return texts
+
+
+def _check_new(run: RunFolder) -> None:
+    """Checks that a run without a checkpoint has not lost it."""
+    # The first epoch's record is written before the first checkpoint.
+    epochs = [record.epoch for record in read_records(run, PretrainRecord)]
+    encoder = newest_version(run.encoder)
+    if encoder is not None or max(epochs, default=0) > 1:
+        found = encoder or f"records of {max(epochs)} epochs"
+        raise InputError(
+            f"Expected a checkpoint in {run.checkpoints}, as the run has trained "
+            f"already. Received: none, but {found}. Restore it, or choose another "
+            "workdir."
+        )
+
+
+def _recipe(run: RunFolder, newest: SavedState) -> Recipe:
+    """Returns the recipe of a run, which is written again where it was lost."""
+    kept = newest.recipe
+    try:
+        earlier, fault = run.recipe, f"{run.flags} is missing"
+    except DamagedError as error:
+        if not kept.flags:
+            raise
+        earlier, fault = None, error.fault
+    if kept.flags and (earlier is None or not earlier.run_id):
+        warnings.warn(f"{fault}: the recipe is that in {newest.path}.", stacklevel=2)
+        write_text(run.flags, kept.text)
+        return kept
+    return earlier or kept
 
 
 def first_card(run: RunFolder, settings: Settings) -> DataCard | None:
@@ -97,8 +171,8 @@ def check_data(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
         InputError: If the data is another.
     """
     if run.data_card.exists():
-        text, where = run.data_card.read_text(), str(run.data_card)
-        earlier = DataCard.from_json(text, where)
+        content, where = run.data_card.read_bytes(), str(run.data_card)
+        earlier = DataCard.from_json(content, where)
         if found := data_card.changes(earlier, dataset, run.examples):
             raise _changed_error(run, dataset, found)
     else:

@@ -1,14 +1,13 @@
 """Nearest neighbors of the training examples, which pretraining takes as positives."""
 
 import dataclasses
-import zipfile
 from typing import ClassVar
 
 import numpy as np
 from tqdm import tqdm
 
 from vicreg_keras.data.dataset import Dataset
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import DamagedError, InputError
 from vicreg_keras.evaluate import features
 from vicreg_keras.evaluate.feature_cache import FeatureCache
 from vicreg_keras.evaluate.index import NeighborIndex
@@ -17,7 +16,8 @@ from vicreg_keras.figures.text_table import percent
 from vicreg_keras.models.saved_encoder import load_encoder
 from vicreg_keras.settings import Settings
 from vicreg_keras.settings.recipe import INPUT
-from vicreg_keras.workdir.files import write_file
+from vicreg_keras.training.checkpoints import newest_checkpoint
+from vicreg_keras.workdir.files import read_npz, write_file
 from vicreg_keras.workdir.run_folder import RunFolder
 
 _BLOCK_SIZE = 4096  # Queries between two updates of the progress bar.
@@ -82,8 +82,8 @@ def prepare_positives(
         return None
     path = run.path / "positives.npz"
     fingerprint, positives = dataset.pretraining.examples_fingerprint, None
-    if any(run.checkpoints.glob("*.index")):
-        positives = _read(path, fingerprint)
+    if newest_checkpoint(run) is not None:
+        positives = _read(path, fingerprint, run.run_id)
     if positives is None:
         representations = _representations(settings.neighbors_from, dataset)
         built = NeighborIndex.build(
@@ -91,7 +91,7 @@ def prepare_positives(
         )
         positives = nearest_others(built, representations, settings.num_positives)
         with write_file(path) as file:
-            np.savez(file, positives=positives, fingerprint=fingerprint)
+            np.savez(file, positives=positives, fingerprint=fingerprint, run=run.run_id)
     same, chance = _same_class(dataset.pretraining.labels, positives)
     is_input = settings.neighbors_from == INPUT
     record = PositivesRecord(
@@ -188,14 +188,16 @@ def _same_class(labels, positives):
     return float(same), float(np.square(np.bincount(labels) / len(labels)).sum())
 
 
-def _read(path, fingerprint):
+def _read(path, fingerprint, run_id):
     """Returns the positives in a file, or `None` where they are of other data."""
+    remedy = (
+        "Restore the neighbors that this run was started with, or start a new run in "
+        "another workdir."
+    )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            positives, found = file["positives"], str(file["fingerprint"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"Expected {path}, the neighbors that this run was started with. Received: "
-            f"{error}. Restore the file, or start a new run in another workdir."
-        ) from error
-    return positives if found == fingerprint else None
+        file = read_npz(path, remedy)
+    except FileNotFoundError:
+        raise DamagedError(path, "it is missing", remedy) from None
+    if run_id and str(file.get("run", "")) not in ("", run_id):
+        raise DamagedError(path, "it is of another run", remedy)
+    return file["positives"] if str(file["fingerprint"]) == fingerprint else None

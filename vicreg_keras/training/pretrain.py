@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from vicreg_keras.data.card import DataCard, describe
 from vicreg_keras.data.dataset import Dataset
-from vicreg_keras.errors import InputError, NonFiniteError
+from vicreg_keras.errors import DamagedError, InputError, NonFiniteError
 from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.export.savedmodel import export_savedmodel
 from vicreg_keras.figures.run_figures import draw_run
@@ -27,8 +27,8 @@ from vicreg_keras.training.memory_estimate import check_memory
 from vicreg_keras.training.positives import prepare_positives
 from vicreg_keras.training.rollback import Rollbacks
 from vicreg_keras.training.status import Status
-from vicreg_keras.workdir.run_folder import RunFolder
-from vicreg_keras.workdir.versions import newest_version
+from vicreg_keras.workdir.run_folder import RunFolder, check_owner
+from vicreg_keras.workdir.versions import check_version, newest_version
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +116,8 @@ def pretrain(
         encoder = None
         if export and stopped_by is None:
             encoder = newest_version(run.encoder)
-            if encoder is None or step < int(model.step.numpy()):
+            trained = step < int(model.step.numpy())
+            if encoder is None or trained or not _is_of_run(encoder, run):
                 encoder = export_encoder(model, settings, data.card, run)
     records = read_records(run, PretrainRecord)
     metrics = records[-1].metrics if records else {}
@@ -264,6 +265,17 @@ def _validation_batches(settings, dataset):
     )
 
 
+def _is_of_run(encoder: pathlib.Path, run: RunFolder) -> bool:
+    """Whether an encoder is whole and of the run; what is not is said."""
+    try:
+        check_version(encoder)
+        check_owner(encoder, run)
+    except DamagedError as error:
+        warnings.warn(f"{error.fault}: it is written anew.", stacklevel=2)
+        return False
+    return True
+
+
 def export_encoder(
     model: VICReg, settings: Settings, card: DataCard, run: RunFolder
 ) -> pathlib.Path:
@@ -292,5 +304,5 @@ def export_encoder(
         card.schema.example_shape,
         class_names=card.class_names,
         card=card,
-        recipe=run.flags.read_text() if run.flags.exists() else None,
+        recipe=run.recipe.text if run.recipe else None,
     )

@@ -39,7 +39,9 @@ def write_file(path: pathlib.Path, mode: str = "wb") -> Iterator[IO]:
         _remove_unlocked(left)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(aside, mode) as file:
+        # Names of files may hold bytes that are no text.
+        text = ("utf-8", "surrogateescape") if mode == "w" else (None, None)
+        with open(aside, mode, encoding=text[0], errors=text[1]) as file:
             with contextlib.suppress(OSError):  # A file system without locks.
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             yield file
@@ -67,8 +69,12 @@ def _remove_unlocked(path):
         path.unlink()
 
 
-def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read_npz(path: pathlib.Path, remedy: str = "Restore it.") -> dict[str, np.ndarray]:
     """Returns the arrays of an npz, each compared with its checksum.
+
+    Args:
+        path: Path of the file.
+        remedy: What to do about a damaged one.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -84,7 +90,7 @@ def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise
     except Exception as error:  # Of many kinds: zlib.error, SyntaxError, EOFError, ...
-        raise DamagedError(path, error_reason(error)) from error
+        raise DamagedError(path, error_reason(error), remedy) from error
 
 
 def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
@@ -119,6 +125,8 @@ def parse_json(text: str | bytes, where: str | os.PathLike) -> dict[str, Any]:
     Raises:
         DamagedError: If it is not as it was written.
     """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
     try:
         values = json.loads(text)
         checksum = values.pop(_CHECKSUM, None)

@@ -1,11 +1,13 @@
 """The folder of a run: its flags, environment, records and paths.
 
 Every file is written aside and renamed; `metrics.jsonl` is only ever appended to, a
-whole line at a time.
+whole line at a time. Each line has a checksum, which begins with the run's id: a line
+that was changed or is of another run is named and left out.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -14,13 +16,18 @@ import platform
 import re
 import subprocess
 import tempfile
+import uuid
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 
 import keras
 import tensorflow as tf
 
-from vicreg_keras.errors import InputError
-from vicreg_keras.workdir.files import write_text
+from vicreg_keras.errors import DamagedError, InputError
+from vicreg_keras.workdir.files import write_file, write_json, write_text
+from vicreg_keras.workdir.recipe import FLAG_FILE, Recipe, encoder_recipe, read_recipe
+
+_MAX_NAMED_LINES = 5
 
 
 class RunLockedError(InputError):
@@ -51,7 +58,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike):
         self.path = pathlib.Path(path)
-        self.flags = self.path / "flags.flags"
+        self.flags = self.path / FLAG_FILE
         self.environment = self.path / "environment.json"
         self.data_card = self.path / "data.json"
         self.examples = self.path / "examples.npz"
@@ -98,39 +105,33 @@ class RunFolder:
                 ) from error
             yield
 
-    def check_flags(
-        self, flags: Mapping[str, str], may_change: Iterable[str] = ()
-    ) -> None:
-        """Checks that flags are those that the run was started with.
+    @property
+    def recipe(self) -> Recipe | None:
+        """The run's recipe, see `read_recipe`."""
+        return read_recipe(self.path)
 
-        A folder without a checkpoint takes any flags.
-
-        Args:
-            flags: Value, as text, of every flag of the recipe by name.
-            may_change: Names that may differ from what the run was started with.
-
-        Raises:
-            InputError: If the run was started with others.
-        """
-        if any(self.checkpoints.glob("*.index")):
-            check_unchanged(self.path, self.read_flags(), flags, may_change)
+    @property
+    def run_id(self) -> str:
+        """The run's id; empty where there is no run, or none that can be read."""
+        try:
+            recipe = self.recipe
+        except DamagedError:
+            return ""
+        return recipe.run_id if recipe else ""
 
     def write_flags(self, flags: Mapping[str, str]) -> None:
-        """Writes the run's flags.
+        """Writes the run's flags, and draws its id if it has none.
 
         Args:
             flags: Value, as text, of every flag of the recipe by name.
         """
-        lines = [f"--{name}={value}\n" for name, value in sorted(flags.items())]
-        write_text(self.flags, "".join(lines))
+        run_id = self.run_id or uuid.uuid4().hex[:16]
+        write_text(self.flags, Recipe(flags, run_id).text)
 
-    def read_flags(self) -> dict[str, str]:
+    def read_flags(self) -> Mapping[str, str]:
         """Returns the flags of the run by name; none if there is no run."""
-        if not self.flags.exists():
-            return {}
-        lines = self.flags.read_text().splitlines()
-        matches = (re.fullmatch(r"--([a-z0-9_]+)=(.*)", line) for line in lines)
-        return {match[1]: match[2] for match in matches if match}
+        recipe = self.recipe
+        return recipe.flags if recipe else {}
 
     def write_environment(self, **facts: str | int) -> None:
         """Writes `environment.json`: versions, hardware, commit and `facts`."""
@@ -144,11 +145,13 @@ class RunFolder:
             "commit": _commit(),
             **facts,
         }
-        write_text(self.environment, json.dumps(environment, indent=2) + "\n")
+        write_json(self.environment, environment)
 
     def append_metrics(self, record: Mapping) -> None:
         """Appends one record to `metrics.jsonl`, whole and at once."""
-        line = json.dumps(record, allow_nan=True) + "\n"
+        text, run_id = json.dumps(record), self.run_id
+        checksum = f"{run_id}-{_line_digest(text[:-1], run_id)}"
+        line = f'{text[:-1]}, "checksum": "{checksum}"}}\n'
         with open(self.metrics, "ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
@@ -161,30 +164,109 @@ class RunFolder:
     def read_metrics(self, mode: str | None = None) -> list[dict]:
         """Returns the records of one mode or of all, the oldest first.
 
-        A last line that a kill cut off is left out.
+        Lines that are cut off, damaged or of another run are named and left out.
         """
-        if not self.metrics.exists():
-            return []
-        records = []
-        for line in self.metrics.read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                records.append(json.loads(line))
+        records = [record for _, record in self._read_lines() if record is not None]
         return [record for record in records if mode in (None, record.get("mode"))]
 
     def truncate_metrics(self, epoch: int) -> None:
-        """Removes the records of later epochs, and lines that are cut off.
+        """Removes the records of later epochs, and a last line that is cut off.
+
+        Epochs without a record are named.
 
         Args:
             epoch: Whole epochs of pretraining that are done.
         """
-        records = [
-            record
-            for record in self.read_metrics()
-            if record.get("mode") != "pretrain" or record["epoch"] <= epoch
-        ]
+        kept, missing = [], set(range(1, epoch + 1))
+        for line, record in self._read_lines():
+            if record is not None and record.get("mode") == "pretrain":
+                if record["epoch"] > epoch:
+                    continue
+                missing.discard(record["epoch"])
+            if line.endswith(b"\n"):
+                kept.append(line)
+        if missing:
+            warnings.warn(
+                f"{self.metrics} has no records of {len(missing)} of the {epoch} "
+                f"epochs that are done ({_first(missing)}).",
+                stacklevel=2,
+            )
         if self.metrics.exists():
-            lines = (json.dumps(record) + "\n" for record in records)
-            write_text(self.metrics, "".join(lines))
+            with write_file(self.metrics) as file:
+                file.write(b"".join(kept))
+
+    def _read_lines(self) -> list[tuple[bytes, dict | None]]:
+        """Returns each line of `metrics.jsonl` and its record, `None` for a bad one."""
+        if not self.metrics.exists():
+            return []
+        lines = self.metrics.read_bytes().splitlines(keepends=True)
+        records, run_id = [], self.run_id
+        damaged, foreign = [], []
+        for number, line in enumerate(lines, start=1):
+            records.append(_parse_line(line))
+            if records[-1] is None:
+                damaged.append(number)
+                continue
+            owner = records[-1].pop("checksum", "").partition("-")[0]
+            if owner and run_id and owner != run_id:
+                records[-1] = None
+                foreign.append(number)
+        for reason, numbers in {"damaged": damaged, "of another run": foreign}.items():
+            if numbers:
+                warnings.warn(
+                    f"{self.metrics}: {len(numbers)} of {len(lines)} lines left out, "
+                    f"which are {reason} (line {_first(numbers)}).",
+                    stacklevel=3,
+                )
+        return [*zip(lines, records, strict=True)]
+
+
+def check_owner(version: pathlib.Path, run: RunFolder) -> None:
+    """Checks that a saved encoder is that of a run.
+
+    Args:
+        version: Folder of the SavedModel.
+        run: Folder of the run.
+
+    Raises:
+        DamagedError: If it is another run's.
+    """
+    recipe, run_id = encoder_recipe(version), run.run_id
+    if recipe and run_id and recipe.run_id not in ("", run_id):
+        raise DamagedError(
+            version,
+            f"it is of another run than {run.flags}",
+            "Restore the one or the other, or name the encoder by saved_model.",
+        )
+
+
+def _parse_line(line: bytes) -> dict | None:
+    """Returns the record of a line, with its checksum, or `None` if it is not whole.
+
+    Earlier versions of the program wrote no checksums.
+    """
+    found = re.fullmatch(
+        rb'(\{.*), "checksum": "([0-9a-f]*)-([0-9a-f]{16})"\}\n?', line
+    )
+    try:
+        if found and found[3].decode() != _line_digest(
+            found[1].decode(), found[2].decode()
+        ):
+            return None
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _line_digest(text: str, run_id: str) -> str:
+    return hashlib.sha256(f"{run_id}{text}".encode()).hexdigest()[:16]
+
+
+def _first(numbers: Iterable[int]) -> str:
+    first = sorted(numbers)
+    more = ", ..." if len(first) > _MAX_NAMED_LINES else ""
+    return ", ".join(map(str, first[:_MAX_NAMED_LINES])) + more
 
 
 def check_unchanged(
