@@ -29,11 +29,8 @@ from vicreg_keras.settings.options import (  # noqa: E402
     fields,
     kind_of,
 )
-from vicreg_keras.workdir.recipe import read_recipe  # noqa: E402
-from vicreg_keras.workdir.versions import (  # noqa: E402
-    newest_version,
-    saved_model_folder,
-)
+from vicreg_keras.workdir.recipe import recorded_flags  # noqa: E402
+from vicreg_keras.workdir.versions import saved_model_folder  # noqa: E402
 
 _KINDS = {"bool": "true or false", "float": "a number", "int": "a whole number"}
 
@@ -123,7 +120,8 @@ def parse(argv: Sequence[str]) -> Request:
     needs = MODES[mode].needs
     recorded = []
     if mode != "pretrain" and needs != "runs" and workdir:
-        recorded = _recorded(pathlib.Path(workdir), needs)
+        required = needs == "encoder" and not flags.FLAGS.saved_model
+        recorded = recorded_flags(pathlib.Path(workdir), required)
     if recorded:
         values = {name: flags.FLAGS[name].value for name in given}
         # Before the given flags, which win.
@@ -147,21 +145,6 @@ def parse(argv: Sequence[str]) -> Request:
     )
     check_given((request.data, request.settings, request.options), given)
     return request
-
-
-def _recorded(folder: pathlib.Path, needs: str) -> list[str]:
-    """Returns the flags that a run was started with."""
-    recipe = read_recipe(folder)
-    if recipe is not None:
-        return [f"--{name}={value}" for name, value in recipe.flags.items()]
-    has_encoder = newest_version(folder / "encoder") is not None
-    if needs == "encoder" and has_encoder and not flags.FLAGS.saved_model:
-        raise InputError(
-            "Expected the recipe of the run, in flags.flags or in its encoder. "
-            f"Received: workdir={folder}, which has neither. Restore flags.flags, or "
-            f"name the encoder by saved_model={folder}."
-        )
-    return []
 
 
 def define_flags() -> None:

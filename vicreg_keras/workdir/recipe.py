@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Mapping
 
-from vicreg_keras.errors import DamagedError
+from vicreg_keras.errors import DamagedError, InputError
 from vicreg_keras.workdir.versions import newest_version
 
 FLAG_FILE = "flags.flags"
@@ -96,6 +96,28 @@ def read_recipe(folder: pathlib.Path) -> Recipe | None:
     if kept is not None:
         warnings.warn(f"{fault}: the recipe is that in {version}.", stacklevel=2)
     return kept
+
+
+def recorded_flags(folder: pathlib.Path, required: bool) -> list[str]:
+    """Returns the flags of a run's recipe, as they are typed; none without a recipe.
+
+    Args:
+        folder: The run's folder.
+        required: Whether an encoder must have a recipe.
+
+    Raises:
+        InputError: If there is an encoder without the recipe that is required.
+    """
+    recipe = read_recipe(folder)
+    if recipe is not None:
+        return [f"--{name}={value}" for name, value in recipe.flags.items()]
+    if required and newest_version(folder / "encoder") is not None:
+        raise InputError(
+            "Expected the recipe of the run, in flags.flags or in its encoder. "
+            f"Received: workdir={folder}, which has neither. Restore flags.flags, or "
+            f"name the encoder by saved_model={folder}."
+        )
+    return []
 
 
 def encoder_recipe(version: pathlib.Path) -> Recipe | None:
