@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
 
 from vicreg_keras import cli
 from vicreg_keras.errors import InputError
@@ -227,6 +228,19 @@ def test_every_number_has_bounds():
             if int in (kind, *items):
                 assert field.metadata["minimum"] is not None, name
                 assert field.metadata["maximum"] is not None, name
+
+
+@pytest.mark.parametrize("text", ["nan", "-inf", "Infinity", "1e999"])
+def test_what_is_no_finite_number_is_refused_by_name(text):
+    for mode in MODES:
+        for one in (recipe.Settings, DataOptions, MODES[mode].options):
+            for name in options.fields(one):
+                kind, items = options.kind_of(one, name)
+                if not {int, float} & {kind, *items} or unused(mode, [name]):
+                    continue
+                value = ",".join([text] * max(1, len(items)))
+                with pytest.raises((InputError, flags.Error), match=name):
+                    cli.parse(["main.py", f"--mode={mode}", f"--{name}={value}"])
 
 
 @pytest.mark.parametrize(

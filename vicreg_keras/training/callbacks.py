@@ -10,8 +10,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from vicreg_keras.data.dataset import Dataset
-from vicreg_keras.evaluate.collapse import COLLAPSED_STD
-from vicreg_keras.evaluate.records import PretrainRecord, to_json
+from vicreg_keras.evaluate.collapse import COLLAPSED_STD, FALLEN_SHARE, FALLEN_STD
+from vicreg_keras.evaluate.records import PretrainRecord, read_records, to_json
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.finite import check_metrics, check_weights
 from vicreg_keras.training.scores import embedding_diagnosis, make_scorer
@@ -98,7 +98,15 @@ class Monitor(keras.callbacks.Callback):
     def _score(self):
         return make_scorer(self.model, self._dataset, self._settings.seed)
 
+    def on_train_begin(self, logs=None):
+        # Over the processes that the run took.
+        records = read_records(self._run, PretrainRecord)
+        stds = (record.metrics.get("embedding_std") for record in records)
+        self._stds = [std for std in stds if std is not None]
+
     def on_train_batch_end(self, batch, logs=None):
+        if not self._stds:
+            self._stds.append(logs["embedding_std"])
         if batch == 0:
             # The first step of an epoch compiles or refills buffers: it is not timed.
             self._timed_from = time.monotonic()
@@ -128,8 +136,11 @@ class Monitor(keras.callbacks.Callback):
         ]
         line = f"epoch {epoch}/{settings.epochs}: {', '.join(metrics)}"
         tqdm.write(line, file=sys.stderr)
-        if warning := _collapse_warning(logs, settings.variance_weight):
+        if warning := _collapse_warning(
+            logs, settings.variance_weight, max(self._stds)
+        ):
             tqdm.write(warning, file=sys.stderr)
+        self._stds.append(logs["embedding_std"])
         record = PretrainRecord(
             dataset=self._dataset.name,
             seed=settings.seed,
@@ -231,14 +242,20 @@ class SaveState(keras.callbacks.Callback):
             raise Stopped
 
 
-def _collapse_warning(logs, variance_weight):
-    threshold = COLLAPSED_STD["embedding"]
-    if logs["embedding_std"] < threshold:
+def _collapse_warning(logs, variance_weight, highest_std):
+    std, threshold = logs["embedding_std"], COLLAPSED_STD["embedding"]
+    if std < threshold:
         return (
             f"Collapse: the embeddings' standard deviation is "
-            f"{logs['embedding_std']:.2g} (below {threshold}), so all examples have "
+            f"{std:.2g} (below {threshold}), so all examples have "
             "the same embedding and nothing is learned. The variance term prevents "
             f"this; its weight is {variance_weight:g}."
+        )
+    if std < min(FALLEN_STD, FALLEN_SHARE * highest_std):
+        return (
+            f"Collapse begins: the embeddings' standard deviation has fallen from "
+            f"{highest_std:.2g} to {std:.2g}, where the variance term aims at 1. Its "
+            f"weight is {variance_weight:g}; raise it, or lower the learning rate."
         )
     diagnosis = embedding_diagnosis(logs)
     if diagnosis is not None and diagnosis.state == "dimensional collapse":
