@@ -14,7 +14,7 @@ STAMP := $(VENV)/.stamp-$(shell cat $(SOURCES) | cksum | cut -d' ' -f1)
 PIP := $(RUN) -m pip install -qq --prefer-binary --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast test-oldest quickstart notebooks lint format docs clean
+.PHONY: help setup test test-fast test-oldest quickstart notebooks lint format docs audit clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -64,6 +64,22 @@ docs: $(STAMP) ## Build the documentation in site/; a broken link fails.
 format: $(STAMP) ## Format, and repair what the linter can.
 	@$(RUN) -m ruff format .
 	@$(RUN) -m ruff check --fix .
+
+# In an environment of its own, so that what is looked up is ours alone.
+AUDIT := $(VENV)-audit
+audit: $(STAMP) ## Look up known vulnerabilities of what is installed, at PyPI.
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv --clear $(AUDIT) && \
+	  $(AUDIT)/bin/python -m pip install -qq --disable-pip-version-check \
+	  "pip-audit>=2.10,<3" 2>/dev/null; } || \
+	  { echo "Nothing was audited: pip-audit can't be installed." >&2; exit 1; }
+	@$(RUN) -m pip freeze --exclude-editable --disable-pip-version-check \
+	  > $(AUDIT)/installed.txt
+	@$(AUDIT)/bin/pip-audit --progress-spinner off --disable-pip --no-deps --strict \
+	  --requirement $(AUDIT)/installed.txt > $(AUDIT)/report.txt 2>&1; status=$$?; \
+	if grep -q "could not be audited\|requests.exceptions" $(AUDIT)/report.txt; then \
+	  echo "Nothing was audited: no vulnerability service answers for all packages;" \
+	    "see $(AUDIT)/report.txt." >&2; \
+	else grep -v "^WARNING" $(AUDIT)/report.txt; fi; exit $$status
 
 quickstart: $(STAMP) ## Train for a minute, then evaluate: see flags/quickstart.flags.
 	$(RUN) main.py --mode=pretrain --flagfile=flags/quickstart.flags --workdir=runs/quickstart

@@ -1,7 +1,8 @@
 """The command line: flags generated from the options, and errors in one line."""
 
-import dataclasses
+import contextlib
 import importlib
+import io
 import os
 import pathlib
 import re
@@ -15,45 +16,27 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import flags, logging  # noqa: E402
 
-from vicreg_keras.errors import InputError, disk_error, escape  # noqa: E402
+from vicreg_keras.errors import (  # noqa: E402
+    InputError,
+    disk_error,
+    error_reason,
+    escape,
+)
 from vicreg_keras.hardware import interrupts  # noqa: E402
 from vicreg_keras.hardware.stderr import one_line_warnings, silent_stderr  # noqa: E402
 from vicreg_keras.modes import MODES, all_options, unused  # noqa: E402
 from vicreg_keras.modes.help import help_text  # noqa: E402
 from vicreg_keras.modes.options import EncoderOptions, RunOptions  # noqa: E402
+from vicreg_keras.modes.request import Request  # noqa: E402
 from vicreg_keras.settings import DataOptions, Settings  # noqa: E402
 from vicreg_keras.settings.options import (  # noqa: E402
     check_given,
-    check_paths,
-    check_writable,
     fields,
     kind_of,
 )
 from vicreg_keras.workdir.recipe import recorded_flags  # noqa: E402
-from vicreg_keras.workdir.versions import saved_model_folder  # noqa: E402
 
 _KINDS = {"bool": "true or false", "float": "a number", "int": "a whole number"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What the command line asks for.
-
-    Attributes:
-        mode: A key of `MODES`.
-        workdir: Folder of the run, or `None`.
-        saved_model: Path of another encoder, or `None`.
-        data: Which dataset.
-        settings: The recipe.
-        options: The mode's own options.
-    """
-
-    mode: str
-    workdir: str | None
-    saved_model: str | None
-    data: DataOptions
-    settings: Settings
-    options: Any
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -125,13 +108,11 @@ def parse(argv: Sequence[str]) -> Request:
     if recorded:
         values = {name: flags.FLAGS[name].value for name in given}
         # Before the given flags, which win.
-        flags.FLAGS.unparse_flags()
-        flags.FLAGS([argv[0], *recorded])
+        _parse_flags([argv[0], *recorded])
         for name in unused(mode, given):
             if flags.FLAGS[name].value != values[name] or name in _typed(argv):
                 raise _not_in_this_mode(name, mode)
-        flags.FLAGS.unparse_flags()
-        flags.FLAGS([argv[0], *recorded, *argv[1:]])
+        _parse_flags([argv[0], *recorded, *argv[1:]])
     else:
         for name in unused(mode, given):
             raise _not_in_this_mode(name, mode)
@@ -174,14 +155,31 @@ def _define(options, name, field):
 
 def _given(argv: Sequence[str]) -> list[str]:
     """Parses the command line; returns the names of the flags that it sets."""
-    flags.FLAGS.unparse_flags()
-    rest = flags.FLAGS(list(argv))[1:]
-    if rest:
+    if rest := _parse_flags(argv):
         raise InputError(f"Expected flags only, --name=value. Received: {rest[0]}")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # FAISS logs how it was loaded.
     known = {name for options in all_options() for name in fields(options)}
     return sorted(name for name in known if flags.FLAGS[name].present)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses a command line from the defaults on; returns what is no flag."""
+    flags.FLAGS.unparse_flags()
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            rest = flags.FLAGS(list(argv))[1:]
+        problem = "one includes itself" if said.getvalue() else None
+    except ValueError as error:  # Of a file that is no text, for example.
+        problem = error_reason(error)
+    if problem:
+        named = " ".join(text for text in argv if "flagfile" in text)
+        raise InputError(
+            "Expected flag files of UTF-8 text, which do not include themselves. "
+            f"Received: {named} ({problem}). Correct it."
+        )
+    return rest
 
 
 def _typed(argv: Sequence[str]) -> set[str]:
@@ -223,37 +221,9 @@ def _tuple(name: str, texts: Sequence[str], types: Sequence[type]) -> tuple:
     return values
 
 
-def _check_paths(request: Request) -> None:
-    """Checks, before TensorFlow is loaded, that what the options name exists."""
-    check_paths(request.options)
-    output = getattr(request.options, "output", None)
-    if output or request.mode == "report":
-        path = output or "report.html"
-        check_writable("output", path, "Give another output=PATH")
-    needs, workdir = MODES[request.mode].needs, request.workdir
-    if needs == "runs":
-        return
-    if needs == "recipe" and not workdir:
-        raise InputError("Expected workdir=RUN, a folder for the run. Received: none.")
-    folder = request.saved_model or workdir
-    if not folder:
-        raise InputError(
-            "Expected workdir=RUN or saved_model=PATH with an encoder. Received: "
-            "neither. Train one: --mode=pretrain --workdir=RUN."
-        )
-    if needs == "encoder" and not folder.endswith(".keras"):
-        saved_model_folder(folder)
-    request.data.check_path()
-    if workdir and not output:
-        query = getattr(request.options, "query", None)
-        if needs == "recipe" or request.mode in ("embed", "export") or query:
-            instead = "workdir=RUN" if needs == "recipe" else "output=PATH"
-            check_writable("workdir", workdir, f"Give another {instead}")
-
-
 def _run(request: Request, argv: Sequence[str]) -> int:
     """Runs a mode; returns the exit status."""
-    _check_paths(request)
+    request.check_paths()
     with silent_stderr():
         import tensorflow as tf
 

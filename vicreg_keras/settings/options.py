@@ -33,6 +33,7 @@ def option(
     fixed: bool = True,
     exists: bool = False,
     suffixes: Sequence[str] = (),
+    may_be_empty: bool = False,
 ) -> Any:
     """Returns a dataclass field that describes one option.
 
@@ -49,6 +50,7 @@ def option(
         fixed: Whether a run can only be continued with the same value.
         exists: Whether the value is the path, or a glob, of something that is there.
         suffixes: What a path may end in.
+        may_be_empty: Whether an empty text is a value.
     """
     return dataclasses.field(
         default=default,
@@ -63,6 +65,7 @@ def option(
             "fixed": fixed,
             "exists": exists,
             "suffixes": tuple(suffixes),
+            "may_be_empty": may_be_empty,
         },
     )
 
@@ -102,7 +105,13 @@ class Options:
             if value == () and field.default != ():
                 raise InputError(f"Expected values of {name}. Received: none.")
             for item in value if isinstance(value, tuple) else (value,):
-                if item == "" and (field.default is None or field.metadata["exists"]):
+                if (
+                    item == ""
+                    and (value == "" or field.metadata["exists"])
+                    and not (
+                        field.metadata["may_be_empty"] or field.metadata["choices"]
+                    )
+                ):
                     raise InputError(
                         f"Expected a value of {name}. Received: {name}={text_of(value)}"
                         f" with an empty text. Correct it, or leave {name} out."

@@ -66,10 +66,15 @@ class Settings(Options):
         only_with={"encoder": _RESNETS},
     )
     mlp: str = _model(
-        "256-128", "Widths of the mlp's layers.", only_with=_TABLE_ENCODER
+        "256-128",
+        "Widths of the mlp's layers.",
+        only_with=_TABLE_ENCODER,
+        may_be_empty=True,
     )
     projector: str = _model(
-        "2048-2048-2048", "Widths of the layers between representation and loss."
+        "2048-2048-2048",
+        "Widths of the layers between representation and loss.",
+        may_be_empty=True,
     )
 
     views: str = option(
