@@ -13,6 +13,7 @@ import warnings
 import pytest
 import tensorflow as tf
 
+from tests.conftest import ROOT
 from vicreg_keras.errors import InputError
 from vicreg_keras.workdir import run_folder
 from vicreg_keras.workdir.files import csv_text, folder_name, write_file, write_text
@@ -311,3 +312,21 @@ def test_text_of_a_csv_is_no_formula(text):
 @pytest.mark.parametrize("text", ["", "a=b", "-1", "+2.5", "-1e-3", "7", "photo.png"])
 def test_other_texts_of_a_csv_stay(text):
     assert csv_text(text) == text
+
+
+def test_a_record_that_the_disk_has_no_room_for_leaves_no_part(tmp_path):
+    run = RunFolder(tmp_path)
+    run.append_metrics({"mode": "first"})
+    before = run.metrics.read_bytes()
+    program = (
+        "import resource, sys\n"
+        "from vicreg_keras.errors import disk_error\n"
+        "from vicreg_keras.workdir.run_folder import RunFolder\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: RunFolder(sys.argv[1]).append_metrics({'mode': 2000 * 'x'})\n"
+        "except OSError as error: print(disk_error(error))\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert str(run.metrics) in result.stdout, result.stderr
+    assert run.metrics.read_bytes() == before

@@ -233,7 +233,10 @@ class NeighborIndex:
 
         def write(aside):
             entries = dict(vars(self))
-            faiss.write_index(entries.pop("faiss_index"), str(aside / _INDEX_FILE))
+            # FAISS's own file is cut off without an error where the disk is full.
+            with open(aside / _INDEX_FILE, "wb") as file:
+                writer = faiss.PyCallbackIOWriter(file.write)
+                faiss.write_index(entries.pop("faiss_index"), writer)
             if self.labels is not None:
                 entries["labels"] = self.labels.tolist()
             (aside / _ENTRIES_FILE).write_text(json.dumps(entries))

@@ -6,6 +6,7 @@ that was changed or is of another run is named and left out.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
@@ -152,14 +153,20 @@ class RunFolder:
         text, run_id = json.dumps(record), self.run_id
         checksum = f"{run_id}-{_line_digest(text[:-1], run_id)}"
         line = f'{text[:-1]}, "checksum": "{checksum}"}}\n'
-        with open(self.metrics, "ab+") as file:
-            if file.tell():
+        with open(self.metrics, "ab+", buffering=0) as file:
+            if size := file.tell():
                 file.seek(-1, os.SEEK_END)
                 # A line that a kill cut off is ended first: else both would be lost.
                 line = line if file.read(1) == b"\n" else "\n" + line
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+            content = line.encode()
+            try:
+                if file.write(content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError as error:
+                file.truncate(size)
+                error.filename = str(self.metrics)
+                raise
 
     def read_metrics(self, mode: str | None = None) -> list[dict]:
         """Returns the records of one mode or of all, the oldest first.

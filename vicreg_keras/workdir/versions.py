@@ -92,6 +92,10 @@ def write_version(
             version = folder / str(max(version_numbers(folder), default=0) + 1)
             os.rename(aside, version)
             _sync(folder)
+        except OSError as error:
+            # A file that is full does not say which it is.
+            error.filename = error.filename or str(folder)
+            raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     return version
