@@ -84,8 +84,8 @@ class Rollbacks:
             ) from error
         if self._count > _MAX_ROLLBACKS:
             raise NonFiniteError(
-                f"{reason} {kept} That was after {_MAX_ROLLBACKS} rollbacks to it. "
-                f"{_REMEDY}."
+                f"{reason} {kept} That was after {_MAX_ROLLBACKS} rollbacks without a "
+                f"new checkpoint. {_REMEDY}."
             ) from error
         self.factor = 0.5**self._count
         factor = manager.checkpoint.learning_rate_factor
