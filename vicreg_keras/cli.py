@@ -33,6 +33,7 @@ from vicreg_keras.settings.options import (  # noqa: E402
     check_given,
     fields,
     kind_of,
+    not_default,
 )
 from vicreg_keras.workdir.recipe import recorded_flags  # noqa: E402
 
@@ -256,7 +257,7 @@ def _train(module, request, settings, argv):
 
     run = RunFolder(request.workdir)
     status = module.run(settings, request.data, run, request.options)
-    if status:
+    if status == 130:
         print(f"\nStopped; all is saved. To continue:\n  {_command(argv[1:])}")
     elif request.mode == "pretrain":
         print(
@@ -277,12 +278,16 @@ def _evaluate(module, request, settings):
     from vicreg_keras.workdir.run_folder import RunFolder
 
     run = RunFolder(request.workdir) if request.workdir else None
+    given = not_default(request.data) | not_default(request.options)
+    if request.saved_model:
+        given["saved_model"] = request.saved_model
     context = open_context(
         settings,
         request.data,
         run,
         request.saved_model,
         needs_labels=MODES[request.mode].needs_labels,
+        options=given,
     )
     module.run(context, request.options)
     if run is not None and not context.keeps:

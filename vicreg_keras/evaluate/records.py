@@ -9,7 +9,7 @@ pretraining with neighbors `training.positives.PositivesRecord`.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from cattrs.errors import BaseValidationError
 from cattrs.preconf.json import make_converter
@@ -59,6 +59,8 @@ class Record:
         encoder: Path of the SavedModel that was evaluated, or `None`.
         seed: Seed of all random draws.
         data_fingerprint: Of the data, see `Dataset`; `None` where none was read.
+        options: Options of the mode and of the data that differ from their defaults;
+            `None` where the record is not of one command.
     """
 
     mode: ClassVar[str]
@@ -66,6 +68,7 @@ class Record:
     encoder: str | None = None
     seed: int
     data_fingerprint: str | None = None
+    options: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

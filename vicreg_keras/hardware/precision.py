@@ -1,5 +1,8 @@
 """The precision in which this machine trains fastest."""
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 import tensorflow as tf
 
@@ -47,3 +50,14 @@ def choose_precision(name: str) -> str:
     if major >= 8:
         return "bfloat16"
     return "float16" if major == 7 else "float32"
+
+
+@contextlib.contextmanager
+def float32_layers() -> Iterator[None]:
+    """Builds layers that compute in float32: the policy is part of a layer."""
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(policy)

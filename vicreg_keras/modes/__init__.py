@@ -67,6 +67,7 @@ MODES = {
     ),
     "ablate": Mode("Compare loss weights.", options.AblateOptions, "recipe"),
     "search": Mode("Search recipes by Optuna.", options.SearchOptions, "recipe"),
+    "verify": Mode("Compute a run's numbers again.", options.VerifyOptions, "recipe"),
     "report": Mode("Compare runs on one page.", options.ReportOptions, "runs"),
 }
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import keras
 
@@ -57,6 +58,7 @@ class Context:
         make_encoder: Returns a new trainable encoder, with the run's weights if its
             argument is true, else untrained; `None` where there is no run.
         seed: Seed of all random draws.
+        options: See `Record`.
     """
 
     encoder: Encoder
@@ -64,6 +66,7 @@ class Context:
     run: RunFolder | None = None
     make_encoder: Callable[[bool], keras.Model] | None = None
     seed: int = 0
+    options: dict[str, Any] | None = None
 
     @property
     def card(self) -> DataCard | None:
@@ -158,6 +161,7 @@ class Context:
             "encoder": getattr(self.encoder, "folder", None),
             "seed": self.seed,
             "data_fingerprint": self.dataset.fingerprint,
+            "options": self.options,
         }
         if issubclass(cls, ClassificationRecord):
             values |= {
@@ -234,6 +238,7 @@ def open_context(
     saved_model: str | None = None,
     *,
     needs_labels: bool = True,
+    options: dict[str, Any] | None = None,
 ) -> Context:
     """Returns the context of a run's encoder, or of one that is elsewhere.
 
@@ -243,6 +248,7 @@ def open_context(
         run: The run whose encoder it is, and where results go.
         saved_model: Path of another encoder, see `load_encoder`.
         needs_labels: See `Known`.
+        options: See `Record`.
 
     Raises:
         InputError: If neither is given, or encoder and dataset don't match.
@@ -268,7 +274,9 @@ def open_context(
     dataset = open_dataset(data, settings.seed, known)
     check_example_shape(encoder, dataset.example_shape)
     _print_differences(getattr(encoder, "card", None), dataset, run)
-    return Context(encoder, dataset, run, make_encoder, seed=settings.seed)
+    return Context(
+        encoder, dataset, run, make_encoder, seed=settings.seed, options=options
+    )
 
 
 def _make_encoder(

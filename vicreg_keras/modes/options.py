@@ -286,6 +286,11 @@ class ReportOptions(Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifyOptions(Options):
+    """`--mode=verify` has no options of its own."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RunOptions(Options):
     """Options of every mode."""
 

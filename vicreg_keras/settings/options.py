@@ -208,6 +208,12 @@ def matching_paths(pattern: str) -> list[pathlib.Path]:
     return sorted(found | ({path} if os.path.exists(path) else set()))
 
 
+def not_default(options: Any) -> dict[str, Any]:
+    """Returns the options that differ from their defaults, by name."""
+    values = {name: getattr(options, name) for name in fields(options)}
+    return {k: v for k, v in values.items() if v != fields(options)[k].default}
+
+
 def to_flags(*options: Any) -> dict[str, str]:
     """Returns options as the lines of a flag file hold them.
 

@@ -18,6 +18,7 @@ from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.export.savedmodel import export_savedmodel
 from vicreg_keras.figures.run_figures import draw_run
 from vicreg_keras.hardware import distribute
+from vicreg_keras.hardware.precision import float32_layers
 from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
 from vicreg_keras.training import callbacks, identity
@@ -221,7 +222,7 @@ def _train(model, manager, settings, dataset, run, positives, extra_callbacks, s
 def _fit(model, settings, dataset, positives, callbacks_):
     """Fits from the model's step to the last; may raise `callbacks.Stopped`."""
     steps_per_epoch = dataset.pretraining.num_examples // settings.batch_size
-    validation = _validation_batches(settings, dataset)
+    validation = validation_batches(settings, dataset)
     while (step := int(model.step.numpy())) < settings.epochs * steps_per_epoch:
         batches = _batches(settings, dataset, positives, step)
         epoch, done = divmod(step, steps_per_epoch)
@@ -250,8 +251,16 @@ def _batches(settings, dataset, positives, step):
     return train.training_pairs(size, positives, **start)
 
 
-def _validation_batches(settings, dataset):
-    """Whole batches of the validation split, in the same random order every time."""
+def validation_batches(settings: Settings, dataset: Dataset) -> tf.data.Dataset | None:
+    """Returns whole batches of the validation split, in the same order every time.
+
+    Args:
+        settings: Recipe of the run.
+        dataset: The dataset.
+
+    Returns:
+        Batches of images, or `None` where there is no batch of two.
+    """
     validation = dataset.validation
     size = min(settings.batch_size, validation.num_examples)
     if size < 2:
@@ -290,13 +299,8 @@ def export_encoder(
     Returns:
         The path of the SavedModel.
     """
-    policy = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy("float32")
-    try:
-        # The policy is part of a layer: an encoder of float32 layers is built anew.
+    with float32_layers():
         encoder = build_encoder(settings, card.schema)
-    finally:
-        keras.mixed_precision.set_dtype_policy(policy)
     encoder.set_weights(model.encoder.get_weights())
     return export_savedmodel(
         encoder,

@@ -1,0 +1,364 @@
+"""The mode `verify`: the numbers of a run, computed again from what it keeps.
+
+Evaluations are repeated from the encoder, the recipe and the data, without anything
+that an earlier one has kept; of pretraining, what the last checkpoint tells.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import io
+import math
+import os
+import pathlib
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+from vicreg_keras import losses
+from vicreg_keras.data.card import DataCard, changes
+from vicreg_keras.data.dataset import Dataset, open_dataset
+from vicreg_keras.errors import InputError
+from vicreg_keras.evaluate.records import (
+    PretrainRecord,
+    Record,
+    from_json,
+    read_records,
+)
+from vicreg_keras.figures.text_table import Table
+from vicreg_keras.hardware.precision import float32_layers
+from vicreg_keras.models.saved_encoder import load_encoder
+from vicreg_keras.modes import MODES
+from vicreg_keras.modes.baselines import CACHE_VARIABLE
+from vicreg_keras.modes.context import open_context
+from vicreg_keras.modes.options import VerifyOptions
+from vicreg_keras.report.page import build_report
+from vicreg_keras.settings import DataOptions, Settings
+from vicreg_keras.settings.options import fields
+from vicreg_keras.training.build import build_model
+from vicreg_keras.training.checkpoints import read_card, restore, saved_encoder
+from vicreg_keras.training.pretrain import validation_batches
+from vicreg_keras.training.scores import make_scorer
+from vicreg_keras.workdir.run_folder import RunFolder
+from vicreg_keras.workdir.versions import version_numbers
+
+T = TypeVar("T")
+
+# Relative; another machine rounds otherwise.
+_TOLERANCE = 1e-4
+# Times, and names of files, which are others each time.
+_NOT_REPEATED = frozenset(
+    {
+        *("milliseconds", "minutes", "images_per_second", "build_seconds"),
+        *("queries_per_second", "exact_queries_per_second"),
+        *("encoder", "dataset", "paths", "options"),
+    }
+)
+_NUM_ENCODED = 64  # Examples.
+_MAX_SHOWN = 3
+
+
+class Finding(NamedTuple):
+    """What was compared.
+
+    Attributes:
+        name: What it is of.
+        state: `"same"`, `"differs"` or `"cannot"`.
+        detail: Which numbers differ and by how much, or what is missing.
+        num_values: Number of values compared.
+    """
+
+    name: str
+    state: str
+    detail: str = ""
+    num_values: int = 0
+
+
+def run(
+    settings: Settings, data: DataOptions, folder: RunFolder, options: VerifyOptions
+) -> int:
+    """Computes the numbers of a run again, and prints which are the same.
+
+    Args:
+        settings: Recipe of the run.
+        data: Where its data is.
+        folder: Folder of the run, which is only read.
+        options: None are needed.
+
+    Returns:
+        The exit status: 1 if something differs, else 0.
+
+    Raises:
+        InputError: If there is no checkpoint, or the data can't be read.
+    """
+    del options
+    findings = []
+    for finding in _findings(settings, data, folder):
+        findings.append(finding)
+        print(f"{finding.name}: {finding.state}. {finding.detail}".rstrip(" ."))
+    lines = [("", "values", "result", "what")]
+    lines += [(f.name, f"{f.num_values}", f.state, f.detail) for f in findings]
+    print(f"\n{Table(f'{folder.path}, computed again', lines)}")
+    num_values = sum(f.num_values for f in findings if f.state == "same")
+    different = [f.name for f in findings if f.state == "differs"]
+    if different:
+        print(f"Different: {', '.join(different)}.")
+        return 1
+    print(f"All {num_values:,} values that could be computed again are the same.")
+    return 0
+
+
+def _findings(
+    settings: Settings, data: DataOptions, folder: RunFolder
+) -> Iterator[Finding]:
+    card = read_card(folder)
+    if card is None:
+        raise InputError(
+            "Expected a run with a checkpoint. Received: "
+            f"workdir={folder.path}. Train it: mode=pretrain."
+        )
+    dataset = open_dataset(data, settings.seed, card.schema.known)
+    found = changes(card, dataset, folder.examples)
+    yield Finding("data", "differs" if found else "same", "; ".join(found), 1)
+    if found:  # Its numbers would be others, too.
+        return
+    yield from _pretraining(settings, dataset, folder, card)
+    yield from _encoders(settings, dataset, folder)
+    yield from _evaluations(settings, data, folder)
+    yield _report(folder)
+
+
+def _pretraining(
+    settings: Settings, dataset: Dataset, folder: RunFolder, card: DataCard
+) -> Iterator[Finding]:
+    """Compares epochs' losses with their terms, and the last epoch with its weights."""
+    epochs = read_records(folder, PretrainRecord)
+    numbers = [record.epoch for record in epochs]
+    if numbers != [*range(1, len(epochs) + 1)]:
+        gone = sorted({*range(1, max(numbers, default=0) + 1)} - {*numbers})
+        detail = f"no record of epochs {gone}" if gone else f"epochs are {numbers}"
+        yield Finding("pretraining, epochs", "differs", detail)
+    weights, recorded, computed = settings.group("loss"), {}, {}
+    for record in epochs:
+        name = f"epoch {record.epoch} loss"
+        recorded[name] = record.metrics["loss"]
+        computed[name] = sum(
+            weights[f"{term}_weight"] * record.metrics[f"{term}_loss"]
+            for term in losses.TERMS
+        )
+    yield _compare("pretraining, losses from their terms", recorded, computed)
+    if not epochs:
+        return
+    name, last = "pretraining, last epoch", epochs[-1]
+    steps_per_epoch = dataset.pretraining.num_examples // settings.batch_size
+    model = build_model(settings, dataset, steps_per_epoch, card.schema)
+    restore(model, folder, card)
+    if int(model.step.numpy()) != last.step:
+        yield Finding(name, "cannot", "the checkpoint is of another step")
+        return
+    batches = validation_batches(settings, dataset)
+    now = (
+        {} if batches is None else model.evaluate(batches, return_dict=True, verbose=0)
+    )
+    now = {f"val_{key}": value for key, value in now.items()}
+    if "rankme" in last.metrics:
+        now |= make_scorer(model, dataset, settings.seed)()
+    yield _compare(name, {key: last.metrics.get(key) for key in now}, now)
+    others = len(epochs) - 1
+    if others:
+        detail = f"the weights after {others} earlier epochs are not kept"
+        yield Finding("pretraining, earlier epochs", "cannot", detail)
+
+
+def _encoders(
+    settings: Settings, dataset: Dataset, folder: RunFolder
+) -> Iterator[Finding]:
+    """Compares the newest SavedModel with the checkpoint."""
+    numbers = version_numbers(folder.encoder)
+    if not numbers:
+        yield Finding("encoder", "cannot", "none is exported yet")
+        return
+    name = f"encoder/{numbers[-1]} and checkpoint"
+    epochs = read_records(folder, PretrainRecord)
+    if not epochs or epochs[-1].epoch < settings.epochs:
+        yield Finding(name, "cannot", "the run has not ended")
+        return
+    num_examples = min(dataset.train.num_examples, _NUM_ENCODED)
+    images = tf.constant(dataset.train.read(np.arange(num_examples)))
+    with float32_layers():
+        encoder = saved_encoder(settings, folder)
+    ours, theirs = (
+        np.asarray(one(images, training=False))
+        for one in (load_encoder(folder.encoder), encoder)
+    )
+    scale = np.abs(theirs).max()
+    largest = float(np.abs(ours - theirs).max() / max(scale, 1e-12))
+    state = "same" if largest <= _TOLERANCE else "differs"
+    detail = f"representations differ by up to {largest:.2g} of the largest value"
+    yield Finding(name, state, detail if state == "differs" else "", ours.size)
+
+
+def _evaluations(
+    settings: Settings, data: DataOptions, folder: RunFolder
+) -> Iterator[Finding]:
+    """Repeats each evaluation once, and compares all its records with it."""
+    repeated: dict[str, Mapping[str, Any] | str] = {}
+    epochs = []
+    for number, values in enumerate(folder.read_metrics(), start=1):
+        mode = values.get("mode")
+        if mode in (PretrainRecord.mode, "data_change"):
+            epochs.append(values)
+            continue
+        name = f"record {number}, {mode}"
+        if mode not in MODES or MODES[mode].needs != "encoder":
+            yield Finding(name, "cannot", "it trains encoders that are not kept")
+            continue
+        record = from_json(Record, values)
+        key = repr((mode, record.encoder, record.seed, record.options))
+        if key not in repeated:
+            print(f"Computing {mode} again...", flush=True)
+            repeated[key] = _repeat(settings, data, folder, record, mode, epochs)
+        now = repeated[key]
+        if isinstance(now, str):
+            yield Finding(name, "cannot", now)
+        else:
+            yield _compare(name, values, now)
+
+
+def _repeat(
+    settings: Settings,
+    data: DataOptions,
+    folder: RunFolder,
+    record: Record,
+    mode: str,
+    epochs: Sequence[Mapping[str, Any]],
+) -> Mapping[str, Any] | str:
+    """Returns the record that a mode gives now, or why there is none."""
+    if record.options is None:
+        return "an earlier version has not recorded its options"
+    given = dict(record.options)
+    saved_model = given.pop("saved_model", None)
+    own = folder.encoder / pathlib.Path(record.encoder or "").name
+    if not pathlib.Path(saved_model or own).exists():
+        return f"{saved_model or own} is no longer there"
+    chosen = _options(DataOptions, given)
+    options: Any = _options(MODES[mode].options, given)
+    trained_on = folder.read_flags().get("dataset", DataOptions().dataset)
+    if chosen.dataset == trained_on:  # It may be elsewhere now.
+        places = {name: getattr(data, name) for name in ("dataset", "data_dir")}
+        chosen = dataclasses.replace(chosen, **places)
+    module = importlib.import_module(f"vicreg_keras.modes.{mode}")
+    with _copy(folder, own) as copy:
+        for epoch in epochs:
+            copy.append_metrics(epoch)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                context = open_context(
+                    settings.replace({"seed": record.seed}),
+                    chosen,
+                    copy,
+                    saved_model,
+                    needs_labels=MODES[mode].needs_labels,
+                )
+                module.run(context, options)
+        except InputError as error:
+            return str(error)
+        return copy.read_metrics(mode)[-1]
+
+
+def _options(kind: type[T], given: Mapping[str, Any]) -> T:
+    return from_json(kind, {k: v for k, v in given.items() if k in fields(kind)})
+
+
+@contextlib.contextmanager
+def _copy(run: RunFolder, encoder: pathlib.Path) -> Iterator[RunFolder]:
+    """A run's folder with one encoder, and nothing that evaluations have kept."""
+    with tempfile.TemporaryDirectory() as folder, _environment(folder):
+        copy = RunFolder(pathlib.Path(folder) / "run")
+        copy.encoder.mkdir(parents=True)
+        for path in (run.flags, run.examples, run.data_card, run.checkpoints):
+            if path.exists():
+                (copy.path / path.name).symlink_to(path.resolve())
+        if encoder.exists():
+            (copy.encoder / encoder.name).symlink_to(encoder.resolve())
+        yield copy
+
+
+@contextlib.contextmanager
+def _environment(folder: str) -> Iterator[None]:
+    """Keeps results of the raw input in a folder of their own."""
+    earlier = os.environ.get(CACHE_VARIABLE)
+    os.environ[CACHE_VARIABLE] = folder
+    try:
+        yield
+    finally:
+        os.environ.pop(CACHE_VARIABLE)
+        if earlier is not None:
+            os.environ[CACHE_VARIABLE] = earlier
+
+
+def _report(folder: RunFolder) -> Finding:
+    """Compares the tables of the report with those of the records."""
+    path = folder.path / "report.html"
+    if not path.exists():
+        return Finding("report.html", "cannot", "there is none: mode=evaluate")
+    with tempfile.TemporaryDirectory() as aside:
+        again = pathlib.Path(aside) / "report.html"
+        build_report([folder], again)
+        tables = [
+            re.findall(r"<table.*?</table>", one.read_text("utf-8"), re.S)
+            for one in (path, again)
+        ]
+    if tables[0] == tables[1]:
+        return Finding("report.html", "same", "", len(tables[0]))
+    differing = sum(one not in tables[1] for one in tables[0])
+    detail = f"{differing} of {len(tables[0])} tables are not those of the records"
+    return Finding("report.html", "differs", f"{detail}: write it anew, mode=evaluate")
+
+
+def _compare(
+    name: str, recorded: Mapping[str, Any], computed: Mapping[str, Any]
+) -> Finding:
+    """Compares all values of two records."""
+    before, now = dict(_flatten(recorded)), dict(_flatten(computed))
+    different = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if not _equal(old, new):
+            different.append(f"{key} is {_text(old)} there and {_text(new)} now")
+    if not different:
+        return Finding(name, "same", "", len(before))
+    detail = "; ".join(different[:_MAX_SHOWN])
+    if len(different) > _MAX_SHOWN:
+        detail += f"; and {len(different) - _MAX_SHOWN} more"
+    return Finding(name, "differs", detail, len(before))
+
+
+def _flatten(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields all numbers and texts by their place."""
+    if isinstance(values, Mapping):
+        items = [(str(k), v) for k, v in values.items() if k not in _NOT_REPEATED]
+    elif isinstance(values, list | tuple):
+        items = [(str(i), v) for i, v in enumerate(values)]
+    else:
+        yield key, values
+        return
+    for name, value in items:
+        yield from _flatten(value, f"{key}.{name}" if key else name)
+
+
+def _equal(old: Any, new: Any) -> bool:
+    numbers = [isinstance(one, int | float) for one in (old, new)]
+    if all(numbers):
+        return math.isclose(old, new, rel_tol=_TOLERANCE, abs_tol=1e-7) or (
+            math.isnan(old) and math.isnan(new)
+        )
+    return old == new
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else f"{value}"
