@@ -8,13 +8,11 @@ import contextlib
 import dataclasses
 import importlib
 import io
-import math
 import os
 import pathlib
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -35,12 +33,22 @@ from vicreg_keras.models.saved_encoder import load_encoder
 from vicreg_keras.modes import MODES
 from vicreg_keras.modes.baselines import CACHE_VARIABLE
 from vicreg_keras.modes.context import open_context
+from vicreg_keras.modes.findings import (
+    TOLERANCE,
+    Finding,
+    check_files,
+    check_report,
+    compare,
+)
 from vicreg_keras.modes.options import VerifyOptions
-from vicreg_keras.report.page import build_report
 from vicreg_keras.settings import DataOptions, Settings
-from vicreg_keras.settings.options import fields
+from vicreg_keras.settings.options import fields, free_names
 from vicreg_keras.training.build import build_model
-from vicreg_keras.training.checkpoints import read_card, restore, saved_encoder
+from vicreg_keras.training.checkpoints import (
+    load_weights,
+    newest_checkpoint,
+    saved_encoder,
+)
 from vicreg_keras.training.pretrain import validation_batches
 from vicreg_keras.training.scores import make_scorer
 from vicreg_keras.workdir.run_folder import RunFolder
@@ -48,34 +56,7 @@ from vicreg_keras.workdir.versions import version_numbers
 
 T = TypeVar("T")
 
-# Relative; another machine rounds otherwise.
-_TOLERANCE = 1e-4
-# Times, and names of files, which are others each time.
-_NOT_REPEATED = frozenset(
-    {
-        *("milliseconds", "minutes", "images_per_second", "build_seconds"),
-        *("queries_per_second", "exact_queries_per_second"),
-        *("encoder", "dataset", "paths", "options"),
-    }
-)
 _NUM_ENCODED = 64  # Examples.
-_MAX_SHOWN = 3
-
-
-class Finding(NamedTuple):
-    """What was compared.
-
-    Attributes:
-        name: What it is of.
-        state: `"same"`, `"differs"` or `"cannot"`.
-        detail: Which numbers differ and by how much, or what is missing.
-        num_values: Number of values compared.
-    """
-
-    name: str
-    state: str
-    detail: str = ""
-    num_values: int = 0
 
 
 def run(
@@ -115,12 +96,20 @@ def run(
 def _findings(
     settings: Settings, data: DataOptions, folder: RunFolder
 ) -> Iterator[Finding]:
-    card = read_card(folder)
-    if card is None:
+    yield check_files(folder)
+    newest = newest_checkpoint(folder)
+    if newest is None:
         raise InputError(
             "Expected a run with a checkpoint. Received: "
             f"workdir={folder.path}. Train it: mode=pretrain."
         )
+    free = free_names(data, settings) | {"mode", "workdir"}
+    flags = [
+        {k: v for k, v in one.items() if k not in free}
+        for one in (folder.read_flags(), newest.recipe.flags)
+    ]
+    yield compare("recipe and checkpoint", *flags)
+    card = DataCard.from_json(newest.card, str(newest.path))
     dataset = open_dataset(data, settings.seed, card.schema.known)
     found = changes(card, dataset, folder.examples)
     yield Finding("data", "differs" if found else "same", "; ".join(found), 1)
@@ -129,7 +118,7 @@ def _findings(
     yield from _pretraining(settings, dataset, folder, card)
     yield from _encoders(settings, dataset, folder)
     yield from _evaluations(settings, data, folder)
-    yield _report(folder)
+    yield check_report(folder)
 
 
 def _pretraining(
@@ -150,14 +139,14 @@ def _pretraining(
             weights[f"{term}_weight"] * record.metrics[f"{term}_loss"]
             for term in losses.TERMS
         )
-    yield _compare("pretraining, losses from their terms", recorded, computed)
+    yield compare("pretraining, losses from their terms", recorded, computed)
     if not epochs:
         return
     name, last = "pretraining, last epoch", epochs[-1]
     steps_per_epoch = dataset.pretraining.num_examples // settings.batch_size
     model = build_model(settings, dataset, steps_per_epoch, card.schema)
-    restore(model, folder, card)
-    if int(model.step.numpy()) != last.step:
+    parts = {"encoder": model.encoder, "projector": model.projector}
+    if load_weights(folder, **parts) != last.step:
         yield Finding(name, "cannot", "the checkpoint is of another step")
         return
     batches = validation_batches(settings, dataset)
@@ -167,7 +156,7 @@ def _pretraining(
     now = {f"val_{key}": value for key, value in now.items()}
     if "rankme" in last.metrics:
         now |= make_scorer(model, dataset, settings.seed)()
-    yield _compare(name, {key: last.metrics.get(key) for key in now}, now)
+    yield compare(name, {key: last.metrics.get(key) for key in now}, now)
     others = len(epochs) - 1
     if others:
         detail = f"the weights after {others} earlier epochs are not kept"
@@ -197,7 +186,7 @@ def _encoders(
     )
     scale = np.abs(theirs).max()
     largest = float(np.abs(ours - theirs).max() / max(scale, 1e-12))
-    state = "same" if largest <= _TOLERANCE else "differs"
+    state = "same" if largest <= TOLERANCE else "differs"
     detail = f"representations differ by up to {largest:.2g} of the largest value"
     yield Finding(name, state, detail if state == "differs" else "", ours.size)
 
@@ -226,7 +215,13 @@ def _evaluations(
         if isinstance(now, str):
             yield Finding(name, "cannot", now)
         else:
-            yield _compare(name, values, now)
+            yield compare(name, *(_without_places(one) for one in (values, now)))
+
+
+def _without_places(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without where things were when it was written."""
+    places = ("dataset", "encoder", "options", "paths")
+    return {name: value for name, value in record.items() if name not in places}
 
 
 def _repeat(
@@ -299,66 +294,3 @@ def _environment(folder: str) -> Iterator[None]:
         os.environ.pop(CACHE_VARIABLE)
         if earlier is not None:
             os.environ[CACHE_VARIABLE] = earlier
-
-
-def _report(folder: RunFolder) -> Finding:
-    """Compares the tables of the report with those of the records."""
-    path = folder.path / "report.html"
-    if not path.exists():
-        return Finding("report.html", "cannot", "there is none: mode=evaluate")
-    with tempfile.TemporaryDirectory() as aside:
-        again = pathlib.Path(aside) / "report.html"
-        build_report([folder], again)
-        tables = [
-            re.findall(r"<table.*?</table>", one.read_text("utf-8"), re.S)
-            for one in (path, again)
-        ]
-    if tables[0] == tables[1]:
-        return Finding("report.html", "same", "", len(tables[0]))
-    differing = sum(one not in tables[1] for one in tables[0])
-    detail = f"{differing} of {len(tables[0])} tables are not those of the records"
-    return Finding("report.html", "differs", f"{detail}: write it anew, mode=evaluate")
-
-
-def _compare(
-    name: str, recorded: Mapping[str, Any], computed: Mapping[str, Any]
-) -> Finding:
-    """Compares all values of two records."""
-    before, now = dict(_flatten(recorded)), dict(_flatten(computed))
-    different = []
-    for key in sorted({*before, *now}):
-        old, new = before.get(key), now.get(key)
-        if not _equal(old, new):
-            different.append(f"{key} is {_text(old)} there and {_text(new)} now")
-    if not different:
-        return Finding(name, "same", "", len(before))
-    detail = "; ".join(different[:_MAX_SHOWN])
-    if len(different) > _MAX_SHOWN:
-        detail += f"; and {len(different) - _MAX_SHOWN} more"
-    return Finding(name, "differs", detail, len(before))
-
-
-def _flatten(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields all numbers and texts by their place."""
-    if isinstance(values, Mapping):
-        items = [(str(k), v) for k, v in values.items() if k not in _NOT_REPEATED]
-    elif isinstance(values, list | tuple):
-        items = [(str(i), v) for i, v in enumerate(values)]
-    else:
-        yield key, values
-        return
-    for name, value in items:
-        yield from _flatten(value, f"{key}.{name}" if key else name)
-
-
-def _equal(old: Any, new: Any) -> bool:
-    numbers = [isinstance(one, int | float) for one in (old, new)]
-    if all(numbers):
-        return math.isclose(old, new, rel_tol=_TOLERANCE, abs_tol=1e-7) or (
-            math.isnan(old) and math.isnan(new)
-        )
-    return old == new
-
-
-def _text(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else f"{value}"

@@ -118,7 +118,7 @@ def restore(
     elif init_from is not None:
         # Neither the step nor the optimizer's state.
         parts = {"encoder": model.encoder, "projector": model.projector}
-        _load_weights(RunFolder(init_from), **parts)
+        load_weights(RunFolder(init_from), **parts)
     _clean(run)
     return tf.train.CheckpointManager(
         checkpoint, run.checkpoints, max_to_keep=_MAX_TO_KEEP
@@ -253,7 +253,7 @@ def saved_encoder(
         raise _no_checkpoint(run)
     encoder = build_encoder(settings, card.schema)
     if trained:
-        _load_weights(run, encoder=encoder)
+        load_weights(run, encoder=encoder)
     return encoder
 
 
@@ -264,7 +264,19 @@ def _no_checkpoint(run):
     )
 
 
-def _load_weights(run, **parts):
+def load_weights(run: RunFolder, **parts: keras.Model) -> int:
+    """Loads the weights of a run's last checkpoint, and leaves its folder as it is.
+
+    Args:
+        run: Folder of the run.
+        **parts: Parts of the model, such as its `encoder` and `projector`.
+
+    Returns:
+        The step of the checkpoint.
+
+    Raises:
+        InputError: If there is no checkpoint, or it is of other parts.
+    """
     newest = newest_checkpoint(run)
     if newest is None:
         raise _no_checkpoint(run)
@@ -273,6 +285,7 @@ def _load_weights(run, **parts):
     with _other_model_is_an_input_error(expected, run.path):
         status = checkpoint.restore(str(newest.path)).expect_partial()
         status.assert_existing_objects_matched()
+    return newest.step
 
 
 @contextlib.contextmanager

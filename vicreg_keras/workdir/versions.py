@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from vicreg_keras.errors import DamagedError, InputError
 
-_SUMS = "SHA256SUMS"
+SUMS_FILE = "SHA256SUMS"
 _UNFINISHED = ".unfinished-"
 
 
@@ -87,7 +87,7 @@ def write_version(
             write(aside)
             sums = sorted(_sums(aside).items())
             lines = (f"{digest}  {name}\n" for name, digest in sums)
-            (aside / _SUMS).write_text("".join(lines), encoding="utf-8")
+            (aside / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
             _flush(aside)
             version = folder / str(max(version_numbers(folder), default=0) + 1)
             os.rename(aside, version)
@@ -113,7 +113,7 @@ def check_version(version: str | os.PathLike, remedy: str = "Write it anew.") ->
         DamagedError: If one is not.
     """
     version = pathlib.Path(version)
-    path = version / _SUMS
+    path = version / SUMS_FILE
     if not path.is_file():
         return
     found = _sums(version)
@@ -127,17 +127,17 @@ def check_version(version: str | os.PathLike, remedy: str = "Write it anew.") ->
     for name, digest in expected.items():
         if name not in found:
             raise DamagedError(
-                version / name, f"listed in {_SUMS}, but missing", remedy
+                version / name, f"listed in {SUMS_FILE}, but missing", remedy
             )
         if found[name] != digest:
-            raise DamagedError(version / name, f"not as in {_SUMS}", remedy)
+            raise DamagedError(version / name, f"not as in {SUMS_FILE}", remedy)
 
 
 def _sums(version):
     """SHA-256 digests of a version's files by relative path."""
     digests = {}
     for path in version.rglob("*"):
-        if path.is_file() and path.name != _SUMS:
+        if path.is_file() and path.name != SUMS_FILE:
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             digests[path.relative_to(version).as_posix()] = digest

@@ -1,0 +1,146 @@
+"""What `verify` finds: files, records and a report compared with others."""
+
+import math
+import pathlib
+import re
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from vicreg_keras.errors import DamagedError
+from vicreg_keras.report.page import build_report
+from vicreg_keras.training.checkpoints import newest_checkpoint
+from vicreg_keras.workdir.files import read_json, read_npz
+from vicreg_keras.workdir.run_folder import RunFolder
+from vicreg_keras.workdir.versions import SUMS_FILE, check_version
+
+# Relative; another machine rounds otherwise.
+TOLERANCE = 1e-4
+# Times are others on every run.
+_TIMES = frozenset(
+    {
+        *("milliseconds", "minutes", "images_per_second", "build_seconds"),
+        *("queries_per_second", "exact_queries_per_second"),
+    }
+)
+_MAX_SHOWN = 3
+
+
+class Finding(NamedTuple):
+    """What was compared.
+
+    Attributes:
+        name: What it is of.
+        state: `"same"`, `"differs"` or `"cannot"`.
+        detail: Which numbers differ and by how much, or what is missing.
+        num_values: Number of values compared.
+    """
+
+    name: str
+    state: str
+    detail: str = ""
+    num_values: int = 0
+
+
+def check_files(folder: RunFolder) -> Finding:
+    """Reads all files of a run that have a checksum.
+
+    Args:
+        folder: Folder of the run.
+    """
+    faults, num_files = [], 0
+    versions = [path.parent for path in folder.path.rglob(SUMS_FILE)]
+    readers: dict[pathlib.Path, Callable[[pathlib.Path], object]] = {
+        **dict.fromkeys(versions, check_version),
+        **dict.fromkeys(folder.path.glob("features/**/*.npz"), read_npz),
+        **dict.fromkeys(folder.path.glob("*.npz"), read_npz),
+        **dict.fromkeys(folder.path.glob("*.json"), read_json),
+        folder.checkpoints: lambda _: newest_checkpoint(folder),
+        folder.metrics: lambda _: folder.read_metrics(),
+        folder.flags: lambda _: folder.recipe,
+    }
+    for path, read in readers.items():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                read(path)
+            except DamagedError as error:
+                faults.append(error.fault)
+            faults += [str(warning.message) for warning in caught]
+        num_files += 1
+    state = "differs" if faults else "same"
+    return Finding("files and their checksums", state, "; ".join(faults), num_files)
+
+
+def check_report(folder: RunFolder) -> Finding:
+    """Compares the tables of a run's report with those of its records.
+
+    Args:
+        folder: Folder of the run.
+    """
+    path = folder.path / "report.html"
+    if not path.exists():
+        return Finding("report.html", "cannot", "there is none: mode=evaluate")
+    with tempfile.TemporaryDirectory() as aside:
+        again = pathlib.Path(aside) / "report.html"
+        build_report([folder], again)
+        tables = [
+            re.findall(r"<table.*?</table>", one.read_text("utf-8"), re.S)
+            for one in (path, again)
+        ]
+    if tables[0] == tables[1]:
+        return Finding("report.html", "same", "", len(tables[0]))
+    differing = sum(one not in tables[1] for one in tables[0])
+    detail = f"{differing} of {len(tables[0])} tables are not those of the records"
+    return Finding("report.html", "differs", f"{detail}: write it anew, mode=evaluate")
+
+
+def compare(
+    name: str, recorded: Mapping[str, Any], computed: Mapping[str, Any]
+) -> Finding:
+    """Compares all values of two records.
+
+    Args:
+        name: What they are of.
+        recorded: The record.
+        computed: What it is compared with.
+    """
+    before, now = dict(_flatten(recorded)), dict(_flatten(computed))
+    different = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if not _equal(old, new):
+            different.append(f"{key} is {_text(old)} there and {_text(new)} now")
+    if not different:
+        return Finding(name, "same", "", len(before))
+    detail = "; ".join(different[:_MAX_SHOWN])
+    if len(different) > _MAX_SHOWN:
+        detail += f"; and {len(different) - _MAX_SHOWN} more"
+    return Finding(name, "differs", detail, len(before))
+
+
+def _flatten(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields all numbers and texts by their place."""
+    if isinstance(values, Mapping):
+        items = [(str(k), v) for k, v in values.items() if k not in _TIMES]
+    elif isinstance(values, list | tuple):
+        items = [(str(i), v) for i, v in enumerate(values)]
+    else:
+        yield key, values
+        return
+    for name, value in items:
+        yield from _flatten(value, f"{key}.{name}" if key else name)
+
+
+def _equal(old: Any, new: Any) -> bool:
+    numbers = [isinstance(one, int | float) for one in (old, new)]
+    if all(numbers):
+        return math.isclose(old, new, rel_tol=TOLERANCE, abs_tol=1e-7) or (
+            math.isnan(old) and math.isnan(new)
+        )
+    return old == new
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else f"{value}"
