@@ -105,7 +105,9 @@ def test_changed_numbers_are_found(verified, moved):
 @pytest.mark.parametrize("change", ["pixel", "label"])
 def test_changed_data_is_found(change, verified, moved):
     write_data(moved / "data.npz", change)
-    assert verified() == (1, {"data": "differs"})
+    status, results = verified()
+    assert (status, results.pop("data")) == (1, "differs")
+    assert results.keys() == {"files and their checksums", "recipe and checkpoint"}
 
 
 def test_an_epoch_without_record_or_with_another_loss_is_found(verified, moved):
