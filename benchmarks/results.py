@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.contender import ROOT, run_main
 from benchmarks.log import commit, machine, markdown_table, report
 
-CLAIMS = pathlib.Path(__file__).with_suffix(".json")
+ENTRIES = pathlib.Path(__file__).with_suffix(".json")
 _ONE_SEED = 1.0  # Percentage points.
 
 
@@ -35,20 +35,20 @@ def main():
     options = parser.parse_args()
     more = [f"--data_dir={options.data_dir}"] if options.data_dir else []
     lines = [("recipe", "number", "seeds", "README", "now", "result")]
-    for claim in json.loads(CLAIMS.read_text("utf-8")):
-        if options.only not in claim["recipe"]:
+    for entry in json.loads(ENTRIES.read_text("utf-8")):
+        if options.only not in entry["recipe"]:
             continue
-        minutes = claim["minutes"] * claim["seeds"]
+        minutes = entry["minutes"] * entry["seeds"]
         if minutes > options.minutes:
             found, reason = None, f"takes {minutes} minutes"
         else:
-            found, reason = measure(claim, more), ""
-        for text, place in claim["numbers"].items():
+            found, reason = measure(entry, more), ""
+        for text, place in entry["numbers"].items():
             values = [100 * value_at(records, place) for records in found or ()]
             now = describe(values) if values else "-"
             result = reason or ("agrees" if agrees(text, values) else "DIFFERS")
             lines.append(
-                (claim["recipe"], place, f"{claim['seeds']}", text, now, result)
+                (entry["recipe"], place, f"{entry['seeds']}", text, now, result)
             )
             print("  ".join(lines[-1]), flush=True)
     question = "are the README's accuracies what the code gives today?"
@@ -56,20 +56,20 @@ def main():
     report(options.log, "results", question, setting, markdown_table(lines))
 
 
-def measure(claim: Mapping[str, Any], more: Sequence[str]) -> list[dict[str, Any]]:
+def measure(entry: Mapping[str, Any], more: Sequence[str]) -> list[dict[str, Any]]:
     """Trains a recipe from each seed; returns the last records by mode, per seed.
 
     Args:
-        claim: An entry of `results.json`.
+        entry: An entry of `results.json`.
         more: Flags of main.py, after the recipe's.
     """
-    recipe = ROOT / "flags" / f"{claim['recipe']}.flags"
+    recipe = ROOT / "flags" / f"{entry['recipe']}.flags"
     found = []
-    for seed in range(claim["seeds"]):
+    for seed in range(entry["seeds"]):
         with tempfile.TemporaryDirectory() as folder:
             place = f"--workdir={folder}"
             run_main(f"--flagfile={recipe}", f"--seed={seed}", place, *more)
-            for mode in claim["modes"]:
+            for mode in entry["modes"]:
                 run_main(f"--mode={mode}", place, *more)
             lines = pathlib.Path(folder, "metrics.jsonl").read_text("utf-8")
         records = map(json.loads, lines.splitlines())

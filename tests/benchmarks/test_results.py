@@ -1,4 +1,4 @@
-"""Tests of benchmarks/results.py, and that its claims are the README's."""
+"""Tests of benchmarks/results.py, and that its entries are the README's."""
 
 import json
 import re
@@ -9,20 +9,20 @@ from benchmarks import results
 from benchmarks.contender import ROOT
 
 
-def test_claims_are_the_readmes_numbers():
+def test_entries_are_the_readmes_numbers():
     readme = (ROOT / "README.md").read_text("utf-8")
-    claimed = set()
-    for claim in json.loads(results.CLAIMS.read_text("utf-8")):
-        assert (ROOT / "flags" / f"{claim['recipe']}.flags").is_file()
-        assert {place.split(".")[0] for place in claim["numbers"].values()} == {
-            *claim["modes"]
+    listed = set()
+    for entry in json.loads(results.ENTRIES.read_text("utf-8")):
+        assert (ROOT / "flags" / f"{entry['recipe']}.flags").is_file()
+        assert {place.split(".")[0] for place in entry["numbers"].values()} == {
+            *entry["modes"]
         }
-        for text in claim["numbers"]:
+        for text in entry["numbers"]:
             assert text in readme, text
-            claimed.add(text)
+            listed.add(text)
     # What has two decimals there is an accuracy in percent.
     for text in re.findall(r"(?<![\d.])\d\d\.\d\d(?: ± \d\.\d\d)?(?!\d)", readme):
-        assert text in claimed, text
+        assert text in listed, text
 
 
 def test_numbers_are_found_by_their_place():

@@ -185,9 +185,11 @@ def _encoders(
         for one in (load_encoder(folder.encoder), encoder)
     )
     scale = np.abs(theirs).max()
-    largest = float(np.abs(ours - theirs).max() / max(scale, 1e-12))
-    state = "same" if largest <= TOLERANCE else "differs"
-    detail = f"representations differ by up to {largest:.2g} of the largest value"
+    max_difference = float(np.abs(ours - theirs).max() / max(scale, 1e-12))
+    state = "same" if max_difference <= TOLERANCE else "differs"
+    detail = (
+        f"representations differ by up to {max_difference:.2g} of the largest value"
+    )
     yield Finding(name, state, detail if state == "differs" else "", ours.size)
 
 
