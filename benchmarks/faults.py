@@ -174,6 +174,10 @@ class Bench:
             refusals = [line for line in said if "warning: " not in line]
             return "refused" if len(refusals) == 1 else "TRACEBACK", text
         same = found.results == expected.results
+        if case.command == "report" and not same:
+            # A figure that is not there is no other number.
+            (page, images), (whole, all_images) = found.results, expected.results
+            same = page == whole and images < all_images
         # What is damaged, or the folder or checkpoint that it belongs to.
         parts = (case.file, case.file.rpartition("/")[0], case.file.partition(".")[0])
         if any(part and f"{run}/{part}" in text for part in parts):
@@ -220,9 +224,12 @@ class Bench:
             results = weights, _records(run, "pretrain")
         elif done.status == 0 and command == "knn_eval":
             results = _records(run, "knn_eval")[-1]
+        elif done.status == 0 and command == "report":
+            page = (run / "output.html").read_text()
+            images = frozenset(re.findall(r"data:image[^\"]*", page))
+            results = re.sub(r"<figure.*?</figure>", "", page, flags=re.DOTALL), images
         elif done.status == 0:
-            (path,) = run.glob("output.html" if command == "report" else "output.csv")
-            results = path.read_bytes()
+            results = (run / "output.csv").read_bytes()
         return dataclasses.replace(done, results=results)
 
 

@@ -14,7 +14,7 @@ def test_what_was_read_is_told(make_run, tmp_path):
     run = make_run()
     dataset = dataclasses.replace(load_dataset("digits"), left_out=("3 .gif",))
     card = make_card(dataset, make_schema(Settings(), dataset))
-    run.data_card.write_text(card.json)
+    run.data_card.write_text(card.to_json())
     run.append_metrics(
         to_json(
             DataChangeRecord(

@@ -1,9 +1,11 @@
 """Trials are counted, pruned, continued, cleaned up, and shared by processes."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,7 +15,8 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from tests.search.conftest import SETTINGS
-from vicreg_keras.errors import InputError, NonFiniteError
+from tests.workdir.test_versions import DAMAGES
+from vicreg_keras.errors import DamagedError, InputError, NonFiniteError
 from vicreg_keras.search import study
 from vicreg_keras.search.trial import TrialCrash
 from vicreg_keras.workdir.run_folder import RunFolder
@@ -90,6 +93,34 @@ def test_divergence_and_crash_end_a_trial_only(trainings, open_search, capsys):
     out = capsys.readouterr().out
     assert "trial 1, diverged, best" in out and "trial 2, failed, see " in out
     assert os.path.join("trials", "0002", "trial.log") in out
+
+
+def test_a_damaged_database_is_named(trainings, open_search):
+    trainings.ends = {1: NonFiniteError("loss=nan")}
+    search = open_search(settings=dataclasses.replace(SETTINGS, epochs=4))
+    search.optimize(3)
+    (search.run.path / "trials").mkdir(exist_ok=True)
+    open_search(settings=search.settings)
+    path = search.run.path / "study.db"
+    content = path.read_bytes()
+    for damage in DAMAGES.values():
+        path.unlink(missing_ok=True)
+        if damage:
+            path.write_bytes(damage(content))
+        with pytest.raises(DamagedError, match=f"Expected {path} as it was") as error:
+            open_search(settings=search.settings)
+        assert "\n" not in str(error.value)
+    for change in (
+        "UPDATE trial_values SET value = value + 0.001 WHERE trial_id = 1",
+        "UPDATE trial_params SET param_value = param_value * 2 WHERE trial_id = 2",
+        "UPDATE trial_intermediate_values SET intermediate_value = 0.77",
+    ):
+        path.write_bytes(content)
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            assert connection.execute(change).rowcount
+            connection.commit()
+        with pytest.raises(DamagedError, match=r"trial \d is not as it ended"):
+            open_search(settings=search.settings)
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, InputError], ids=str)

@@ -5,7 +5,6 @@ A card is inside each checkpoint and in the assets of a SavedModel, and is the
 """
 
 import dataclasses
-import functools
 import json
 import pathlib
 import re
@@ -127,17 +126,16 @@ class DataCard:
             "fingerprint": self.fingerprint,
         }
 
-    @functools.cached_property
-    def json(self) -> str:
-        """The card as indented JSON, each array of numbers on one line."""
-        values = with_checksum(_CONVERTER.unstructure(self))
+    def to_json(self, **more: str) -> str:
+        """Returns indented JSON, with further values that `from_json` does not read."""
+        values = with_checksum(_CONVERTER.unstructure(self) | more)
         text = json.dumps(values, indent=2, ensure_ascii=False)
         # A line ends in no string.
         return re.sub(r'\[\n[^"{}]*\]', lambda match: " ".join(match[0].split()), text)
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str) -> "DataCard":
-        """Returns the card whose `json` a text is.
+        """Returns the card whose `to_json` a text is.
 
         Args:
             text: The text, or its bytes in UTF-8.

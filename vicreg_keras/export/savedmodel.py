@@ -101,7 +101,7 @@ def export_savedmodel(
     texts = {
         CLASS_NAMES_FILE: "".join(f"{escape(name)}\n" for name in class_names or ()),
         RECIPE_FILE: recipe,
-        CARD_FILE: card and card.json + "\n",
+        CARD_FILE: card and card.to_json() + "\n",
     }
 
     def write(version):

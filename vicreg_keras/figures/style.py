@@ -94,25 +94,28 @@ def add_legend(owner: Axes | Figure, **options: Any) -> None:
         text.set_parse_math(False)
 
 
-def save(figure: Figure, path: pathlib.Path) -> None:
+def save(figure: Figure, path: pathlib.Path, run_id: str = "") -> None:
     """Writes a figure as a PNG, which is there whole or not at all.
 
     Args:
         figure: As the functions of this package return it.
         path: Of the PNG; its folder is made.
+        run_id: See `to_png`.
     """
     with write_file(path) as file:
-        file.write(to_png(figure))
+        file.write(to_png(figure, run_id))
 
 
-def to_png(figure: Figure) -> bytes:
+def to_png(figure: Figure, run_id: str = "") -> bytes:
     """Returns a figure as the content of a PNG, with its description in it.
 
     Args:
         figure: As the functions of this package return it.
+        run_id: Id of the run that it is of, which the PNG then tells.
     """
     file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Description": describe(figure)})
+    metadata = {"Description": describe(figure)} | ({"Run": run_id} if run_id else {})
+    figure.savefig(file, format="png", metadata=metadata)
     return file.getvalue()
 
 

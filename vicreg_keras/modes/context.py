@@ -191,7 +191,7 @@ class Context:
         """
         if self.run is not None and self.keeps:
             path = self.run.figures / f"{name}.png"
-            save(figure, path)
+            save(figure, path, self.run.run_id)
             print(f"{title}: {path}")
 
     def tiles(self, split: Split, indices: Iterable[int]) -> list[Tile]:

@@ -65,6 +65,20 @@ def embed(content: bytes) -> Picture:
     return Picture(_address(content, "png"), text, width, height)
 
 
+def picture_owner(content: bytes) -> str | None:
+    """Returns the id of the run that a figure is of, where it tells.
+
+    Args:
+        content: Of the PNG.
+
+    Raises:
+        Exception: Of several kinds, if it is not whole.
+    """
+    with Image.open(io.BytesIO(content)) as image:
+        image.verify()
+        return image.info.get("Run")
+
+
 def make_sheet(images: np.ndarray) -> Sheet:
     """Returns images as a sheet, each as large as it is, or smaller.
 

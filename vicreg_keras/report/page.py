@@ -4,7 +4,6 @@ import base64
 import collections
 import hashlib
 import importlib.resources
-import json
 import pathlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,6 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from vicreg_keras.data.card import DataCard
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate import collapse, finetune, knn, records
 from vicreg_keras.evaluate.clustering import ClusterRecord
@@ -33,9 +31,11 @@ from vicreg_keras.figures.run_figures import run_figures
 from vicreg_keras.figures.style import to_png
 from vicreg_keras.figures.text_table import Line, Table, numeric_columns
 from vicreg_keras.report.images import embed, make_sheet
+from vicreg_keras.report.run_files import read_card, read_environment, read_figure
 from vicreg_keras.report.tables import summary, tables
 from vicreg_keras.workdir.files import write_file
 from vicreg_keras.workdir.run_folder import RunFolder
+from vicreg_keras.workdir.versions import newest_version
 
 _Runs = Mapping[str, RunFolder]
 
@@ -207,8 +207,13 @@ def _subtitle(name: str, run: RunFolder) -> str:
     flags = run.read_flags()
     known = [flags[key] for key in ("encoder", "dataset") if key in flags]
     text = f"{name}: {' on '.join(known)}" if known else name
-    for last in last_records({name: run}, PretrainRecord).values():
-        text += f", {last.epoch} epochs, {last.minutes:.1f} minutes"
+    epochs = read_records(run, PretrainRecord)
+    trained = newest_version(run.encoder) is not None
+    run.check_epochs(max((record.epoch for record in epochs), default=int(trained)))
+    for last in epochs[-1:]:
+        planned = flags.get("epochs", f"{last.epoch}")
+        part = "" if planned == f"{last.epoch}" else f" of {planned}"
+        text += f", {last.epoch}{part} epochs, {last.minutes:.1f} minutes"
     return f"{text}, without labels." if known else text
 
 
@@ -252,10 +257,9 @@ def _section(
             yield drawn[figure]
             continue
         for name, run in runs.items():
-            path = run.figures / f"{figure}.png"
-            if path.exists():
-                caption = name if len(runs) > 1 else ""
-                yield _HTML.figure(embed(path.read_bytes()), caption)
+            picture = read_figure(run, figure)
+            if picture is not None:
+                yield _HTML.figure(picture, name if len(runs) > 1 else "")
     if section.note:
         yield _HTML.note(section.note)
 
@@ -281,12 +285,8 @@ def _map(cluster_map: ClusterMap) -> Markup:
 
 def _data(runs: _Runs) -> Iterator[Markup]:
     """What each run has read, and what changed while it was trained."""
-    cards = {
-        name: DataCard.from_json(run.data_card.read_text("utf-8"), str(run.data_card))
-        for name, run in runs.items()
-        if run.data_card.exists()
-    }
-    facts = {name: cards[name].facts() if name in cards else {} for name in runs}
+    cards = {name: read_card(run) for name, run in runs.items()}
+    facts = {name: card.facts() if card else {} for name, card in cards.items()}
     yield _values_table("Data of the run.", runs, _side_by_side(facts))
     for name, run in runs.items():
         for change in read_records(run, DataChangeRecord):
@@ -318,13 +318,7 @@ def _settings(runs: _Runs) -> Iterator[Markup]:
 
 
 def _versions(runs: _Runs) -> Iterator[Markup]:
-    environments = {}
-    for name, run in runs.items():
-        text = run.environment.read_text() if run.environment.exists() else "{}"
-        environments[name] = {
-            key: ", ".join(value) if isinstance(value, list) else str(value)
-            for key, value in json.loads(text).items()
-        }
+    environments = {name: read_environment(run) for name, run in runs.items()}
     lines = _side_by_side(environments)
     yield _values_table("Versions and hardware of training.", runs, lines)
 

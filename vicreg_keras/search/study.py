@@ -4,11 +4,14 @@ Whoever opens the study continues it: the same command later, or several process
 time. A trial whose process ended, or that was interrupted, is continued where it was.
 """
 
+import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
 import shutil
+import sqlite3
 import time
 import warnings
 
@@ -19,7 +22,12 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
-from vicreg_keras.errors import InputError, NonFiniteError
+from vicreg_keras.errors import (
+    DamagedError,
+    InputError,
+    NonFiniteError,
+    error_reason,
+)
 from vicreg_keras.figures.style import save
 from vicreg_keras.search.objectives import OBJECTIVES
 from vicreg_keras.search.space import Space, apply, own_values, suggest
@@ -142,13 +150,28 @@ class Search:
                     return
 
     def _open(self) -> optuna.Study:
-        study = optuna.create_study(
-            storage=self._open_storage(),
-            study_name="search",
-            direction="maximize",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(),
-        )
+        """Opens the study, once its file and its trials are known to be whole."""
+        path = self.run.path / "study.db"
+        remedy = "Restore it, or choose another workdir."
+        try:
+            if not path.exists() or not path.stat().st_size:
+                if (self.run.path / "trials").exists():
+                    raise DamagedError(path, "it is missing or empty", remedy)
+            else:
+                with contextlib.closing(sqlite3.connect(path, timeout=60)) as database:
+                    (found,) = database.execute("PRAGMA integrity_check").fetchone()
+                if found != "ok":
+                    raise DamagedError(path, "SQLite finds it malformed", remedy)
+            study = self._load()
+            for trial in study.get_trials(deepcopy=False):
+                known = trial.user_attrs.get("checksum")
+                if known not in (None, _checksum(trial, trial.value)):
+                    reason = f"trial {trial.number} is not as it ended"
+                    raise DamagedError(path, reason, remedy)
+        except InputError:
+            raise
+        except Exception as error:  # Of SQLite, SQLAlchemy, JSON or Optuna.
+            raise DamagedError(path, error_reason(error), remedy) from error
         identity = self._identity()
         earlier = study.user_attrs.get("identity", {})
         may_change = free_names(self.data, self.settings)
@@ -159,6 +182,15 @@ class Search:
             # First, the recipe itself: the best is never worse.
             study.enqueue_trial(own, skip_if_exists=True)
         return study
+
+    def _load(self) -> optuna.Study:
+        return optuna.create_study(
+            storage=self._open_storage(),
+            study_name="search",
+            direction="maximize",
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(),
+        )
 
     def _open_storage(self) -> RDBStorage:
         connect = functools.partial(
@@ -190,16 +222,27 @@ class Search:
 
     def _try(self, trial: optuna.Trial) -> float:
         try:
-            return self._train(trial)
+            value = self._train(trial)
+            self._seal(trial, value)
+            return value
         except NonFiniteError as error:
             # Pruned rather than failed: the sampler learns from it.
             trial.set_user_attr("outcome", "diverged")
+            self._seal(trial)
             raise optuna.TrialPruned from error
+        except optuna.TrialPruned:
+            self._seal(trial)
+            raise
         except (KeyboardInterrupt, InputError):
             # The trial is put back, to be continued.
             put_back = RetryHeartbeatStaleTrialCallback()
             put_back(self.study, self.study.trials[trial.number])
             raise
+
+    def _seal(self, trial: optuna.Trial, value: float | None = None) -> None:
+        """Keeps a checksum of what the sampler and the pruner will learn from."""
+        frozen = self.study.trials[trial.number]
+        trial.set_user_attr("checksum", _checksum(frozen, value))
 
     def _train(self, trial: optuna.Trial) -> float:
         # Seeded by the trial: a search that was interrupted tries the same as one that
@@ -253,6 +296,18 @@ class Search:
     def _folder(self, number: int) -> pathlib.Path:
         """Returns the folder of a trial; all its tries have the same."""
         return self.run.path / "trials" / f"{number:04d}"
+
+
+def _checksum(trial: FrozenTrial, value: float | None) -> str:
+    scores = trial.intermediate_values
+    space = {
+        name: distribution_to_json(one) for name, one in trial.distributions.items()
+    }
+    if trial.state == TrialState.PRUNED:
+        value = None  # Optuna's is the last score.
+    values = [trial.params, space, sorted(scores.items()), value]
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _first(trial: FrozenTrial) -> int:

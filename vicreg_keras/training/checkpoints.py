@@ -61,12 +61,12 @@ def newest_checkpoint(run: RunFolder) -> SavedState | None:
     run_id = run.run_id
     for path in reversed(_paths(run)):
         found = _read(path)
+        if isinstance(found, SavedState) and _is_of(found, run_id):
+            for fault in faults:
+                text = f"{fault}: going on from {path.name}."
+                warnings.warn(text, stacklevel=2)
+            return found
         if isinstance(found, SavedState):
-            if not run_id or found.recipe.run_id in ("", run_id):
-                for fault in faults:
-                    text = f"{fault}: going on from {path.name}."
-                    warnings.warn(text, stacklevel=2)
-                return found
             found = DamagedError(path, f"it is of another run than {run.flags}")
         faults.append(found.fault)
     if faults:
@@ -101,7 +101,7 @@ def restore(
         model=model,
         optimizer=model.optimizer,
         stopwatch=Stopwatch(),
-        data_card=_Text(card.json),
+        data_card=_Text(card.to_json()),
         recipe=_Text(run.recipe.text if run.recipe else ""),
         learning_rate_factor=tf.Variable(1.0, trainable=False),
         # Of the epoch so far: what it has at its end covers all of it.
@@ -198,13 +198,19 @@ def _read_whole(path, stamp):
     )
 
 
+def _is_of(state, run_id):
+    return not run_id or state.recipe.run_id in ("", run_id)
+
+
 def _clean(run):
-    """Leaves whole checkpoints of the run, which the manager is then told of."""
-    kept = []
+    """Removes damaged checkpoints, and tells the manager of those of the run."""
+    kept, run_id = [], run.run_id
     for path in _paths(run):
-        if isinstance(_read(path), SavedState):
-            kept.append(path.name)
+        found = _read(path)
+        if isinstance(found, SavedState):
+            kept += [path.name] if _is_of(found, run_id) else []
             continue
+        warnings.warn(f"{found.fault}: it is removed.", stacklevel=3)
         for file in run.checkpoints.glob(f"{path.name}.*"):
             file.unlink(missing_ok=True)
     for left in (*run.checkpoints.glob("*_temp"), *run.checkpoints.glob("*.tmp*")):

@@ -170,6 +170,8 @@ def check_data(run: RunFolder, settings: Settings, dataset: Dataset) -> None:
     Raises:
         InputError: If the data is another.
     """
+    if (run.path / "trials").exists() and not run.data_card.exists():
+        raise DamagedError(run.data_card, "it is missing")
     if run.data_card.exists():
         content, where = run.data_card.read_bytes(), str(run.data_card)
         earlier = DataCard.from_json(content, where)
@@ -188,7 +190,7 @@ def _changed_error(run, dataset, found, more=""):
 
 
 def _write(run, card, dataset):
-    write_text(run.data_card, card.json + "\n")
+    write_text(run.data_card, card.to_json(run=run.run_id) + "\n")
     with write_file(run.examples) as file:
         data_card.save_examples(dataset, file)
 

@@ -145,6 +145,7 @@ class RunFolder:
             "devices": [device.name for device in tf.config.list_logical_devices()],
             "commit": _commit(),
             **facts,
+            "run": self.run_id,
         }
         write_json(self.environment, environment)
 
@@ -184,23 +185,30 @@ class RunFolder:
         Args:
             epoch: Whole epochs of pretraining that are done.
         """
-        kept, missing = [], set(range(1, epoch + 1))
+        kept = []
         for line, record in self._read_lines():
-            if record is not None and record.get("mode") == "pretrain":
-                if record["epoch"] > epoch:
-                    continue
-                missing.discard(record["epoch"])
-            if line.endswith(b"\n"):
+            values = record or {}
+            later = values.get("mode") == "pretrain" and values["epoch"] > epoch
+            if line.endswith(b"\n") and not later:
                 kept.append(line)
-        if missing:
+        self.check_epochs(epoch)
+        if self.metrics.exists():
+            with write_file(self.metrics) as file:
+                file.write(b"".join(kept))
+
+    def check_epochs(self, epoch: int) -> None:
+        """Names epochs that are done and have no record.
+
+        Args:
+            epoch: Whole epochs of pretraining that are done.
+        """
+        found = {record["epoch"] for record in self.read_metrics("pretrain")}
+        if missing := set(range(1, epoch + 1)) - found:
             warnings.warn(
                 f"{self.metrics} has no records of {len(missing)} of the {epoch} "
                 f"epochs that are done ({_first(missing)}).",
                 stacklevel=2,
             )
-        if self.metrics.exists():
-            with write_file(self.metrics) as file:
-                file.write(b"".join(kept))
 
     def _read_lines(self) -> list[tuple[bytes, dict | None]]:
         """Returns each line of `metrics.jsonl` and its record, `None` for a bad one."""
