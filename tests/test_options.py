@@ -191,7 +191,12 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
             RuntimeError(
                 "(sqlite3.OperationalError) database or disk is full e.g. ://a"
             ),
-            ["a file of the run (disk is full)"],
+            ["run (disk is full)"],
+        ),
+        (MemoryError("x"), ["fits into memory. Received: MemoryError: x"]),
+        (
+            RuntimeError("OOM when allocating tensor with shape[65536,65536] and"),
+            ["tensor with shape[65536,65536], which does not"],
         ),
     ],
     ids=lambda value: str(value)[:30],

@@ -18,9 +18,9 @@ from absl import flags, logging  # noqa: E402
 
 from vicreg_keras.errors import (  # noqa: E402
     InputError,
-    disk_error,
     error_reason,
     escape,
+    machine_error,
 )
 from vicreg_keras.hardware import interrupts  # noqa: E402
 from vicreg_keras.hardware.stderr import one_line_warnings, silent_stderr  # noqa: E402
@@ -64,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             _drop_stdout()
             status = 0
         except Exception as error:
-            if (problem := disk_error(error)) is None:
+            place = flags.FLAGS["workdir"].value or "a file"
+            if (problem := machine_error(error, place)) is None:
                 raise
             status = _fail(problem)
             try:

@@ -114,12 +114,15 @@ def error_reason(error: BaseException) -> str:
     return escape(reason)
 
 
-def disk_error(error: BaseException) -> InputError | None:
-    """Returns an error about a disk that is full or can't be written, in one sentence.
+def machine_error(
+    error: BaseException, place: str = "a file of the run"
+) -> InputError | None:
+    """Returns an error about a disk or a memory that does not suffice, in one line.
 
     Args:
         error: What a library raised, perhaps because of an error of the operating
             system.
+        place: What is named where the library does not name the file.
 
     Returns:
         `None` if it has another reason.
@@ -128,7 +131,7 @@ def disk_error(error: BaseException) -> InputError | None:
     while cause is not None:
         text = str(cause)
         found = re.search(r"(?<![\w.:/])/[^\s:;,'\"()]+", text)
-        path = found[0] if found else "a file of the run"
+        path = found[0] if found else place
         reasons = [one for one in _DISK_TEXTS if one.lower() in text.lower()]
         if isinstance(cause, OSError) and cause.errno in _DISK_NUMBERS:
             reasons = [os.strerror(cause.errno)]
@@ -138,6 +141,13 @@ def disk_error(error: BaseException) -> InputError | None:
                 "Expected room on the disk, and permission to use it. Received: "
                 f"{path} ({reasons[0]}). What was saved before is whole: mend this, "
                 "and give the same command again."
+            )
+        if isinstance(cause, MemoryError) or "OOM when allocating" in text:
+            what = re.search(r"tensor with shape\[[\d,]*\]", text)
+            return InputError(
+                "Expected what fits into memory. Received: "
+                f"{what[0] if what else error_reason(cause)}, which does not. Lower "
+                "batch_size, image_size or the widths of encoder and projector."
             )
         cause = cause.__cause__ or cause.__context__
     return None

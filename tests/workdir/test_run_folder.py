@@ -320,11 +320,11 @@ def test_a_record_that_the_disk_has_no_room_for_leaves_no_part(tmp_path):
     before = run.metrics.read_bytes()
     program = (
         "import resource, sys\n"
-        "from vicreg_keras.errors import disk_error\n"
+        "from vicreg_keras.errors import machine_error\n"
         "from vicreg_keras.workdir.run_folder import RunFolder\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try: RunFolder(sys.argv[1]).append_metrics({'mode': 2000 * 'x'})\n"
-        "except OSError as error: print(disk_error(error))\n"
+        "except OSError as error: print(machine_error(error))\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)

@@ -24,12 +24,19 @@ def exit_at_signals() -> Iterator[None]:
 
     An exception that is raised while a library is imported is often lost.
     """
-    earlier = {number: signal.signal(number, _exit) for number in _SIGNALS}
+    earlier = {number: signal.getsignal(number) for number in _SIGNALS}
+    let_signals_exit()
     try:
         yield
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+def let_signals_exit() -> None:
+    """Does what `exit_at_signals` does from here on, as long as the process lives."""
+    for number in _SIGNALS:
+        signal.signal(number, _exit)
 
 
 @contextlib.contextmanager

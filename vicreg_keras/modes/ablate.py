@@ -37,6 +37,7 @@ def run(
     """
     variants = options.variants(settings)
     seeds = tuple(range(settings.seed, settings.seed + options.ablate_seeds))
+    settings.replace({"seed": seeds[-1]})  # There must be one.
     dataset = open_dataset(data, settings.seed)
     print(describe(dataset), flush=True)
     require_class_names(dataset)

@@ -41,6 +41,9 @@ def run(
         InputError: If settings, space, objective and data don't fit, no trial is
             trained to its end, or the folder has another search.
     """
+    settings.replace(
+        {"seed": settings.seed + options.search_seeds}
+    )  # There must be one.
     dataset = open_dataset(data, settings.seed)
     print(describe(dataset), flush=True)
     check_objective(options.objective, dataset)

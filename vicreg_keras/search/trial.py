@@ -26,7 +26,7 @@ import tensorflow as tf
 
 import vicreg_keras
 from vicreg_keras.data.dataset import Dataset, open_dataset
-from vicreg_keras.errors import InputError, NonFiniteError, disk_error
+from vicreg_keras.errors import InputError, NonFiniteError, machine_error
 from vicreg_keras.evaluate.collapse import diagnose_collapse
 from vicreg_keras.evaluate.feature_cache import FeatureCache
 from vicreg_keras.evaluate.features import SPLITS, compile_encoder
@@ -250,7 +250,7 @@ def _main() -> int:
     except KeyboardInterrupt:
         return interrupts.STATUS
     except Exception as error:
-        found = error if isinstance(error, InputError) else disk_error(error)
+        found = error if isinstance(error, InputError) else machine_error(error)
         if found is None:
             raise
         send(error=str(found), diverged=isinstance(found, NonFiniteError))

@@ -77,7 +77,7 @@ class DataOptions(Options):
         "Height and width in pixels that images are resized to; by default they keep "
         "their size.",
         minimum=1,
-        maximum=2**14,
+        maximum=2**12,
         group="data",
     )
     validation_fraction: float = option(

@@ -94,7 +94,7 @@ class Settings(Options):
     crop_size: int | None = _image_view(
         "Height and width of a view in pixels; by default the image's.",
         minimum=1,
-        maximum=2**14,
+        maximum=2**12,
     )
     crop_scale: tuple[float, float] | None = _image_view(
         "MIN,MAX area of a crop, as fractions of the image's.",
