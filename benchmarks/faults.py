@@ -195,7 +195,7 @@ class Bench:
         commands += [[mode] for mode in EVALUATIONS]
         export = ["export", "--format=tflite", "--quantization=float32"]
         for mode, *more in [*commands, export]:
-            done = _call([f"--mode={mode}", f"--workdir={run}", *more], run)
+            done = call([f"--mode={mode}", f"--workdir={run}", *more], run)
             assert done.status == 0, done.errors
 
     def _try(self, command: str, run: pathlib.Path) -> Outcome:
@@ -216,7 +216,7 @@ class Bench:
             ],
             "report": [f"--runs={run}", f"--output={output}.html"],
         }[command]
-        done = _call([f"--mode={command}", *arguments], run)
+        done = call([f"--mode={command}", *arguments], run)
         results: object = None
         if done.status == 0 and command == "pretrain":
             encoder = load_encoder(run)
@@ -233,7 +233,7 @@ class Bench:
         return dataclasses.replace(done, results=results)
 
 
-def _call(arguments: list[str], run: pathlib.Path) -> Outcome:
+def call(arguments: list[str], run: pathlib.Path) -> Outcome:
     """Calls the command line in this process."""
     keras.backend.clear_session()
     errors = io.StringIO()
