@@ -1,6 +1,6 @@
 """Damages files of a finished run, and shows which of them are recognized.
 
-    python -m benchmarks.faults [--cases N] [--only TEXT] [--log benchmarks/LOG.md]
+    python -m benchmarks.faults [--cases N] [--only REGEX] [--log benchmarks/LOG.md]
 
 A run on the bundled digits is trained, evaluated, indexed and exported. Then, in a
 copy of it for each case, one of its files is damaged in one of six ways and a command
@@ -96,13 +96,13 @@ class Outcome:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cases", type=int, help="so many, drawn at random")
-    parser.add_argument("--only", default="", metavar="TEXT", help="files with TEXT")
+    parser.add_argument("--only", default="", metavar="REGEX", help="of the files")
     parser.add_argument("--log", metavar="LOG.md", help="the table becomes an entry")
     options = parser.parse_args()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(pathlib.Path(folder))
-        cases = [case for case in bench.cases() if options.only in case.file]
+        cases = [one for one in bench.cases() if re.match(options.only, one.file)]
         if options.cases:
             cases = random.Random(0).sample(cases, min(options.cases, len(cases)))
         counts: dict[str, collections.Counter] = collections.defaultdict(
