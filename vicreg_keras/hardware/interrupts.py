@@ -1,5 +1,6 @@
 """SIGINT and SIGTERM: the program ends with one line and status 130."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -24,8 +25,7 @@ def exit_at_signals() -> Iterator[None]:
 
     An exception that is raised while a library is imported is often lost.
     """
-    earlier = {number: signal.getsignal(number) for number in _SIGNALS}
-    let_signals_exit()
+    earlier = {number: signal.signal(number, _exit) for number in _SIGNALS}
     try:
         yield
     finally:
@@ -34,9 +34,11 @@ def exit_at_signals() -> Iterator[None]:
 
 
 def let_signals_exit() -> None:
-    """Does what `exit_at_signals` does from here on, as long as the process lives."""
+    """Does what `exit_at_signals` does from here on, until all is done."""
     for number in _SIGNALS:
         signal.signal(number, _exit)
+        # While Python ends, no handler is called any more.
+        atexit.register(signal.signal, number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
