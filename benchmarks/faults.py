@@ -227,7 +227,7 @@ class Bench:
         elif done.status == 0 and command == "report":
             page = (run / "output.html").read_text()
             images = frozenset(re.findall(r"data:image[^\"]*", page))
-            results = re.sub(r"<figure.*?</figure>", "", page, flags=re.DOTALL), images
+            results = re.sub(r"<figure.*?</figure>\s*", "", page, flags=re.S), images
         elif done.status == 0:
             results = (run / "output.csv").read_bytes()
         return dataclasses.replace(done, results=results)

@@ -34,7 +34,7 @@ from vicreg_keras.report.images import embed, make_sheet
 from vicreg_keras.report.run_files import read_card, read_environment, read_figure
 from vicreg_keras.report.tables import summary, tables
 from vicreg_keras.workdir.files import write_file
-from vicreg_keras.workdir.run_folder import RunFolder
+from vicreg_keras.workdir.run_folder import RunFolder, check_owner
 from vicreg_keras.workdir.versions import newest_version
 
 _Runs = Mapping[str, RunFolder]
@@ -152,7 +152,7 @@ def build_report(
         cluster_map: What stands for the figure of clusters, or `None`.
 
     Raises:
-        InputError: If a folder is not that of a run.
+        InputError: If a folder is not that of a run, or holds parts of two.
     """
     runs = _name_runs(folders)
     drawn = {
@@ -198,6 +198,8 @@ def _name_runs(folders: Sequence[RunFolder]) -> dict[str, RunFolder]:
                 f"Received: workdir={folder.path}, which has neither. Train there "
                 "first, or name another."
             )
+        if (version := newest_version(folder.encoder)) is not None:
+            check_owner(version, folder)
         runs[name if counts[name] == 1 else str(folder.path)] = folder
     return runs
 
