@@ -55,7 +55,9 @@ def test_training_is_stopped_and_waited_for(error, run_program, tmp_path):
 
     with pytest.raises(error):
         run_program(
-            "import pathlib, sys, time\n"
+            "import pathlib, signal, sys, time\n"
+            # As a training does, which then saves.
+            "signal.signal(signal.SIGTERM, lambda *_: None)\n"
             'print(\'{"epoch": 1, "score": 0.5}\', flush=True)\n'
             "sys.stdin.read()\ntime.sleep(0.5)\n"
             f"pathlib.Path({str(tmp_path / 'saved')!r}).touch()",
