@@ -320,13 +320,12 @@ def test_two_thousand_photographs_stay_under_three_megabytes(build, make_run, ma
     assert 500_000 < len(text) < 3_000_000
 
 
-def test_an_earlier_page_stays_where_a_section_fails(tmp_path, make_run):
+def test_an_earlier_page_stays_where_a_section_fails(tmp_path, make_run, monkeypatch):
     run, path = make_run(), tmp_path / "report.html"
     build_report([run], path)
     before = path.read_bytes()
-    run.figures.mkdir()
-    (run.figures / "confusion.png").write_bytes(b"no image")
-    with pytest.raises(OSError, match="cannot identify image"):
+    monkeypatch.delattr("vicreg_keras.report.page.read_figure")
+    with pytest.raises(NameError, match="read_figure"):
         build_report([run], path)
     assert path.read_bytes() == before
 
