@@ -219,7 +219,8 @@ def test_text_from_outside_is_only_text(build, make_run, draw_examples, make_map
 def test_names_that_are_no_text(build, make_run, make_map):
     path = make_run("photo").path
     run = RunFolder(path.rename(path.with_name("photo\udcff")))
-    _, page = build([run], make_map(1, texts=["\udcff"]))
+    with pytest.warns(UserWarning, match="data.json is missing"):
+        _, page = build([run], make_map(1, texts=["\udcff"]))
     assert page.all("title")[0].text == "VICReg: photo?"
 
 

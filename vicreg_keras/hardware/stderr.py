@@ -8,6 +8,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 
+from vicreg_keras.errors import escape
+
 # About the code of libraries, not about what the user gave.
 _NOT_FOR_USERS = ("DeprecationWarning", "FutureWarning", "ExperimentalWarning")
 # Loggers with handlers of their own, and what they say below an error is about code.
@@ -49,7 +51,7 @@ def one_line_warnings() -> Iterator[None]:
             glyphs[chr(int(match[1]))] = None
         elif text not in said:
             said.add(text)
-            print(f"main.py: warning: {text}", file=sys.stderr, flush=True)
+            print(f"main.py: warning: {escape(text)}", file=sys.stderr, flush=True)
 
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     with warnings.catch_warnings():
