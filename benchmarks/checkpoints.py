@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.gpu.pack import open_run
+from benchmarks.gpu.pack import Run, open_run
 from benchmarks.log import commit, machine, markdown_table, report
 from vicreg_keras.training import checkpoints, finite
 from vicreg_keras.training.pretrain import export_encoder
@@ -50,7 +50,12 @@ def main():
 
 def measure(flags: list[str]) -> list[str]:
     """Returns a line of the table, for the flags of a run."""
-    run = open_run(["checkpoints", *flags])
+    with open_run(["checkpoints", *flags]) as run:
+        return times(run)
+
+
+def times(run: Run) -> list[str]:
+    """See `measure`."""
     settings, split, model = run.settings, run.dataset.pretraining, run.model
     images = tf.constant(split.read(np.arange(settings.batch_size)))
     step = tf.function(model.train_step)

@@ -18,6 +18,7 @@ import pathlib
 import re
 import shutil
 import sys
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 from unittest import mock
@@ -25,9 +26,11 @@ from unittest import mock
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import flags
 
 from benchmarks.gpu import run_packed
 from vicreg_keras import cli
+from vicreg_keras.cli import Request
 from vicreg_keras.data.card import DataCard
 from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.errors import InputError
@@ -35,9 +38,11 @@ from vicreg_keras.hardware.precision import apply_precision
 from vicreg_keras.model import VICReg
 from vicreg_keras.settings import Settings
 from vicreg_keras.training import identity
-from vicreg_keras.training.pretrain import begin
+from vicreg_keras.training.pretrain import begin, steps_per_epoch
+from vicreg_keras.workdir.files import write_json
 from vicreg_keras.workdir.run_folder import RunFolder
 
+PACKED_FILE = "packed.json"
 _PART_BYTES = 50 * 2**20
 
 
@@ -55,8 +60,7 @@ class Run(NamedTuple):
 def main():
     output, argv = take_output(sys.argv)
     argv.insert(1, "--precision=bfloat16")  # Before the given flags, which win.
-    with plain_convolutions():
-        run = open_run(argv)
+    with plain_convolutions(), open_run(argv) as run:
         pack(run, output)
     for path in sorted(output.iterdir()):
         print(f"{path.stat().st_size / 2**20:8.2f} MiB  {path}")
@@ -65,38 +69,54 @@ def main():
         f"{run.settings.epochs} epochs of "
         f"{run.dataset.pretraining.num_examples // size:,} steps of {size} images. "
         "Next, on the other machine:\n"
-        f"  python run_packed.py {output.name} --minutes=8 --output=OUT"
+        f"  python {output}/run_packed.py {output} --minutes=8 --output=OUT"
     )
 
 
 def take_output(argv: list[str]) -> tuple[pathlib.Path, list[str]]:
     """Returns the folder of `--output=`, and the other arguments."""
-    outputs = [text for text in argv if text.startswith("--output=")]
+    outputs = [text for text in argv if re.match("--output=.", text)]
     if len(outputs) != 1:
-        raise SystemExit("Expected --output=DIR, once.")
+        raise InputError("Expected --output=DIR, once, and flags of --mode=pretrain.")
     rest = [text for text in argv if not text.startswith("--output=")]
     return pathlib.Path(outputs[0].partition("=")[2]), rest
 
 
-def open_run(argv: list[str]) -> Run:
+@contextlib.contextmanager
+def open_run(argv: list[str]) -> Iterator[Run]:
     """Begins or continues a run as `--mode=pretrain` does, without training it.
 
     Args:
         argv: The program's name and flags of `--mode=pretrain`.
+
+    Yields:
+        The run, which is locked.
     """
     request = cli.parse([argv[0], "--mode=pretrain", *argv[1:]])
+    if not request.workdir:
+        raise InputError("Expected --workdir=RUN, the run's folder. Received: none.")
     settings = apply_precision(request.settings)
     folder = RunFolder(request.workdir)
     folder.create()
-    flags = identity.check_recipe(folder, settings, request.data)
+    with folder.lock():
+        yield _open(request, settings, folder)
+
+
+def _open(request: Request, settings: Settings, folder: RunFolder) -> Run:
+    texts = identity.check_recipe(folder, settings, request.data)
     first = identity.first_card(folder, settings)
     known = first.schema.known if first else None
     dataset = open_dataset(request.data, settings.seed, known)
     settings = settings.for_examples(dataset.example_shape)
     if settings.positives == "neighbors":
-        raise SystemExit("Expected a recipe whose two views are of one image.")
-    found = identity.identify(settings, dataset, folder, "refuse")
-    folder.write_flags(flags)
+        raise InputError(
+            "Expected a recipe whose two views are of one image. Received: "
+            "positives=neighbors. Train it by --mode=pretrain."
+        )
+    steps_per_epoch(settings, dataset)  # At least one.
+    changed = request.options.on_changed_data
+    found = identity.identify(settings, dataset, folder, changed)
+    folder.write_flags(texts)
     model, manager = begin(settings, dataset, folder, found)
     return Run(settings, dataset, folder, found.card, model, manager)
 
@@ -177,8 +197,10 @@ def pack(run: Run, output: pathlib.Path) -> None:
     images = split.read(np.arange(split.num_examples))
     spec = tf.TensorSpec((size, *images.shape[1:]), images.dtype)
     step = TracedStep(model, spec)
+    identifier = uuid.uuid4().hex
     compiler_ir = step.function.experimental_get_compiler_ir(images[:size])
     manifest = {
+        "id": identifier,
         "batch_size": size,
         "epochs": run.settings.epochs,
         "seed": run.settings.seed,
@@ -190,11 +212,18 @@ def pack(run: Run, output: pathlib.Path) -> None:
     }
     output.mkdir(parents=True, exist_ok=True)
     code = compiler_ir(stage="stablehlo_serialized")
-    (output / "step.stablehlo").write_bytes(code)
-    (output / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    step_path = output / run_packed.STEP_FILE
+    step_path.write_bytes(code)
     arrays = {f"{i:05d}": value for i, value in enumerate(step.values())}
     parts = run_packed.split({**arrays, "images": images}, _PART_BYTES)
-    run_packed.write_parts(output, "packed", parts, np.savez_compressed)
+    for old in output.glob("packed-*.npz"):
+        old.unlink()
+    files = run_packed.write_parts(output, "packed", parts, np.savez_compressed)
+    manifest["files"] = {**files, step_path.name: run_packed.digest(step_path)}
+    (output / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    # What is unpacked has to be of this.
+    facts = {"id": identifier, "data": run.card.fingerprint}
+    write_json(run.folder.path / PACKED_FILE, facts)
     shutil.copy(run_packed.__file__, output)
 
 
@@ -223,5 +252,5 @@ def updated_values(code: str, num_logs: int) -> list[int]:
 if __name__ == "__main__":
     try:
         main()
-    except InputError as error:
+    except (InputError, flags.Error, OSError) as error:
         raise SystemExit(f"pack: {error}") from None

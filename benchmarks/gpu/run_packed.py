@@ -7,44 +7,66 @@
 stay on the device; every epoch has the order that `--mode=pretrain` gives it, so a run
 is the same here and there but for rounding.
 
-After the last epoch, or when the minutes are over, the state is written to `OUT` in
-parts that fit a transfer, beside `metrics.jsonl`, a line per epoch. If `OUT` has a
-state already, training goes on from it. `python -m benchmarks.gpu.unpack` brings it
-into the run's folder.
+After the last epoch, at Ctrl-C, or when the minutes are over, the state is written to
+`OUT` in parts that fit a transfer, beside `metrics.jsonl`, a line per epoch, and
+`state.json`, which names the parts. If `OUT` has a state already, training goes on from
+it. `python -m benchmarks.gpu.unpack` brings it into the run's folder.
 """
 
 import argparse
 import dataclasses
+import hashlib
 import json
+import math
+import os
 import pathlib
+import signal
 import time
 
 import numpy as np
 
 # JAX is imported where it is used: what packs and unpacks has none.
 
-# Kinds of variables; if not all fit, the last are left out.
-_KINDS = ("encoder", "projector", "optimizer")
 _PART_BYTES = 15 * 2**20
 _METRICS = "metrics.jsonl"
+_MANIFEST, _STATE = "manifest.json", "state.json"
+STEP_FILE = "step.stablehlo"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=pathlib.Path, metavar="DIR")
-    parser.add_argument("--minutes", type=float, default=8, help="of training, at most")
-    parser.add_argument("--steps", type=int, help="stop after so many, for timing")
-    parser.add_argument("--log_every", type=int, help="steps; by default an epoch's")
+    parser.add_argument(
+        "--minutes", type=positive(float), default=8, help="of training, at most"
+    )
+    parser.add_argument(
+        "--steps", type=positive(int), help="stop after so many, for timing"
+    )
+    parser.add_argument(
+        "--log_every", type=positive(int), help="steps; by default an epoch's"
+    )
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("out"))
     parser.add_argument(
         "--parts",
         type=int,
-        default=4,
-        help="files of 15 MiB for the state, at most; 0 writes none",
+        choices=range(100),
+        metavar="N",
+        help="files of 15 MiB for the state, at most: if need be the encoder alone; 0 "
+        "writes nothing; by default all of the state is written",
     )
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
-    train(options)
+    train(parser.parse_args())
+
+
+def positive(kind):
+    """Returns a parser of numbers above 0."""
+
+    def parse(text):
+        value = kind(text)
+        if not (value > 0 and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"expected more than 0: {text}")
+        return value
+
+    return parse
 
 
 class Packed:
@@ -56,20 +78,30 @@ class Packed:
         images: `(num_examples, ...)`, the training split.
     """
 
-    def __init__(self, folder: pathlib.Path, state: pathlib.Path):
-        self.manifest = json.loads((folder / "manifest.json").read_text())
-        self._step = (folder / "step.stablehlo").read_bytes()
-        packed = read_parts(folder, "packed")
+    def __init__(self, folder: pathlib.Path):
+        self.manifest = read_json(folder / _MANIFEST)
+        packed = read_parts(folder, self.manifest["files"])
+        self._step = (folder / STEP_FILE).read_bytes()
         self.images = packed.pop("images")
         self.arrays = [packed[f"{i:05d}"] for i in range(len(packed))]
-        if later := read_parts(state, "state"):
-            if later.keys() != packed.keys():
-                raise SystemExit(
-                    f"Expected a whole state in {state}, to go on from it. Received: "
-                    f"{len(later)} of {len(packed)} variables; the others were left "
-                    "out for want of parts. Begin anew with another output folder."
-                )
-            self.arrays = [later[key] for key in sorted(later)]
+
+    @property
+    def position(self):
+        """The step that the variables are of."""
+        return int(self.arrays[self.manifest["step"]])
+
+    def go_on(self, output):
+        """Takes the state in a folder, if there is one; returns its seconds."""
+        state = read_state(output, self.manifest["id"])
+        if state is None:
+            return 0.0
+        if state.left_out:
+            raise SystemExit(
+                f"Expected a whole state in {output}, to go on from it. Received: one "
+                "of the encoder alone. Begin anew with another output folder."
+            )
+        self.arrays = [state.arrays[key] for key in sorted(state.arrays)]
+        return state.seconds
 
     def function(self):
         """Returns a function from images, indices and variables to logs and variables.
@@ -117,22 +149,30 @@ def train(options):
     import jax
 
     jax.config.update("jax_enable_x64", True)  # Steps are counted in int64.
-    packed = Packed(options.folder, options.output)
+    packed = Packed(options.folder)
+    check_parts(packed, options.parts)
+    seconds_before = packed.go_on(options.output)
     manifest, device = packed.manifest, jax.devices()[0]
     num_examples, size = len(packed.images), manifest["batch_size"]
     steps_per_epoch = num_examples // size
     variables = [jax.device_put(array, device) for array in packed.arrays]
     images = jax.device_put(packed.images, device)
-    step_number = int(packed.arrays[manifest["step"]])
+    step_number = packed.position
+    log = Log(options, step_number)
     log_every = options.log_every or steps_per_epoch
     last = manifest["epochs"] * steps_per_epoch
-    if options.steps:
+    if options.steps is not None:
         last = min(last, step_number + options.steps)
     order = device_order(manifest["seed"], 0, num_examples, device)
     compiled, flops = compile_step(packed, variables, images, order)
     began = timed = time.monotonic()
     logs, values, done = [], {}, 0
-    while step_number < last and time.monotonic() - began < 60 * options.minutes:
+    stopped, failed = [], None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.append(True))
+    while step_number < last and not stopped:
+        if time.monotonic() - began > 60 * options.minutes:
+            break
         epoch, position = divmod(step_number, steps_per_epoch)
         if position == 0 or done == 0:
             order = device_order(manifest["seed"], epoch, num_examples, device)
@@ -148,26 +188,31 @@ def train(options):
             jax.block_until_ready(logs)
         if step_number % log_every == 0 or step_number == last:
             values = dict(zip(manifest["logs"], map(float, logs), strict=True))
-            if not np.isfinite(values["loss"]):
-                raise SystemExit(f"Expected a finite loss. Received: {values}.")
+            if not np.isfinite(values["loss"]):  # The step has changed nothing.
+                failed = values
+                break
             seconds = time.monotonic() - timed
             rate = (done - 1) / seconds if done > 1 else 0.0
             record = {
                 "epoch": epoch + 1,
                 "step": step_number,
-                "seconds": round(time.monotonic() - began, 2),
+                "seconds": round(seconds_before + time.monotonic() - began, 2),
                 "images_per_second": round(rate * size, 1),
                 "teraflops_per_second": round(rate * flops / 1e12, 3),
                 **values,
             }
-            write_record(options.output, record)
+            log.write(record)
     jax.block_until_ready(variables)
-    if options.parts:
-        write_state(options, packed, variables)
-    minutes = (time.monotonic() - began) / 60
+    seconds = seconds_before + time.monotonic() - began
+    if options.parts != 0:
+        arrays = [np.asarray(variable) for variable in variables]
+        step_number = int(arrays[manifest["step"]])
+        write_state(options, manifest, arrays, step_number, seconds)
+    if failed:
+        raise SystemExit(f"Expected a finite loss. Received: {failed}.")
     print(
         f"Step {step_number:,} of {manifest['epochs'] * steps_per_epoch:,}, "
-        f"{minutes:.2f} minutes: {options.output}"
+        f"{seconds / 60:.2f} minutes: {options.output}"
     )
 
 
@@ -197,34 +242,116 @@ def device_order(seed, epoch, num_examples, device):
     return jax.device_put(order.astype(np.int32), device)
 
 
-def write_record(output, record):
-    with (output / _METRICS).open("a") as file:
-        file.write(json.dumps(record) + "\n")
-    print(
-        f"epoch {record['epoch']}, step {record['step']:,}: loss {record['loss']:.5f}, "
-        f"{record['images_per_second']:,.0f} images and "
-        f"{record['teraflops_per_second']:.2f} TFLOP per second",
-        flush=True,
-    )
+class Log:
+    """Records of a run, on the screen and in its folder.
+
+    Args:
+        options: Of the command line.
+        step: Step that training goes on from; records after it are removed.
+    """
+
+    def __init__(self, options, step):
+        self._path = options.output / _METRICS if options.parts != 0 else None
+        if self._path is not None:
+            options.output.mkdir(parents=True, exist_ok=True)
+            kept = [one for one in read_records(options.output) if one["step"] <= step]
+            self._path.write_text("".join(f"{json.dumps(one)}\n" for one in kept))
+
+    def write(self, record):
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+        print(
+            f"epoch {record['epoch']}, step {record['step']:,}: loss "
+            f"{record['loss']:.5f}, {record['images_per_second']:,.0f} images and "
+            f"{record['teraflops_per_second']:.2f} TFLOP per second",
+            flush=True,
+        )
 
 
-def write_state(options, packed, variables):
-    """Writes what fits: all variables, or without the optimizer's, or the encoder's."""
+def read_records(folder):
+    """Returns the records in a folder; none where there is no such file."""
+    path = folder / _METRICS
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except ValueError as error:
+        raise damaged(path, error) from error
+
+
+@dataclasses.dataclass
+class State:
+    """What training left.
+
+    Attributes:
+        arrays: Values of variables, by their position in the step's arguments.
+        step: Step that they are of.
+        seconds: Seconds of training.
+        left_out: Whether only the encoder's and the counters' are there.
+    """
+
+    arrays: dict
+    step: int
+    seconds: float
+    left_out: bool
+
+
+def read_state(folder, expected_id):
+    """Returns the state in a folder, or `None` where there is none.
+
+    Args:
+        folder: The folder.
+        expected_id: Id of what was packed.
+    """
+    if not (folder / _STATE).exists():
+        return None
+    facts = read_json(folder / _STATE)
+    if facts["id"] != expected_id:
+        raise SystemExit(
+            f"Expected a state of what was packed. Received: {folder}, whose state is "
+            "of another recipe, of other data or of an earlier packing. Name another "
+            "folder."
+        )
+    arrays = read_parts(folder, facts["files"])
+    if sorted(arrays) != facts["variables"]:
+        raise damaged(folder / _STATE, "variables are missing")
+    return State(arrays, facts["step"], facts["seconds"], facts["left_out"])
+
+
+def check_parts(packed, max_parts):
+    """Checks, before training, that the encoder fits into so many parts."""
     kinds = packed.manifest["kinds"]
-    for count in range(len(_KINDS), 0, -1):
-        chosen = {
-            f"{i:05d}": np.asarray(variable)
-            for i, variable in enumerate(variables)
-            if kinds[i] not in _KINDS[count:]
+    arrays = {i: a for i, a in enumerate(packed.arrays) if kinds[i] == "encoder"}
+    needed = len(split(arrays, _PART_BYTES))
+    if max_parts and needed > max_parts:
+        raise SystemExit(f"Expected parts of at least {needed}, for the encoder.")
+
+
+def write_state(options, manifest, values, step, seconds):
+    """Writes all variables or, if they do not fit, the encoder's and the counters'."""
+    arrays = {f"{i:05d}": value for i, value in enumerate(values)}
+    parts, left_out = split(arrays, _PART_BYTES), False
+    if options.parts and len(parts) > options.parts:
+        print("Left out, so that the rest fits: projector and optimizer.")
+        kept = ("encoder", "counters")
+        arrays = {
+            key: value
+            for key, value in arrays.items()
+            if manifest["kinds"][int(key)] in kept
         }
-        parts = split(chosen, _PART_BYTES)
-        if len(parts) <= options.parts:
-            break
-    else:
-        raise SystemExit(f"Expected a state of {options.parts} parts at most.")
-    if count < len(_KINDS):
-        print(f"Left out, so that the rest fits: {', '.join(_KINDS[count:])}.")
-    write_parts(options.output, "state", parts)
+        parts, left_out = split(arrays, _PART_BYTES), True
+    options.output.mkdir(parents=True, exist_ok=True)
+    files = write_parts(options.output, f"state-{step}", parts)
+    facts = {"id": manifest["id"], "step": step, "seconds": seconds, "files": files}
+    facts |= {"variables": sorted(arrays), "left_out": left_out}
+    aside = options.output / f".{_STATE}"
+    aside.write_text(json.dumps(facts, indent=1))
+    os.replace(aside, options.output / _STATE)
+    # Only now is the earlier one no longer needed.
+    for old in options.output.glob("state-*.npz"):
+        if old.name not in files:
+            old.unlink()
 
 
 def split(arrays, max_bytes):
@@ -246,16 +373,27 @@ def split(arrays, max_bytes):
 
 
 def write_parts(folder, name, parts, save=np.savez):
-    for old in folder.glob(f"{name}-*.npz"):
-        old.unlink()
+    """Writes what `split` returned; returns the files' digests by name."""
+    files = {}
     for i, part in enumerate(parts):
-        save(folder / f"{name}-{i:02d}.npz", **part)
+        path = folder / f"{name}-{i:02d}.npz"
+        save(path, **part)
+        files[path.name] = digest(path)
+    return files
 
 
-def read_parts(folder, name):
+def read_parts(folder, files):
     """Reads what `write_parts` wrote of what `split` returned."""
     pieces = {}
-    for path in sorted(folder.glob(f"{name}-*.npz")):
+    for name, expected in files.items():
+        path = folder / name
+        try:
+            if digest(path) != expected:
+                raise damaged(path, "its checksum is another")
+        except OSError as error:
+            raise damaged(path, error) from error
+        if path.suffix != ".npz":
+            continue
         with np.load(path) as part:
             for full_name in part.files:
                 key, first, dtype, shape = full_name.split(":")
@@ -268,6 +406,25 @@ def read_parts(folder, name):
         sizes = [int(size) for size in shape.split(",") if size]
         arrays[key] = flat.view(np.dtype(dtype)).reshape(sizes)
     return arrays
+
+
+def digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path):
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path, reason):
+    """Returns the error of a file that is not as it was written."""
+    return SystemExit(
+        f"Expected {path} as it was written. Received: {reason}. Copy it again."
+    )
 
 
 if __name__ == "__main__":

@@ -67,8 +67,7 @@ def compare(folder: pathlib.Path, python: str, *recipe: str) -> dict[str, str]:
         f"--workdir={folder / 'run'}",
         *_OPTIMIZERS[optimizer],
     ]
-    with pack.plain_convolutions():
-        run = pack.open_run(argv)
+    with pack.plain_convolutions(), pack.open_run(argv) as run:
         pack.pack(run, folder / "packed")
         theirs, states = train(run, jit_compile=True)
         _, own = train(run, jit_compile=False)
@@ -86,14 +85,16 @@ def compare(folder: pathlib.Path, python: str, *recipe: str) -> dict[str, str]:
             *(flat(each[i] for i in weights) for each in (values, others))
         )
 
-    whole, after_stop = (read_state(folder / name) for name in ("whole", "stopped"))
+    whole, after_stop = (
+        read_state(folder / name, manifest) for name in ("whole", "stopped")
+    )
     same = all(map(np.array_equal, whole, after_stop)) and stopped == ours
     steps = []
     for i in _SINGLE_STEPS:
         name = f"after-{i}"
-        write_state(folder / name, states[i])
+        write_state(folder / name, manifest, states[i], i)
         run_jax(python, folder, name, [1])
-        steps.append(differ(read_state(folder / name), states[i + 1]))
+        steps.append(differ(read_state(folder / name, manifest), states[i + 1]))
     losses = np.array([theirs, ours])
     return {
         "encoder": encoder,
@@ -139,7 +140,6 @@ def run_jax(python: str, folder: pathlib.Path, name: str, steps: list[int]):
     for count in steps:
         command = [python, program, str(folder / "packed"), f"--steps={count}"]
         command += ["--log_every=1", f"--output={folder / name}", "--minutes=30"]
-        command += ["--parts=99"]  # All of the state.
         # Compiled once for all.
         cache = {
             "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
@@ -151,16 +151,15 @@ def run_jax(python: str, folder: pathlib.Path, name: str, steps: list[int]):
     return [json.loads(line)["loss"] for line in lines]
 
 
-def write_state(folder: pathlib.Path, values: list[np.ndarray]) -> None:
+def write_state(folder: pathlib.Path, manifest: dict, values: list, step: int) -> None:
     """Writes a state from which run_packed.py goes on."""
-    folder.mkdir()
-    arrays = {f"{i:05d}": value for i, value in enumerate(values)}
-    run_packed.write_parts(folder, "state", run_packed.split(arrays, 2**24))
+    options = argparse.Namespace(output=folder, parts=None)
+    run_packed.write_state(options, manifest, values, step, 0.0)
 
 
-def read_state(folder: pathlib.Path) -> list[np.ndarray]:
+def read_state(folder: pathlib.Path, manifest: dict) -> list[np.ndarray]:
     """Reads a state that run_packed.py wrote."""
-    arrays = run_packed.read_parts(folder, "state")
+    arrays = run_packed.read_state(folder, manifest["id"]).arrays
     return [arrays[key] for key in sorted(arrays)]
 
 

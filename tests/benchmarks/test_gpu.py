@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,9 +12,12 @@ import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla as tf2xla
 
 from benchmarks.gpu import pack, run_packed, unpack
+from vicreg_keras.errors import InputError, NonFiniteError
 from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.models.saved_encoder import load_encoder
+from vicreg_keras.training.checkpoints import newest_checkpoint
 from vicreg_keras.workdir.run_folder import RunFolder
+from vicreg_keras.workdir.versions import newest_version
 
 _NUM_STEPS = 3
 _ARGV = [
@@ -26,8 +31,7 @@ _ARGV = [
 def packed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gpu")
     argv = [*_ARGV, f"--workdir={folder / 'run'}"]
-    with pack.plain_convolutions():
-        run = pack.open_run(argv)
+    with pack.plain_convolutions(), pack.open_run(argv) as run:
         pack.pack(run, folder / "packed")
     return SimpleNamespace(folder=folder, run=run)
 
@@ -47,7 +51,7 @@ def run_module(packed, inputs):
     """
     folder = packed.folder / "packed"
     manifest = json.loads((folder / "manifest.json").read_text())
-    arrays = run_packed.read_parts(folder, "packed")
+    arrays = run_packed.read_parts(folder, manifest["files"])
     del arrays["images"]
     values = [arrays[key] for key in sorted(arrays)]
     updated = [values[i] for i in manifest["updated"]]
@@ -121,27 +125,96 @@ def test_packed_step_never_waits_for_the_host(packed):
     assert loops and all('"known_trip_count"' in loop for loop in loops)
 
 
-def test_what_was_trained_is_the_runs(packed, capsys):
-    _, values = run_module(packed, batches(packed.run))
-    state = packed.folder / "out"
-    state.mkdir()
-    arrays = {f"{i:05d}": value for i, value in enumerate(values)}
-    run_packed.write_parts(state, "state", run_packed.split(arrays, 4096))
-    line = {"epoch": 1, "step": _NUM_STEPS, "seconds": 30.0, "loss": 2.5}
-    (state / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    folder = packed.folder / "run"
-    with pack.plain_convolutions():
-        flags = f"--flagfile={folder / 'flags.flags'}"
-        run = pack.open_run(["unpack", flags, f"--workdir={folder}"])
+@pytest.fixture
+def trained(packed, tmp_path):
+    """The packed run elsewhere, and the state after a step more than its epoch."""
+    shutil.copytree(packed.folder / "run", tmp_path / "run")
+    manifest = json.loads((packed.folder / "packed" / "manifest.json").read_text())
+    arrays = run_packed.read_parts(packed.folder / "packed", manifest["files"])
+    del arrays["images"]
+    values = [arrays[key] for key in sorted(arrays)]
+    first = manifest["kinds"].index("encoder")
+    values[first] = values[first] + np.float32(0.5)
+    values[manifest["step"]] = np.int64(81)  # An epoch has 80.
+    lines = [
+        {"epoch": 1, "step": 7, "seconds": 3.0, "loss": 9.5},
+        {"epoch": 1, "step": 80, "seconds": 30.0, "loss": 2.5},
+        {"epoch": 2, "step": 81, "seconds": 31.0, "loss": 2.25},
+    ]
+
+    def write(parts=None, **changes):
+        options = SimpleNamespace(output=tmp_path / "out", parts=parts)
+        run_packed.write_state(options, manifest | changes, values, 81, 31.0)
+        (tmp_path / "out" / "metrics.jsonl").write_text(
+            "".join(f"{json.dumps(line)}\n" for line in lines)
+        )
+        return tmp_path / "out"
+
+    return SimpleNamespace(
+        run=tmp_path / "run", write=write, values=values, first=first
+    )
+
+
+def unpack_it(folder, state):
+    argv = ["unpack", f"--flagfile={folder / 'flags.flags'}", f"--workdir={folder}"]
+    with pack.plain_convolutions(), pack.open_run(argv) as run:
         unpack.unpack(run, state)
-    (record,) = read_records(RunFolder(folder), PretrainRecord)
-    assert (record.epoch, record.step, record.minutes) == (1, _NUM_STEPS, 0.5)
-    assert record.metrics == {"loss": 2.5}
+    return run
+
+
+def test_what_was_trained_is_the_runs(trained, capsys):
+    run = unpack_it(trained.run, trained.write())
+    (record,) = read_records(RunFolder(trained.run), PretrainRecord)
+    assert (record.epoch, record.step, record.minutes) == (1, 80, 0.5)
+    assert record.metrics["loss"] == 2.5 and record.metrics["val_loss"] > 0
     images = run.dataset.test.read(np.arange(4))
     kept = run.model.encoder(tf.constant(images)).numpy()
-    np.testing.assert_allclose(load_encoder(folder)(images), kept, rtol=1e-4, atol=1e-5)
-    assert int(run.model.step.numpy()) == _NUM_STEPS
+    np.testing.assert_allclose(
+        load_encoder(trained.run)(images), kept, rtol=1e-4, atol=1e-5
+    )
+    assert int(run.model.step.numpy()) == 81
+    assert newest_checkpoint(RunFolder(trained.run)).step == 81
     assert "--mode=evaluate" in capsys.readouterr().out
+    with pytest.raises(InputError, match="after step 81.*Received: step 81"):
+        unpack_it(trained.run, trained.write())
+
+
+def test_what_is_without_optimizer_has_no_checkpoint(trained, capsys):
+    kinds = ["counters"] * len(trained.values)
+    kinds[trained.first] = "encoder"
+    with mock.patch.object(run_packed, "_PART_BYTES", 4096):
+        state = trained.write(parts=1, kinds=kinds, max_parts=1)
+    assert "Left out" in capsys.readouterr().out
+    unpack_it(trained.run, state)
+    assert "can't be continued" in capsys.readouterr().out
+    assert newest_checkpoint(RunFolder(trained.run)) is None
+    assert newest_version(RunFolder(trained.run).encoder).name == "1"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda out: (out / "state-81-00.npz").unlink(), "state-81-00.npz as it was"),
+        (lambda out: (out / "state-81-00.npz").write_bytes(b"PK"), "checksum"),
+        (lambda out: (out / "metrics.jsonl").write_text('{"epoch"'), "metrics.jsonl"),
+        (lambda out: (out / "state.json").write_text("{"), "state.json as it was"),
+        (lambda out: (out / "state.json").unlink(), "Expected state.json"),
+    ],
+)
+def test_damaged_state_is_refused(damage, message, trained, packed):
+    out = trained.write()
+    damage(out)
+    with pytest.raises((SystemExit, InputError), match=message):
+        unpack.read(packed.run, out)  # Before anything is written.
+
+
+def test_state_of_another_packing_or_not_finite_is_refused(trained, packed):
+    with pytest.raises(SystemExit, match="of another recipe"):
+        unpack.read(packed.run, trained.write(id="another"))
+    trained.values[trained.first][:] = np.nan
+    with pytest.raises(NonFiniteError):
+        unpack_it(trained.run, trained.write())
+    assert newest_checkpoint(RunFolder(trained.run)) is None
 
 
 @pytest.mark.parametrize("max_bytes", [7, 64, 10_000])
@@ -154,25 +227,24 @@ def test_parts_have_all_of_every_array(tmp_path, max_bytes):
     }
     parts = run_packed.split(arrays, max_bytes)
     assert all(sum(map(len, part.values())) <= max_bytes for part in parts)
-    run_packed.write_parts(tmp_path, "state", parts)
-    found = run_packed.read_parts(tmp_path, "state")
+    files = run_packed.write_parts(tmp_path, "state", parts)
+    found = run_packed.read_parts(tmp_path, files)
     assert found.keys() == arrays.keys()
     for key, array in arrays.items():
         assert found[key].dtype == np.asarray(array).dtype
         np.testing.assert_array_equal(found[key], array)
 
 
-def test_what_does_not_fit_is_left_out_from_the_last(tmp_path, capsys):
-    kinds = ["encoder", "projector", "optimizer", "counters"]
-    packed = SimpleNamespace(manifest={"kinds": kinds})
-    variables = [np.zeros(2_000_000, np.float32)] * 3 + [np.int64(5)]
-    options = SimpleNamespace(parts=1, output=tmp_path)
-    run_packed.write_state(options, packed, variables)
-    assert sorted(run_packed.read_parts(tmp_path, "state")) == ["00000", "00003"]
-    assert "projector, optimizer" in capsys.readouterr().out
+def test_records_after_the_state_are_removed_before_training_goes_on(trained):
+    out = trained.write()
+    run_packed.Log(SimpleNamespace(output=out, parts=None), 80)
+    assert [record["step"] for record in run_packed.read_records(out)] == [7, 80]
 
 
 def test_neighbors_as_positives_are_refused(tmp_path):
     argv = [*_ARGV, "--positives=neighbors", "--neighbors_from=input"]
-    with pytest.raises(SystemExit, match="two views are of one image"):
-        pack.open_run([*argv, f"--workdir={tmp_path / 'run'}"])
+    with (
+        pytest.raises(InputError, match="two views are of one image"),
+        pack.open_run([*argv, f"--workdir={tmp_path / 'run'}"]),
+    ):
+        pass

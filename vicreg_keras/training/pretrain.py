@@ -85,7 +85,7 @@ def pretrain(
             are saved.
     """
     settings = settings.for_examples(dataset.example_shape)
-    steps_per_epoch = _steps_per_epoch(settings, dataset)
+    num_steps = steps_per_epoch(settings, dataset)
     records = read_records(run, PretrainRecord)
     if not records or records[-1].epoch < settings.epochs:
         check_memory(settings, dataset)
@@ -98,7 +98,7 @@ def pretrain(
         settings, dataset, run, index=index, search_parameters=search_parameters
     )
     rollbacks = Rollbacks(run, settings, dataset, on_nan)
-    with Status(run, settings, steps_per_epoch) as status:
+    with Status(run, settings, num_steps) as status:
         while True:
             model, manager = begin(settings, dataset, run, data, rollbacks.factor)
             step = int(model.step.numpy())
@@ -148,22 +148,30 @@ def begin(
     Raises:
         InputError: If a checkpoint can't be read or is of another model.
     """
-    steps_per_epoch = dataset.pretraining.num_examples // settings.batch_size
+    num_steps = steps_per_epoch(settings, dataset)
     with distribute.make_strategy(settings.strategy).scope():
-        model = build_model(settings, dataset, steps_per_epoch, data.card.schema)
+        model = build_model(settings, dataset, num_steps, data.card.schema)
     manager = restore(model, run, data.card, settings.init_from)
     factor = manager.checkpoint.learning_rate_factor
     factor.assign(factor * learning_rate_factor)
     model.optimizer.learning_rate = make_schedule(
-        settings, steps_per_epoch, float(factor.numpy())
+        settings, num_steps, float(factor.numpy())
     )
     run.write_environment(precision=model.compute_dtype, seed=settings.seed)
     identity.go_on(model, run, settings, dataset, data)
     return model, manager
 
 
-def _steps_per_epoch(settings, dataset):
-    """Whole batches of the training split; an `InputError` if there are none."""
+def steps_per_epoch(settings: Settings, dataset: Dataset) -> int:
+    """Returns the number of whole batches of the training split.
+
+    Args:
+        settings: Recipe of the run.
+        dataset: The dataset.
+
+    Raises:
+        InputError: If there is none.
+    """
     num_examples = dataset.pretraining.num_examples
     if num_examples < 2:
         raise InputError(
@@ -221,11 +229,11 @@ def _train(model, manager, settings, dataset, run, positives, extra_callbacks, s
 
 def _fit(model, settings, dataset, positives, callbacks_):
     """Fits from the model's step to the last; may raise `callbacks.Stopped`."""
-    steps_per_epoch = dataset.pretraining.num_examples // settings.batch_size
+    num_steps = steps_per_epoch(settings, dataset)
     validation = validation_batches(settings, dataset)
-    while (step := int(model.step.numpy())) < settings.epochs * steps_per_epoch:
+    while (step := int(model.step.numpy())) < settings.epochs * num_steps:
         batches = _batches(settings, dataset, positives, step)
-        epoch, done = divmod(step, steps_per_epoch)
+        epoch, done = divmod(step, num_steps)
         continued = [callbacks.ContinueEpoch(model)] if done else []
         with warnings.catch_warnings():
             # Keras warns that it can't see whether a tf.data.Dataset is shuffled.
@@ -235,7 +243,7 @@ def _fit(model, settings, dataset, positives, callbacks_):
                 initial_epoch=epoch,
                 # The rest of an epoch that had begun is fitted by itself.
                 epochs=epoch + 1 if done else settings.epochs,
-                steps_per_epoch=steps_per_epoch - done,
+                steps_per_epoch=num_steps - done,
                 validation_data=validation,
                 callbacks=[*continued, *callbacks_],
                 verbose=0,
