@@ -28,7 +28,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from benchmarks.gpu import run_packed
+from benchmarks.gpu import packed_files
 from vicreg_keras import cli
 from vicreg_keras.cli import Request
 from vicreg_keras.data.card import DataCard
@@ -212,19 +212,20 @@ def pack(run: Run, output: pathlib.Path) -> None:
     }
     output.mkdir(parents=True, exist_ok=True)
     code = compiler_ir(stage="stablehlo_serialized")
-    step_path = output / run_packed.STEP_FILE
+    step_path = output / packed_files.STEP_FILE
     step_path.write_bytes(code)
     arrays = {f"{i:05d}": value for i, value in enumerate(step.values())}
-    parts = run_packed.split({**arrays, "images": images}, _PART_BYTES)
+    parts = packed_files.split({**arrays, "images": images}, _PART_BYTES)
     for old in output.glob("packed-*.npz"):
         old.unlink()
-    files = run_packed.write_parts(output, "packed", parts, np.savez_compressed)
-    manifest["files"] = {**files, step_path.name: run_packed.digest(step_path)}
+    files = packed_files.write_parts(output, "packed", parts, np.savez_compressed)
+    manifest["files"] = {**files, step_path.name: packed_files.digest(step_path)}
     (output / "manifest.json").write_text(json.dumps(manifest, indent=1))
     # What is unpacked has to be of this.
     facts = {"id": identifier, "data": run.card.fingerprint}
     write_json(run.folder.path / PACKED_FILE, facts)
-    shutil.copy(run_packed.__file__, output)
+    for name in ("run_packed.py", "packed_files.py"):
+        shutil.copy(pathlib.Path(__file__).with_name(name), output)
 
 
 def updated_values(code: str, num_logs: int) -> list[int]:

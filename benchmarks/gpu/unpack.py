@@ -14,7 +14,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.gpu import run_packed
+from benchmarks.gpu import packed_files
 from benchmarks.gpu.pack import (
     PACKED_FILE,
     Run,
@@ -79,7 +79,7 @@ def unpack(run: Run, folder: pathlib.Path) -> None:
 
 def read(
     run: Run, folder: pathlib.Path
-) -> tuple[run_packed.State, list[PretrainRecord]]:
+) -> tuple[packed_files.State, list[PretrainRecord]]:
     """Reads what training left, and checks that it is of the run."""
     path = run.folder.path / PACKED_FILE
     if not path.exists():
@@ -87,7 +87,7 @@ def read(
     facts = read_json(path)
     if facts["data"] != run.card.fingerprint:
         raise InputError("Expected the data that was packed. Received: other data.")
-    state = run_packed.read_state(folder, facts["id"])
+    state = packed_files.read_state(folder, facts["id"])
     if state is None:
         raise InputError(f"Expected state.json of run_packed.py. Received: {folder}.")
     if state.step <= int(run.model.step.numpy()):
@@ -99,7 +99,7 @@ def read(
     minutes = float(run.manager.checkpoint.stopwatch.saved.numpy())
     epochs = [one.epoch for one in read_records(run.folder, PretrainRecord)]
     records = []
-    for record in run_packed.read_records(folder):
+    for record in packed_files.read_records(folder):
         step = record.pop("step")
         # Others are of a part of an epoch, or known already.
         if step % num_steps or step > state.step or record["epoch"] in epochs:

@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import log
-from benchmarks.gpu import pack, run_packed
+from benchmarks.gpu import pack, packed_files
 
 _NUM_STEPS = 20
 _BATCH_SIZE = 16
@@ -154,12 +154,12 @@ def run_jax(python: str, folder: pathlib.Path, name: str, steps: list[int]):
 def write_state(folder: pathlib.Path, manifest: dict, values: list, step: int) -> None:
     """Writes a state from which run_packed.py goes on."""
     options = argparse.Namespace(output=folder, parts=None)
-    run_packed.write_state(options, manifest, values, step, 0.0)
+    packed_files.write_state(options, manifest, values, step, 0.0)
 
 
 def read_state(folder: pathlib.Path, manifest: dict) -> list[np.ndarray]:
     """Reads a state that run_packed.py wrote."""
-    arrays = run_packed.read_state(folder, manifest["id"]).arrays
+    arrays = packed_files.read_state(folder, manifest["id"]).arrays
     return [arrays[key] for key in sorted(arrays)]
 
 

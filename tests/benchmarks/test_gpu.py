@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla as tf2xla
 
-from benchmarks.gpu import pack, run_packed, unpack
+from benchmarks.gpu import pack, packed_files, unpack
 from vicreg_keras.errors import InputError, NonFiniteError
 from vicreg_keras.evaluate.records import PretrainRecord, read_records
 from vicreg_keras.models.saved_encoder import load_encoder
@@ -51,7 +51,7 @@ def run_module(packed, inputs):
     """
     folder = packed.folder / "packed"
     manifest = json.loads((folder / "manifest.json").read_text())
-    arrays = run_packed.read_parts(folder, manifest["files"])
+    arrays = packed_files.read_parts(folder, manifest["files"])
     del arrays["images"]
     values = [arrays[key] for key in sorted(arrays)]
     updated = [values[i] for i in manifest["updated"]]
@@ -130,7 +130,7 @@ def trained(packed, tmp_path):
     """The packed run elsewhere, and the state after a step more than its epoch."""
     shutil.copytree(packed.folder / "run", tmp_path / "run")
     manifest = json.loads((packed.folder / "packed" / "manifest.json").read_text())
-    arrays = run_packed.read_parts(packed.folder / "packed", manifest["files"])
+    arrays = packed_files.read_parts(packed.folder / "packed", manifest["files"])
     del arrays["images"]
     values = [arrays[key] for key in sorted(arrays)]
     first = manifest["kinds"].index("encoder")
@@ -144,7 +144,7 @@ def trained(packed, tmp_path):
 
     def write(parts=None, **changes):
         options = SimpleNamespace(output=tmp_path / "out", parts=parts)
-        run_packed.write_state(options, manifest | changes, values, 81, 31.0)
+        packed_files.write_state(options, manifest | changes, values, 81, 31.0)
         (tmp_path / "out" / "metrics.jsonl").write_text(
             "".join(f"{json.dumps(line)}\n" for line in lines)
         )
@@ -182,7 +182,7 @@ def test_what_was_trained_is_the_runs(trained, capsys):
 def test_what_is_without_optimizer_has_no_checkpoint(trained, capsys):
     kinds = ["counters"] * len(trained.values)
     kinds[trained.first] = "encoder"
-    with mock.patch.object(run_packed, "_PART_BYTES", 4096):
+    with mock.patch.object(packed_files, "_PART_BYTES", 4096):
         state = trained.write(parts=1, kinds=kinds, max_parts=1)
     assert "Left out" in capsys.readouterr().out
     unpack_it(trained.run, state)
@@ -225,10 +225,10 @@ def test_parts_have_all_of_every_array(tmp_path, max_bytes):
         "c": np.zeros((0, 2), np.uint8),
         "d": np.random.default_rng(0).normal(size=(3, 3, 2)).astype(np.float32),
     }
-    parts = run_packed.split(arrays, max_bytes)
+    parts = packed_files.split(arrays, max_bytes)
     assert all(sum(map(len, part.values())) <= max_bytes for part in parts)
-    files = run_packed.write_parts(tmp_path, "state", parts)
-    found = run_packed.read_parts(tmp_path, files)
+    files = packed_files.write_parts(tmp_path, "state", parts)
+    found = packed_files.read_parts(tmp_path, files)
     assert found.keys() == arrays.keys()
     for key, array in arrays.items():
         assert found[key].dtype == np.asarray(array).dtype
@@ -237,8 +237,8 @@ def test_parts_have_all_of_every_array(tmp_path, max_bytes):
 
 def test_records_after_the_state_are_removed_before_training_goes_on(trained):
     out = trained.write()
-    run_packed.Log(SimpleNamespace(output=out, parts=None), 80)
-    assert [record["step"] for record in run_packed.read_records(out)] == [7, 80]
+    packed_files.Log(SimpleNamespace(output=out, parts=None), 80)
+    assert [record["step"] for record in packed_files.read_records(out)] == [7, 80]
 
 
 def test_neighbors_as_positives_are_refused(tmp_path):
