@@ -6,8 +6,9 @@
 All flags of `--mode=pretrain` are taken, and the run's folder is begun as it begins it.
 `DIR` then holds `step.stablehlo`, the whole `train_step` as XLA receives it, with
 plain convolutions; `packed-*.npz`, the run's state and its training images in parts of
-at most 50 MiB; and `manifest.json`. `run_packed.py`, which is copied there, trains it
-with jax and numpy alone; `python -m benchmarks.gpu.unpack` brings the result back.
+at most 50 MiB; and `manifest.json`. `run_packed.py` and `packed_files.py`, which are
+copied there, train it with jax and numpy alone; `python -m benchmarks.gpu.unpack`
+brings the result back.
 
 Precision is bfloat16 unless `--precision` says otherwise.
 """
