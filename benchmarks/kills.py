@@ -44,7 +44,10 @@ _COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
     "cluster": (("--projection=pca",), 2),
     "spectrum": ((), 1),
     "embed": ((), 2),
+    "finetune": (("--label_fractions=0.1", "--finetune_epochs=5"), 2),
+    "evaluate": ((), 1),
     "export": (("--format=tflite", "--quantization=float32"), 2),
+    "ablate": ((*_RECIPE, "--weights_grid=25-25-1"), 1),
     "search": ((*_RECIPE, "--trials=2", "--search_seeds=1", "--objective=rankme"), 2),
 }
 _TEMPORARY = re.compile(r"\.(?!lock$).+|ckpt-\d+_temp|.*\.tmp.*|.*-journal")
@@ -157,11 +160,10 @@ def _end(mode: str, run: pathlib.Path) -> End:
     results: dict[str, object] = {}
     for line in (run / "metrics.jsonl").read_text().splitlines():
         record = json.loads(re.sub(_TIMES, "", line).replace(", }", "}"))
-        if record["mode"] == mode:
-            # The last one of a kind: an evaluation may have ended before the kill.
-            places = ("checksum", "encoder", "paths", "files", "options")
-            values = {k: v for k, v in record.items() if k not in places}
-            results[f"record {record.get('epoch', '')}"] = values
+        # The last one of a kind: an evaluation may have ended before the kill.
+        places = ("checksum", "encoder", "paths", "files", "options")
+        values = {k: v for k, v in record.items() if k not in places}
+        results[f"{record['mode']} {record.get('epoch', '')}"] = values
     if mode == "pretrain":
         reader = tf.train.load_checkpoint(str(run / "checkpoints"))
         for name in reader.get_variable_to_shape_map():
