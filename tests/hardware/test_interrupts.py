@@ -48,6 +48,13 @@ def interrupted_where_nothing_can_be_raised():
     time.sleep(30)
 
 
+def interrupted_and_dropped():
+    try:
+        send(signal.SIGINT)
+    except KeyboardInterrupt:
+        return 0
+
+
 def interrupted_twice():
     try:
         send(signal.SIGTERM)
@@ -62,6 +69,7 @@ def interrupted_twice():
         lambda: send(signal.SIGTERM),
         interrupted_as_another_error,
         interrupted_where_nothing_can_be_raised,
+        interrupted_and_dropped,
         interrupted_twice,
     ],
 )

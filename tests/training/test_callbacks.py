@@ -215,12 +215,13 @@ def make_checkpoints(minutes=10.0):
     saves = Saves()
     saver = callbacks.SaveState(saves, callbacks.Stopwatch(), minutes)
     saver.set_model(stand_in())
+    saver.set_params({"steps": 10})
     return saver, saves
 
 
-def take_step(saver, logs=GOOD):
+def take_step(saver, batch=0):
     saver.model.step.assign_add(1)
-    saver.on_train_batch_end(0, dict(logs))
+    saver.on_train_batch_end(batch, dict(GOOD))
 
 
 def test_saves_when_the_minutes_have_passed_and_not_the_same_step_twice(clock):
@@ -258,13 +259,16 @@ def test_signal_saves_stops_and_restores_handlers(clock, number):
     assert saves == [2]
 
 
-def test_signal_after_the_last_step_of_an_epoch_counts_too(clock):
-    saver, saves = make_checkpoints()
+def test_the_last_step_of_an_epoch_is_saved_after_its_record(clock):
+    saver, saves = make_checkpoints(minutes=0)
     with saver:
+        clock.now += 1
         os.kill(os.getpid(), signal.SIGTERM)
+        take_step(saver, batch=9)
+        assert saves == []
         with pytest.raises(callbacks.Stopped):
             saver.on_epoch_end(0, dict(GOOD))
-    assert saves == [0]
+    assert saves == [1]
 
 
 def test_stopwatch_goes_on_from_what_was_saved(clock):

@@ -1,5 +1,7 @@
 """A run whose numbers are not finite stops before it saves them, or goes back."""
 
+import os
+import signal
 import types
 
 import keras
@@ -11,6 +13,7 @@ from vicreg_keras import VICReg, find_nonfinite, load_dataset
 from vicreg_keras.errors import NonFiniteError
 from vicreg_keras.evaluate.records import PretrainRecord, RollbackRecord, read_records
 from vicreg_keras.settings import Settings
+from vicreg_keras.training import pretrain as pretraining
 from vicreg_keras.training import rollback
 from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.workdir.run_folder import RunFolder
@@ -149,3 +152,20 @@ def test_three_rollbacks_without_a_new_checkpoint_are_enough(tmp_path, monkeypat
     assert factors == [0.5**n for n in range(1, 7)]
     with pytest.raises(NonFiniteError, match="of step 6. That was after 3 rollbacks"):
         go_back("RUN/checkpoints/ckpt-6", 0.125)
+
+
+def test_a_signal_at_the_step_that_diverges_ends_the_run(tmp_path, monkeypatch):
+    def fit(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise NonFiniteError("Received: loss=nan.")
+
+    monkeypatch.setattr(pretraining, "_fit", fit)
+    monkeypatch.setattr(pretraining.callbacks, "Monitor", lambda *_: None)
+    model = types.SimpleNamespace(step=tf.Variable(0))
+    manager = types.SimpleNamespace(checkpoint=types.SimpleNamespace(stopwatch=None))
+    dataset = types.SimpleNamespace(pretraining=types.SimpleNamespace(num_examples=512))
+    status = types.SimpleNamespace(start=lambda step: None)
+    with pytest.raises(KeyboardInterrupt):
+        pretraining._train(
+            model, manager, SETTINGS, dataset, RunFolder(tmp_path), None, (), status
+        )

@@ -69,6 +69,9 @@ def raise_at_signals() -> Iterator[None]:
         if not interrupt.raised.is_set():
             raise
         raise KeyboardInterrupt from error
+    else:
+        if interrupt.raised.is_set():  # A library has dropped it.
+            raise KeyboardInterrupt
     finally:
         interrupt.left.set()
         signal.set_wakeup_fd(wakeup)

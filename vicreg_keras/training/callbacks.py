@@ -219,6 +219,8 @@ class SaveState(keras.callbacks.Callback):
             signal.signal(number, handler)
 
     def on_train_batch_end(self, batch, logs=None):
+        if batch + 1 == self.params["steps"]:
+            return  # At the end of the epoch, when its record is written.
         is_due = time.monotonic() - self._saved_at > self._seconds
         if is_due or self.stopped_by is not None:
             self._save()

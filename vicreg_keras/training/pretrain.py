@@ -222,8 +222,13 @@ def _train(model, manager, settings, dataset, run, positives, extra_callbacks, s
     tensorboard = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
     # The saver comes last: when it ends the run, all else is written.
     every = [*extra_callbacks, monitor, status, tensorboard, saver]
-    with bar, saver, contextlib.suppress(callbacks.Stopped):
-        _fit(model, settings, dataset, positives, every)
+    try:
+        with bar, saver, contextlib.suppress(callbacks.Stopped):
+            _fit(model, settings, dataset, positives, every)
+    except NonFiniteError as error:
+        if saver.stopped_by:
+            raise KeyboardInterrupt from error
+        raise
     return saver.stopped_by and saver.stopped_by.name
 
 
