@@ -85,6 +85,14 @@ def _seeds():
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture(scope="session")
+def digits():
+    """The bundled digits."""
+    from vicreg_keras import load_dataset
+
+    return load_dataset("digits")
+
+
 @pytest.fixture
 def parse_flags(monkeypatch):
     """Parses arguments as the command line does, and returns what they ask for."""

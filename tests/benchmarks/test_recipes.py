@@ -18,7 +18,6 @@ from benchmarks.recipes_run import (
     evaluate,
     train,
 )
-from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.build import build_encoder, make_schema
 
@@ -50,11 +49,6 @@ RECIPE = """--mode=pretrain
 --warmup_epochs=10
 --precision=float32
 """
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_dataset("digits")
 
 
 def with_rates(budget_class, amount):

@@ -11,11 +11,6 @@ from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.errors import InputError
 
 
-@pytest.fixture(scope="module")
-def digits():
-    return load_dataset("digits")
-
-
 def numbered_split(num_examples, num_classes=3):
     """A split whose image `i` is filled with `i`, so that batches show their order."""
     images = np.broadcast_to(

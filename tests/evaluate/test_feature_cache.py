@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from vicreg_keras.data.dataset import load_dataset
@@ -21,11 +20,6 @@ class Counting:
         self.num_images.assign_add(tf.shape(images)[0])
         means = tf.reduce_mean(tf.cast(images, tf.float32), axis=(1, 2))
         return means * self.variables[0]
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_dataset("digits")
 
 
 def store(encoder, dataset, folder=None):

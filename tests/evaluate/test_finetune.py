@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vicreg_keras.data.dataset import Dataset, Split, load_dataset
+from vicreg_keras.data.dataset import Dataset, Split
 from vicreg_keras.evaluate import finetune as module
 from vicreg_keras.evaluate.augmented_probe import crop_and_flip
 from vicreg_keras.evaluate.few_labels import draw_labeled
@@ -15,11 +15,6 @@ from vicreg_keras.evaluate.finetune import LEARNING_RATES, FinetuneResult, finet
 from vicreg_keras.evaluate.records import from_json, to_json
 from vicreg_keras.models.encoders import make_encoder
 from vicreg_keras.settings import DataOptions
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_dataset("digits")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vicreg_keras.data.dataset import Split, load_dataset
+from vicreg_keras.data.dataset import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate import finetune
 from vicreg_keras.evaluate.finetune import FinetuneRecord
@@ -28,11 +28,6 @@ def quick(monkeypatch):
     monkeypatch.setattr(finetune, "MIN_STEPS", 6)
     monkeypatch.setattr(finetune, "LEARNING_RATES", ((0.03, 0.08),))
     monkeypatch.setattr(finetune, "crop_and_flip", lambda: plain)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_dataset("digits")
 
 
 class Saved:

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from vicreg_keras.cli import main
 from vicreg_keras.modes.baselines import CACHE_VARIABLE
-from vicreg_keras.modes.findings import compare
+from vicreg_keras.modes.findings import check_report, compare
 from vicreg_keras.workdir.run_folder import RunFolder
 
 
@@ -34,9 +34,15 @@ def finished(tmp_path_factory):
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(folder / "cache"))
-        for flags in (["--mode=pretrain", *recipe], ["--mode=knn_eval"]):
+        workdir = f"--workdir={folder / 'run'}"
+        runs = [f"--runs={folder / 'run'}", f"--output={folder / 'run/report.html'}"]
+        for flags in (
+            ["--mode=pretrain", *recipe, workdir],
+            ["--mode=report", *runs],
+            ["--mode=knn_eval", workdir],
+        ):
             with pytest.raises(SystemExit) as ended:
-                main(["main.py", *flags, f"--workdir={folder / 'run'}"])
+                main(["main.py", *flags])
             assert not ended.value.code
     return folder
 
@@ -78,6 +84,8 @@ def test_a_moved_run_is_the_same(verified):
     status, results = verified()
     assert status == 0
     assert results["data"] == results["record 3, knn_eval"] == "same"
+    # It is of before that record.
+    assert results["report.html"] == "same"
     assert results["encoder/1 and checkpoint"] == "same"
     assert results["pretraining, losses from their terms"] == "same"
     assert results["pretraining, last epoch"] == "same"
@@ -122,10 +130,23 @@ def test_an_epoch_without_record_or_with_another_loss_is_found(verified, moved):
     assert results["pretraining, losses from their terms"] == "differs"
 
 
+def test_another_table_of_the_report_is_found(moved):
+    path = moved / "run/report.html"
+    page = path.read_text()
+    assert check_report(RunFolder(moved / "run")).state == "same"
+    page = page.replace("<td>npz", "<td>csv")
+    path.write_text(page)
+    assert check_report(RunFolder(moved / "run")).state == "differs"
+    # As if the last epoch had been trained since.
+    path.write_text(page.replace('"records" content="2"', '"records" content="1"'))
+    assert check_report(RunFolder(moved / "run")).state == "cannot"
+
+
 def test_what_is_missing_is_said(verified, moved, monkeypatch):
     run = RunFolder(moved / "run")
     change_record(run, "knn_eval", lambda record: record.update(options=None))
     shutil.rmtree(run.encoder)
+    (run.path / "report.html").unlink()
     _, results = verified()
     assert results["record 3, knn_eval"] == "cannot"
     assert results["encoder"] == results["report.html"] == "cannot"

@@ -38,11 +38,6 @@ SETTINGS = Settings(
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return load_dataset("digits")
-
-
-@pytest.fixture(scope="module")
 def finished(digits, tmp_path_factory):
     run = RunFolder(tmp_path_factory.mktemp("finished"))
     run.create()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vicreg_keras import VICReg, find_nonfinite, load_dataset
+from vicreg_keras import VICReg, find_nonfinite
 from vicreg_keras.errors import NonFiniteError
 from vicreg_keras.evaluate.records import PretrainRecord, RollbackRecord, read_records
 from vicreg_keras.settings import Settings
@@ -34,11 +34,6 @@ SETTINGS = Settings(
     checkpoint_minutes=0,
 )
 FAILS_IN = 7  # Of 10 steps in two epochs.
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_dataset("digits")
 
 
 class Diverges(keras.callbacks.Callback):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from vicreg_keras.errors import DamagedError
+from vicreg_keras.evaluate.records import PretrainRecord
 from vicreg_keras.report.page import build_report
 from vicreg_keras.training.checkpoints import newest_checkpoint
 from vicreg_keras.workdir.files import read_json, read_npz
@@ -74,26 +75,40 @@ def check_files(folder: RunFolder) -> Finding:
 
 
 def check_report(folder: RunFolder) -> Finding:
-    """Compares the tables of a run's report with those of its records.
+    """Compares the tables of a run's report with those of the records it was made of.
 
     Args:
         folder: Folder of the run.
     """
-    path = folder.path / "report.html"
+    name, path = "report.html", folder.path / "report.html"
     if not path.exists():
-        return Finding("report.html", "cannot", "there is none: mode=evaluate")
+        return Finding(name, "cannot", "there is none: mode=evaluate")
+    page, records = path.read_text("utf-8", "replace"), folder.read_metrics()
+    made_of = re.search(r'<meta name="records" content="(\d+)">', page)
+    num_records = int(made_of[1]) if made_of else len(records)
     with tempfile.TemporaryDirectory() as aside:
+        # The page has the name of the run.
+        earlier = RunFolder(pathlib.Path(aside) / folder.path.resolve().name)
+        earlier.create()
+        for file in folder.path.resolve().iterdir():
+            if file != folder.metrics.resolve():
+                (earlier.path / file.name).symlink_to(file)
+        for record in records[:num_records]:
+            earlier.append_metrics(record)
         again = pathlib.Path(aside) / "report.html"
-        build_report([folder], again)
+        build_report([earlier], again)
         tables = [
-            re.findall(r"<table.*?</table>", one.read_text("utf-8"), re.S)
-            for one in (path, again)
+            re.findall(r"<table.*?</table>", one, re.S)
+            for one in (page, again.read_text("utf-8"))
         ]
     if tables[0] == tables[1]:
-        return Finding("report.html", "same", "", len(tables[0]))
+        return Finding(name, "same", "", len(tables[0]))
+    advice = "write it anew, mode=evaluate"
+    if any(one["mode"] == PretrainRecord.mode for one in records[num_records:]):
+        return Finding(name, "cannot", f"it is of before the last epochs: {advice}")
     differing = sum(one not in tables[1] for one in tables[0])
     detail = f"{differing} of {len(tables[0])} tables are not those of the records"
-    return Finding("report.html", "differs", f"{detail}: write it anew, mode=evaluate")
+    return Finding(name, "differs", f"{detail}: {advice}")
 
 
 def compare(

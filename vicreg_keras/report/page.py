@@ -170,6 +170,7 @@ def build_report(
     page = _ENVIRONMENT.get_template("page.html").render(
         runs=[_subtitle(name, run) for name, run in runs.items()],
         title=f"VICReg: {', '.join(runs)}",
+        num_records=sum(len(run.read_metrics()) for run in runs.values()),
         sections={
             "Results": _results(runs),
             **{section.name: _section(section, runs, drawn) for section in SECTIONS},
