@@ -23,7 +23,11 @@ from vicreg_keras.errors import (  # noqa: E402
     machine_error,
 )
 from vicreg_keras.hardware import interrupts  # noqa: E402
-from vicreg_keras.hardware.stderr import one_line_warnings, silent_stderr  # noqa: E402
+from vicreg_keras.hardware.streams import (  # noqa: E402
+    one_line_warnings,
+    outlive_readers,
+    silent_stderr,
+)
 from vicreg_keras.modes import MODES, all_options, unused  # noqa: E402
 from vicreg_keras.modes.help import help_text  # noqa: E402
 from vicreg_keras.modes.options import EncoderOptions, RunOptions  # noqa: E402
@@ -47,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The program's name and its flags; `None` takes `sys.argv`.
     """
     argv = list(sys.argv if argv is None else argv)
-    with interrupts.exit_at_signals():
+    with interrupts.exit_at_signals(), outlive_readers():
         try:
             if any(re.fullmatch("--?h(elp(full|short)?)?", text) for text in argv[1:]):
                 print(help_text(argv))
@@ -60,9 +64,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             status = _fail(error)
         except KeyboardInterrupt:
             status = interrupts.STATUS
-        except BrokenPipeError:  # The reader, such as `head`, has enough.
-            _drop_stdout()
-            status = 0
         except Exception as error:
             place = flags.FLAGS["workdir"].value or "a file"
             if (problem := machine_error(error, place)) is None:
@@ -71,15 +72,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             try:
                 sys.stdout.flush()
             except OSError:
-                _drop_stdout()
+                # What was not written yet, and can't be, goes nowhere.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if status == interrupts.STATUS:
             interrupts.say_interrupted()
         sys.exit(status)
-
-
-def _drop_stdout():
-    """Lets what was not written yet, and can't be, go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse(argv: Sequence[str]) -> Request:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from vicreg_keras.errors import InputError
 from vicreg_keras.export.compare import FileEncoder, Variant
 from vicreg_keras.export.savedmodel import DEFAULT_SIGNATURE, write_default_signature
-from vicreg_keras.hardware.stderr import silent_stderr
+from vicreg_keras.hardware.streams import silent_stderr
 
 
 @dataclasses.dataclass(frozen=True)

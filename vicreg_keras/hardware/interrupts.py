@@ -15,6 +15,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE, _CLEANING = 10, 60
 # Seconds within which another signal is the same wish: a terminal's and a supervisor's.
 _REPEATED = 2
+# A closed one would be the number of the first file that is opened.
+for _number in range(3):
+    try:
+        os.fstat(_number)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)
 # Also while `silent_stderr` has redirected it.
 _STDERR = os.dup(2)
 

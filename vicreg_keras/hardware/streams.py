@@ -1,9 +1,11 @@
-"""What libraries write to the standard error stream."""
+"""The standard streams: what libraries write there, and readers that end early."""
 
 import contextlib
+import io
 import logging
 import os
 import re
+import stat
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,6 +17,50 @@ _NOT_FOR_USERS = ("DeprecationWarning", "FutureWarning", "ExperimentalWarning")
 # Loggers with handlers of their own, and what they say below an error is about code.
 _LOGGERS = ("tensorflow", "matplotlib", "jax", "h5py")
 _GLYPH = re.compile(r"Glyph (\d+) .*missing from")
+
+
+class _Pipe(io.FileIO):
+    """The end of a pipe, which becomes the null device when nobody reads it."""
+
+    def write(self, content):
+        try:
+            return super().write(content)
+        except BrokenPipeError:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self.fileno())
+            return len(content)
+
+
+@contextlib.contextmanager
+def outlive_readers() -> Iterator[None]:
+    """Lets the program work on when nobody reads what it prints any more.
+
+    A training whose output goes to `tee` or `head` does not end with them.
+    """
+    earlier = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (_outliving(one, n) for n, one in enumerate(earlier, 1))
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = earlier
+
+
+def _outliving(stream, number):
+    if stream is None:  # It was closed before the program started.
+        return open(os.devnull, "w")
+    kind = os.fstat(number).st_mode
+    if stream is not (None, sys.__stdout__, sys.__stderr__)[number] or not (
+        stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)
+    ):
+        return stream
+    stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Pipe(number, "w", closefd=False)),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering or stream.write_through,
+    )
 
 
 @contextlib.contextmanager
