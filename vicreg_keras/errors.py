@@ -13,10 +13,16 @@ _DISK_NUMBERS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
     *(errno.EROFS, errno.EACCES, errno.EPERM),
 }
+# A folder in a file's place, a link to itself, or the like.
+_KIND_NUMBERS = {
+    *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
+    *(errno.ELOOP, errno.ENXIO, errno.ENODEV),
+}
 _DISK_TEXTS = (
     *map(os.strerror, _DISK_NUMBERS),
     *("disk is full", "readonly database", "unable to open database file"),
 )
+_KIND_TEXTS = (*map(os.strerror, _KIND_NUMBERS),)
 
 
 class InputError(ValueError):
@@ -117,7 +123,7 @@ def error_reason(error: BaseException) -> str:
 def machine_error(
     error: BaseException, place: str = "a file of the run"
 ) -> InputError | None:
-    """Returns an error about a disk or a memory that does not suffice, in one line.
+    """Returns an error about disk, memory or what is in a file's place, in one line.
 
     Args:
         error: What a library raised, perhaps because of an error of the operating
@@ -132,14 +138,21 @@ def machine_error(
         text = str(cause)
         found = re.search(r"(?<![\w.:/])/[^\s:;,'\"()]+", text)
         path = found[0] if found else place
-        reasons = [one for one in _DISK_TEXTS if one.lower() in text.lower()]
-        if isinstance(cause, OSError) and cause.errno in _DISK_NUMBERS:
-            reasons = [os.strerror(cause.errno)]
+        full, odd = (
+            [one for one in texts if one.lower() in text.lower()]
+            for texts in (_DISK_TEXTS, _KIND_TEXTS)
+        )
+        if isinstance(cause, OSError) and cause.errno in _DISK_NUMBERS | _KIND_NUMBERS:
             path = cause.filename or "standard output"
-        if reasons:
+        if odd:
+            return InputError(
+                "Expected a run's files and folders where they were written. Received: "
+                f"{path} ({odd[0]}). Remove what is there, or restore what was."
+            )
+        if full:
             return InputError(
                 "Expected room on the disk, and permission to use it. Received: "
-                f"{path} ({reasons[0]}). What was saved before is whole: mend this, "
+                f"{path} ({full[0]}). What was saved before is whole: mend this, "
                 "and give the same command again."
             )
         if isinstance(cause, MemoryError) or "OOM when allocating" in text:

@@ -118,16 +118,20 @@ def test_changed_data_is_found(change, verified, moved):
     assert results.keys() == {"files and their checksums", "recipe and checkpoint"}
 
 
-def test_an_epoch_without_record_or_with_another_loss_is_found(verified, moved):
+def test_epochs_without_record_or_with_another_loss_are_found(verified, moved):
     run = RunFolder(moved / "run")
-    records = run.read_metrics()
+    first, second, *_ = run.read_metrics()
     run.metrics.unlink()
-    records[1]["metrics"]["loss"] *= 1.01
-    run.append_metrics({k: v for k, v in records[1].items()})
+    run.append_metrics({**second, "metrics": {**second["metrics"], "loss": 9.0}})
     status, results = verified()
     assert status == 1
     assert results["pretraining, epochs"] == "differs"
     assert results["pretraining, losses from their terms"] == "differs"
+    run.metrics.unlink()
+    run.append_metrics(first)
+    status, results = verified()
+    assert (status, results["pretraining, epochs"]) == (1, "differs")
+    assert results["pretraining, last epoch"] == "cannot"
 
 
 def test_another_table_of_the_report_is_found(moved):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ from vicreg_keras.training.build import build_encoder, make_schema
 from vicreg_keras.training.checkpoints import saved_encoder
 from vicreg_keras.training.pretrain import pretrain
 from vicreg_keras.training.scores import embedding_diagnosis
-from vicreg_keras.workdir.run_folder import RunFolder
+from vicreg_keras.workdir.run_folder import RunFolder, outdated
 
 SETTINGS = Settings(
     encoder="tiny",
@@ -41,7 +42,7 @@ SETTINGS = Settings(
 def finished(digits, tmp_path_factory):
     run = RunFolder(tmp_path_factory.mktemp("finished"))
     run.create()
-    return run, pretrain(SETTINGS, digits, run)
+    return run, pretrain(SETTINGS, digits, run, flags={"epochs": "2"})
 
 
 def test_a_whitening_layer_is_of_the_data_trained_on(tmp_path):
@@ -171,10 +172,15 @@ def test_untrained_encoder_is_the_same_every_time(digits):
 def test_more_epochs_extend_a_finished_run(finished, digits, tmp_path):
     run, _ = finished
     longer = dataclasses.replace(SETTINGS, epochs=3)
-    result = pretrain(longer, digits, run)
+    flags = {"epochs": "3"}
+    result = pretrain(longer, digits, run, flags=flags)
     assert result.encoder == run.encoder / "2"
-    again = pretrain(longer, digits, run)  # There is nothing left to do.
+    again = pretrain(longer, digits, run, flags=flags)  # There is nothing left to do.
     assert again.encoder == run.encoder / "2"
+    # The encoder of two epochs does not stand for that of three.
+    shutil.rmtree(run.encoder / "2")
+    assert "is of 2 epochs, and the run has 3" in outdated(run.encoder / "1", run)
+    assert pretrain(longer, digits, run, flags=flags).encoder == run.encoder / "2"
     *_, last = records = read_records(run, PretrainRecord)
     assert (len(records), last.epoch, last.step) == (3, 3, 15)
     assert again.metrics == last.metrics

@@ -131,7 +131,7 @@ def test_lock_of_a_killed_writer_is_released(tmp_path):
 def fill(aside):
     (aside / "below").mkdir()
     (aside / "below" / "naïve file").write_bytes(b"content" * 9)
-    (aside / "saved_model.pb").write_bytes(bytes(range(256)))
+    (aside / "saved_model.pb").write_bytes(bytes(range(256)) + b"\n")
 
 
 DAMAGES = {
@@ -139,6 +139,7 @@ DAMAGES = {
     "flipped": lambda content: content[:20] + bytes([content[20] ^ 1]) + content[21:],
     "zeroed": lambda content: bytes(len(content)),
     "empty": lambda content: b"",
+    "a line less": lambda content: content[: content.rfind(b"\n", 0, -1) + 1],
     "lost": None,
 }
 
@@ -157,7 +158,7 @@ def test_a_damaged_file_of_a_version_is_named(name, damage, tmp_path):
         check_version(version, "Do it again.")
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "zeroed", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "zeroed", "empty", "a line less"])
 def test_damaged_checksums_are_named(damage, tmp_path):
     version = write_version(tmp_path, fill)
     sums = version / "SHA256SUMS"

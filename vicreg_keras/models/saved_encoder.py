@@ -12,12 +12,11 @@ from vicreg_keras.data.sources.base import Known
 from vicreg_keras.errors import InputError, file_errors
 from vicreg_keras.models.pixel_range import warn_once
 from vicreg_keras.models.table_encoder import TableInputs
-from vicreg_keras.workdir.versions import check_version, saved_model_folder
+from vicreg_keras.workdir.versions import REMEDY, check_version, saved_model_folder
 
 # Among the assets of a SavedModel.
 CARD_FILE = "data.json"
 # About a damaged one.
-_REMEDY = "Run mode=pretrain again, which writes it anew from the checkpoint."
 
 
 def load_encoder(path: str | os.PathLike) -> keras.layers.Layer:
@@ -110,9 +109,9 @@ class SavedEncoder(keras.layers.Layer):
 
     def __init__(self, folder: str, **kwargs):
         super().__init__(**{"autocast": False, "trainable": False, **kwargs})
-        check_version(folder, _REMEDY)
+        check_version(folder)
         expected = "a SavedModel that TensorFlow can read"
-        with file_errors(folder, expected, "Write it anew"):
+        with file_errors(folder, expected, REMEDY.rstrip(".")):
             loaded = tf.saved_model.load(folder)
             signature, inputs, outputs = (
                 loaded.signatures.get("serving_default"),

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ from vicreg_keras.report.tables import tables
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.settings.options import write_problem
 from vicreg_keras.training.build import build_encoder
-from vicreg_keras.workdir.run_folder import RunFolder, check_owner
+from vicreg_keras.workdir.run_folder import RunFolder, check_owner, outdated
 
 
 @dataclasses.dataclass
@@ -268,7 +269,13 @@ def open_context(
     make_encoder = None
     # Only a run's settings tell what its encoder was before training.
     if run is not None and not saved_model:
-        check_owner(pathlib.Path(encoder.folder), run)
+        version = pathlib.Path(encoder.folder)
+        check_owner(version, run)
+        if text := outdated(version, run):
+            warnings.warn(
+                f"{text}: mode=pretrain with workdir={run.path} writes a newer one.",
+                stacklevel=2,
+            )
         if encoder.card is not None:
             make_encoder = functools.partial(_make_encoder, settings, encoder)
     dataset = open_dataset(data, settings.seed, known)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from vicreg_keras.errors import DamagedError
 from vicreg_keras.evaluate.records import PretrainRecord
 from vicreg_keras.report.page import build_report
+from vicreg_keras.report.run_files import read_figure
 from vicreg_keras.training.checkpoints import newest_checkpoint
 from vicreg_keras.workdir.files import read_json, read_npz
 from vicreg_keras.workdir.run_folder import RunFolder
@@ -50,13 +51,16 @@ def check_files(folder: RunFolder) -> Finding:
     Args:
         folder: Folder of the run.
     """
-    faults, num_files = [], 0
+    faults = []
     versions = [path.parent for path in folder.path.rglob(SUMS_FILE)]
     readers: dict[pathlib.Path, Callable[[pathlib.Path], object]] = {
         **dict.fromkeys(versions, check_version),
         **dict.fromkeys(folder.path.glob("features/**/*.npz"), read_npz),
         **dict.fromkeys(folder.path.glob("*.npz"), read_npz),
         **dict.fromkeys(folder.path.glob("*.json"), read_json),
+        **dict.fromkeys(
+            folder.figures.glob("*.png"), lambda path: read_figure(folder, path.stem)
+        ),
         folder.checkpoints: lambda _: newest_checkpoint(folder),
         folder.metrics: lambda _: folder.read_metrics(),
         folder.flags: lambda _: folder.recipe,
@@ -69,9 +73,11 @@ def check_files(folder: RunFolder) -> Finding:
             except DamagedError as error:
                 faults.append(error.fault)
             faults += [str(warning.message) for warning in caught]
-        num_files += 1
-    state = "differs" if faults else "same"
-    return Finding("files and their checksums", state, "; ".join(faults), num_files)
+    written = (folder.data_card, folder.examples, folder.environment)
+    missing = [f"{path.name} is missing" for path in written if not path.exists()]
+    state = "differs" if faults else "cannot" if missing else "same"
+    detail = "; ".join([*faults, *missing])
+    return Finding("files and their checksums", state, detail, len(readers))
 
 
 def check_report(folder: RunFolder) -> Finding:

@@ -115,22 +115,34 @@ def _findings(
     yield Finding("data", "differs" if found else "same", "; ".join(found), 1)
     if found:  # Its numbers would be others, too.
         return
-    yield from _pretraining(settings, dataset, folder, card)
-    yield from _encoders(settings, dataset, folder)
+    steps = divmod(newest.step, card.steps_per_epoch(settings.batch_size))
+    yield from _pretraining(settings, dataset, folder, card, *steps)
+    yield from _encoders(
+        settings, dataset, folder, has_ended=steps[0] >= settings.epochs
+    )
     yield from _evaluations(settings, data, folder)
     yield check_report(folder)
 
 
 def _pretraining(
-    settings: Settings, dataset: Dataset, folder: RunFolder, card: DataCard
+    settings: Settings,
+    dataset: Dataset,
+    folder: RunFolder,
+    card: DataCard,
+    num_epochs: int,
+    num_more_steps: int,
 ) -> Iterator[Finding]:
-    """Compares epochs' losses with their terms, and the last epoch with its weights."""
+    """Compares epochs' losses with their terms, and the last epoch with its weights.
+
+    The checkpoint is of so many whole epochs, and of so many steps after them.
+    """
     epochs = read_records(folder, PretrainRecord)
-    numbers = [record.epoch for record in epochs]
-    if numbers != [*range(1, len(epochs) + 1)]:
-        gone = sorted({*range(1, max(numbers, default=0) + 1)} - {*numbers})
-        detail = f"no record of epochs {gone}" if gone else f"epochs are {numbers}"
+    numbers, done = [record.epoch for record in epochs], range(1, num_epochs + 1)
+    if gone := sorted({*done} - {*numbers}):
+        detail = f"no record of epochs {gone} of the checkpoint's {num_epochs}"
         yield Finding("pretraining, epochs", "differs", detail)
+    elif sorted({*numbers}) != numbers:
+        yield Finding("pretraining, epochs", "differs", f"epochs are {numbers}")
     weights, recorded, computed = settings.group("loss"), {}, {}
     for record in epochs:
         name = f"epoch {record.epoch} loss"
@@ -143,12 +155,12 @@ def _pretraining(
     if not epochs:
         return
     name, last = "pretraining, last epoch", epochs[-1]
-    steps_per_epoch = dataset.pretraining.num_examples // settings.batch_size
-    model = build_model(settings, dataset, steps_per_epoch, card.schema)
-    parts = {"encoder": model.encoder, "projector": model.projector}
-    if load_weights(folder, **parts) != last.step:
-        yield Finding(name, "cannot", "the checkpoint is of another step")
+    if num_more_steps or last.epoch != num_epochs:
+        yield Finding(name, "cannot", f"the checkpoint is not of epoch {last.epoch}")
         return
+    steps_per_epoch = card.steps_per_epoch(settings.batch_size)
+    model = build_model(settings, dataset, steps_per_epoch, card.schema)
+    step = load_weights(folder, encoder=model.encoder, projector=model.projector)
     batches = validation_batches(settings, dataset)
     now = (
         {} if batches is None else model.evaluate(batches, return_dict=True, verbose=0)
@@ -156,7 +168,8 @@ def _pretraining(
     now = {f"val_{key}": value for key, value in now.items()}
     if "rankme" in last.metrics:
         now |= make_scorer(model, dataset, settings.seed)()
-    yield compare(name, {key: last.metrics.get(key) for key in now}, now)
+    before = {"step": last.step, **{key: last.metrics.get(key) for key in now}}
+    yield compare(name, before, {"step": step, **now})
     others = len(epochs) - 1
     if others:
         detail = f"the weights after {others} earlier epochs are not kept"
@@ -164,7 +177,7 @@ def _pretraining(
 
 
 def _encoders(
-    settings: Settings, dataset: Dataset, folder: RunFolder
+    settings: Settings, dataset: Dataset, folder: RunFolder, *, has_ended: bool
 ) -> Iterator[Finding]:
     """Compares the newest SavedModel with the checkpoint."""
     numbers = version_numbers(folder.encoder)
@@ -172,8 +185,7 @@ def _encoders(
         yield Finding("encoder", "cannot", "none is exported yet")
         return
     name = f"encoder/{numbers[-1]} and checkpoint"
-    epochs = read_records(folder, PretrainRecord)
-    if not epochs or epochs[-1].epoch < settings.epochs:
+    if not has_ended:
         yield Finding(name, "cannot", "the run has not ended")
         return
     num_examples = min(dataset.train.num_examples, _NUM_ENCODED)

@@ -28,7 +28,7 @@ from vicreg_keras.training.memory_estimate import check_memory
 from vicreg_keras.training.positives import prepare_positives
 from vicreg_keras.training.rollback import Rollbacks
 from vicreg_keras.training.status import Status
-from vicreg_keras.workdir.run_folder import RunFolder, check_owner
+from vicreg_keras.workdir.run_folder import RunFolder, check_owner, outdated
 from vicreg_keras.workdir.versions import check_version, newest_version
 
 
@@ -288,14 +288,14 @@ def validation_batches(settings: Settings, dataset: Dataset) -> tf.data.Dataset 
 
 
 def _is_of_run(encoder: pathlib.Path, run: RunFolder) -> bool:
-    """Whether an encoder is whole and of the run; what is not is said."""
+    """Whether an encoder is whole and of the run's end; what is not is said."""
     try:
         check_version(encoder)
         check_owner(encoder, run)
     except DamagedError as error:
         warnings.warn(f"{error.fault}: it is written anew.", stacklevel=2)
         return False
-    return True
+    return outdated(encoder, run) is None
 
 
 def export_encoder(

@@ -255,6 +255,22 @@ def check_owner(version: pathlib.Path, run: RunFolder) -> None:
         )
 
 
+def outdated(version: pathlib.Path, run: RunFolder) -> str | None:
+    """Returns why a saved encoder is not of the last epoch of its run, or `None`.
+
+    Args:
+        version: Folder of the SavedModel.
+        run: Folder of the run, which has been given more epochs since, or not.
+    """
+    recipe, now = encoder_recipe(version), run.recipe
+    if recipe is None or now is None:
+        return None
+    epochs, planned = (one.flags.get("epochs") for one in (recipe, now))
+    if epochs == planned:
+        return None
+    return f"{version} is of {epochs} epochs, and the run has {planned}"
+
+
 def _parse_line(line: bytes) -> dict | None:
     """Returns the record of a line, with its checksum, or `None` if it is not whole.
 

@@ -86,7 +86,9 @@ def write_version(
         try:
             write(aside)
             sums = sorted(_sums(aside).items())
-            lines = (f"{digest}  {name}\n" for name, digest in sums)
+            # A comment to `sha256sum -c`.
+            lines = [f"# {len(sums)} files\n"]
+            lines += [f"{digest}  {name}\n" for name, digest in sums]
             (aside / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
             _flush(aside)
             version = folder / str(max(version_numbers(folder), default=0) + 1)
@@ -101,7 +103,13 @@ def write_version(
     return version
 
 
-def check_version(version: str | os.PathLike, remedy: str = "Write it anew.") -> None:
+REMEDY = (
+    "Give the command again that wrote it: mode=pretrain writes an encoder from the "
+    "run's checkpoint, mode=export what else is served."
+)
+
+
+def check_version(version: str | os.PathLike, remedy: str = REMEDY) -> None:
     """Checks that the files of a version are as `write_version` wrote them.
 
     Args:
@@ -118,11 +126,11 @@ def check_version(version: str | os.PathLike, remedy: str = "Write it anew.") ->
         return
     found = _sums(version)
     try:
-        lines = path.read_text("utf-8").splitlines()
+        head, *lines = path.read_text("utf-8").splitlines()
         expected = {name: digest for digest, name in (x.split("  ", 1) for x in lines)}
     except ValueError:
-        expected = {}
-    if not expected:
+        head, expected = "", {}
+    if head != f"# {len(expected)} files":
         raise DamagedError(path, "it is no list of checksums", remedy)
     for name, digest in expected.items():
         if name not in found:
