@@ -218,7 +218,9 @@ def _evaluations(
             continue
         name = f"record {number}, {mode}"
         if mode not in MODES or MODES[mode].needs != "encoder":
-            yield Finding(name, "cannot", "it trains encoders that are not kept")
+            trains = "it trains encoders that are not kept"
+            reason = trains if mode in MODES else "it is part of training"
+            yield Finding(name, "cannot", reason)
             continue
         record = from_json(Record, values)
         key = repr((mode, record.encoder, record.seed, record.options))
