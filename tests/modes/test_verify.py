@@ -1,6 +1,8 @@
 """`verify`: numbers that are the same are called so, and all others are found."""
 
 import json
+import os
+import pathlib
 import re
 import shutil
 
@@ -80,7 +82,11 @@ def change_record(run, mode, change):
         run.append_metrics({k: v for k, v in record.items()})
 
 
-def test_a_moved_run_is_the_same(verified):
+def test_a_moved_run_that_cannot_be_written_is_the_same(verified, moved, monkeypatch):
+    def access(path, mode):
+        return not pathlib.Path(path).is_relative_to(moved)
+
+    monkeypatch.setattr(os, "access", access)
     status, results = verified()
     assert status == 0
     assert results["data"] == results["record 3, knn_eval"] == "same"
@@ -137,18 +143,23 @@ def test_epochs_without_record_or_with_another_loss_are_found(verified, moved):
 def test_another_table_of_the_report_is_found(moved):
     path = moved / "run/report.html"
     page = path.read_text()
-    assert check_report(RunFolder(moved / "run")).state == "same"
+    (moved / "run").rename(moved / "renamed")
+    run = RunFolder(moved / "renamed")
+    path = run.path / "report.html"
+    assert check_report(run).state == "same"
     page = page.replace("<td>npz", "<td>csv")
     path.write_text(page)
-    assert check_report(RunFolder(moved / "run")).state == "differs"
+    assert check_report(run).state == "differs"
     # As if the last epoch had been trained since.
     path.write_text(page.replace('"records" content="2"', '"records" content="1"'))
-    assert check_report(RunFolder(moved / "run")).state == "cannot"
+    assert check_report(run).state == "cannot"
 
 
 def test_what_is_missing_is_said(verified, moved, monkeypatch):
     run = RunFolder(moved / "run")
     change_record(run, "knn_eval", lambda record: record.update(options=None))
+    (run.encoder / "1" / "saved_model.pb").write_bytes(b"")
+    assert verified()[1]["encoder/1 and checkpoint"] == "differs"
     shutil.rmtree(run.encoder)
     (run.path / "report.html").unlink()
     _, results = verified()

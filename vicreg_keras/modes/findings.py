@@ -1,5 +1,6 @@
 """What `verify` finds: files, records and a report compared with others."""
 
+import html
 import math
 import pathlib
 import re
@@ -92,9 +93,11 @@ def check_report(folder: RunFolder) -> Finding:
     page, records = path.read_text("utf-8", "replace"), folder.read_metrics()
     made_of = re.search(r'<meta name="records" content="(\d+)">', page)
     num_records = int(made_of[1]) if made_of else len(records)
+    # The name that the run had.
+    title = re.search(r"<title>VICReg: ([^/]+?)</title>", page)
+    run_name = html.unescape(title[1]) if title else folder.path.resolve().name
     with tempfile.TemporaryDirectory() as aside:
-        # The page has the name of the run.
-        earlier = RunFolder(pathlib.Path(aside) / folder.path.resolve().name)
+        earlier = RunFolder(pathlib.Path(aside) / run_name)
         earlier.create()
         for file in folder.path.resolve().iterdir():
             if file != folder.metrics.resolve():

@@ -9,6 +9,9 @@ from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.settings.options import check_paths, check_writable
 from vicreg_keras.workdir.versions import saved_model_folder
 
+# The other modes print what they find, whether it can be kept or not.
+_WRITES = ("pretrain", "ablate", "search", "embed", "export")
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -59,6 +62,6 @@ class Request:
         self.data.check_path()
         if workdir and not output:
             query = getattr(self.options, "query", None)
-            if needs == "recipe" or self.mode in ("embed", "export") or query:
+            if self.mode in _WRITES or query:
                 instead = "workdir=RUN" if needs == "recipe" else "output=PATH"
                 check_writable("workdir", workdir, f"Give another {instead}")

@@ -20,7 +20,7 @@ import tensorflow as tf
 from vicreg_keras import losses
 from vicreg_keras.data.card import DataCard, changes
 from vicreg_keras.data.dataset import Dataset, open_dataset
-from vicreg_keras.errors import InputError
+from vicreg_keras.errors import DamagedError, InputError
 from vicreg_keras.evaluate.records import (
     PretrainRecord,
     Record,
@@ -188,14 +188,16 @@ def _encoders(
     if not has_ended:
         yield Finding(name, "cannot", "the run has not ended")
         return
+    try:
+        saved = load_encoder(folder.encoder)
+    except DamagedError as error:
+        yield Finding(name, "differs", error.fault)
+        return
     num_examples = min(dataset.train.num_examples, _NUM_ENCODED)
     images = tf.constant(dataset.train.read(np.arange(num_examples)))
     with float32_layers():
         encoder = saved_encoder(settings, folder)
-    ours, theirs = (
-        np.asarray(one(images, training=False))
-        for one in (load_encoder(folder.encoder), encoder)
-    )
+    ours, theirs = (np.asarray(one(images, training=False)) for one in (saved, encoder))
     scale = np.abs(theirs).max()
     max_difference = float(np.abs(ours - theirs).max() / max(scale, 1e-12))
     state = "same" if max_difference <= TOLERANCE else "differs"

@@ -80,7 +80,8 @@ class Rollbacks:
         kept = f"Batch and model are kept in {path}. {where}."
         if self._on_nan == "stop":
             raise NonFiniteError(
-                f"{reason} {kept} {_REMEDY}; or go on in this one with on_nan=rollback."
+                f"{reason} {kept} {_REMEDY}; or go on here "
+                "by mode=pretrain and on_nan=rollback."
             ) from error
         if self._count > _MAX_ROLLBACKS:
             raise NonFiniteError(

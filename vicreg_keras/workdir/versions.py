@@ -126,11 +126,13 @@ def check_version(version: str | os.PathLike, remedy: str = REMEDY) -> None:
         return
     found = _sums(version)
     try:
-        head, *lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8").splitlines()
+        # Earlier versions of the program did not write how many there are.
+        head = lines.pop(0) if lines and lines[0].startswith("# ") else ""
         expected = {name: digest for digest, name in (x.split("  ", 1) for x in lines)}
     except ValueError:
         head, expected = "", {}
-    if head != f"# {len(expected)} files":
+    if not expected or head not in ("", f"# {len(expected)} files"):
         raise DamagedError(path, "it is no list of checksums", remedy)
     for name, digest in expected.items():
         if name not in found:
