@@ -16,7 +16,7 @@ _DISK_NUMBERS = {
 # A folder in a file's place, a link to itself, or the like.
 _KIND_NUMBERS = {
     *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
-    *(errno.ELOOP, errno.ENXIO, errno.ENODEV),
+    *(errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ESPIPE),
 }
 _DISK_TEXTS = (
     *map(os.strerror, _DISK_NUMBERS),

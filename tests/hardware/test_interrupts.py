@@ -20,9 +20,13 @@ from vicreg_keras.hardware import interrupts
 def _handlers(monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    earlier = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    # Tests may have been started by `nohup`.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    earlier = {one: signal.getsignal(one) for one in numbers}
     yield
     assert earlier == {one: signal.getsignal(one) for one in earlier}
+    signal.signal(signal.SIGHUP, before)
 
 
 def send(number):
@@ -67,6 +71,7 @@ def interrupted_twice():
     [
         lambda: send(signal.SIGINT),
         lambda: send(signal.SIGTERM),
+        lambda: send(signal.SIGHUP),
         interrupted_as_another_error,
         interrupted_where_nothing_can_be_raised,
         interrupted_and_dropped,
@@ -91,6 +96,14 @@ def test_threads_that_end_by_it_say_nothing(monkeypatch, run_main, tmp_path):
     monkeypatch.setattr(cli, "_run_mode", lambda *arguments: work())
     code, _, err = run_main("--mode=pretrain", f"--workdir={tmp_path}")
     assert (code, err) == (130, "main.py: Interrupted.\n")
+
+
+def test_what_nohup_ignores_stays_ignored(monkeypatch, run_main, tmp_path):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.setattr(cli, "_run_mode", lambda *arguments: send(signal.SIGHUP) or 0)
+    code, _, err = run_main("--mode=pretrain", f"--workdir={tmp_path}")
+    assert (code, err) == (0, "")
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def test_without_a_signal_errors_and_hooks_are_as_they_were():

@@ -53,9 +53,9 @@ with outlive_readers(), open(sys.argv[1], "w") as file:
 """
 
 
-@pytest.mark.parametrize("end", ["closed before", "nobody reads"])
+@pytest.mark.parametrize("end", ["closed before", "pipe", "terminal"])
 def test_the_program_works_on_when_nobody_reads(end, tmp_path):
-    ours, theirs = os.pipe()
+    ours, theirs = os.openpty() if end == "terminal" else os.pipe()
     os.close(ours)
 
     path = tmp_path / "written.txt"

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the program ends with one line and status 130."""
+"""SIGINT, SIGTERM and SIGHUP: the program ends with one line and status 130."""
 
 import atexit
 import contextlib
@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 STATUS = 130
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Seconds that code of a library may take to return, and the cleaning up after that.
 _PATIENCE, _CLEANING = 10, 60
 # Seconds within which another signal is the same wish: a terminal's and a supervisor's.
@@ -25,13 +25,21 @@ for _number in range(3):
 _STDERR = os.dup(2)
 
 
+def heeded() -> tuple[signal.Signals, ...]:
+    """Returns the signals that end the program.
+
+    Not those that whoever started it let it ignore, as `nohup` does.
+    """
+    return tuple(one for one in _SIGNALS if signal.getsignal(one) != signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def exit_at_signals() -> Iterator[None]:
     """Ends the process at once, as long as there is nothing to clean up.
 
     An exception that is raised while a library is imported is often lost.
     """
-    earlier = {number: signal.signal(number, _exit) for number in _SIGNALS}
+    earlier = {number: signal.signal(number, _exit) for number in heeded()}
     try:
         yield
     finally:
@@ -41,7 +49,7 @@ def exit_at_signals() -> Iterator[None]:
 
 def let_signals_exit() -> None:
     """Does what `exit_at_signals` does from here on, until all is done."""
-    for number in _SIGNALS:
+    for number in heeded():
         signal.signal(number, _exit)
         # While Python ends, no handler is called any more.
         atexit.register(signal.signal, number, signal.SIG_IGN)
@@ -60,7 +68,7 @@ def raise_at_signals() -> Iterator[None]:
         KeyboardInterrupt: After a signal, in the main thread.
     """
     interrupt = _Interrupt()
-    earlier = {number: signal.signal(number, interrupt.handle) for number in _SIGNALS}
+    earlier = {number: signal.signal(number, interrupt.handle) for number in heeded()}
     hooks = sys.unraisablehook, threading.excepthook
     sys.unraisablehook = interrupt.hook(sys.unraisablehook)
     threading.excepthook = interrupt.hook(threading.excepthook)

@@ -1,6 +1,7 @@
 """The standard streams: what libraries write there, and readers that end early."""
 
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -19,13 +20,15 @@ _LOGGERS = ("tensorflow", "matplotlib", "jax", "h5py")
 _GLYPH = re.compile(r"Glyph (\d+) .*missing from")
 
 
-class _Pipe(io.FileIO):
-    """The end of a pipe, which becomes the null device when nobody reads it."""
+class _Outliving(io.FileIO):
+    """A pipe or terminal, which becomes the null device when nobody reads it."""
 
     def write(self, content):
         try:
             return super().write(content)
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
             with open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), self.fileno())
             return len(content)
@@ -35,7 +38,8 @@ class _Pipe(io.FileIO):
 def outlive_readers() -> Iterator[None]:
     """Lets the program work on when nobody reads what it prints any more.
 
-    A training whose output goes to `tee` or `head` does not end with them.
+    A training whose output goes to `tee` or `head` does not end with them, and one
+    whose terminal is closed can still save its state.
     """
     earlier = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (_outliving(one, n) for n, one in enumerate(earlier, 1))
@@ -50,13 +54,12 @@ def _outliving(stream, number):
     if stream is None:  # It was closed before the program started.
         return open(os.devnull, "w")
     kind = os.fstat(number).st_mode
-    if stream is not (None, sys.__stdout__, sys.__stderr__)[number] or not (
-        stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)
-    ):
+    own = stream is (None, sys.__stdout__, sys.__stderr__)[number]
+    if not own or stat.S_ISREG(kind):
         return stream
     stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(_Pipe(number, "w", closefd=False)),
+        io.BufferedWriter(_Outliving(number, "w", closefd=False)),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering or stream.write_through,

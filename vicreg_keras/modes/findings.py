@@ -106,18 +106,27 @@ def check_report(folder: RunFolder) -> Finding:
             earlier.append_metrics(record)
         again = pathlib.Path(aside) / "report.html"
         build_report([earlier], again)
-        tables = [
-            re.findall(r"<table.*?</table>", one, re.S)
-            for one in (page, again.read_text("utf-8"))
-        ]
-    if tables[0] == tables[1]:
-        return Finding(name, "same", "", len(tables[0]))
+        found, expected = (
+            _without_figures(one) for one in (page, again.read_text("utf-8"))
+        )
+    tables, others = (
+        re.findall(r"<table.*?</table>", one, re.S) for one in (found, expected)
+    )
+    if found == expected:
+        return Finding(name, "same", "", len(tables))
     advice = "write it anew, mode=evaluate"
     if any(one["mode"] == PretrainRecord.mode for one in records[num_records:]):
         return Finding(name, "cannot", f"it is of before the last epochs: {advice}")
-    differing = sum(one not in tables[1] for one in tables[0])
-    detail = f"{differing} of {len(tables[0])} tables are not those of the records"
-    return Finding(name, "differs", f"{detail}: {advice}")
+    differing = sum(one not in others for one in tables)
+    detail = f"{differing} of {len(tables)} tables" if differing else "its text"
+    return Finding(name, "differs", f"{detail} not as of the records: {advice}")
+
+
+def _without_figures(page: str) -> str:
+    """The body of a page, without its figures and commands that name the folder."""
+    body = page.partition("<main>")[2]
+    odd = r'<figure.*?</figure>|<p class="missing">.*?</p>'
+    return re.sub(r"\s+", " ", re.sub(odd, "", body, flags=re.S))
 
 
 def compare(

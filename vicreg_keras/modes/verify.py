@@ -14,49 +14,34 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
-import tensorflow as tf
-
-from vicreg_keras import losses
 from vicreg_keras.data.card import DataCard, changes
-from vicreg_keras.data.dataset import Dataset, open_dataset
-from vicreg_keras.errors import DamagedError, InputError
+from vicreg_keras.data.dataset import open_dataset
+from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.records import (
     PretrainRecord,
     Record,
     from_json,
-    read_records,
 )
 from vicreg_keras.figures.text_table import Table
-from vicreg_keras.hardware.precision import float32_layers
-from vicreg_keras.models.saved_encoder import load_encoder
 from vicreg_keras.modes import MODES
 from vicreg_keras.modes.baselines import CACHE_VARIABLE
 from vicreg_keras.modes.context import open_context
 from vicreg_keras.modes.findings import (
-    TOLERANCE,
     Finding,
     check_files,
     check_report,
     compare,
 )
 from vicreg_keras.modes.options import VerifyOptions
+from vicreg_keras.modes.verify_training import check_encoder, check_pretraining
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.settings.options import fields, free_names
-from vicreg_keras.training.build import build_model
 from vicreg_keras.training.checkpoints import (
-    load_weights,
     newest_checkpoint,
-    saved_encoder,
 )
-from vicreg_keras.training.pretrain import validation_batches
-from vicreg_keras.training.scores import make_scorer
 from vicreg_keras.workdir.run_folder import RunFolder
-from vicreg_keras.workdir.versions import version_numbers
 
 T = TypeVar("T")
-
-_NUM_ENCODED = 64  # Examples.
 
 
 def run(
@@ -89,7 +74,9 @@ def run(
     if different:
         print(f"Different: {', '.join(different)}.")
         return 1
-    print(f"All {num_values:,} values that could be computed again are the same.")
+    missing = sum(f.state == "cannot" for f in findings)
+    rest = f"; {missing} lines of the table say what could not" if missing else ""
+    print(f"All {num_values:,} values that could be computed again are the same{rest}.")
     return 0
 
 
@@ -101,7 +88,8 @@ def _findings(
     if newest is None:
         raise InputError(
             "Expected a run with a checkpoint. Received: "
-            f"workdir={folder.path}. Train it: mode=pretrain."
+            f"workdir={folder.path}. Restore its "
+            "checkpoints, or train it: mode=pretrain."
         )
     free = free_names(data, settings) | {"mode", "workdir"}
     flags = [
@@ -116,95 +104,11 @@ def _findings(
     if found:  # Its numbers would be others, too.
         return
     steps = divmod(newest.step, card.steps_per_epoch(settings.batch_size))
-    yield from _pretraining(settings, dataset, folder, card, *steps)
-    yield from _encoders(
-        settings, dataset, folder, has_ended=steps[0] >= settings.epochs
-    )
+    yield from check_pretraining(settings, dataset, folder, card, *steps)
+    has_ended = steps[0] >= settings.epochs
+    yield from check_encoder(settings, dataset, folder, card, has_ended=has_ended)
     yield from _evaluations(settings, data, folder)
     yield check_report(folder)
-
-
-def _pretraining(
-    settings: Settings,
-    dataset: Dataset,
-    folder: RunFolder,
-    card: DataCard,
-    num_epochs: int,
-    num_more_steps: int,
-) -> Iterator[Finding]:
-    """Compares epochs' losses with their terms, and the last epoch with its weights.
-
-    The checkpoint is of so many whole epochs, and of so many steps after them.
-    """
-    epochs = read_records(folder, PretrainRecord)
-    numbers, done = [record.epoch for record in epochs], range(1, num_epochs + 1)
-    if gone := sorted({*done} - {*numbers}):
-        detail = f"no record of epochs {gone} of the checkpoint's {num_epochs}"
-        yield Finding("pretraining, epochs", "differs", detail)
-    elif sorted({*numbers}) != numbers:
-        yield Finding("pretraining, epochs", "differs", f"epochs are {numbers}")
-    weights, recorded, computed = settings.group("loss"), {}, {}
-    for record in epochs:
-        name = f"epoch {record.epoch} loss"
-        recorded[name] = record.metrics["loss"]
-        computed[name] = sum(
-            weights[f"{term}_weight"] * record.metrics[f"{term}_loss"]
-            for term in losses.TERMS
-        )
-    yield compare("pretraining, losses from their terms", recorded, computed)
-    if not epochs:
-        return
-    name, last = "pretraining, last epoch", epochs[-1]
-    if num_more_steps or last.epoch != num_epochs:
-        yield Finding(name, "cannot", f"the checkpoint is not of epoch {last.epoch}")
-        return
-    steps_per_epoch = card.steps_per_epoch(settings.batch_size)
-    model = build_model(settings, dataset, steps_per_epoch, card.schema)
-    step = load_weights(folder, encoder=model.encoder, projector=model.projector)
-    batches = validation_batches(settings, dataset)
-    now = (
-        {} if batches is None else model.evaluate(batches, return_dict=True, verbose=0)
-    )
-    now = {f"val_{key}": value for key, value in now.items()}
-    if "rankme" in last.metrics:
-        now |= make_scorer(model, dataset, settings.seed)()
-    before = {"step": last.step, **{key: last.metrics.get(key) for key in now}}
-    yield compare(name, before, {"step": step, **now})
-    others = len(epochs) - 1
-    if others:
-        detail = f"the weights after {others} earlier epochs are not kept"
-        yield Finding("pretraining, earlier epochs", "cannot", detail)
-
-
-def _encoders(
-    settings: Settings, dataset: Dataset, folder: RunFolder, *, has_ended: bool
-) -> Iterator[Finding]:
-    """Compares the newest SavedModel with the checkpoint."""
-    numbers = version_numbers(folder.encoder)
-    if not numbers:
-        yield Finding("encoder", "cannot", "none is exported yet")
-        return
-    name = f"encoder/{numbers[-1]} and checkpoint"
-    if not has_ended:
-        yield Finding(name, "cannot", "the run has not ended")
-        return
-    try:
-        saved = load_encoder(folder.encoder)
-    except DamagedError as error:
-        yield Finding(name, "differs", error.fault)
-        return
-    num_examples = min(dataset.train.num_examples, _NUM_ENCODED)
-    images = tf.constant(dataset.train.read(np.arange(num_examples)))
-    with float32_layers():
-        encoder = saved_encoder(settings, folder)
-    ours, theirs = (np.asarray(one(images, training=False)) for one in (saved, encoder))
-    scale = np.abs(theirs).max()
-    max_difference = float(np.abs(ours - theirs).max() / max(scale, 1e-12))
-    state = "same" if max_difference <= TOLERANCE else "differs"
-    detail = (
-        f"representations differ by up to {max_difference:.2g} of the largest value"
-    )
-    yield Finding(name, state, detail if state == "differs" else "", ours.size)
 
 
 def _evaluations(

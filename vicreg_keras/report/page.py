@@ -6,6 +6,7 @@ import hashlib
 import importlib.resources
 import pathlib
 import shlex
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -308,6 +309,9 @@ def _data(runs: _Runs) -> Iterator[Markup]:
 def _settings(runs: _Runs) -> Iterator[Markup]:
     """The flags of a run; of several, first those in which they differ."""
     flags = {name: run.read_flags() for name, run in runs.items()}
+    for name, run in runs.items():
+        if not flags[name]:
+            warnings.warn(f"{run.flags} is missing: it is left out.", stacklevel=2)
     lines = sorted(_side_by_side(flags))
     if len(runs) == 1:
         yield _values_table("Flags of the run.", runs, lines)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.evaluate.collapse import COLLAPSED_STD, FALLEN_SHARE, FALLEN_STD
 from vicreg_keras.evaluate.records import PretrainRecord, read_records, to_json
+from vicreg_keras.hardware.interrupts import heeded
 from vicreg_keras.settings import Settings
 from vicreg_keras.training.finite import check_metrics, check_weights
 from vicreg_keras.training.scores import embedding_diagnosis, make_scorer
@@ -177,8 +178,8 @@ class Stopped(Exception):  # noqa: N818  Not an error.
 class SaveState(keras.callbacks.Callback):
     """Saves the whole state after every epoch, in between, and on a signal.
 
-    Weights that are not finite are not saved. Also a context manager: inside it SIGINT
-    and SIGTERM end training after the current step, with everything saved.
+    Weights that are not finite are not saved. Also a context manager: inside it SIGINT,
+    SIGTERM and SIGHUP end training after the current step, with everything saved.
 
     Args:
         manager: Manager of a checkpoint of model, optimizer and stopwatch.
@@ -209,8 +210,7 @@ class SaveState(keras.callbacks.Callback):
 
     def __enter__(self):
         self._earlier = {
-            number: signal.signal(number, self._on_signal)
-            for number in (signal.SIGINT, signal.SIGTERM)
+            number: signal.signal(number, self._on_signal) for number in heeded()
         }
         return self
 

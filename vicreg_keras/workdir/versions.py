@@ -122,7 +122,7 @@ def check_version(version: str | os.PathLike, remedy: str = REMEDY) -> None:
     """
     version = pathlib.Path(version)
     path = version / SUMS_FILE
-    if not path.is_file():
+    if not path.exists():
         return
     found = _sums(version)
     try:
