@@ -1,6 +1,7 @@
 """Flags, generated from the options: what is refused and what is answered."""
 
 import dataclasses
+import errno
 import subprocess
 import sys
 
@@ -192,6 +193,10 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
                 "(sqlite3.OperationalError) database or disk is full e.g. ://a"
             ),
             ["run (disk is full)"],
+        ),
+        (
+            IsADirectoryError(errno.EISDIR, "is one", "/run/flags.flags"),
+            ["where they were written. Received: /run/flags.flags (Is a directory)"],
         ),
         (MemoryError("x"), ["fits into memory. Received: MemoryError: x"]),
         (

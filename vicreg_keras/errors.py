@@ -22,7 +22,7 @@ _DISK_TEXTS = (
     *map(os.strerror, _DISK_NUMBERS),
     *("disk is full", "readonly database", "unable to open database file"),
 )
-_KIND_TEXTS = (*map(os.strerror, _KIND_NUMBERS),)
+_KIND_TEXTS = (os.strerror(errno.EISDIR), os.strerror(errno.ENOTDIR))
 
 
 class InputError(ValueError):
@@ -142,8 +142,13 @@ def machine_error(
             [one for one in texts if one.lower() in text.lower()]
             for texts in (_DISK_TEXTS, _KIND_TEXTS)
         )
-        if isinstance(cause, OSError) and cause.errno in _DISK_NUMBERS | _KIND_NUMBERS:
+        number = cause.errno if isinstance(cause, OSError) else None
+        if isinstance(cause, OSError) and number in _DISK_NUMBERS | _KIND_NUMBERS:
             path = cause.filename or "standard output"
+            full, odd = (
+                [os.strerror(number)] if number in numbers else []
+                for numbers in (_DISK_NUMBERS, _KIND_NUMBERS)
+            )
         if odd:
             return InputError(
                 "Expected a run's files and folders where they were written. Received: "
