@@ -118,8 +118,8 @@ def wrong_flags(draw, mode):
             scheme = draw.choice(["csv", "parquet", "npz", "folder"])
             path = draw.choice(["none", "run/empty", "binary", "", "a\nb"])
             is_read = path == "binary" or (scheme, path) == ("folder", "run/empty")
-            if is_read and MODES[mode].needs == "encoder":
-                path = "none"  # The encoder is read first.
+            if is_read and (MODES[mode].needs == "encoder" or mode == "verify"):
+                path = "none"  # The encoder, or the checkpoint, is read first.
             return [
                 f"--dataset={scheme}:{{tmp}}/{path}" if path else f"--dataset={scheme}:"
             ], ["dataset", path]
