@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from vicreg_keras import load_dataset
 from vicreg_keras.data.dataset import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate import finetune
@@ -28,6 +29,12 @@ def quick(monkeypatch):
     monkeypatch.setattr(finetune, "MIN_STEPS", 6)
     monkeypatch.setattr(finetune, "LEARNING_RATES", ((0.03, 0.08),))
     monkeypatch.setattr(finetune, "crop_and_flip", lambda: plain)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """All of them, where the other modes' tests take a part."""
+    return load_dataset("digits")
 
 
 class Saved:

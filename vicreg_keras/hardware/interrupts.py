@@ -28,9 +28,10 @@ _STDERR = os.dup(2)
 def heeded() -> tuple[signal.Signals, ...]:
     """Returns the signals that end the program.
 
-    Not those that whoever started it let it ignore, as `nohup` does.
+    Not SIGHUP, where whoever started the program lets it ignore it, as `nohup` does.
     """
-    return tuple(one for one in _SIGNALS if signal.getsignal(one) != signal.SIG_IGN)
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return tuple(one for one in _SIGNALS if one != signal.SIGHUP or not ignored)
 
 
 @contextlib.contextmanager
