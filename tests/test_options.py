@@ -18,8 +18,8 @@ from vicreg_keras.workdir.run_folder import RunFolder
 def test_choices_are_those_of_the_library():
     from vicreg_keras.export import tflite
     from vicreg_keras.hardware.precision import POLICIES
-    from vicreg_keras.models import encoders
-    from vicreg_keras.modes.options import TFLITE_VARIANTS
+    from vicreg_keras.models import encoders, readout
+    from vicreg_keras.modes.options import TFLITE_VARIANTS, EncoderOptions
     from vicreg_keras.training import optim
     from vicreg_keras.views import named_views
 
@@ -31,6 +31,8 @@ def test_choices_are_those_of_the_library():
     assert set(recipe.TABLE_VIEWS) == set(named_views.TABLE_VIEWS)
     assert choices(recipe.Settings, "optimizer") == set(optim.OPTIMIZERS)
     assert choices(recipe.Settings, "precision") == set(POLICIES)
+    assert choices(EncoderOptions, "representation") == {*readout.REPRESENTATIONS}
+    assert choices(EncoderOptions, "average") == {*readout.AVERAGES}
     assert set(TFLITE_VARIANTS) == set(tflite.VARIANTS)
 
 

@@ -118,7 +118,7 @@ def parse(argv: Sequence[str]) -> Request:
     request = Request(
         mode,
         workdir,
-        _from_flags(EncoderOptions).saved_model,
+        _from_flags(EncoderOptions),
         _from_flags(DataOptions),
         _from_flags(Settings),
         _from_flags(MODES[mode].options),
@@ -272,18 +272,17 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 def _evaluate(module, request, settings):
-    from vicreg_keras.modes.context import open_context
+    from vicreg_keras.modes.open_context import open_context
     from vicreg_keras.workdir.run_folder import RunFolder
 
     run = RunFolder(request.workdir) if request.workdir else None
     given = not_default(request.data) | not_default(request.options)
-    if request.saved_model:
-        given["saved_model"] = request.saved_model
+    given |= not_default(request.encoder)
     context = open_context(
         settings,
         request.data,
         run,
-        request.saved_model,
+        request.encoder,
         needs_labels=MODES[request.mode].needs_labels,
         options=given,
     )

@@ -7,8 +7,12 @@ import pytest
 
 from vicreg_keras.data.dataset import load_dataset
 from vicreg_keras.errors import InputError
+from vicreg_keras.export.savedmodel import export_savedmodel
+from vicreg_keras.models.encoders import make_encoder
 from vicreg_keras.models.table_encoder import make_table_encoder
-from vicreg_keras.modes.context import Context, open_context
+from vicreg_keras.modes.context import Context
+from vicreg_keras.modes.open_context import open_context
+from vicreg_keras.modes.options import EncoderOptions
 from vicreg_keras.settings import DataOptions, Settings
 
 
@@ -72,7 +76,9 @@ def test_the_columns_of_a_keras_file_are_matched_by_name(tmp_path):
     encoder = make_table_encoder(dataset.columns, dataset.table_statistics, (8, 4))
     encoder.save(tmp_path / "encoder.keras")
     data = DataOptions(dataset=f"csv:{tmp_path}/b.csv")
-    context = open_context(Settings(), data, None, str(tmp_path / "encoder.keras"))
+    context = open_context(
+        Settings(), data, None, EncoderOptions(saved_model=f"{tmp_path}/encoder.keras")
+    )
     assert context.dataset.columns == dataset.columns
     examples = {
         name: example
@@ -93,3 +99,19 @@ def test_a_run_that_cannot_be_written_is_evaluated(
     assert run_mode(mode, context) is not None
     assert "VICReg encoder" in capsys.readouterr().out
     assert not [*context.run.path.iterdir()]
+
+
+def test_what_cannot_be_read_out_in_another_way_is_refused(tmp_path):
+    keras_file = f"{tmp_path}/encoder.keras"
+    make_encoder("tiny").save(keras_file)
+    which = EncoderOptions(saved_model=keras_file, average="flip")
+    with pytest.raises(InputError, match="an encoder of images from mode=pretrain"):
+        open_context(Settings(), DataOptions(), None, which)
+    version = export_savedmodel(make_encoder("tiny"), tmp_path, (8, 8, 3))
+    which = EncoderOptions(saved_model=f"{version}", representation="stages")
+    with pytest.raises(InputError, match="Expected workdir=RUN to read"):
+        open_context(Settings(), DataOptions(), None, which)
+    which = EncoderOptions(saved_model=f"{version}", average="flip")
+    context = open_context(Settings(), DataOptions(), None, which)
+    assert context.features["test"].representations.shape == (359, 32)
+    assert context.feature_caches.keys() == {"encoder", "plain", "patches", "raw_input"}

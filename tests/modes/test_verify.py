@@ -172,6 +172,19 @@ def test_what_is_missing_is_said(verified, moved, monkeypatch):
     assert results["encoder"] == results["report.html"] == "cannot"
 
 
+def test_another_read_out_is_repeated(verified, moved, run_main):
+    code, out, err = run_main(
+        *("--mode=knn_eval", f"--workdir={moved / 'run'}"),
+        *("--representation=pool2x2", "--average=flip"),
+    )
+    assert code == 0, err
+    assert "Representation of the encoders: pool2x2, mean over 2 views." in out
+    names = ["encoder", "plain", "patches", "untrained", "raw_input"]
+    record = RunFolder(moved / "run").read_metrics("knn_eval")[-1]
+    assert sorted(record["results"]) == sorted(names)
+    assert verified()[1]["record 4, knn_eval"] == "same"
+
+
 def test_values_are_compared_by_their_place():
     recorded = json.loads('{"a": [1.0, {"b": 2}], "minutes": 3, "c": "x"}')
     same = {"a": [1.00001, {"b": 2}], "minutes": 4, "c": "x"}

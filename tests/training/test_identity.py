@@ -10,7 +10,8 @@ from PIL import Image
 
 from vicreg_keras import cli
 from vicreg_keras.data.dataset import load_dataset
-from vicreg_keras.modes.context import Context, open_context
+from vicreg_keras.modes.context import Context
+from vicreg_keras.modes.open_context import open_context
 from vicreg_keras.modes.retrieve import open_index
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.workdir.files import parse_json

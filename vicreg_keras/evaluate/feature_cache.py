@@ -97,7 +97,9 @@ class FeatureCache(Mapping[str, Features]):
 def _weights_key(encoder: Encoder) -> str:
     weights = [variable.numpy().tobytes() for variable in variables_of(encoder)]
     # The same weights round otherwise in another precision.
-    return digest(str(getattr(encoder, "compute_dtype", "")), *weights)
+    kind = [str(getattr(encoder, "compute_dtype", ""))]
+    kind += filter(None, [getattr(encoder, "read_out", None)])
+    return digest(*kind, *weights)
 
 
 def _read(path: pathlib.Path, key: str) -> np.ndarray | None:

@@ -28,6 +28,8 @@ SettingsT = TypeVar("SettingsT")
 # What is compared, by key of a record's results, and how it is displayed.
 NAMES = {
     "encoder": "VICReg encoder",
+    "plain": "VICReg encoder, as trained",
+    "patches": "patch dictionary",
     "untrained": "untrained encoder",
     "raw_input": "raw input",
     "chance": "chance",
@@ -59,8 +61,10 @@ class Record:
         encoder: Path of the SavedModel that was evaluated, or `None`.
         seed: Seed of all random draws.
         data_fingerprint: Of the data, see `Dataset`; `None` where none was read.
-        options: Options of the mode and of the data that differ from their defaults;
-            `None` where the record is not of one command.
+        options: Options of the mode, the data and the read-out that differ from their
+            defaults; `None` where the record is not of one command.
+        read_out: What is read out of the encoder, where it is not what it was trained
+            by.
     """
 
     mode: ClassVar[str]
@@ -69,6 +73,7 @@ class Record:
     seed: int
     data_fingerprint: str | None = None
     options: dict[str, Any] | None = None
+    read_out: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from keras import layers
 from vicreg_keras.errors import InputError, check_choice
 from vicreg_keras.hardware import distribute
 from vicreg_keras.models.layers import BatchNormalization, Conv2D, Gelu
+from vicreg_keras.models.readout import REPRESENTATIONS, PoolQuadrants
 
 # ImageNet's statistics of pixels in [0, 255], with which the authors normalize.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -33,6 +34,8 @@ _TORCH_DENSE = {
 _MIN_SIDE = {"convnet": 15, "small": 7, "tiny": 2, "whitened4": 10, "whitened6": 10}
 # Filters of a first layer that could whiten 3 x 3 patches: both signs of 27 components.
 _WHITENING_FILTERS = 54
+# Last maps that are pooled and concatenated, where it is more than one.
+_NUM_POOLED = {"whitened4": 2, "whitened6": 2}
 # Up to this side, in pixels, the stem of a ResNet keeps its input's resolution.
 _MAX_CIFAR_STEM = 64
 
@@ -45,6 +48,7 @@ def make_encoder(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
     whitening: np.ndarray | None = None,
+    representation: str = "pool",
 ) -> keras.Model:
     """Returns an untrained encoder by name.
 
@@ -62,15 +66,21 @@ def make_encoder(
         whitening: Fixed kernel of the first convolution of the whitened encoders, of
             shape `(3, 3, 3, filters)`, see `data.Dataset.whitening_kernel`. `None`:
             theirs is learned, too. The other encoders have none.
+        representation: One of `REPRESENTATIONS`; the weights are the same in all of
+            them. `"pool"` is the mean over the last map, of the whitened encoders over
+            the last two maps; `"pool2x2"` has a mean for each quadrant of these, four
+            times as many numbers; `"stages"` the means over the maps of all stages.
 
     Returns:
         A functional `keras.Model`: `(batch, height, width, 3)` pixels in [0, 255], of
         any dtype, to `(batch, dim)` float32 representations.
 
     Raises:
-        InputError: If `name` or `stem` is unknown, or the images are too small.
+        InputError: If `name`, `stem` or `representation` is unknown, or the images are
+            too small.
     """
     check_choice("encoder", name, ENCODERS)
+    check_choice("representation", representation, REPRESENTATIONS)
     check_choice("stem", stem, ("auto", "cifar", "imagenet"))
     check_side(name, *example_shape[:2])
     if stem == "auto":
@@ -81,10 +91,13 @@ def make_encoder(
     x = layers.Normalization(
         mean=list(mean), variance=[s**2 for s in std], name="normalize", dtype="float32"
     )(inputs)
-    pooled = [
-        layers.GlobalAveragePooling2D(name=f"pool_{i}")(one)
-        for i, one in enumerate(ENCODERS[name](x, stem=stem, whitening=whitening))
-    ]
+    maps = ENCODERS[name](x, stem=stem, whitening=whitening)
+    if representation != "stages":
+        maps = maps[-_NUM_POOLED.get(name, 1) :]
+    pooling = (
+        PoolQuadrants if representation == "pool2x2" else layers.GlobalAveragePooling2D
+    )
+    pooled = [pooling(name=f"pool_{i}")(one) for i, one in enumerate(maps)]
     x = pooled[0] if len(pooled) == 1 else layers.Concatenate(name="pool")(pooled)
     outputs = layers.Activation("linear", dtype="float32", name="representation")(x)
     return keras.Model(inputs, outputs, name=name)
@@ -227,11 +240,13 @@ def _resnet(block, depths):
             # After a ReLU, zeros pad a maximum as well as minus infinity would.
             x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
             x = layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+        maps = []
         for stage, depth in enumerate(depths):
             for i in range(depth):
                 stride = 2 if stage > 0 and i == 0 else 1
                 x = block(x, 64 * 2**stage, stride, f"stage{stage + 1}_block{i + 1}")
-        return [x]
+            maps.append(x)
+        return maps
 
     return build
 
@@ -248,11 +263,13 @@ def _convnet(widths):
     def build(x, **_):
         x = Conv2D(widths[0], 2, name="stem", kernel_initializer=_HE_FAN_OUT)(x)
         x = Gelu(name="stem_gelu")(x)
+        maps = []
         for stage, width in enumerate(widths[1:], start=1):
             name = f"stage{stage}"
             x = _conv_gelu(x, width, f"{name}_1", pooled=True)
             x = _conv_gelu(x, width, f"{name}_2")
-        return [x]
+            maps.append(x)
+        return maps
 
     return build
 
@@ -292,20 +309,20 @@ def _whitened(widths, residual_stages):
                 y = _conv_gelu(x, width, f"{name}_2")
                 x = layers.Add(name=f"{name}_add")([x, y])
             maps.append(x)
-        return maps[-2:]
+        return maps
 
     return build
 
 
 def _tiny(x, **_):
     """Builds two convolutions, for tests and first trials."""
-    x = _conv_relu(x, 16, 3, "stage1")
-    x = layers.MaxPooling2D(2, name="stage1_pool")(x)
-    return [_conv_relu(x, 32, 3, "stage2")]
+    first = _conv_relu(x, 16, 3, "stage1")
+    x = layers.MaxPooling2D(2, name="stage1_pool")(first)
+    return [first, _conv_relu(x, 32, 3, "stage2")]
 
 
 # Builders by name: functions of normalized images, `stem` and `whitening` that return
-# the maps to be pooled and concatenated.
+# the map of each stage.
 ENCODERS = {
     "convnet": _convnet((24, 64, 256, 512)),
     "resnet18": _resnet(_basic_block, (2, 2, 2, 2)),

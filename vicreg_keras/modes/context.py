@@ -3,14 +3,13 @@
 import dataclasses
 import functools
 import pathlib
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
 
-from vicreg_keras.data.card import DataCard, changes, describe
-from vicreg_keras.data.dataset import Dataset, open_dataset
+from vicreg_keras.data.card import DataCard
+from vicreg_keras.data.dataset import Dataset
 from vicreg_keras.data.split import Split
 from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.accuracy import ClassificationRecord
@@ -18,7 +17,6 @@ from vicreg_keras.evaluate.feature_cache import FeatureCache
 from vicreg_keras.evaluate.features import (
     Encoder,
     Features,
-    check_example_shape,
     input_size_problem,
     require_class_names,
     require_test_split,
@@ -28,21 +26,15 @@ from vicreg_keras.evaluate.linear_probe import (
     LinearHead,
     fit_head,
 )
+from vicreg_keras.evaluate.patch_dictionary import SIDE, PatchDictionary
 from vicreg_keras.evaluate.records import Record, RecordT, to_json
 from vicreg_keras.figures.examples import Tile
 from vicreg_keras.figures.style import Figure, save
-from vicreg_keras.models.saved_encoder import (
-    SavedEncoder,
-    known_of,
-    load_encoder,
-    variables_of,
-)
+from vicreg_keras.models.readout import ReadOut
 from vicreg_keras.models.table_encoder import make_input_encoder
 from vicreg_keras.report.tables import tables
-from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.settings.options import write_problem
-from vicreg_keras.training.build import build_encoder
-from vicreg_keras.workdir.run_folder import RunFolder, check_owner, outdated
+from vicreg_keras.workdir.run_folder import RunFolder
 
 
 @dataclasses.dataclass
@@ -82,19 +74,34 @@ class Context:
     @functools.cached_property
     def features(self) -> FeatureCache:
         """The encoder's features by split."""
-        return self._cache(self.encoder, "encoder")
+        is_plain = not isinstance(self.encoder, ReadOut)
+        return self._cache(self.encoder, "encoder" if is_plain else "read_out")
 
     @functools.cached_property
-    def untrained_encoder(self) -> keras.Model | None:
+    def untrained_encoder(self) -> Encoder | None:
         """The encoder as it was before training, where a run tells."""
-        return self.make_encoder(False) if self.make_encoder else None
+        if self.make_encoder is None:
+            return None
+        encoder, ours = self.make_encoder(False), self.encoder
+        return ours.reading_out(encoder) if isinstance(ours, ReadOut) else encoder
 
     @functools.cached_property
     def untrained_features(self) -> FeatureCache | None:
         """The untrained encoder's features by split."""
         if self.untrained_encoder is None:
             return None
-        return self._cache(self.untrained_encoder, "untrained")
+        is_plain = not isinstance(self.encoder, ReadOut)
+        name = "untrained" if is_plain else "untrained_read_out"
+        return self._cache(self.untrained_encoder, name)
+
+    @functools.cached_property
+    def patch_features(self) -> FeatureCache | None:
+        """Features by a dictionary of patches, for an encoder read out otherwise."""
+        ours, train = self.encoder, self.dataset.train
+        if not isinstance(ours, ReadOut) or min(train.example_shape[:2]) < SIDE:
+            return None
+        patches = PatchDictionary(train, ours.representation_size, self.seed)
+        return self._cache(patches, "patches")
 
     @functools.cached_property
     def input_features(self) -> FeatureCache:
@@ -119,6 +126,10 @@ class Context:
         Keys are those of `records.NAMES`.
         """
         caches = {"encoder": self.features, "untrained": self.untrained_features}
+        if isinstance(self.encoder, ReadOut):
+            # Some of what a wider representation gains, any wider one would.
+            caches["plain"] = self._cache(self.encoder.saved, "encoder")
+            caches["patches"] = self.patch_features
         if input_size_problem(self.dataset) is None:
             caches["raw_input"] = self.input_features
         return {name: cache for name, cache in caches.items() if cache is not None}
@@ -163,6 +174,7 @@ class Context:
             "seed": self.seed,
             "data_fingerprint": self.dataset.fingerprint,
             "options": self.options,
+            "read_out": getattr(self.encoder, "read_out", None),
         }
         if issubclass(cls, ClassificationRecord):
             values |= {
@@ -230,81 +242,3 @@ class Context:
     def _cache(self, encoder: Encoder, name: str) -> FeatureCache:
         folder = None if self.run is None else self.run.features / name
         return FeatureCache(encoder, self.dataset, folder)
-
-
-def open_context(
-    settings: Settings,
-    data: DataOptions,
-    run: RunFolder | None,
-    saved_model: str | None = None,
-    *,
-    needs_labels: bool = True,
-    options: dict[str, Any] | None = None,
-) -> Context:
-    """Returns the context of a run's encoder, or of one that is elsewhere.
-
-    Args:
-        settings: Recipe of the run.
-        data: The dataset to evaluate on.
-        run: The run whose encoder it is, and where results go.
-        saved_model: Path of another encoder, see `load_encoder`.
-        needs_labels: See `Known`.
-        options: See `Record`.
-
-    Raises:
-        InputError: If neither is given, or encoder and dataset don't match.
-    """
-    if saved_model:
-        encoder = load_encoder(saved_model)
-    elif run is not None:
-        encoder = load_encoder(run.path)
-    else:
-        raise InputError(
-            "Expected workdir=RUN or saved_model=PATH, the encoder to evaluate. "
-            "Received: workdir=None, saved_model=None."
-        )
-    known = known_of(encoder)
-    if known is not None:
-        known = dataclasses.replace(known, needs_labels=needs_labels)
-    make_encoder = None
-    # Only a run's settings tell what its encoder was before training.
-    if run is not None and not saved_model:
-        version = pathlib.Path(encoder.folder)
-        check_owner(version, run)
-        if text := outdated(version, run):
-            warnings.warn(
-                f"{text}: mode=pretrain with workdir={run.path} writes a newer one.",
-                stacklevel=2,
-            )
-        if encoder.card is not None:
-            make_encoder = functools.partial(_make_encoder, settings, encoder)
-    dataset = open_dataset(data, settings.seed, known)
-    check_example_shape(encoder, dataset.example_shape)
-    _print_differences(getattr(encoder, "card", None), dataset, run)
-    return Context(
-        encoder, dataset, run, make_encoder, seed=settings.seed, options=options
-    )
-
-
-def _make_encoder(
-    settings: Settings, saved: SavedEncoder, trained: bool
-) -> keras.Model:
-    """Returns an encoder as a run builds it, with or without the saved weights."""
-    encoder = build_encoder(settings, saved.card.schema)
-    if trained:
-        values = variables_of(saved)
-        for variable, value in zip(encoder.variables, values, strict=True):
-            variable.assign(value)
-    return encoder
-
-
-def _print_differences(
-    card: DataCard | None, dataset: Dataset, run: RunFolder | None
-) -> None:
-    """Prints what is evaluated where it is not what the encoder was trained on."""
-    if card is not None and card.fingerprint == dataset.fingerprint:
-        return
-    print(describe(dataset))
-    if card is not None and run is not None and card.dataset == dataset.name:
-        found = changes(card, dataset, run.examples)
-        print(f"It is not what the encoder was trained on: {'; '.join(found)}.")

@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from vicreg_keras.errors import InputError
 from vicreg_keras.evaluate.accuracy import top_k_accuracy
 from vicreg_keras.evaluate.features import SPLITS, Features, concatenate_features
 from vicreg_keras.evaluate.knn import knn_accuracy, knn_eval
@@ -60,6 +61,13 @@ def run(context: Context, options: ExportOptions) -> ExportRecord:
         InputError: If a file differs by more than it may or can't be written, a
             package is missing, or a head is to be added without labels.
     """
+    read_out = getattr(context.encoder, "read_out", None)
+    if read_out is not None and options.output is None:
+        raise InputError(
+            "Expected output=FOLDER for an encoder that is read out in another way: "
+            "the run's own stays as it was trained. Received: output=None, "
+            f"representation {read_out}."
+        )
     folder = context.output(options.output, "")
     paths: dict[str, str] = {}
     if "savedmodel" in options.format:

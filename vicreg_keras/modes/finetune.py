@@ -6,6 +6,7 @@ from vicreg_keras.evaluate.few_labels import draw_labeled
 from vicreg_keras.evaluate.finetune import FinetuneRecord, FinetuneResult, finetune
 from vicreg_keras.evaluate.linear_probe import LinearProbeResult, linear_probe
 from vicreg_keras.figures.run_figures import label_efficiency
+from vicreg_keras.models.readout import ReadOut
 from vicreg_keras.modes.context import Context
 from vicreg_keras.modes.options import FinetuneOptions
 
@@ -37,6 +38,11 @@ def run(context: Context, options: FinetuneOptions) -> FinetuneRecord:
         raise InputError(
             "Expected images for fine-tuning. Received: "
             f"dataset={dataset.name}, a table. Use mode=linear_eval."
+        )
+    if isinstance(context.encoder, ReadOut) and context.encoder.average != "none":
+        raise InputError(
+            "Expected average=none for fine-tuning, which trains on single views. "
+            f"Received: average={context.encoder.average}. Leave it out."
         )
     num_classes, _ = context.num_classes, context.test
     frozen: list[LinearProbeResult] = []

@@ -9,6 +9,8 @@ from vicreg_keras.settings.options import Options, option
 # Names that the modes understand, checked before anything heavy is imported.
 FORMATS = ("savedmodel", "tflite", "onnx")
 TFLITE_VARIANTS = ("float32", "float16", "dynamic_range", "int8", "int8_only")
+REPRESENTATIONS = ("pool", "pool2x2", "stages")
+AVERAGES = ("none", "flip", "bag")
 
 _OUTPUT = (
     "Path that is written: a folder by export, .html by report, .npz or .csv by embed, "
@@ -308,4 +310,19 @@ class EncoderOptions(Options):
 
     saved_model: str | None = option(
         None, "Evaluate this SavedModel instead of a run's encoder.", group="encoder"
+    )
+    representation: str = option(
+        "pool",
+        "What is read out of a run's encoder: pool is what it was trained by, the mean "
+        "over its last map; pool2x2 is a mean for each quadrant, four times as many "
+        "numbers; stages the means over the maps of all its stages.",
+        choices=REPRESENTATIONS,
+        group="encoder",
+    )
+    average: str = option(
+        "none",
+        "Views of an image whose representations are averaged: flip the image and its "
+        "mirror image, bag both of the whole image and of five crops.",
+        choices=AVERAGES,
+        group="encoder",
     )

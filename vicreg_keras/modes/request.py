@@ -5,6 +5,7 @@ from typing import Any
 
 from vicreg_keras.errors import InputError
 from vicreg_keras.modes import MODES
+from vicreg_keras.modes.options import EncoderOptions
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.settings.options import check_paths, check_writable
 from vicreg_keras.workdir.versions import saved_model_folder
@@ -20,7 +21,7 @@ class Request:
     Attributes:
         mode: A key of `MODES`.
         workdir: Folder of the run, or `None`.
-        saved_model: Path of another encoder, or `None`.
+        encoder: Which encoder, and what is read out of it.
         data: Which dataset.
         settings: The recipe.
         options: The mode's own options.
@@ -28,7 +29,7 @@ class Request:
 
     mode: str
     workdir: str | None
-    saved_model: str | None
+    encoder: EncoderOptions
     data: DataOptions
     settings: Settings
     options: Any
@@ -51,7 +52,7 @@ class Request:
             raise InputError(
                 "Expected workdir=RUN, a folder for the run. Received: none."
             )
-        folder = self.saved_model or workdir
+        folder = self.encoder.saved_model or workdir
         if not folder:
             raise InputError(
                 "Expected workdir=RUN or saved_model=PATH with an encoder. Received: "

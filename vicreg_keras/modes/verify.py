@@ -25,14 +25,14 @@ from vicreg_keras.evaluate.records import (
 from vicreg_keras.figures.text_table import Table
 from vicreg_keras.modes import MODES
 from vicreg_keras.modes.baselines import CACHE_VARIABLE
-from vicreg_keras.modes.context import open_context
 from vicreg_keras.modes.findings import (
     Finding,
     check_files,
     check_report,
     compare,
 )
-from vicreg_keras.modes.options import VerifyOptions
+from vicreg_keras.modes.open_context import open_context
+from vicreg_keras.modes.options import EncoderOptions, VerifyOptions
 from vicreg_keras.modes.verify_training import check_encoder, check_pretraining
 from vicreg_keras.settings import DataOptions, Settings
 from vicreg_keras.settings.options import fields, free_names
@@ -158,7 +158,8 @@ def _repeat(
     if record.options is None:
         return "an earlier version has not recorded its options"
     given = dict(record.options)
-    saved_model = given.pop("saved_model", None)
+    which = _options(EncoderOptions, given)
+    saved_model = which.saved_model
     own = folder.encoder / pathlib.Path(record.encoder or "").name
     if not pathlib.Path(saved_model or own).exists():
         return f"{saved_model or own} is no longer there"
@@ -178,7 +179,7 @@ def _repeat(
                     settings.replace({"seed": record.seed}),
                     chosen,
                     copy,
-                    saved_model,
+                    which,
                     needs_labels=MODES[mode].needs_labels,
                 )
                 module.run(context, options)

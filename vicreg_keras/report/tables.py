@@ -27,7 +27,11 @@ def tables(record: Record) -> list[Table]:
         record: What a mode logged; a record of another kind has no table.
     """
     describe = _TABLES.get(type(record))
-    return list(describe(record)) if describe else []
+    found = list(describe(record)) if describe else []
+    if record.read_out is None:
+        return found
+    note = f" Representation of the encoders: {record.read_out}."
+    return [one._replace(caption=one.caption + note) for one in found]
 
 
 def summary(runs: Mapping[str, Sequence[Record]]) -> Table:
@@ -42,6 +46,8 @@ def summary(runs: Mapping[str, Sequence[Record]]) -> Table:
     for run, records in runs.items():
         for record in records:
             for metric, texts in _headlines(record):
+                if record.read_out is not None:
+                    metric += f" ({record.read_out})"
                 if len(datasets) > 1:
                     metric += f", {record.dataset}"
                 line = cells.setdefault(metric, {})

@@ -102,13 +102,16 @@ def make_schema(settings: Settings, dataset: Dataset) -> Schema:
     )
 
 
-def build_encoder(settings: Settings, schema: Schema) -> keras.Model:
+def build_encoder(
+    settings: Settings, schema: Schema, representation: str = "pool"
+) -> keras.Model:
     """Returns a run's untrained encoder: the same weights for the same seed and data.
 
     Args:
         settings: Recipe of the run.
         schema: What the encoder keeps of the data that it is first trained on, see
             `make_schema`.
+        representation: Of images, see `encoders.make_encoder`.
 
     Raises:
         InputError: If the encoder is not for such data.
@@ -126,6 +129,7 @@ def build_encoder(settings: Settings, schema: Schema) -> keras.Model:
         mean=statistics.mean.tolist(),
         std=statistics.std.tolist(),
         whitening=statistics.whitening,
+        representation=representation,
     )
 
 
