@@ -178,6 +178,11 @@ def test_another_read_out_is_repeated(verified, moved, run_main):
         *("--representation=pool2x2", "--average=flip"),
     )
     assert code == 0, err
+    kept = {path.name for path in (moved / "run/features").iterdir()}
+    assert kept == {
+        *("encoder", "encoder_read_out", "patches"),
+        *("untrained", "untrained_read_out"),
+    }
     assert "Representation of the encoders: pool2x2, mean over 2 views." in out
     names = ["encoder", "plain", "patches", "untrained", "raw_input"]
     record = RunFolder(moved / "run").read_metrics("knn_eval")[-1]

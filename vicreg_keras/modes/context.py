@@ -74,8 +74,7 @@ class Context:
     @functools.cached_property
     def features(self) -> FeatureCache:
         """The encoder's features by split."""
-        is_plain = not isinstance(self.encoder, ReadOut)
-        return self._cache(self.encoder, "encoder" if is_plain else "read_out")
+        return self._cache(self.encoder, "encoder")
 
     @functools.cached_property
     def untrained_encoder(self) -> Encoder | None:
@@ -90,9 +89,7 @@ class Context:
         """The untrained encoder's features by split."""
         if self.untrained_encoder is None:
             return None
-        is_plain = not isinstance(self.encoder, ReadOut)
-        name = "untrained" if is_plain else "untrained_read_out"
-        return self._cache(self.untrained_encoder, name)
+        return self._cache(self.untrained_encoder, "untrained")
 
     @functools.cached_property
     def patch_features(self) -> FeatureCache | None:
@@ -202,6 +199,9 @@ class Context:
             name: Name of its file.
             title: What it is, for the user.
         """
+        if isinstance(self.encoder, ReadOut):
+            # The report shows those of the encoder as it was trained.
+            name += f"_{self.encoder.representation}_{self.encoder.average}"
         if self.run is not None and self.keeps:
             path = self.run.figures / f"{name}.png"
             save(figure, path, self.run.run_id)
@@ -240,5 +240,7 @@ class Context:
         return self.run.path / name
 
     def _cache(self, encoder: Encoder, name: str) -> FeatureCache:
+        if isinstance(encoder, ReadOut):
+            name += "_read_out"
         folder = None if self.run is None else self.run.features / name
         return FeatureCache(encoder, self.dataset, folder)

@@ -82,7 +82,7 @@ def check_files(folder: RunFolder) -> Finding:
 
 
 def check_report(folder: RunFolder) -> Finding:
-    """Compares the tables of a run's report with those of the records it was made of.
+    """Compares a run's report, but for its figures, with the records it was made of.
 
     Args:
         folder: Folder of the run.

@@ -11,9 +11,7 @@ import keras
 from vicreg_keras.data.card import DataCard, changes, describe
 from vicreg_keras.data.dataset import Dataset, open_dataset
 from vicreg_keras.errors import InputError
-from vicreg_keras.evaluate.features import (
-    check_example_shape,
-)
+from vicreg_keras.evaluate.features import check_example_shape
 from vicreg_keras.models.encoders import check_side
 from vicreg_keras.models.readout import ReadOut, crop_size
 from vicreg_keras.models.saved_encoder import (
